@@ -1,0 +1,12 @@
+//! The ground floor: names, sizes, time, errors and the doorways to the machine.
+//!
+//! Promise: nothing here knows line protocol, HTTP or the log. Everything above may use it; it uses nothing of ours.
+
+pub mod clock;
+pub mod error;
+pub mod id;
+pub mod size;
+
+pub use clock::{Clock, SystemClock};
+pub use error::{Error, Kind, Result, Retry, Side};
+pub use id::{DestinationId, Epoch, Incarnation, Lsn, RequestId, RouteId, SegmentId};
