@@ -6,3 +6,5 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::disallowed_methods))]
 
 pub mod base;
+pub mod db;
+pub mod state;

@@ -1,0 +1,44 @@
+//! Events: what an operator wants to find again later, in the order it happened.
+
+use serde::{Deserialize, Serialize};
+
+/// What happened. The name is stable and documented.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EventKind {
+    /// The process started on this data directory.
+    Started,
+    /// The process was asked to stop and did.
+    Stopped,
+    /// Intents of a dead process were found without an outcome and are doubt now.
+    Recovered,
+    /// The log met damage.
+    LogDamage,
+    /// The queue stopped taking writes.
+    QueueUnavailable,
+    /// The queue takes writes again.
+    QueueAvailable,
+    /// The destination cannot be written to.
+    DestinationPaused,
+    /// The destination takes writes again.
+    DestinationResumed,
+    /// One route cannot be delivered.
+    RoutePaused,
+    /// That route is delivered again.
+    RouteResumed,
+    /// A line was dead-lettered for a reason seen for the first time.
+    DeadLetter,
+    /// The source's clock and ours differ.
+    ClockSkew,
+}
+
+/// One event.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event {
+    /// When, by our wall clock, ns.
+    pub at_ns: i64,
+    /// What.
+    pub kind: EventKind,
+    /// A sentence for people.
+    pub text: String,
+}

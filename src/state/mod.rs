@@ -1,0 +1,183 @@
+//! Durable facts beside the log: routes, dead letters, dirty regions, gaps, events.
+//!
+//! Promise: when a call's future says `Ok`, the fact is on disk (SQLite, `synchronous = FULL`). Every row that belongs to a
+//! destination carries its `id`, so that a second destination, or a shared store for several machines, needs no other
+//! schema. Effects are idempotent by (LSN, line): a record that is delivered again after a crash writes the same rows.
+//!
+//! One rule joins this store with the log: *the effect is durable before the floor passes its record*.
+
+mod event;
+mod schema;
+mod sqlite;
+
+pub use event::{Event, EventKind};
+pub use sqlite::SqliteState;
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use tokio::sync::oneshot;
+
+use crate::base::{DestinationId, Error, Kind, Lsn, Result, RouteId, Side};
+
+/// The store, shared by all rooms.
+pub type SharedState = Arc<dyn State>;
+
+/// A line that the destination refused for good, with the reason in its own words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeadLetter {
+    /// Record that brought the line.
+    pub lsn: Lsn,
+    /// Number of the line among those of the record that parse, from 0.
+    pub line: u32,
+    /// Where it came from.
+    pub route: RouteId,
+    /// Short stable code: `type-conflict`, `parse`, `bad-name`, `too-large`, `expired`, `unstorable`, …
+    pub code: String,
+    /// What the destination said.
+    pub reason: String,
+    /// The line as it was sent, in the destination's dialect, with explicit nanoseconds.
+    pub text: Vec<u8>,
+}
+
+/// A part of the data whose fate at the source is not known: it must be read back from there.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct DirtyRegion {
+    /// Where the data was written to.
+    pub route: RouteId,
+    /// Measurement, unescaped. Empty stands for the whole route.
+    pub measurement: Vec<u8>,
+    /// First nanosecond of the time bucket.
+    pub from_ns: i64,
+    /// Last nanosecond of the time bucket (inclusive).
+    pub to_ns: i64,
+    /// First and last record that made it dirty.
+    pub lsns: (Lsn, Lsn),
+    /// Why: `crash`, `timeout`, `partial`, …
+    pub cause: &'static str,
+}
+
+/// Data that the log could not take although the source did (or may have done) so.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gap {
+    /// Whose data, where it is known.
+    pub route: Option<RouteId>,
+    /// Text of the route for people, since an unlisted route has no row.
+    pub route_name: String,
+    /// Earliest point or arrival in it, ns.
+    pub from_ns: i64,
+    /// Latest point or arrival in it, ns.
+    pub to_ns: i64,
+    /// Lines that are, or may be, missing.
+    pub lines: u64,
+    /// Damaged log records, when that is the cause: first and last.
+    pub lsns: Option<(Lsn, Lsn)>,
+    /// Why: `queue-full`, `queue-faulted`, `queue-stalled`, `log-damage`, `undecodable`, `unreadable`.
+    pub cause: &'static str,
+}
+
+/// What one step of delivery must leave behind before a floor may pass it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Effects {
+    /// Lines refused for good.
+    pub dead_letters: Vec<DeadLetter>,
+    /// Regions to be read back.
+    pub dirty: Vec<DirtyRegion>,
+    /// Damage met in the log.
+    pub gaps: Vec<Gap>,
+}
+
+impl Effects {
+    /// Nothing to write.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.dead_letters.is_empty() && self.dirty.is_empty() && self.gaps.is_empty()
+    }
+}
+
+/// Sums for one destination, read from the rows.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Totals {
+    /// Dead letters by code: (code, lines).
+    pub dead_letters: Vec<(String, u64)>,
+    /// Bytes that the dead letters' texts take.
+    pub dead_letter_bytes: u64,
+    /// Number of dirty regions.
+    pub dirty_regions: u64,
+    /// Gaps by cause: (cause, lines).
+    pub gaps: Vec<(String, u64)>,
+}
+
+/// A dead letter as it is listed.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct DeadLetterRow {
+    /// Record that brought the line.
+    pub lsn: u64,
+    /// Number of the line in the record.
+    pub line: u32,
+    /// Route as text, when listed.
+    pub route: String,
+    /// Short code.
+    pub code: String,
+    /// The destination's words.
+    pub reason: String,
+    /// The line; bytes that are not UTF-8 are replaced.
+    pub text: String,
+}
+
+/// A call whose result is on its way from the store's thread.
+pub struct Pending<T>(oneshot::Receiver<Result<T>>);
+
+impl<T> Pending<T> {
+    /// Waits on a plain thread.
+    ///
+    /// # Errors
+    /// As the call itself.
+    pub fn wait(self) -> Result<T> {
+        self.0.blocking_recv().unwrap_or_else(|_| Err(gone()))
+    }
+}
+
+impl<T> fmt::Debug for Pending<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Pending")
+    }
+}
+
+impl<T> Future for Pending<T> {
+    type Output = Result<T>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.0).poll(cx).map(|r| r.unwrap_or_else(|_| Err(gone())))
+    }
+}
+
+fn gone() -> Error {
+    Error::new(Kind::State, Side::Own, "the state store has stopped").retryable()
+}
+
+/// The seam: SQLite on one machine, a shared store when clustered.
+pub trait State: Send + Sync + fmt::Debug {
+    /// The id of a route, made on first sight. `key` is the route's canonical text. `limit`: beyond so many routes the
+    /// answer is 0 ("not listed").
+    fn intern_route(&self, key: &str, limit: usize) -> Pending<RouteId>;
+    /// All routes: id and canonical text.
+    fn routes(&self) -> Pending<Vec<(RouteId, String)>>;
+    /// Writes what delivery leaves behind; idempotent.
+    fn record(&self, destination: &DestinationId, effects: Effects) -> Pending<()>;
+    /// Adds lines to the gap of this route and cause.
+    fn add_gap(&self, destination: &DestinationId, gap: Gap) -> Pending<()>;
+    /// Sums of one destination.
+    fn totals(&self, destination: &DestinationId) -> Pending<Totals>;
+    /// The newest dead letters, at most `limit`.
+    fn dead_letters(&self, destination: &DestinationId, limit: usize) -> Pending<Vec<DeadLetterRow>>;
+    /// Adds an event; old ones beyond 10,000 are removed.
+    fn add_event(&self, event: Event) -> Pending<()>;
+    /// Events after `after` (an event's id), oldest first, at most `limit`.
+    fn events(&self, after: i64, limit: usize) -> Pending<Vec<(i64, Event)>>;
+    /// A small named value, for things that happen once (node id, incarnation).
+    fn get_or_set(&self, name: &'static str, value: Vec<u8>) -> Pending<Vec<u8>>;
+}

@@ -1,0 +1,360 @@
+//! The store on one machine: one SQLite file, one thread that owns it, a bounded queue of calls in front.
+
+use std::fmt;
+use std::path::Path;
+use std::thread::JoinHandle;
+
+use crossbeam_channel::{Sender, bounded};
+use rusqlite::{Connection, OptionalExtension, Transaction, params};
+use tokio::sync::oneshot;
+
+use super::{DeadLetterRow, Effects, Event, Gap, Pending, State, Totals, schema};
+use crate::base::{DestinationId, Error, Kind, Result, RouteId, Side};
+
+/// Calls that may wait; callers that find the queue full wait for room, which bounds memory.
+const CALLS_WAITING: usize = 1024;
+/// Events kept.
+const EVENTS_KEPT: i64 = 10_000;
+
+type Call = Box<dyn FnOnce(&mut Connection) + Send>;
+
+/// [`State`] in a SQLite file.
+pub struct SqliteState {
+    calls: Option<Sender<Call>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl fmt::Debug for SqliteState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SqliteState")
+    }
+}
+
+impl SqliteState {
+    /// Opens or creates the file.
+    ///
+    /// # Errors
+    /// The file cannot be opened, is no database, or was written by a newer version.
+    pub fn open(path: &Path) -> Result<Self> {
+        let shown = path.display().to_string();
+        let mut connection = Connection::open(path)
+            .map_err(|e| Error::new(Kind::Disk, Side::Own, format!("cannot open the state store {shown}")).because(e))?;
+        schema::prepare(&mut connection).map_err(|e| e.context(&shown))?;
+        let (calls, inbox) = bounded::<Call>(CALLS_WAITING);
+        let thread = std::thread::Builder::new()
+            .name("state".to_owned())
+            .spawn(move || {
+                while let Ok(call) = inbox.recv() {
+                    call(&mut connection);
+                }
+            })
+            .map_err(|e| Error::disk("cannot start the state thread", e))?;
+        Ok(Self { calls: Some(calls), thread: Some(thread) })
+    }
+
+    fn call<T: Send + 'static>(
+        &self,
+        what: &'static str,
+        work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Pending<T> {
+        let (answer, pending) = oneshot::channel();
+        let call: Call = Box::new(move |connection| {
+            let done = connection.transaction().and_then(|tx| {
+                let value = work(&tx)?;
+                tx.commit()?;
+                Ok(value)
+            });
+            let fault = |e| Error::new(Kind::Disk, Side::Own, format!("state store: {what}")).because(e).retryable();
+            // The caller may have gone away; the work is done all the same.
+            let _ = answer.send(done.map_err(fault));
+        });
+        if let Some(calls) = &self.calls {
+            // When the thread is gone the answer's sender is dropped with the call, which the caller sees as an error.
+            let _ = calls.send(call);
+        }
+        Pending(pending)
+    }
+}
+
+impl Drop for SqliteState {
+    fn drop(&mut self) {
+        self.calls = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl State for SqliteState {
+    fn intern_route(&self, key: &str, limit: usize) -> Pending<RouteId> {
+        let key = key.to_owned();
+        self.call("cannot note a route", move |tx| {
+            let known =
+                tx.query_row("SELECT id FROM route WHERE key = ?1", [&key], |row| row.get::<_, u32>(0)).optional()?;
+            if let Some(id) = known {
+                return Ok(RouteId(id));
+            }
+            let count: usize = tx.query_row("SELECT count(*) FROM route", [], |row| row.get(0))?;
+            if count >= limit {
+                return Ok(RouteId(0));
+            }
+            tx.execute("INSERT INTO route (key) VALUES (?1)", [&key])?;
+            Ok(RouteId(u32::try_from(tx.last_insert_rowid()).unwrap_or(0)))
+        })
+    }
+
+    fn routes(&self) -> Pending<Vec<(RouteId, String)>> {
+        self.call("cannot list the routes", |tx| {
+            let mut statement = tx.prepare("SELECT id, key FROM route ORDER BY id")?;
+            let rows = statement.query_map([], |row| Ok((RouteId(row.get(0)?), row.get(1)?)))?;
+            rows.collect()
+        })
+    }
+
+    fn record(&self, destination: &DestinationId, effects: Effects) -> Pending<()> {
+        let destination = destination.to_string();
+        self.call("cannot write delivery's effects", move |tx| write_effects(tx, &destination, &effects))
+    }
+
+    fn add_gap(&self, destination: &DestinationId, gap: Gap) -> Pending<()> {
+        let destination = destination.to_string();
+        self.call("cannot write a gap", move |tx| {
+            write_gap(
+                tx,
+                &destination,
+                &gap,
+                "lines = lines + excluded.lines, from_ns = min(from_ns, excluded.from_ns), to_ns = max(to_ns, excluded.to_ns)",
+            )
+        })
+    }
+
+    fn totals(&self, destination: &DestinationId) -> Pending<Totals> {
+        let destination = destination.to_string();
+        self.call("cannot read the totals", move |tx| read_totals(tx, &destination))
+    }
+
+    fn dead_letters(&self, destination: &DestinationId, limit: usize) -> Pending<Vec<DeadLetterRow>> {
+        let destination = destination.to_string();
+        self.call("cannot list dead letters", move |tx| {
+            let mut statement = tx.prepare(
+                "SELECT d.lsn, d.line, coalesce(r.key, ''), d.code, d.reason, d.text FROM dead_letter d
+                 LEFT JOIN route r ON r.id = d.route WHERE destination = ?1 ORDER BY d.lsn DESC, d.line DESC LIMIT ?2",
+            )?;
+            let rows = statement.query_map(params![destination, limit], |row| {
+                Ok(DeadLetterRow {
+                    lsn: row.get(0)?,
+                    line: row.get(1)?,
+                    route: row.get(2)?,
+                    code: row.get(3)?,
+                    reason: row.get(4)?,
+                    text: String::from_utf8_lossy(&row.get::<_, Vec<u8>>(5)?).into_owned(),
+                })
+            })?;
+            rows.collect()
+        })
+    }
+
+    fn add_event(&self, event: Event) -> Pending<()> {
+        self.call("cannot write an event", move |tx| {
+            let kind = serde_json::to_string(&event.kind).unwrap_or_default();
+            tx.execute("INSERT INTO event (at_ns, kind, text) VALUES (?1, ?2, ?3)", params![event.at_ns, kind, event.text])?;
+            tx.execute("DELETE FROM event WHERE id <= ?1", [tx.last_insert_rowid() - EVENTS_KEPT])?;
+            Ok(())
+        })
+    }
+
+    fn events(&self, after: i64, limit: usize) -> Pending<Vec<(i64, Event)>> {
+        self.call("cannot list events", move |tx| {
+            let mut statement =
+                tx.prepare("SELECT id, at_ns, kind, text FROM event WHERE id > ?1 ORDER BY id LIMIT ?2")?;
+            let mut rows = statement.query(params![after, limit])?;
+            let mut found = Vec::new();
+            while let Some(row) = rows.next()? {
+                // An event kind that a later version added is shown by that version; this one passes over it.
+                if let Ok(kind) = serde_json::from_str(&row.get::<_, String>(2)?) {
+                    found.push((row.get(0)?, Event { at_ns: row.get(1)?, kind, text: row.get(3)? }));
+                }
+            }
+            Ok(found)
+        })
+    }
+
+    fn get_or_set(&self, name: &'static str, value: Vec<u8>) -> Pending<Vec<u8>> {
+        self.call("cannot read a value", move |tx| {
+            tx.execute("INSERT INTO value VALUES (?1, ?2) ON CONFLICT DO NOTHING", params![name, value])?;
+            tx.query_row("SELECT value FROM value WHERE name = ?1", [name], |row| row.get(0))
+        })
+    }
+}
+
+fn write_effects(tx: &Transaction<'_>, destination: &str, effects: &Effects) -> rusqlite::Result<()> {
+    let mut dead = tx.prepare_cached("INSERT INTO dead_letter VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT DO NOTHING")?;
+    for letter in &effects.dead_letters {
+        let reason: String = letter.reason.chars().take(4096).collect();
+        dead.execute(params![
+            destination,
+            letter.lsn.0,
+            letter.line,
+            letter.route.0,
+            letter.code,
+            reason,
+            letter.text
+        ])?;
+    }
+    let mut dirty = tx.prepare_cached(
+        "INSERT INTO dirty_region VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT DO UPDATE SET
+         to_ns = max(to_ns, excluded.to_ns), first_lsn = min(first_lsn, excluded.first_lsn),
+         last_lsn = max(last_lsn, excluded.last_lsn)",
+    )?;
+    for region in &effects.dirty {
+        dirty.execute(params![
+            destination,
+            region.route.0,
+            region.measurement,
+            region.from_ns,
+            region.to_ns,
+            region.lsns.0.0,
+            region.lsns.1.0,
+            region.cause
+        ])?;
+    }
+    for gap in &effects.gaps {
+        write_gap(tx, destination, gap, "lines = max(lines, excluded.lines)")?;
+    }
+    Ok(())
+}
+
+fn write_gap(tx: &Transaction<'_>, destination: &str, gap: &Gap, on_conflict: &str) -> rusqlite::Result<()> {
+    let lsns = gap.lsns.map_or((0, 0), |(first, last)| (first.0, last.0));
+    let mut statement = tx.prepare_cached(&format!(
+        "INSERT INTO gap (destination, route, route_name, cause, from_ns, to_ns, lines, first_lsn, last_lsn)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT DO UPDATE SET {on_conflict}"
+    ))?;
+    statement.execute(params![
+        destination,
+        gap.route.map(|r| r.0),
+        gap.route_name,
+        gap.cause,
+        gap.from_ns,
+        gap.to_ns,
+        gap.lines,
+        lsns.0,
+        lsns.1
+    ])?;
+    Ok(())
+}
+
+fn read_totals(tx: &Transaction<'_>, destination: &str) -> rusqlite::Result<Totals> {
+    let pairs = |sql: &str| -> rusqlite::Result<Vec<(String, u64)>> {
+        let mut statement = tx.prepare(sql)?;
+        let rows = statement.query_map([destination], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        rows.collect()
+    };
+    let count = |sql: &str| tx.query_row(sql, [destination], |row| row.get::<_, u64>(0));
+    Ok(Totals {
+        dead_letters: pairs("SELECT code, lines FROM dead_letter_sum WHERE destination = ?1 ORDER BY code")?,
+        dead_letter_bytes: count("SELECT coalesce(sum(bytes), 0) FROM dead_letter_sum WHERE destination = ?1")?,
+        dirty_regions: count("SELECT count(*) FROM dirty_region WHERE destination = ?1")?,
+        gaps: pairs("SELECT cause, sum(lines) FROM gap WHERE destination = ?1 GROUP BY cause ORDER BY cause")?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::Lsn;
+    use crate::state::{DeadLetter, DirtyRegion, EventKind};
+
+    fn open(dir: &tempfile::TempDir) -> (SqliteState, DestinationId) {
+        (SqliteState::open(&dir.path().join("state.db")).unwrap(), DestinationId::parse("main").unwrap())
+    }
+
+    fn letter(lsn: u64, line: u32) -> DeadLetter {
+        DeadLetter {
+            lsn: Lsn(lsn),
+            line,
+            route: RouteId(1),
+            code: "type-conflict".into(),
+            reason: "field type conflict".into(),
+            text: b"m v=1 1".to_vec(),
+        }
+    }
+
+    #[test]
+    fn effects_written_twice_count_once_and_survive_a_restart() {
+        let dir = tempfile::tempdir().unwrap();
+        let region = DirtyRegion {
+            route: RouteId(1),
+            measurement: b"m".to_vec(),
+            from_ns: 0,
+            to_ns: 9,
+            lsns: (Lsn(3), Lsn(3)),
+            cause: "crash",
+        };
+        let effects =
+            Effects { dead_letters: vec![letter(7, 0), letter(7, 3)], dirty: vec![region], gaps: Vec::new() };
+        for _ in 0..2 {
+            let (state, id) = open(&dir);
+            state.record(&id, effects.clone()).wait().unwrap();
+            let totals = state.totals(&id).wait().unwrap();
+            assert_eq!(totals.dead_letters, vec![("type-conflict".to_owned(), 2)]);
+            assert_eq!(totals.dead_letter_bytes, 14);
+            assert_eq!(totals.dirty_regions, 1);
+        }
+        let (state, id) = open(&dir);
+        assert_eq!(state.dead_letters(&id, 1).wait().unwrap()[0].line, 3, "newest first");
+        let other = DestinationId::parse("other").unwrap();
+        assert_eq!(state.totals(&other).wait().unwrap(), Totals::default(), "rows belong to their destination");
+    }
+
+    #[test]
+    fn gaps_of_one_route_and_cause_add_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let (state, id) = open(&dir);
+        let gap = Gap {
+            route: None,
+            route_name: "db".into(),
+            from_ns: 5,
+            to_ns: 6,
+            lines: 10,
+            lsns: None,
+            cause: "queue-full",
+        };
+        state.add_gap(&id, gap.clone()).wait().unwrap();
+        state.add_gap(&id, gap).wait().unwrap();
+        assert_eq!(state.totals(&id).wait().unwrap().gaps, vec![("queue-full".to_owned(), 20)]);
+    }
+
+    #[test]
+    fn routes_keep_their_ids_and_stop_at_the_limit() {
+        let dir = tempfile::tempdir().unwrap();
+        let (state, _) = open(&dir);
+        let a = state.intern_route("a", 2).wait().unwrap();
+        let b = state.intern_route("b", 2).wait().unwrap();
+        assert_ne!(a, b);
+        assert_eq!(state.intern_route("a", 2).wait().unwrap(), a);
+        assert_eq!(state.intern_route("c", 2).wait().unwrap(), RouteId(0));
+        assert_eq!(state.routes().wait().unwrap().len(), 2);
+    }
+
+    #[test]
+    fn events_come_back_in_order() {
+        let dir = tempfile::tempdir().unwrap();
+        let (state, _) = open(&dir);
+        for at_ns in 1..=3 {
+            state.add_event(Event { at_ns, kind: EventKind::Started, text: "up".into() }).wait().unwrap();
+        }
+        let events = state.events(1, 10).wait().unwrap();
+        assert_eq!(events.iter().map(|(_, e)| e.at_ns).collect::<Vec<_>>(), vec![2, 3]);
+    }
+
+    #[test]
+    fn a_newer_schema_is_refused_with_a_hint() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state.db");
+        Connection::open(&path).unwrap().execute_batch("PRAGMA user_version = 99").unwrap();
+        let error = SqliteState::open(&path).unwrap_err();
+        assert!(error.to_string().contains("99"), "{error}");
+        assert!(error.next_step().is_some());
+    }
+}
