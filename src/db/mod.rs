@@ -1,4 +1,7 @@
 //! Databases as they are: how to talk to them and what their answers mean.
 
+pub mod answer;
 pub mod client;
+pub mod precision;
+pub mod server;
 pub mod tls;

@@ -1,0 +1,80 @@
+//! Fail open: the source goes on, and what the mirror misses is on record first.
+
+use super::Pipeline;
+use super::reply::Refusal;
+use super::stamp::Lines;
+use crate::config::OnUnavailable;
+use crate::queue::Unavailable;
+use crate::route::RouteName;
+use crate::state::{Event, EventKind, Gap};
+
+/// Why the log has nothing of a write that the source took.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Missed {
+    /// The queue cannot make it durable.
+    Queue(Unavailable),
+    /// The source decoded a body that we could not.
+    Undecodable,
+    /// The source accepted lines that do not parse here, or a write that names no place.
+    Unreadable,
+}
+
+impl Missed {
+    fn cause(self) -> &'static str {
+        match self {
+            Self::Queue(unavailable) => unavailable.gap_cause(),
+            Self::Undecodable => "undecodable",
+            Self::Unreadable => "unreadable",
+        }
+    }
+}
+
+impl Pipeline {
+    /// Makes the gap durable; an error means that the client must hear 503.
+    pub(super) async fn open_gap(
+        &self,
+        name: &RouteName,
+        lines: &Lines,
+        arrived_ns: i64,
+        missed: Missed,
+    ) -> Result<(), Refusal> {
+        if let Missed::Queue(unavailable) = missed {
+            self.meters.queue_unavailable(unavailable);
+            if self.on_unavailable == OnUnavailable::Refuse {
+                return Err(Refusal::Queue(unavailable));
+            }
+        }
+        let lines_missed = match missed {
+            Missed::Queue(_) => u64::from(lines.parsed.lines),
+            Missed::Undecodable => 1,
+            Missed::Unreadable => u64::from(lines.parsed.malformed.max(1)),
+        };
+        let gap = Gap {
+            route: None,
+            route_name: name.to_string(),
+            from_ns: lines.min_ns.min(arrived_ns),
+            to_ns: lines.max_ns.max(arrived_ns),
+            lines: lines_missed,
+            lsns: None,
+            cause: missed.cause(),
+        };
+        let durable = tokio::time::timeout(self.stall, self.state.add_gap(&self.destination, gap)).await;
+        match durable {
+            Ok(Ok(())) => {
+                self.meters.gap(lines_missed);
+                if self.meters.first_gap(missed.cause()) {
+                    let text = format!("writes to {name} go to the source alone ({}); gaps are recorded", missed.cause());
+                    tracing::error!(event = "queue.gap", "{text}");
+                    let event = Event { at_ns: arrived_ns, kind: EventKind::QueueUnavailable, text };
+                    drop(self.state.add_event(event));
+                }
+                Ok(())
+            }
+            Ok(Err(error)) => {
+                tracing::error!(%error, event = "gap.failed", "a gap cannot be recorded; the client hears 503");
+                Err(Refusal::Gap)
+            }
+            Err(_) => Err(Refusal::Gap),
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! The life of a write: decode -> parse and stamp -> route -> intent -> primary -> outcome -> reply.
+//!
+//! Promises: the primary alone answers, and its answer is passed on unchanged. Before a client hears anything, the intent
+//! and the outcome of its write are durable, or the gap that stands for them is. What the primary is not known to have
+//! kept is never delivered to the mirror.
+//!
+//! [`Pipeline::write`] is the whole story; each step has a file of its own.
+
+mod decode;
+mod gap;
+mod intent;
+mod primary;
+mod reply;
+mod skew;
+mod stamp;
+
+pub use decode::Limits;
+pub use reply::{Reply, ReplyBody, unavailable};
+pub use skew::Skew;
+
+use std::cell::RefCell;
+use std::fmt;
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, Method};
+
+use crate::base::clock::SharedClock;
+use crate::base::{DestinationId, Epoch};
+use crate::config::OnUnavailable;
+use crate::db::precision::Api;
+use crate::db::server::{Server, Version};
+use crate::queue::Appender;
+use crate::route::{Catalogue, Resolver, WriteIdentity};
+use crate::state::SharedState;
+use crate::telemetry::EdgeMeters;
+
+/// A write as a client sent it, read completely.
+#[derive(Debug)]
+pub struct ClientWrite {
+    /// Endpoint.
+    pub api: Api,
+    /// Always POST today; kept because it is passed on.
+    pub method: Method,
+    /// Path below our own mount point, with the query; passed on as it is.
+    pub target: String,
+    /// Headers as they came.
+    pub headers: HeaderMap,
+    /// What else hyper knows of the head: the case of header names.
+    pub extensions: http::Extensions,
+    /// Body as it came, in its own encoding.
+    pub body: Bytes,
+}
+
+/// What all writes share.
+pub struct Pipeline {
+    /// The primary.
+    pub source: Server,
+    /// What it is; learned anew when it answers again after a fault.
+    pub version: RefCell<Version>,
+    /// Names as clients write them.
+    pub resolver: Resolver,
+    /// Routes seen so far.
+    pub catalogue: Catalogue,
+    /// The queue.
+    pub appender: Appender,
+    /// Gaps go there.
+    pub state: SharedState,
+    /// Whose gaps they are.
+    pub destination: DestinationId,
+    /// Time.
+    pub clock: SharedClock,
+    /// Offset of the primary's clock.
+    pub skew: Skew,
+    /// Bounds of a body.
+    pub limits: Limits,
+    /// No durability for so long means that the queue is unavailable.
+    pub stall: Duration,
+    /// What happens then.
+    pub on_unavailable: OnUnavailable,
+    /// Who the primary is.
+    pub epoch: Epoch,
+    /// Figures.
+    pub meters: EdgeMeters,
+}
+
+impl fmt::Debug for Pipeline {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Pipeline")
+    }
+}
+
+impl Pipeline {
+    /// One write, from the complete request to the complete answer. Runs to its end even if the client goes away: what
+    /// was begun gets its outcome.
+    pub async fn write(self: Rc<Self>, request: ClientWrite) -> Reply {
+        let arrived_ns = self.clock.wall_ns();
+        let identity = WriteIdentity::read(request.api, request.target.split_once('?').map_or("", |(_, query)| query));
+        let version = self.version.borrow().clone();
+
+        let body = match decode::decode(&version, &request, self.limits) {
+            Ok(body) => body,
+            Err(too_large) => return reply::too_large(request.api, &too_large),
+        };
+        let stamped_ns = arrived_ns.saturating_add(self.skew.correction_ns());
+        let lines = stamp::read(&version, &identity, body, stamped_ns);
+        let name = self.resolver.name(&identity).await;
+        let intent = match self.log_intent(name, &lines, arrived_ns).await {
+            Ok(intent) => intent,
+            Err(refused) => return reply::unavailable(request.api, &refused),
+        };
+        self.meters.lines(lines.parsed.lines, request.body.len());
+
+        let answer = self.forward(request.api, &request, &lines).await;
+        let outcome = answer.outcome(&version, lines.parsed);
+        if let Err(refused) = self.log_outcome(intent, &outcome, &lines, arrived_ns).await {
+            return reply::unavailable(request.api, &refused);
+        }
+        self.meters.outcome(outcome.kept);
+        answer.into_reply(request.api)
+    }
+}

@@ -1,0 +1,145 @@
+//! The forward path: one request to the primary, no retry of ours, and what its answer says.
+
+use bytes::{Bytes, BytesMut};
+use http::header::{CONTENT_LENGTH, DATE, EXPECT, HOST};
+use http::response::Parts;
+use http::{HeaderMap, Request, StatusCode};
+use http_body_util::{BodyExt, Full};
+
+use super::reply::{self, Refusal, Reply};
+use super::stamp::Lines;
+use super::{ClientWrite, Pipeline};
+use crate::db::answer::{self, Kept, Parsed};
+use crate::db::client::{Answer as AnswerBody, Failure, RequestBody};
+use crate::db::precision::Api;
+use crate::db::server::Version;
+use crate::queue::Cause;
+
+/// Answers to writes are short, but may quote each bad line; beyond this they are passed on without being judged.
+const JUDGED_BYTES_MAX: usize = 1 << 20;
+
+/// What came back from the primary.
+#[derive(Debug)]
+pub(super) enum PrimaryAnswer {
+    /// An answer; `rest` is what lies beyond the judged part.
+    Answered { head: Parts, body: Bytes, rest: Option<AnswerBody> },
+    /// The request was never sent.
+    NotSent(String),
+    /// It was sent, and no answer came.
+    Lost { why: String, cause: Cause },
+}
+
+/// An answer, judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Judged {
+    pub(super) kept: Kept,
+    pub(super) cause: Cause,
+    pub(super) status: u16,
+    pub(super) success: bool,
+}
+
+impl Pipeline {
+    /// Sends the write to the primary and reads its answer.
+    pub(super) async fn forward(&self, api: Api, request: &ClientWrite, lines: &Lines) -> PrimaryAnswer {
+        let body = lines.forward.clone().unwrap_or_else(|| request.body.clone());
+        let request = match self.prepare(request, body) {
+            Ok(request) => request,
+            Err(error) => return PrimaryAnswer::NotSent(error.to_string()),
+        };
+        let asking = async {
+            let response = self.source.client().send(request).await?;
+            let (head, body) = response.into_parts();
+            read_answer(head, body).await
+        };
+        let started = self.clock.monotonic();
+        let answer = match tokio::time::timeout(self.source.answer_timeout(), asking).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(Failure::NotSent(error))) => PrimaryAnswer::NotSent(error.to_string()),
+            Ok(Err(Failure::Unknown(error))) => PrimaryAnswer::Lost { why: error.to_string(), cause: Cause::Reset },
+            Err(_) => PrimaryAnswer::Lost { why: "the source did not answer in time".to_owned(), cause: Cause::Timeout },
+        };
+        let status = answer.status();
+        self.meters.source_answered(api, status, self.clock.monotonic().saturating_sub(started));
+        if let PrimaryAnswer::Answered { head, .. } = &answer
+            && let Some(date) = head.headers.get(DATE)
+        {
+            self.skew.observe(date, &self.clock, &self.state);
+        }
+        answer
+    }
+
+    fn prepare(&self, request: &ClientWrite, body: Bytes) -> Result<Request<RequestBody>, http::Error> {
+        let mut out = Request::builder()
+            .method(request.method.clone())
+            .uri(format!("{}{}", self.source.prefix(), request.target));
+        if let Some(extensions) = out.extensions_mut() {
+            *extensions = request.extensions.clone();
+        }
+        if let Some(headers) = out.headers_mut() {
+            *headers = end_to_end(&request.headers);
+            headers.remove(EXPECT);
+            headers.insert(HOST, self.source.host().clone());
+            headers.insert(CONTENT_LENGTH, body.len().into());
+        }
+        out.body(Full::new(body).map_err(|e| match e {}).boxed_unsync())
+    }
+}
+
+/// The headers that are meant for the far end, without those of this one connection.
+#[must_use]
+pub(super) fn end_to_end(headers: &HeaderMap) -> HeaderMap {
+    let mut out = headers.clone();
+    crate::db::hop::strip(&mut out);
+    out
+}
+
+async fn read_answer(head: Parts, mut body: AnswerBody) -> Result<PrimaryAnswer, Failure> {
+    let mut read = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|e| {
+            let what = "the source's answer broke off";
+            Failure::Unknown(crate::base::Error::new(crate::base::Kind::Connect, crate::base::Side::Source, what).because(e))
+        })?;
+        if let Ok(data) = frame.into_data() {
+            read.extend_from_slice(&data);
+        }
+        if read.len() > JUDGED_BYTES_MAX {
+            return Ok(PrimaryAnswer::Answered { head, body: read.freeze(), rest: Some(body) });
+        }
+    }
+    Ok(PrimaryAnswer::Answered { head, body: read.freeze(), rest: None })
+}
+
+impl PrimaryAnswer {
+    fn status(&self) -> Option<StatusCode> {
+        match self {
+            Self::Answered { head, .. } => Some(head.status),
+            _ => None,
+        }
+    }
+
+    /// What the primary kept.
+    pub(super) fn outcome(&self, version: &Version, parsed: Parsed) -> Judged {
+        let judged = |kept, cause, status: u16| Judged { kept, cause, status, success: false };
+        match self {
+            Self::NotSent(_) => judged(Kept::Nothing, Cause::None, 0),
+            Self::Lost { cause, .. } => judged(Kept::Unknown, *cause, 0),
+            Self::Answered { head, body, rest } => {
+                let kept = match rest {
+                    Some(_) if !head.status.is_success() => Kept::Unknown,
+                    _ => answer::source(version, head.status, body, parsed),
+                };
+                Judged { kept, cause: Cause::Answer, status: head.status.as_u16(), success: head.status.is_success() }
+            }
+        }
+    }
+
+    /// What the client hears.
+    pub(super) fn into_reply(self, api: Api) -> Reply {
+        match self {
+            Self::Answered { head, body, rest } => reply::pass_on(head, body, rest),
+            Self::NotSent(why) => reply::unavailable(api, &Refusal::SourceDown(why)),
+            Self::Lost { why, .. } => reply::unavailable(api, &Refusal::SourceLost(why)),
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! What the client hears: the primary's answer unchanged, or, where there is none, a 503 that every client tries again.
+//!
+//! No 4xx of ours but 413: clients drop data on a 4xx. A 503 with a JSON body and `Retry-After` is tried again by all of
+//! them. The shape is that of the API the client speaks.
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use http::response::Parts;
+use http::{Response, StatusCode};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full, StreamBody};
+
+use super::decode::TooLarge;
+use crate::db::client::{Answer, BodyError};
+use crate::db::precision::Api;
+use crate::queue::Unavailable;
+
+/// Body of a reply.
+pub type ReplyBody = UnsyncBoxBody<Bytes, BodyError>;
+/// A reply to a client.
+pub type Reply = Response<ReplyBody>;
+
+/// Why we must answer ourselves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The source cannot be reached.
+    SourceDown(String),
+    /// The source did not answer; whether it took the write is not known.
+    SourceLost(String),
+    /// The queue is unavailable and the configuration says to refuse then.
+    Queue(Unavailable),
+    /// Not even a gap can be recorded.
+    Gap,
+    /// Over our own capacity.
+    Capacity(&'static str),
+}
+
+impl Refusal {
+    fn text(&self) -> String {
+        match self {
+            Self::SourceDown(why) => format!("twinline: the source cannot be reached: {why}"),
+            Self::SourceLost(why) => format!("twinline: the source gave no answer: {why}"),
+            Self::Queue(Unavailable::Full) => "twinline: the queue is full".to_owned(),
+            Self::Queue(Unavailable::Faulted) => "twinline: the queue's disk failed".to_owned(),
+            Self::Queue(Unavailable::Stalled) => "twinline: the queue's disk does not answer".to_owned(),
+            Self::Gap => "twinline: neither the queue nor the gap record can be written".to_owned(),
+            Self::Capacity(what) => format!("twinline: over capacity: {what}"),
+        }
+    }
+}
+
+/// 503 with `Retry-After` and a body in the API's own form.
+#[must_use]
+pub fn unavailable(api: Api, refusal: &Refusal) -> Reply {
+    let mut reply = error(api, StatusCode::SERVICE_UNAVAILABLE, "unavailable", &refusal.text());
+    reply.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    reply
+}
+
+/// 413 in the API's own form.
+pub(super) fn too_large(api: Api, limit: &TooLarge) -> Reply {
+    tracing::warn!(limit_bytes = limit.limit_bytes, "a body is larger than limits.max_body allows");
+    match api {
+        Api::V1 => error(api, StatusCode::PAYLOAD_TOO_LARGE, "", "Request Entity Too Large"),
+        Api::V2 => error(
+            api,
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "request too large",
+            "unable to read data: points batch is too large",
+        ),
+    }
+}
+
+/// An error in the form of the API: `{"error": …}` for 1.x, `{"code": …, "message": …}` for 2.x.
+fn error(api: Api, status: StatusCode, code: &str, text: &str) -> Reply {
+    let (body, content_type) = match api {
+        Api::V1 => (format!("{}\n", serde_json::json!({ "error": text })), "application/json"),
+        Api::V2 => {
+            (serde_json::json!({ "code": code, "message": text }).to_string(), "application/json; charset=utf-8")
+        }
+    };
+    let mut reply = Response::new(Full::new(Bytes::from(body)).map_err(|e| match e {}).boxed_unsync());
+    *reply.status_mut() = status;
+    reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    if api == Api::V1
+        && let Ok(value) = HeaderValue::try_from(text.replace(['\r', '\n'], " "))
+    {
+        reply.headers_mut().insert("x-influxdb-error", value);
+    }
+    reply
+}
+
+/// The primary's answer as it came.
+pub(super) fn pass_on(mut head: Parts, body: Bytes, rest: Option<Answer>) -> Reply {
+    crate::db::hop::strip(&mut head.headers);
+    let body = match rest {
+        None => Full::new(body).map_err(|e| match e {}).boxed_unsync(),
+        Some(rest) => {
+            let first = futures_once(body);
+            let rest = rest.map_err(|e| -> BodyError { Box::new(e) });
+            StreamBody::new(Chain { first: Some(first), rest: Box::pin(rest) }).boxed_unsync()
+        }
+    };
+    Response::from_parts(head, body)
+}
+
+fn futures_once(body: Bytes) -> http_body::Frame<Bytes> {
+    http_body::Frame::data(body)
+}

@@ -1,0 +1,115 @@
+//! Runs ahead of delivery through the log and knows which intents are resolved, and how.
+//!
+//! Promise: everything it says is derived from records. It holds exceptions only (unresolved intents, and those that were
+//! not applied), never one entry per record. Start it at a floor and run it to the end, and it knows what it knew before a
+//! crash: that is all there is to rebuild.
+
+use std::collections::BTreeMap;
+
+use super::outcome::{Cause, Disposition, Outcome};
+use crate::base::{Lsn, Result};
+use crate::wal::{Damage, Item, Kind, Reader};
+
+#[derive(Clone, Copy, Debug)]
+struct Waiting {
+    lines: u32,
+    received_ns: i64,
+}
+
+/// The run-ahead reader.
+#[derive(Debug)]
+pub struct Scout {
+    reader: Reader,
+    seen: Lsn,
+    unresolved: BTreeMap<Lsn, Waiting>,
+    exceptions: BTreeMap<Lsn, (Disposition, Cause)>,
+    applied_lines: u64,
+}
+
+impl Scout {
+    /// Starts behind `from`: the first record looked at is the one after it.
+    #[must_use]
+    pub fn new(reader: Reader, from: Lsn) -> Self {
+        Self { reader, seen: from, unresolved: BTreeMap::new(), exceptions: BTreeMap::new(), applied_lines: 0 }
+    }
+
+    /// Looks at every record that is durable now, at most `records_max` of them. True when there may be more.
+    ///
+    /// # Errors
+    /// The log cannot be read.
+    pub fn advance(&mut self, records_max: usize) -> Result<bool> {
+        for _ in 0..records_max {
+            match self.reader.next_head()? {
+                None => return Ok(false),
+                Some(Item::Record(record)) => {
+                    self.seen = record.lsn;
+                    match record.kind {
+                        Kind::Intent => {
+                            let waiting = Waiting { lines: record.lines, received_ns: record.received_ns };
+                            self.unresolved.insert(record.lsn, waiting);
+                        }
+                        Kind::Outcomes => self.resolve(&record.body),
+                        _ => {}
+                    }
+                }
+                Some(Item::Damage(Damage { last_lsn, .. })) => self.seen = last_lsn,
+            }
+        }
+        Ok(true)
+    }
+
+    fn resolve(&mut self, payload: &[u8]) {
+        for outcome in Outcome::decode_all(payload) {
+            // The first outcome stands; an intent below our start was resolved before.
+            let Some(waiting) = self.unresolved.remove(&outcome.lsn) else { continue };
+            if outcome.disposition == Disposition::Applied {
+                self.applied_lines += u64::from(waiting.lines);
+            } else {
+                self.exceptions.insert(outcome.lsn, (outcome.disposition, outcome.cause));
+            }
+        }
+    }
+
+    /// Every intent up to here has its outcome.
+    #[must_use]
+    pub fn resolved(&self) -> Lsn {
+        self.unresolved.first_key_value().map_or(self.seen, |(first, _)| first.before())
+    }
+
+    /// The last record looked at.
+    #[must_use]
+    pub fn seen(&self) -> Lsn {
+        self.seen
+    }
+
+    /// What became of an intent at or below [`Scout::resolved`]. Each may be asked once, in log order: what lies below is
+    /// forgotten.
+    pub fn take(&mut self, lsn: Lsn) -> (Disposition, Cause) {
+        assert!(lsn <= self.resolved(), "an intent is judged only after its outcome");
+        let found = self.exceptions.remove(&lsn);
+        if let Some((first, _)) = self.exceptions.first_key_value()
+            && *first < lsn
+        {
+            self.exceptions = self.exceptions.split_off(&lsn);
+        }
+        found.unwrap_or((Disposition::Applied, Cause::None))
+    }
+
+    /// Intents without an outcome, oldest first.
+    pub fn unresolved(&self) -> impl Iterator<Item = Lsn> {
+        self.unresolved.keys().copied()
+    }
+
+    /// Lines in intents without an outcome, and the arrival of the oldest of them.
+    #[must_use]
+    pub fn waiting(&self) -> (u64, Option<i64>) {
+        let lines = self.unresolved.values().map(|w| u64::from(w.lines)).sum();
+        (lines, self.unresolved.values().map(|w| w.received_ns).min())
+    }
+
+    /// Lines in applied intents since the start of this scout.
+    #[must_use]
+    pub fn applied_lines(&self) -> u64 {
+        self.applied_lines
+    }
+}

@@ -1,0 +1,143 @@
+//! From a place at the source to a place at the destination, by the configured rules or, without any, by identity.
+
+use super::{RouteName, Target};
+use crate::config::{Mapping, Pattern, Target as To};
+
+/// What names the destination has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TargetKind {
+    /// 1.x: databases and retention policies.
+    Database,
+    /// 2.x: buckets of an organisation; the configured organisation, when there is one.
+    Bucket {
+        /// `destination.org`.
+        org: Option<String>,
+    },
+}
+
+/// Where a route goes; `None`: no rule names it, and it stays at the source alone.
+#[must_use]
+pub fn map(mapping: &Mapping, name: &RouteName, kind: &TargetKind) -> Option<Target> {
+    if mapping.rules.is_empty() {
+        return Some(identity(name, kind));
+    }
+    let rule = mapping.rules.iter().find(|rule| matches(&rule.from, name))?;
+    Some(apply(&rule.to, name, kind))
+}
+
+fn matches(pattern: &Pattern, name: &RouteName) -> bool {
+    match (pattern, name) {
+        (Pattern::Database { db, rp }, RouteName::Database { db: own_db, rp: own_rp }) => {
+            db.matches(own_db) && rp.matches(own_rp)
+        }
+        (Pattern::Bucket { bucket, org }, RouteName::Bucket { org: own_org, bucket: own_bucket }) => {
+            bucket.matches(own_bucket) && (own_org.is_empty() || org.matches(own_org))
+        }
+        // A rule may speak of a bucket `db/rp` where the source has databases, and the other way round.
+        (Pattern::Bucket { bucket, .. }, RouteName::Database { db, rp }) => bucket.matches(&bucket_name(db, rp)),
+        (Pattern::Database { db, rp }, RouteName::Bucket { bucket, .. }) => {
+            let (own_db, own_rp) = bucket.split_once('/').unwrap_or((bucket, ""));
+            db.matches(own_db) && rp.matches(own_rp)
+        }
+    }
+}
+
+fn identity(name: &RouteName, kind: &TargetKind) -> Target {
+    match (name, kind) {
+        (RouteName::Database { db, rp }, TargetKind::Database) => Target::Database { db: db.clone(), rp: rp.clone() },
+        (RouteName::Database { db, rp }, TargetKind::Bucket { org }) => {
+            Target::Bucket { org: org.clone().unwrap_or_default(), bucket: bucket_name(db, rp) }
+        }
+        (RouteName::Bucket { org: own, bucket }, TargetKind::Bucket { org }) => {
+            Target::Bucket { org: org.clone().unwrap_or_else(|| own.clone()), bucket: bucket.clone() }
+        }
+        (RouteName::Bucket { bucket, .. }, TargetKind::Database) => {
+            let (db, rp) = bucket.split_once('/').unwrap_or((bucket, ""));
+            Target::Database { db: db.to_owned(), rp: rp.to_owned() }
+        }
+    }
+}
+
+fn apply(to: &To, name: &RouteName, kind: &TargetKind) -> Target {
+    match (to, identity(name, kind)) {
+        (To::Database { db, rp }, Target::Database { db: own_db, rp: own_rp }) => {
+            // A rule that renames the database without naming a policy sends everything to that database's default.
+            let rp = rp.clone().unwrap_or(if db.is_some() { String::new() } else { own_rp });
+            Target::Database { db: db.clone().unwrap_or(own_db), rp }
+        }
+        (To::Bucket { bucket, org }, Target::Bucket { org: own_org, bucket: own_bucket }) => Target::Bucket {
+            org: org.clone().unwrap_or(own_org),
+            bucket: bucket.clone().unwrap_or(own_bucket),
+        },
+        (To::Database { db, rp }, Target::Bucket { org, bucket }) => {
+            let bucket = db.as_ref().map_or(bucket, |db| bucket_name(db, rp.as_deref().unwrap_or_default()));
+            Target::Bucket { org, bucket }
+        }
+        (To::Bucket { bucket, .. }, Target::Database { db, rp }) => match bucket {
+            None => Target::Database { db, rp },
+            Some(bucket) => {
+                let (db, rp) = bucket.split_once('/').unwrap_or((bucket, ""));
+                Target::Database { db: db.to_owned(), rp: rp.to_owned() }
+            }
+        },
+    }
+}
+
+/// The convention of the vendor's upgrade tool and of virtual mappings since 2.4, with the default policy left out.
+fn bucket_name(db: &str, rp: &str) -> String {
+    if rp.is_empty() { db.to_owned() } else { format!("{db}/{rp}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Match, Rule, Unmapped};
+
+    fn database(db: &str, rp: &str) -> RouteName {
+        RouteName::Database { db: db.into(), rp: rp.into() }
+    }
+    fn rules(rules: Vec<Rule>) -> Mapping {
+        Mapping { unmapped: Unmapped::SourceOnly, rules }
+    }
+    fn bucket_kind() -> TargetKind {
+        TargetKind::Bucket { org: Some("o".into()) }
+    }
+    fn bucket(name: &str) -> Option<Target> {
+        Some(Target::Bucket { org: "o".into(), bucket: name.into() })
+    }
+
+    #[test]
+    fn without_rules_names_stay() {
+        let none = rules(Vec::new());
+        assert_eq!(map(&none, &database("d", ""), &bucket_kind()), bucket("d"));
+        assert_eq!(map(&none, &database("d", "week"), &bucket_kind()), bucket("d/week"));
+        let back = RouteName::Bucket { org: "x".into(), bucket: "d/week".into() };
+        assert_eq!(map(&none, &back, &bucket_kind()), bucket("d/week"));
+        let target = Some(Target::Database { db: "d".into(), rp: "week".into() });
+        assert_eq!(map(&none, &database("d", "week"), &TargetKind::Database), target);
+        assert_eq!(map(&none, &back, &TargetKind::Database), target);
+    }
+
+    #[test]
+    fn the_first_rule_that_fits_decides_and_the_rest_stays_at_the_source() {
+        let rule = |db: &str, rp: Match, to: &str| Rule {
+            from: Pattern::Database { db: Match::Is(db.into()), rp },
+            to: To::Bucket { bucket: Some(to.into()), org: None },
+        };
+        let mapping =
+            rules(vec![rule("d", Match::Is(String::new()), "first"), rule("d", Match::Any, "second")]);
+        assert_eq!(map(&mapping, &database("d", ""), &bucket_kind()), bucket("first"));
+        assert_eq!(map(&mapping, &database("d", "x"), &bucket_kind()), bucket("second"));
+        assert_eq!(map(&mapping, &database("e", ""), &bucket_kind()), None);
+    }
+
+    #[test]
+    fn a_renamed_database_takes_all_policies_into_its_default() {
+        let mapping = rules(vec![Rule {
+            from: Pattern::Database { db: Match::Is("bench".into()), rp: Match::Any },
+            to: To::Database { db: Some("bench".into()), rp: None },
+        }]);
+        let target = Some(Target::Database { db: "bench".into(), rp: String::new() });
+        assert_eq!(map(&mapping, &database("bench", "x"), &TargetKind::Database), target);
+    }
+}
