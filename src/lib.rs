@@ -6,5 +6,9 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::disallowed_methods))]
 
 pub mod base;
+pub mod config;
 pub mod db;
+pub mod pipeline;
+pub mod queue;
+pub mod route;
 pub mod state;

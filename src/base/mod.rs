@@ -5,6 +5,7 @@
 pub mod clock;
 pub mod error;
 pub mod id;
+pub mod metric;
 pub mod size;
 
 pub use clock::{Clock, SystemClock};

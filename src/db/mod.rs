@@ -2,6 +2,7 @@
 
 pub mod answer;
 pub mod client;
+pub mod hop;
 pub mod precision;
 pub mod server;
 pub mod tls;

@@ -30,6 +30,15 @@ impl Missed {
 }
 
 impl Pipeline {
+    /// Tells, once, that the queue takes writes again.
+    pub(super) fn queue_is_back(&self, now_ns: i64) {
+        if self.meters.queue_available() {
+            let text = "the queue takes writes again".to_owned();
+            tracing::info!(event = "queue.available", "{text}");
+            drop(self.state.add_event(Event { at_ns: now_ns, kind: EventKind::QueueAvailable, text }));
+        }
+    }
+
     /// Makes the gap durable; an error means that the client must hear 503.
     pub(super) async fn open_gap(
         &self,

@@ -49,6 +49,7 @@ impl Pipeline {
                     let count = entries.len() as u64;
                     match tokio::time::timeout(self.stall, self.appender.intents(entries)).await {
                         Ok(Ok(first)) => {
+                            self.queue_is_back(arrived_ns);
                             return Ok(Logged { name: Some(name), records: Some((first, count)), gapped: false });
                         }
                         Ok(Err(unavailable)) => unavailable,

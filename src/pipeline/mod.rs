@@ -9,13 +9,15 @@
 mod decode;
 mod gap;
 mod intent;
+mod meters;
 mod primary;
 mod reply;
 mod skew;
 mod stamp;
 
 pub use decode::Limits;
-pub use reply::{Reply, ReplyBody, unavailable};
+pub use meters::EdgeMeters;
+pub use reply::{Refusal, Reply, ReplyBody, unavailable};
 pub use skew::Skew;
 
 use std::cell::RefCell;
@@ -34,7 +36,6 @@ use crate::db::server::{Server, Version};
 use crate::queue::Appender;
 use crate::route::{Catalogue, Resolver, WriteIdentity};
 use crate::state::SharedState;
-use crate::telemetry::EdgeMeters;
 
 /// A write as a client sent it, read completely.
 #[derive(Debug)]
@@ -95,7 +96,7 @@ impl Pipeline {
     /// One write, from the complete request to the complete answer. Runs to its end even if the client goes away: what
     /// was begun gets its outcome.
     pub async fn write(self: Rc<Self>, request: ClientWrite) -> Reply {
-        let arrived_ns = self.clock.wall_ns();
+        let (arrived_ns, began) = (self.clock.wall_ns(), self.clock.monotonic());
         let identity = WriteIdentity::read(request.api, request.target.split_once('?').map_or("", |(_, query)| query));
         let version = self.version.borrow().clone();
 
@@ -112,12 +113,13 @@ impl Pipeline {
         };
         self.meters.lines(lines.parsed.lines, request.body.len());
 
-        let answer = self.forward(request.api, &request, &lines).await;
+        let (answer, source_time) = self.forward(&request, &lines).await;
         let outcome = answer.outcome(&version, lines.parsed);
         if let Err(refused) = self.log_outcome(intent, &outcome, &lines, arrived_ns).await {
             return reply::unavailable(request.api, &refused);
         }
         self.meters.outcome(outcome.kept);
+        self.meters.overhead(self.clock.monotonic().saturating_sub(began).saturating_sub(source_time));
         answer.into_reply(request.api)
     }
 }

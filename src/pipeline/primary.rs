@@ -1,5 +1,7 @@
 //! The forward path: one request to the primary, no retry of ours, and what its answer says.
 
+use std::time::Duration;
+
 use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_LENGTH, DATE, EXPECT, HOST};
 use http::response::Parts;
@@ -40,11 +42,11 @@ pub(super) struct Judged {
 
 impl Pipeline {
     /// Sends the write to the primary and reads its answer.
-    pub(super) async fn forward(&self, api: Api, request: &ClientWrite, lines: &Lines) -> PrimaryAnswer {
+    pub(super) async fn forward(&self, request: &ClientWrite, lines: &Lines) -> (PrimaryAnswer, Duration) {
         let body = lines.forward.clone().unwrap_or_else(|| request.body.clone());
         let request = match self.prepare(request, body) {
             Ok(request) => request,
-            Err(error) => return PrimaryAnswer::NotSent(error.to_string()),
+            Err(error) => return (PrimaryAnswer::NotSent(error.to_string()), Duration::ZERO),
         };
         let asking = async {
             let response = self.source.client().send(request).await?;
@@ -58,14 +60,14 @@ impl Pipeline {
             Ok(Err(Failure::Unknown(error))) => PrimaryAnswer::Lost { why: error.to_string(), cause: Cause::Reset },
             Err(_) => PrimaryAnswer::Lost { why: "the source did not answer in time".to_owned(), cause: Cause::Timeout },
         };
-        let status = answer.status();
-        self.meters.source_answered(api, status, self.clock.monotonic().saturating_sub(started));
+        let took = self.clock.monotonic().saturating_sub(started);
+        self.meters.source_answered(answer.status(), took);
         if let PrimaryAnswer::Answered { head, .. } = &answer
             && let Some(date) = head.headers.get(DATE)
         {
             self.skew.observe(date, &self.clock, &self.state);
         }
-        answer
+        (answer, took)
     }
 
     fn prepare(&self, request: &ClientWrite, body: Bytes) -> Result<Request<RequestBody>, http::Error> {

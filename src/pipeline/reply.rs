@@ -3,12 +3,16 @@
 //! No 4xx of ours but 413: clients drop data on a 4xx. A 503 with a JSON body and `Retry-After` is tried again by all of
 //! them. The shape is that of the API the client speaks.
 
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use http::response::Parts;
 use http::{Response, StatusCode};
+use http_body::{Body, Frame};
 use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt, Full, StreamBody};
+use http_body_util::{BodyExt, Full};
 
 use super::decode::TooLarge;
 use crate::db::client::{Answer, BodyError};
@@ -95,15 +99,25 @@ pub(super) fn pass_on(mut head: Parts, body: Bytes, rest: Option<Answer>) -> Rep
     crate::db::hop::strip(&mut head.headers);
     let body = match rest {
         None => Full::new(body).map_err(|e| match e {}).boxed_unsync(),
-        Some(rest) => {
-            let first = futures_once(body);
-            let rest = rest.map_err(|e| -> BodyError { Box::new(e) });
-            StreamBody::new(Chain { first: Some(first), rest: Box::pin(rest) }).boxed_unsync()
-        }
+        Some(rest) => Continued { first: Some(body), rest }.boxed_unsync(),
     };
     Response::from_parts(head, body)
 }
 
-fn futures_once(body: Bytes) -> http_body::Frame<Bytes> {
-    http_body::Frame::data(body)
+/// An answer whose first part was read already.
+struct Continued {
+    first: Option<Bytes>,
+    rest: Answer,
+}
+
+impl Body for Continued {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if let Some(first) = self.first.take() {
+            return Poll::Ready(Some(Ok(Frame::data(first))));
+        }
+        Pin::new(&mut self.rest).poll_frame(cx).map_err(Into::into)
+    }
 }

@@ -1,0 +1,91 @@
+//! Every metric of the program: name, kind and help, in one table.
+//!
+//! Labels are few and bounded: never a measurement, tag, client address or URL.
+
+use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
+
+/// One metric.
+#[derive(Clone, Copy, Debug)]
+pub struct Metric {
+    /// Name as scraped.
+    pub name: &'static str,
+    /// What it counts.
+    pub form: Form,
+    /// For people.
+    pub help: &'static str,
+}
+
+/// Kinds of metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// Only grows.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// Distribution of seconds.
+    Seconds,
+}
+
+macro_rules! metrics_table {
+    ($($(#[$doc:meta])* $id:ident = $name:literal, $form:ident, $help:literal;)*) => {
+        $(#[doc = $help] pub const $id: &str = $name;)*
+        /// The whole table.
+        pub const TABLE: &[Metric] = &[$(Metric { name: $name, form: Form::$form, help: $help },)*];
+    };
+}
+
+metrics_table! {
+    BUILD_INFO = "twinline_build_info", Gauge, "1, with the version as label.";
+    HTTP_REQUESTS = "twinline_http_requests_total", Counter, "Answers to clients, by kind of request and status.";
+    HTTP_CONNECTIONS = "twinline_http_connections", Gauge, "Client connections open.";
+    INGEST_LINES = "twinline_ingest_lines_total", Counter, "Lines that parse in writes that arrived.";
+    INGEST_BYTES = "twinline_ingest_bytes_total", Counter, "Bytes of write bodies that arrived, as sent.";
+    WRITE_OUTCOMES = "twinline_write_outcomes_total", Counter, "Writes by what the source kept of them.";
+    SOURCE_SECONDS = "twinline_source_ack_duration_seconds", Seconds, "Time the source took to answer a write.";
+    OVERHEAD_SECONDS = "twinline_proxy_overhead_seconds", Seconds, "Time of a write that is ours: without the source's.";
+    SOURCE_UP = "twinline_source_up", Gauge, "1 when the source answered last time.";
+    CLOCK_OFFSET = "twinline_source_clock_offset_seconds", Gauge, "How far the source's clock is ahead of ours.";
+    QUEUE_BYTES = "twinline_queue_size_bytes", Gauge, "Log from the lowest floor to its head.";
+    QUEUE_DISK = "twinline_queue_disk_bytes", Gauge, "All segment files, prepared ones included.";
+    QUEUE_LIMIT = "twinline_queue_limit_bytes", Gauge, "What all segment files may take.";
+    QUEUE_RECORDS = "twinline_queue_records", Gauge, "Records above the lowest floor.";
+    QUEUE_SEGMENTS = "twinline_queue_segments", Gauge, "Segment files in use.";
+    QUEUE_LINES = "twinline_queue_lines", Gauge, "Accepted lines that wait for delivery.";
+    QUEUE_OLDEST = "twinline_queue_oldest_record_timestamp_seconds", Gauge, "Arrival of the oldest record not yet delivered; 0 without one.";
+    QUEUE_FSYNC = "twinline_queue_fsync_duration_seconds", Seconds, "Time of one group commit.";
+    QUEUE_FAULT = "twinline_queue_fault", Gauge, "1 when the log has failed and takes nothing.";
+    QUEUE_UNAVAILABLE = "twinline_queue_unavailable_total", Counter, "Writes that the queue did not take, by cause.";
+    GAP_LINES = "twinline_queue_gap_lines_total", Counter, "Lines that went to the source alone since the start. Must stay 0.";
+    DOUBT_LINES = "twinline_doubt_lines", Gauge, "Lines whose fate at the source is not known.";
+    ATTEMPTS = "twinline_delivery_attempts_total", Counter, "Requests to the destination, by outcome.";
+    DELIVERED = "twinline_delivery_lines_total", Counter, "Lines that the destination took or refused for good since the start.";
+    LAG = "twinline_delivery_lag_seconds", Gauge, "Age of the oldest line that is not delivered.";
+    DEAD_LINES = "twinline_dead_letter_lines", Gauge, "Lines in the dead-letter store.";
+    PAUSED = "twinline_delivery_paused", Gauge, "1 while the destination or a route of it is paused.";
+}
+
+/// Gives every metric its help text; call once, after the recorder is installed.
+pub fn describe() {
+    for metric in TABLE {
+        match metric.form {
+            Form::Counter => describe_counter!(metric.name, metric.help),
+            Form::Gauge => describe_gauge!(metric.name, metric.help),
+            Form::Seconds => describe_histogram!(metric.name, Unit::Seconds, metric.help),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Form, TABLE};
+
+    #[test]
+    fn names_follow_the_conventions_and_are_unique() {
+        let mut seen = std::collections::HashSet::new();
+        for metric in TABLE {
+            assert!(metric.name.starts_with("twinline_") && seen.insert(metric.name), "{}", metric.name);
+            assert_eq!(metric.name.ends_with("_total"), metric.form == Form::Counter, "{}", metric.name);
+            assert!(metric.help.ends_with('.'), "{}", metric.name);
+        }
+    }
+}

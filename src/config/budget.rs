@@ -1,0 +1,50 @@
+//! The memory budget: every part that grows with load, added up before anything is started.
+
+use super::{Config, Role};
+use crate::base::size::ByteSize;
+
+/// One part of the budget.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemoryPart {
+    /// What it is for and which setting moves it.
+    pub what: &'static str,
+    /// Its upper bound.
+    pub size: ByteSize,
+}
+
+/// Program, tables of in-flight writes, state store and metrics, whatever the configuration.
+const FIXED: u64 = 64 << 20;
+/// Bundles on their way to the log thread, and the group being written.
+const LOG: u64 = 32 << 20;
+/// Answer and buffers of one connection beside its request head.
+const PER_CONNECTION: u64 = 16 << 10;
+/// Names, counters and target of one route.
+const PER_ROUTE: u64 = 2 << 10;
+
+/// Every bounded part of the process's memory, with its bound. Their sum is at most `limits.memory` in any [`Config`] that was loaded.
+#[must_use]
+pub fn memory_parts(config: &Config) -> Vec<MemoryPart> {
+    let connections = |role| config.listeners(role).map(|listen| listen.max_connections as u64).sum::<u64>();
+    let each = config.limits.max_header.0.saturating_add(PER_CONNECTION);
+    let all = connections(Role::Proxy).saturating_add(connections(Role::Admin));
+    let delivery = &config.destination.delivery;
+    // Each lane holds one batch as text and the same batch compressed.
+    let batches = (delivery.lanes as u64).saturating_mul(delivery.batch_bytes.0).saturating_mul(2);
+    [
+        ("request bodies (limits.in_flight)", config.limits.in_flight.0),
+        ("lines waiting in lanes (destination.delivery.pending_bytes)", delivery.pending_bytes.0),
+        ("batches being sent (lanes × batch_bytes × 2)", batches),
+        ("connections (max_connections × (max_header + 16 KiB))", all.saturating_mul(each)),
+        ("routes (limits.routes × 2 KiB)", (config.limits.routes as u64).saturating_mul(PER_ROUTE)),
+        ("the log's buffers", LOG),
+        ("the program itself", FIXED),
+    ]
+    .into_iter()
+    .map(|(what, bytes)| MemoryPart { what, size: ByteSize(bytes) })
+    .collect()
+}
+
+/// The sum of [`memory_parts`].
+pub(super) fn memory_sum(parts: &[MemoryPart]) -> ByteSize {
+    ByteSize(parts.iter().fold(0u64, |sum, part| sum.saturating_add(part.size.0)))
+}

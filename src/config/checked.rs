@@ -1,0 +1,252 @@
+//! What the program uses. Every value is within its range, every combination makes sense, every default is filled in.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::{BaseUrl, Mapping, Secret};
+use crate::base::DestinationId;
+use crate::base::size::ByteSize;
+
+/// A whole, checked configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Shown on every page, log line and report. Default `twinline`.
+    pub name: String,
+    /// Queue, state and reports live here; one process per directory. Default `/var/lib/twinline`.
+    pub data_dir: PathBuf,
+    /// Where clients and operators connect; at least one with [`Role::Proxy`], no address twice.
+    pub listen: Vec<Listen>,
+    /// Socket for the local command line. Default `<data_dir>/twinline.sock`; at most 107 bytes long.
+    pub unix_socket: PathBuf,
+    /// The database in front of which we stand.
+    pub source: Source,
+    /// The database that receives the copy.
+    pub destination: Destination,
+    /// What goes where.
+    pub mapping: Mapping,
+    /// The log on disk.
+    pub queue: Queue,
+    /// Bounds of the process.
+    pub limits: Limits,
+    /// What is logged and how.
+    pub log: Log,
+}
+
+/// What a listener is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// Clients of the database connect here.
+    Proxy,
+    /// Operators, their tools and `/metrics`.
+    Admin,
+}
+
+/// One address we listen on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listen {
+    /// Address and port; port 0 lets the system choose.
+    pub address: SocketAddr,
+    /// What it is for.
+    pub role: Role,
+    /// Connections at once, 1 to 65,536. Default 4096 for the proxy, 64 for the admin role.
+    pub max_connections: usize,
+    /// A connection without a request is closed after this. Default 330 s: longer than clients keep one for reuse.
+    pub idle_timeout: Duration,
+    /// The user allowed an admin listener on an address that others can reach.
+    pub insecure: bool,
+}
+
+/// What kind of database the source is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SourceKind {
+    /// InfluxDB 1.x.
+    Influxdb1,
+    /// InfluxDB 2.x.
+    Influxdb2,
+    /// Asked at start.
+    Auto,
+}
+
+/// What kind of database the destination is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum DestinationKind {
+    /// InfluxDB 1.x.
+    Influxdb1,
+    /// InfluxDB 2.x.
+    Influxdb2,
+    /// Asked at start.
+    Auto,
+}
+
+/// TLS towards a database. Without effect on a plain `http` URL.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tls {
+    /// File with the certificates to trust, instead of the system's.
+    pub ca: Option<PathBuf>,
+    /// Name to expect in the certificate, instead of the URL's host.
+    pub server_name: Option<String>,
+    /// Trust any certificate. Default no.
+    pub insecure_skip_verify: bool,
+}
+
+/// How one database is reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Server {
+    /// Its address.
+    pub url: BaseUrl,
+    /// User of our own requests; present exactly when `password` is.
+    pub username: Option<String>,
+    /// Password of our own requests.
+    pub password: Option<Secret>,
+    /// Organisation (2.x), by name.
+    pub org: Option<String>,
+    /// Token of our own requests (2.x); never beside `username`.
+    pub token: Option<Secret>,
+    /// Until the connection stands. Default 3 s.
+    pub connect_timeout: Duration,
+    /// From the request's first byte to the answer's head. Default 30 s.
+    pub request_timeout: Duration,
+    /// Connections at once, 1 to 4096. Default 256 for the source, 64 for the destination.
+    pub max_connections: usize,
+    /// How to trust it.
+    pub tls: Tls,
+}
+
+/// The database in front of which we stand.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// What it is. Default auto.
+    pub kind: SourceKind,
+    /// How it is reached.
+    pub server: Server,
+}
+
+/// The database that receives the copy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Destination {
+    /// Names floors and state. Default `main`.
+    pub id: DestinationId,
+    /// What it is. Default auto.
+    pub kind: DestinationKind,
+    /// How it is reached.
+    pub server: Server,
+    /// How lines are sent to it.
+    pub delivery: Delivery,
+}
+
+/// Whether deliveries are compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Compression {
+    /// gzip, except to this machine, where it costs more than it saves.
+    Auto,
+    /// Never.
+    None,
+    /// Always gzip.
+    Gzip,
+}
+
+/// How lines are sent to the destination.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Delivery {
+    /// Line protocol in one request before compression; at most 24 MB, because 1.13 counts its 25 MB after decompression. Default 4 MiB.
+    pub batch_bytes: ByteSize,
+    /// Lines in one request, 1 to 1,000,000. Default 50,000.
+    pub batch_lines: usize,
+    /// A batch that is not full goes after this. Default 20 ms.
+    pub batch_wait: Duration,
+    /// Default auto.
+    pub compression: Compression,
+    /// Ordered streams, 1 to 64, one request in flight in each. Default 4.
+    pub lanes: usize,
+    /// First pause before a retry. Default 250 ms.
+    pub retry_initial: Duration,
+    /// Longest pause before a retry; not below `retry_initial`. Default 30 s.
+    pub retry_max: Duration,
+    /// Decoded lines waiting in all lanes. Default 64 MiB; at least twice `batch_bytes`.
+    pub pending_bytes: ByteSize,
+    /// By so many bytes of log the fastest lane may lead the slowest. Default 256 MiB.
+    pub lane_lead: ByteSize,
+}
+
+/// What happens to writes when the queue cannot take them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum OnUnavailable {
+    /// The source goes on; what the mirror misses is recorded as a gap.
+    FailOpen,
+    /// Clients hear 503 with `Retry-After`.
+    Refuse,
+}
+
+/// The log on disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Queue {
+    /// Size of all segments; at least four of them. Default 20 GiB.
+    pub max_size: ByteSize,
+    /// Size of one segment file, 1 MiB to 1 GiB. Default 128 MiB.
+    pub segment_size: ByteSize,
+    /// Left free on the file system. Default 1 GiB.
+    pub reserve_free: ByteSize,
+    /// No durability for so long means that the queue is unavailable. Default 3 s (`stall_ms = 3000`).
+    pub stall: Duration,
+    /// Default fail open.
+    pub on_unavailable: OnUnavailable,
+    /// Room for refused lines. Default 1 GiB.
+    pub dead_letter_max: ByteSize,
+}
+
+/// Bounds of the process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Largest request body, before and after decompression. Default 256 MiB; not above `in_flight`.
+    pub max_body: ByteSize,
+    /// A body may unpack to so many times its size, 10 to 10,000. Default 200.
+    pub max_decompression_ratio: u32,
+    /// Request bodies held at once. Default 256 MiB.
+    pub in_flight: ByteSize,
+    /// What all budgets together may take; see [`super::memory_parts`]. Default 1 GiB.
+    pub memory: ByteSize,
+    /// Routes that are listed, 1 to 1,000,000. Default 10,000.
+    pub routes: usize,
+    /// Largest request head, 8 KiB to 1 MiB. Default 64 KiB.
+    pub max_header: ByteSize,
+}
+
+/// Form of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum LogFormat {
+    /// Text on a terminal, JSON lines otherwise.
+    Auto,
+    /// For people.
+    Text,
+    /// For machines.
+    Json,
+}
+
+/// What is logged and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// Default auto.
+    pub format: LogFormat,
+    /// Levels as `info` or `info,twinline::delivery=debug`. Default `info`.
+    pub level: String,
+}
+
+impl Config {
+    /// The listeners of one role, in the order of the file.
+    pub fn listeners(&self, role: Role) -> impl Iterator<Item = &Listen> {
+        self.listen.iter().filter(move |listen| listen.role == role)
+    }
+}
+
+impl Destination {
+    /// Whether deliveries are compressed, with `auto` decided.
+    #[must_use]
+    pub fn gzip(&self) -> bool {
+        match self.delivery.compression {
+            Compression::Auto => !self.server.url.is_loopback(),
+            Compression::None => false,
+            Compression::Gzip => true,
+        }
+    }
+}

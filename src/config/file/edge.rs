@@ -1,0 +1,134 @@
+//! Where clients and operators connect.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use toml::de::DeValue;
+
+use crate::config::checked::{Listen, Role};
+use crate::config::document::Section;
+use crate::config::url::BaseUrl;
+
+const EXAMPLE: &str = "listen = \"127.0.0.1:8086\", or a [[listen]] table with address and role";
+
+fn is_admin(listen: &Listen) -> bool {
+    listen.role == Role::Admin
+}
+
+/// All listeners. A plain string is the shortest form: one proxy with defaults.
+pub(super) fn listeners(root: &Section<'_>) -> Vec<Listen> {
+    let mut all = Vec::new();
+    if let Some(DeValue::String(_)) = root.peek("listen") {
+        if let Some(text) = root.string("listen", "127.0.0.1:8086") {
+            all.extend(address(root, "listen", &text.value).map(|address| with_defaults(address, Role::Proxy)));
+        }
+        return all;
+    }
+    let none = match root.peek("listen") {
+        None => true,
+        Some(DeValue::Array(items)) => items.is_empty(),
+        Some(_) => false,
+    };
+    if none {
+        root.fault("listen", "is missing: nothing would accept the clients", EXAMPLE.to_owned());
+    }
+    let tables = root.sections("listen");
+    let written = tables.len();
+    for section in tables {
+        let listen = one(&section);
+        if let Some(listen) = listen {
+            if listen.address.port() != 0 && all.iter().any(|other: &Listen| other.address == listen.address) {
+                section.fault("address", format!("{} is listened on already", listen.address), None);
+            }
+            all.push(listen);
+        }
+        section.finish();
+    }
+    if written > 0 && all.len() == written && all.iter().all(is_admin) {
+        root.fault("listen", "no listener has the role \"proxy\"", EXAMPLE.to_owned());
+    }
+    all
+}
+
+fn with_defaults(address: SocketAddr, role: Role) -> Listen {
+    let max_connections = if role == Role::Proxy { 4096 } else { 64 };
+    Listen { address, role, max_connections, idle_timeout: Duration::from_secs(330), insecure: false }
+}
+
+fn one(section: &Section<'_>) -> Option<Listen> {
+    let role = section.choice("role", Role::Proxy, &[("proxy", Role::Proxy), ("admin", Role::Admin)]);
+    let text = section.filled("address", "127.0.0.1:8086");
+    if !section.has("address") {
+        section.fault("address", "is missing", "address = \"127.0.0.1:8086\"".to_owned());
+    }
+    let address = text.and_then(|text| address(section, "address", &text.value));
+    let defaults = with_defaults(address.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 0))), role);
+    let most = Duration::from_secs(86_400);
+    let listen = Listen {
+        max_connections: section.count("max_connections", defaults.max_connections as u64, 1..=65_536) as usize,
+        idle_timeout: section.span("idle_timeout", defaults.idle_timeout, Duration::from_secs(1)..=most),
+        insecure: section.flag("insecure", false),
+        ..defaults
+    };
+    if is_admin(&listen) && !listen.address.ip().is_loopback() && !listen.insecure {
+        section.fault(
+            "address",
+            format!("{} can be reached from outside and the admin side asks nobody who he is", listen.address),
+            "address = \"127.0.0.1:9086\", or insecure = true when the network itself keeps others away".to_owned(),
+        );
+    }
+    if listen.insecure && !is_admin(&listen) {
+        section.warn("insecure", "has no effect on a proxy listener");
+    }
+    address.map(|_| listen)
+}
+
+fn address(section: &Section<'_>, key: &'static str, text: &str) -> Option<SocketAddr> {
+    if let Ok(address) = text.parse() {
+        return Some(address);
+    }
+    let (what, port) = match text.rsplit_once(':') {
+        Some(("" | "*", port)) => ("has no address; 0.0.0.0 is every address of this machine", port),
+        Some((_, port)) if port.parse::<u16>().is_ok() => ("is a name, not an IP address", port),
+        _ => ("is not an IP address and a port", "8086"),
+    };
+    let port = port.parse::<u16>().unwrap_or(8086);
+    section.fault(
+        key,
+        format!("\"{text}\" {what}"),
+        format!("{key} = \"127.0.0.1:{port}\" for this machine alone, \"0.0.0.0:{port}\" for everybody"),
+    );
+    None
+}
+
+/// Refuses what would certainly talk to itself: databases that are one and the same, and a listener that is one of them.
+pub(super) fn no_loop(root: &Section<'_>, listen: &[Listen], source: &BaseUrl, destination: &BaseUrl) {
+    if source.authority().eq_ignore_ascii_case(&destination.authority())
+        && source.path_prefix == destination.path_prefix
+    {
+        root.section("destination").fault(
+            "url",
+            "is the source itself: every write would come back as its own copy",
+            "the address of the new database".to_owned(),
+        );
+    }
+    for (name, url) in [("source", source), ("destination", destination)] {
+        if listen.iter().any(|listen| reaches(url, listen.address)) {
+            root.section(if name == "source" { "source" } else { "destination" }).fault(
+                "url",
+                format!("is an address on which twinline itself listens: it would forward to itself for ever ({url})"),
+                "the address of the database".to_owned(),
+            );
+        }
+    }
+}
+
+fn reaches(url: &BaseUrl, listen: SocketAddr) -> bool {
+    if url.port != listen.port() {
+        return false;
+    }
+    match url.host.parse::<IpAddr>() {
+        Ok(ip) => ip == listen.ip() || (ip.is_loopback() && listen.ip().is_unspecified()),
+        Err(_) => url.is_loopback() && (listen.ip().is_unspecified() || listen.ip().is_loopback()),
+    }
+}

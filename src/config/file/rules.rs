@@ -1,0 +1,116 @@
+//! The mapping rules as they are written.
+
+use toml::de::DeValue;
+
+use crate::config::document::Section;
+use crate::config::mapping::{Mapping, Match, Pattern, Rule, Target, Unmapped};
+
+const FROM: &str = "from = { db = \"telegraf\", rp = \"*\" } or { bucket = \"telegraf\", org = \"my-org\" }";
+const TO: &str = "to = { db = \"telegraf\" } or { bucket = \"telegraf\", org = \"my-org\" }";
+
+pub(super) fn mapping(root: &Section<'_>) -> Mapping {
+    let section = root.section("mapping");
+    let unmapped = section.choice("unmapped", Unmapped::SourceOnly, &[("source-only", Unmapped::SourceOnly)]);
+    let mut rules: Vec<Rule> = Vec::new();
+    for table in section.sections("rule") {
+        let from = side(&table, "from", FROM).and_then(|from| pattern(from, &table));
+        let to = side(&table, "to", TO).and_then(|to| target(to, &table));
+        if let (Some(from), Some(to)) = (from, to) {
+            let rule = Rule { from, to };
+            if let Some(earlier) = rules.iter().position(|other| other.from.covers(&rule.from)) {
+                table.fault(
+                    "from",
+                    format!("never applies: rule {} above it takes all of it", earlier + 1),
+                    "the narrower rule first".to_owned(),
+                );
+            }
+            if rule.merges() {
+                table.warn("to", "puts all into one: points of the same series and time overwrite each other there");
+            }
+            rules.push(rule);
+        }
+        table.finish();
+    }
+    section.finish();
+    Mapping { unmapped, rules }
+}
+
+fn side<'a>(rule: &Section<'a>, key: &'static str, example: &str) -> Option<Section<'a>> {
+    match rule.peek(key) {
+        Some(DeValue::Table(_)) => Some(rule.section(key)),
+        Some(_) => {
+            let _ = rule.value(key);
+            rule.fault(key, "is not a table", example.to_owned());
+            None
+        }
+        None => {
+            let _ = rule.value(key);
+            rule.fault(key, "is missing", example.to_owned());
+            None
+        }
+    }
+}
+
+/// The two names of one side: (is by bucket, name, second name).
+type Names = (bool, Option<String>, Option<String>);
+
+fn names(side: &Section<'_>, rule: &Section<'_>, key: &str, example: &str) -> Option<Names> {
+    let db = name(side, "db");
+    let rp = name(side, "rp");
+    let bucket = name(side, "bucket");
+    let org = name(side, "org");
+    let by_database = side.has("db") || side.has("rp");
+    let by_bucket = side.has("bucket") || side.has("org");
+    match (by_database, by_bucket) {
+        (true, false) => Some((false, db?, rp?)),
+        (false, true) => Some((true, bucket?, org?)),
+        (true, true) => {
+            rule.fault(key, "mixes db/rp (1.x) with bucket/org (2.x)", example.to_owned());
+            None
+        }
+        (false, false) => {
+            rule.fault(key, "names nothing", example.to_owned());
+            None
+        }
+    }
+}
+
+/// One name; the outer option is a fault that was recorded, the inner one "not written".
+fn name(side: &Section<'_>, key: &'static str) -> Option<Option<String>> {
+    if !side.has(key) {
+        let _ = side.value(key);
+        return Some(None);
+    }
+    let text = side.string(key, "name")?.value;
+    if text != "*" && text.contains('*') {
+        side.fault(key, format!("\"{text}\": \"*\" stands for a whole name only"), format!("{key} = \"*\""));
+        return None;
+    }
+    if text.is_empty() && key != "rp" {
+        side.fault(key, "is empty", format!("{key} = \"name\", or leave the key out"));
+        return None;
+    }
+    Some(Some(text))
+}
+
+fn pattern(side: Section<'_>, rule: &Section<'_>) -> Option<Pattern> {
+    let (by_bucket, first, second) = names(&side, rule, "from", FROM)?;
+    side.finish();
+    let of = |name: Option<String>| name.filter(|n| n != "*").map_or(Match::Any, Match::Is);
+    Some(if by_bucket {
+        Pattern::Bucket { bucket: of(first), org: of(second) }
+    } else {
+        Pattern::Database { db: of(first), rp: of(second) }
+    })
+}
+
+fn target(side: Section<'_>, rule: &Section<'_>) -> Option<Target> {
+    let (by_bucket, first, second) = names(&side, rule, "to", TO)?;
+    side.finish();
+    let own = |name: Option<String>| name.filter(|n| n != "*");
+    Some(if by_bucket {
+        Target::Bucket { bucket: own(first), org: own(second) }
+    } else {
+        Target::Database { db: own(first), rp: own(second) }
+    })
+}

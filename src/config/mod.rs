@@ -1,0 +1,28 @@
+//! Configuration: what the user wrote becomes what the program uses.
+//!
+//! Promise: a [`Config`] that exists is complete and consistent; nothing behind this door checks a setting again. Every fault of a file
+//! is found in one pass, with line, column, key and what to write. Secrets are never printed.
+
+mod budget;
+mod checked;
+mod document;
+mod fault;
+mod file;
+mod interpolate;
+mod mapping;
+mod secret;
+mod url;
+
+pub use budget::{MemoryPart, memory_parts};
+pub use checked::{
+    Compression, Config, Delivery, Destination, DestinationKind, Limits, Listen, Log, LogFormat, OnUnavailable, Queue,
+    Role, Server, Source, SourceKind, Tls,
+};
+pub use fault::{ConfigError, Position};
+pub use file::{Environment, Loaded, load, load_with, parse};
+pub use mapping::{Mapping, Match, Pattern, Rule, Target, Unmapped};
+pub use secret::Secret;
+pub use url::BaseUrl;
+
+#[cfg(test)]
+mod tests;

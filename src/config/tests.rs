@@ -1,0 +1,329 @@
+use std::time::Duration;
+
+use super::*;
+use crate::base::size::ByteSize;
+
+const SHORTEST: &str =
+    "listen = \"127.0.0.1:8086\"\n[source]\nurl = \"http://old:8086\"\n[destination]\nurl = \"http://new:8086\"\n";
+
+fn no_env(_: &str) -> Option<String> {
+    None
+}
+
+fn good(text: &str) -> Loaded {
+    parse(text, &no_env).unwrap_or_else(|errors| panic!("{}", show(&errors)))
+}
+
+fn bad(text: &str) -> Vec<ConfigError> {
+    parse(text, &no_env).map(|loaded| format!("{loaded:?}")).expect_err("must be refused")
+}
+
+fn show(errors: &[ConfigError]) -> String {
+    errors.iter().map(|e| format!("{e}\n")).collect()
+}
+
+/// The text must have exactly one fault; its place, key and words.
+fn one_fault(text: &str) -> (usize, usize, String, String) {
+    let errors = bad(text);
+    assert_eq!(errors.len(), 1, "{}", show(&errors));
+    let at = errors[0].at.expect("a place");
+    (at.line, at.column, errors[0].key.clone(), errors[0].to_string())
+}
+
+fn with(extra: &str) -> String {
+    format!("{SHORTEST}{extra}")
+}
+
+#[test]
+fn the_shortest_file_gets_every_default() {
+    let config = good(SHORTEST).config;
+    assert_eq!(config.name, "twinline");
+    assert_eq!(config.unix_socket.to_str(), Some("/var/lib/twinline/twinline.sock"));
+    assert_eq!(config.listen.len(), 1);
+    assert_eq!((config.listen[0].role, config.listen[0].max_connections), (Role::Proxy, 4096));
+    assert_eq!(config.listen[0].idle_timeout, Duration::from_secs(330));
+    assert_eq!((config.source.kind, config.source.server.max_connections), (SourceKind::Auto, 256));
+    assert_eq!((config.destination.id.as_str(), config.destination.server.max_connections), ("main", 64));
+    assert_eq!(config.destination.delivery.batch_wait, Duration::from_millis(20));
+    assert_eq!(config.destination.delivery.pending_bytes, ByteSize(64 << 20));
+    assert_eq!(config.queue.segment_size, ByteSize(128 << 20));
+    assert_eq!(config.queue.stall, Duration::from_secs(3));
+    assert_eq!(config.limits.max_decompression_ratio, 200);
+    assert_eq!(config.log, Log { format: LogFormat::Auto, level: "info".to_owned() });
+    assert!(config.mapping.rules.is_empty());
+    assert!(config.destination.gzip(), "auto compresses to another machine");
+}
+
+#[test]
+fn a_file_with_listeners_kinds_and_a_rule_is_read() {
+    let text = r#"
+schema = 1
+data_dir = "/srv/twinline"
+[[listen]]
+address = "127.0.0.1:7001"
+role = "proxy"
+[[listen]]
+address = "127.0.0.1:9086"
+role = "admin"
+[source]
+kind = "influxdb1"
+url = "http://127.0.0.1:7002"
+[destination]
+kind = "influxdb1"
+url = "http://127.0.0.1:7003"
+[destination.delivery]
+retry_max = "1s"
+[[mapping.rule]]
+from = { db = "bench", rp = "*" }
+to = { db = "bench" }
+"#;
+    let loaded = good(text);
+    assert_eq!(loaded.warnings, Vec::<String>::new());
+    let config = loaded.config;
+    assert_eq!(config.listeners(Role::Admin).count(), 1);
+    assert_eq!(config.destination.delivery.retry_max, Duration::from_secs(1));
+    assert!(!config.destination.gzip(), "auto does not compress to this machine");
+    let rule = Rule {
+        from: Pattern::Database { db: Match::Is("bench".to_owned()), rp: Match::Any },
+        to: Target::Database { db: Some("bench".to_owned()), rp: None },
+    };
+    assert_eq!(config.mapping.rules, vec![rule]);
+}
+
+#[test]
+fn an_unknown_key_is_placed_and_the_near_key_named() {
+    let (line, column, key, text) = one_fault(&with("[queue]\nmax_sise = \"1GiB\"\n"));
+    assert_eq!((line, column, key.as_str()), (7, 1, "queue.max_sise"));
+    assert!(text.contains("max_size, if that was meant"), "{text}");
+    let (line, _, key, _) = one_fault(&with("[[mapping.rules]]\n"));
+    assert_eq!((line, key.as_str()), (6, "mapping.rules"));
+    let (_, _, key, text) = one_fault(&with("[destination.delivery]\nin_flight_max = 3\n"));
+    assert_eq!(key, "destination.delivery.in_flight_max");
+    assert!(text.contains("lanes"), "{text}");
+    let (line, _, key, _) = one_fault(&with("[backfill]\nworkers = 4\n"));
+    assert_eq!((line, key.as_str()), (6, "backfill"), "a section of no use today is not taken in silence");
+}
+
+#[test]
+fn faults_of_syntax_have_a_place() {
+    let (line, _, _, text) = one_fault(&with("[queue\n"));
+    assert_eq!(line, 6, "{text}");
+    assert!(text.contains("not TOML"), "{text}");
+    let (line, _, _, text) = one_fault(&with("[limits]\nroutes = 1\nroutes = 2\n"));
+    assert_eq!(line, 8, "{text}");
+}
+
+#[test]
+fn wrong_types_and_values_are_placed_and_say_what_to_write() {
+    for (extra, line, key, word) in [
+        ("[queue]\nmax_size = \"20XB\"\n", 7, "queue.max_size", "write: max_size = \"20GiB\""),
+        ("[queue]\nmax_size = true\n", 7, "queue.max_size", "not a size"),
+        ("[queue]\nmax_size = -1\n", 7, "queue.max_size", "not a number of bytes"),
+        ("[queue]\nstall_ms = \"3s\"\n", 7, "queue.stall_ms", "not a whole number"),
+        ("[queue]\non_unavailable = \"fail_open\"\n", 7, "queue.on_unavailable", "did you mean \"fail-open\"?"),
+        ("[queue]\nmax_size = \"100MiB\"\n", 7, "queue.max_size", "four segments"),
+        ("[log]\nlevel = \"inof\"\n", 7, "log.level", "not a level"),
+        ("[log]\nlevel = 3\n", 7, "log.level", "is a whole number, not a string"),
+        ("[destination.delivery]\nlanes = 65\n", 7, "destination.delivery.lanes", "within 1 to 64"),
+        ("[destination.delivery]\nbatch_bytes = \"25MB\"\n", 7, "destination.delivery.batch_bytes", "within"),
+        ("[destination.delivery]\nretry_max = \"9\"\n", 7, "destination.delivery.retry_max", "not a span of time"),
+        ("[destination.delivery]\nretry_max = \"1ms\"\n", 7, "destination.delivery.retry_max", "shorter"),
+        ("[destination.delivery]\npending_bytes = \"5MiB\"\n", 7, "destination.delivery.pending_bytes", "two batches"),
+        ("[limits]\nmax_body = \"1GiB\"\n", 7, "limits.max_body", "never be taken"),
+        ("[mapping]\nunmapped = \"drop\"\n", 7, "mapping.unmapped", "source-only"),
+    ] {
+        let (at, _, named, text) = one_fault(&with(extra));
+        assert_eq!((at, named.as_str()), (line, key), "{extra}");
+        assert!(text.contains(word), "{extra}: {text}");
+    }
+}
+
+#[test]
+fn all_faults_come_at_once_in_the_order_of_the_file() {
+    let errors = bad("nam = 1\nlisten = \"x\"\n[source]\n[destination]\nurl = 5\n[queue]\nmax_size = \"?\"\n");
+    let keys: Vec<&str> = errors.iter().map(|e| e.key.as_str()).collect();
+    assert_eq!(keys, ["nam", "listen", "source.url", "destination.url", "queue.max_size"], "{}", show(&errors));
+}
+
+#[test]
+fn an_empty_file_says_what_is_needed() {
+    let text = show(&bad(""));
+    for word in ["listen = \"127.0.0.1:8086\"", "source.url: is missing", "destination.url: is missing"] {
+        assert!(text.contains(word), "{text}");
+    }
+}
+
+#[test]
+fn listeners_that_cannot_be_meant_are_refused() {
+    let databases = "[source]\nurl = \"http://old:8086\"\n[destination]\nurl = \"http://new:8086\"\n";
+    for (listen, word) in [
+        ("listen = \":8086\"\n", "0.0.0.0:8086"),
+        ("listen = \"localhost:8086\"\n", "127.0.0.1:8086"),
+        ("[[listen]]\nrole = \"proxy\"\n", "address: is missing"),
+        ("[[listen]]\naddress = \"127.0.0.1:1\"\nrole = \"admin\"\n", "no listener has the role \"proxy\""),
+        ("[[listen]]\naddress = \"127.0.0.1:1\"\n[[listen]]\naddress = \"127.0.0.1:1\"\n", "listened on already"),
+        ("[[listen]]\naddress = \"127.0.0.1:1\"\n[[listen]]\naddress = \"0.0.0.0:2\"\nrole = \"admin\"\n", "insecure"),
+        ("[listen]\naddress = \"127.0.0.1:1\"\n", "[[listen]]"),
+        ("listen = []\n", "nothing would accept"),
+    ] {
+        let errors = bad(&format!("{listen}{databases}"));
+        assert_eq!(errors.len(), 1, "{listen}: {}", show(&errors));
+        assert!(errors[0].to_string().contains(word), "{listen}: {}", errors[0]);
+    }
+    let open = format!(
+        "[[listen]]\naddress = \"127.0.0.1:1\"\n[[listen]]\naddress = \"0.0.0.0:2\"\nrole = \"admin\"\ninsecure = true\n{databases}"
+    );
+    assert!(good(&open).config.listen[1].insecure);
+}
+
+#[test]
+fn what_would_talk_to_itself_is_refused() {
+    let (line, _, key, _) = one_fault(&SHORTEST.replace("new", "old"));
+    assert_eq!((line, key.as_str()), (5, "destination.url"));
+    let (line, _, key, text) = one_fault(&SHORTEST.replace("old", "localhost"));
+    assert_eq!((line, key.as_str()), (3, "source.url"));
+    assert!(text.contains("listens"), "{text}");
+    let any = SHORTEST.replace("127.0.0.1", "0.0.0.0").replace("new", "127.0.0.1");
+    assert_eq!(one_fault(&any).2, "destination.url");
+}
+
+#[test]
+fn variables_stand_inside_strings_only_and_cannot_change_the_structure() {
+    let env = |name: &str| (name == "OLD").then(|| "old\"\n[queue]\nx".to_owned());
+    let text = SHORTEST.replace("http://old:8086", "${OLD}");
+    let errors = parse(&text, &env).expect_err("a host of several lines is no URL");
+    assert_eq!(errors.len(), 1, "{}", show(&errors));
+    assert_eq!((errors[0].key.as_str(), errors[0].at.map(|at| at.line)), ("source.url", Some(3)));
+    let (line, _, key, said) = one_fault(&SHORTEST.replace("old:8086", "${NOT_SET}"));
+    assert_eq!((line, key.as_str()), (3, "source.url"));
+    assert!(said.contains("NOT_SET is not set"), "{said}");
+    assert_eq!(good(&format!("name = \"${{SITE:-berlin}}\"\n{SHORTEST}")).config.name, "berlin");
+}
+
+#[test]
+fn secrets_come_from_four_places_and_are_never_shown() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("token");
+    std::fs::write(&file, "hunter2\n").unwrap();
+    let env = |name: &str| (name == "TOKEN").then(|| "hunter2".to_owned());
+    let from_file = format!("{{ file = \"{}\" }}", file.display());
+    for (token, warned) in [
+        ("{ env = \"TOKEN\" }", false),
+        (from_file.as_str(), true),
+        ("{ command = [\"echo\", \"hunter2\"] }", false),
+        ("\"${TOKEN}\"", false),
+        ("\"hunter2\"", true),
+    ] {
+        let loaded = parse(&with(&format!("token = {token}\n")), &env).unwrap_or_else(|e| panic!("{}", show(&e)));
+        let secret = loaded.config.destination.server.token.as_ref().expect("a token");
+        assert_eq!(secret.expose(), "hunter2", "{token}");
+        let shown = format!("{loaded:?}");
+        assert!(!shown.contains("hunter2"), "{token}: {shown}");
+        assert_eq!(!loaded.warnings.is_empty(), warned, "{token}: {:?}", loaded.warnings);
+    }
+}
+
+#[test]
+fn secrets_that_cannot_be_had_name_the_key_and_never_the_value() {
+    for (lines, key, word) in [
+        ("token = { env = \"TOKEN\" }\n", "destination.token", "TOKEN is not set"),
+        ("token = { file = \"/nonexistent/token\" }\n", "destination.token", "/nonexistent/token"),
+        ("token = { command = [\"false\"] }\n", "destination.token", "failed"),
+        ("token = { env = \"A\", file = \"b\" }\n", "destination.token", "exactly one"),
+        ("token = {}\n", "destination.token", "exactly one"),
+        ("token = 5\n", "destination.token", "neither a string nor a table"),
+        ("password = \"hunter2\"\n", "destination.username", "is missing"),
+        ("username = \"x\"\n", "destination.password", "is missing"),
+        ("token = \"hunter2\"\nusername = \"x\"\npassword = \"hunter2\"\n", "destination.token", "beside username"),
+    ] {
+        let (_, _, named, text) = one_fault(&with(lines));
+        assert_eq!(named, key, "{lines}: {text}");
+        assert!(text.contains(word) && !text.contains("hunter2"), "{lines}: {text}");
+    }
+    let (_, _, key, _) = one_fault(
+        &with("token = { enf = \"X\", env = \"HOME\" }\n").replace("env = \"HOME\"", "command = [\"echo\", \"x\"]"),
+    );
+    assert_eq!(key, "destination.token.enf");
+}
+
+#[test]
+fn influxdb_2_needs_a_token_and_an_organisation() {
+    let errors = bad(&with("kind = \"influxdb2\"\n"));
+    let keys: Vec<&str> = errors.iter().map(|e| e.key.as_str()).collect();
+    assert_eq!(keys, ["destination.token", "destination.org"]);
+}
+
+#[test]
+fn tls_settings_are_read_and_doubtful_ones_are_warned_of() {
+    let text =
+        with("tls = { insecure_skip_verify = true, server_name = \"influx\" }\n").replace("http://new", "https://new");
+    let loaded = good(&text);
+    assert_eq!(loaded.config.destination.server.tls.server_name.as_deref(), Some("influx"));
+    assert_eq!(loaded.warnings.len(), 1, "{:?}", loaded.warnings);
+    assert_eq!(
+        one_fault(&text.replace("server_name = \"influx\"", "ca = \"/nonexistent.pem\"")).2,
+        "destination.tls.ca"
+    );
+    assert_eq!(good(&with("tls = {}\n")).warnings.len(), 1, "no effect on http");
+}
+
+#[test]
+fn rules_that_cannot_be_meant_are_refused() {
+    for (rules, key) in [
+        ("[[mapping.rule]]\nfrom = { db = \"a\" }\n", "mapping.rule.to"),
+        ("[[mapping.rule]]\nfrom = { db = \"a\", bucket = \"b\" }\nto = { db = \"a\" }\n", "mapping.rule.from"),
+        ("[[mapping.rule]]\nfrom = { db = \"a*\" }\nto = { db = \"a\" }\n", "mapping.rule.from.db"),
+        ("[[mapping.rule]]\nfrom = {}\nto = { db = \"a\" }\n", "mapping.rule.from"),
+        ("[[mapping.rule]]\nfrom = \"a\"\nto = { db = \"a\" }\n", "mapping.rule.from"),
+        ("[[mapping.rule]]\nfrom = { db = \"\" }\nto = { db = \"a\" }\n", "mapping.rule.from.db"),
+        ("[[mapping.rule]]\nfrom = { db = \"a\", rpp = \"x\" }\nto = { db = \"a\" }\n", "mapping.rule.from.rpp"),
+        (
+            "[[mapping.rule]]\nfrom = { db = \"*\" }\nto = { db = \"*\" }\n[[mapping.rule]]\nfrom = { db = \"a\" }\nto = { db = \"b\" }\n",
+            "mapping.rule.from",
+        ),
+    ] {
+        let (_, _, named, text) = one_fault(&with(rules));
+        assert_eq!(named, key, "{rules}: {text}");
+    }
+    let merged = good(&with("[[mapping.rule]]\nfrom = { db = \"*\" }\nto = { bucket = \"all\" }\n"));
+    assert_eq!(merged.warnings.len(), 1, "{:?}", merged.warnings);
+    let bucket =
+        good(&with("[[mapping.rule]]\nfrom = { bucket = \"b\", org = \"o\" }\nto = { db = \"d\", rp = \"\" }\n"));
+    assert_eq!(
+        bucket.config.mapping.rules[0].to,
+        Target::Database { db: Some("d".to_owned()), rp: Some(String::new()) }
+    );
+}
+
+#[test]
+fn budgets_above_the_limit_are_refused_with_the_sum() {
+    let (line, _, key, text) = one_fault(&with("[limits]\nin_flight = \"800MiB\"\n"));
+    assert_eq!((line, key.as_str()), (6, "limits.memory"));
+    assert!(text.contains("800 MiB") && text.contains("above the limit of 1 GiB"), "{text}");
+    let need = text.split("memory = \"").nth(1).and_then(|t| t.split('"').next()).expect("a size to write");
+    let enough = with(&format!("[limits]\nin_flight = \"800MiB\"\nmemory = \"{need}\"\n"));
+    assert!(memory_parts(&good(&enough).config).len() > 3, "what the message says to write is accepted");
+}
+
+#[test]
+fn a_socket_path_that_the_system_cannot_bind_is_refused() {
+    let long = format!("data_dir = \"/{}\"\n{SHORTEST}", "d".repeat(120));
+    assert_eq!(bad(&long)[0].key, "listen_unix.path");
+    let other = good(&format!("{long}[listen_unix]\npath = \"/run/t.sock\"\n"));
+    assert_eq!(other.config.unix_socket.to_str(), Some("/run/t.sock"));
+}
+
+#[test]
+fn a_file_that_is_not_there_is_named() {
+    let path = std::path::Path::new("/nonexistent/twinline.toml");
+    let text = show(&load_with(path, &no_env).expect_err("there is none"));
+    assert!(text.contains("/nonexistent/twinline.toml") && text.contains("twinline init"), "{text}");
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_text_makes_it_panic(text in "[\\[\\]a-z=\"{}$.#\\n ä0-9-]{0,200}") {
+        let _ = parse(&text, &no_env);
+        let _ = parse(&format!("{SHORTEST}{text}"), &no_env);
+    }
+}
