@@ -1,0 +1,292 @@
+//! From resolved intents to lanes.
+//!
+//! Promise: records are taken in log order; an effect (dirty region, gap, dead letter) is durable before the position moves
+//! past its record; at most `pending_bytes` wait in lanes, and no lane leads another by more than `lane_lead`.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use tokio::sync::Notify;
+
+use super::Shared;
+use super::lane::Bounds;
+use super::ledger::{Ledger, Tally};
+use super::target::TargetId;
+use super::view::Reading;
+use crate::base::{Error, Kind as ErrorKind, Lsn, Result, Side};
+use crate::line;
+use crate::queue::{Cause, Disposition, Intent, Scout};
+use crate::state::{DeadLetter, DirtyRegion, Effects, Gap};
+use crate::wal::{Damage, Item, Kind, Reader, Record};
+
+/// Records looked at in one go before other tasks get their turn.
+const SCOUT_STEP: usize = 256;
+/// Dirty regions are kept by hour.
+const BUCKET_NS: i64 = 3_600_000_000_000;
+/// Regions that one record may make; beyond this it makes its whole route dirty.
+const REGIONS_MAX: usize = 256;
+
+/// Reads and deals out.
+pub(super) struct Distributor {
+    shared: Rc<Shared>,
+    scout: Rc<RefCell<Scout>>,
+    ledger: Rc<RefCell<Ledger>>,
+    reader: Reader,
+    /// Floors of a former run with another number of lanes: lines at or below them are counted already.
+    former: Option<Vec<Lsn>>,
+    read: Rc<Cell<Read>>,
+    canonical: Vec<u8>,
+}
+
+/// How far reading has come.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Read {
+    lines: u64,
+    position: u64,
+    /// Arrival of the record that waits for room, or was read last.
+    received_ns: i64,
+}
+
+impl Read {
+    pub(super) fn view(self, scout: &Scout, floor_ns: i64) -> Reading {
+        let (unanswered_lines, oldest_unanswered) = scout.waiting();
+        let oldest = [floor_ns, oldest_unanswered.unwrap_or(0)].into_iter().filter(|ns| *ns != 0).min();
+        Reading {
+            unread_lines: scout.applied_lines().saturating_sub(self.lines),
+            unanswered_lines,
+            head: scout.seen(),
+            oldest_ns: oldest.unwrap_or(0),
+        }
+    }
+}
+
+impl Distributor {
+    pub(super) fn new(
+        shared: Rc<Shared>,
+        scout: Rc<RefCell<Scout>>,
+        ledger: Rc<RefCell<Ledger>>,
+        reader: Reader,
+        former: Option<Vec<Lsn>>,
+    ) -> Self {
+        Self { shared, scout, ledger, reader, former, read: Rc::default(), canonical: Vec::new() }
+    }
+
+    pub(super) fn progress(&self) -> Rc<Cell<Read>> {
+        Rc::clone(&self.read)
+    }
+
+    /// Reads for ever.
+    pub(super) async fn run(mut self, durable: Arc<Notify>) -> Result<()> {
+        let mut held: Option<Item> = None;
+        loop {
+            let more = self.scout.borrow_mut().advance(SCOUT_STEP)?;
+            let resolved = self.scout.borrow().resolved();
+            let mut dealt = 0;
+            while dealt < SCOUT_STEP {
+                let item = match held.take() {
+                    Some(item) => item,
+                    None => match self.reader.next()? {
+                        Some(item) => item,
+                        None => break,
+                    },
+                };
+                if last_of(&item) > resolved {
+                    held = Some(item);
+                    break;
+                }
+                self.deal(item).await?;
+                dealt += 1;
+                self.room().await;
+            }
+            if more || dealt == SCOUT_STEP {
+                tokio::task::yield_now().await;
+            } else {
+                durable.notified().await;
+            }
+        }
+    }
+
+    async fn deal(&mut self, item: Item) -> Result<()> {
+        let lsn = last_of(&item);
+        match item {
+            Item::Damage(damage) => self.damage(&damage).await,
+            Item::Record(record) => {
+                self.read.set(Read { position: record.position, received_ns: record.received_ns, ..self.read.get() });
+                if record.kind == Kind::Intent {
+                    self.intent(&record).await?;
+                }
+            }
+        }
+        for (lane, work) in self.shared.lanes.iter().zip(&self.shared.work) {
+            lane.borrow_mut().read_to(lsn);
+            work.notify_one();
+        }
+        Ok(())
+    }
+
+    async fn intent(&mut self, record: &Record) -> Result<()> {
+        let (disposition, cause) = self.scout.borrow_mut().take(record.lsn);
+        let lines = u64::from(record.lines);
+        let intent = Intent::decode(&record.meta).map_err(|e| {
+            Error::new(ErrorKind::Damage, Side::Own, format!("record {} of the log", record.lsn))
+                .because(e)
+                .hint("it was written by a newer twinline: start that version, or let it drain the queue first")
+        })?;
+        if disposition == Disposition::Applied {
+            self.read.set(Read { lines: self.read.get().lines + lines, ..self.read.get() });
+        }
+        let tally = match disposition {
+            Disposition::Applied => {
+                let target = if intent.excluded { None } else { self.shared.targets.of(&intent.name) };
+                let Some(target) = target else {
+                    self.ledger.borrow_mut().note(record.lsn, Tally { excluded: lines, ..Tally::default() });
+                    return Ok(());
+                };
+                return self.deal_lines(record, &intent, target).await;
+            }
+            Disposition::NotApplied => Tally { not_applied: lines, ..Tally::default() },
+            Disposition::Gapped => Tally { gapped: lines, ..Tally::default() },
+            Disposition::Doubt if intent.excluded => Tally { excluded: lines, ..Tally::default() },
+            Disposition::Doubt => {
+                let dirty = regions(record, &intent, cause);
+                self.record(Effects { dirty, ..Effects::default() }).await;
+                Tally { doubt: lines, ..Tally::default() }
+            }
+        };
+        self.ledger.borrow_mut().note(record.lsn, tally);
+        Ok(())
+    }
+
+    async fn deal_lines(&mut self, record: &Record, intent: &Intent, target: TargetId) -> Result<()> {
+        let lanes = self.shared.lanes.len();
+        let now = self.shared.clock.monotonic();
+        let settings = &self.shared.settings;
+        let bounds = Bounds { bytes_max: settings.batch_bytes.as_usize(), lines_max: settings.batch_lines };
+        let mut counted = vec![(0u32, 0u32); lanes];
+        let mut dead_letters = Vec::new();
+        let parsed = line::lines(&record.body, intent.dialect, intent.precision).filter_map(std::result::Result::ok);
+        for (number, parsed) in (0u32..).zip(parsed) {
+            let hash = line::series_hash(&parsed);
+            let index = (hash % lanes as u64) as usize;
+            let mut lane = self.shared.lanes[index].borrow_mut();
+            if record.lsn <= lane.floor() {
+                continue;
+            }
+            let repeated = self.former.as_ref().is_some_and(|floors| {
+                !floors.is_empty() && record.lsn <= floors[(hash % floors.len() as u64) as usize]
+            });
+            if !repeated {
+                counted[index].0 += 1;
+            }
+            // The pipeline stamps every line that parses before it is logged.
+            let at_ns = parsed.timestamp_ns().unwrap_or(intent.max_ns);
+            self.canonical.clear();
+            line::write_canonical(&parsed, at_ns, &mut self.canonical);
+            if let Some(why) = line::unstorable(&parsed) {
+                counted[index].1 += u32::from(!repeated);
+                dead_letters.push(DeadLetter {
+                    lsn: record.lsn,
+                    line: number,
+                    route: record.route,
+                    code: "unstorable".to_owned(),
+                    reason: why.to_owned(),
+                    text: self.canonical.trim_ascii_end().to_vec(),
+                });
+                continue;
+            }
+            lane.push(target, record.lsn, number, &self.canonical, now, bounds);
+            self.shared.pending_bytes.set(self.shared.pending_bytes.get() + self.canonical.len());
+        }
+        if !dead_letters.is_empty() {
+            self.record(Effects { dead_letters, ..Effects::default() }).await;
+        }
+        for (lane, (lines, dead)) in self.shared.lanes.iter().zip(counted) {
+            if lines > 0 {
+                lane.borrow_mut().note(record.lsn, lines, dead);
+            }
+        }
+        Ok(())
+    }
+
+    async fn damage(&mut self, damage: &Damage) {
+        let lines = u64::from(damage.lines);
+        let gap = Gap {
+            route: damage.route,
+            route_name: String::new(),
+            from_ns: damage.from_ns,
+            to_ns: damage.to_ns,
+            lines,
+            lsns: Some((damage.first_lsn, damage.last_lsn)),
+            cause: "log-damage",
+        };
+        tracing::error!(event = "queue.damage", first_lsn = damage.first_lsn.0, last_lsn = damage.last_lsn.0, lines,
+            "records of the log are damaged; their lines are a gap");
+        self.record(Effects { gaps: vec![gap], ..Effects::default() }).await;
+        self.ledger.borrow_mut().note(damage.last_lsn, Tally { damaged: lines, ..Tally::default() });
+    }
+
+    /// Makes effects durable; waits as long as that takes, because the position must not move before.
+    async fn record(&self, effects: Effects) {
+        super::send::record_effects(&self.shared, effects).await;
+    }
+
+    /// Waits until the lanes have room and the slowest is not too far behind.
+    async fn room(&self) {
+        let settings = &self.shared.settings;
+        let pending_max = settings.pending_bytes.as_usize();
+        while self.shared.pending_bytes.get() >= pending_max || self.lead_bytes() > settings.lane_lead.0 {
+            self.shared.room.notified().await;
+        }
+    }
+
+    /// Bytes of log between what was read last and the lowest floor, as far as lanes are waiting.
+    fn lead_bytes(&self) -> u64 {
+        let waiting = self.shared.lanes.iter().filter_map(|lane| lane.borrow().oldest_position()).min();
+        waiting.map_or(0, |oldest| self.read.get().position.saturating_sub(oldest))
+    }
+}
+
+fn last_of(item: &Item) -> Lsn {
+    match item {
+        Item::Record(record) => record.lsn,
+        Item::Damage(damage) => damage.last_lsn,
+    }
+}
+
+/// The parts of the data that a write in doubt may have touched.
+fn regions(record: &Record, intent: &Intent, cause: Cause) -> Vec<DirtyRegion> {
+    let region = |measurement: Vec<u8>, from_ns: i64, to_ns: i64| DirtyRegion {
+        route: record.route,
+        measurement,
+        from_ns,
+        to_ns,
+        lsns: (record.lsn, record.lsn),
+        cause: cause.name(),
+    };
+    let whole = || vec![region(Vec::new(), intent.min_ns, intent.max_ns)];
+    let mut found: BTreeMap<(Vec<u8>, i64), ()> = BTreeMap::new();
+    for parsed in line::lines(&record.body, intent.dialect, intent.precision).filter_map(std::result::Result::ok) {
+        let at_ns = parsed.timestamp_ns().unwrap_or(intent.max_ns);
+        found.insert((parsed.measurement().into_owned(), at_ns.div_euclid(BUCKET_NS)), ());
+        if found.len() > REGIONS_MAX {
+            return whole();
+        }
+    }
+    if found.is_empty() {
+        return whole();
+    }
+    let bounds = |bucket: i64| {
+        let from = i128::from(bucket) * i128::from(BUCKET_NS);
+        let clamp = |ns: i128| ns.clamp(i128::from(i64::MIN), i128::from(i64::MAX)) as i64;
+        (clamp(from), clamp(from + i128::from(BUCKET_NS) - 1))
+    };
+    found
+        .into_keys()
+        .map(|(measurement, bucket)| {
+            let (from_ns, to_ns) = bounds(bucket);
+            region(measurement, from_ns, to_ns)
+        })
+        .collect()
+}

@@ -1,0 +1,146 @@
+//! Queue -> mirror: everything that the primary applied, in order per series, at least once.
+//!
+//! Promises: lanes by hash of the destination's series key keep order, with one request in flight per lane. A floor passes
+//! a record only when each of its lines in that lane is acknowledged by the destination or has left a durable effect. An
+//! answer that is not understood pauses; it never drops. What waits is bounded in bytes.
+//!
+//! The flow: [`distribute`] reads resolved intents and puts their lines into lanes; [`lane`] holds batches and knows the
+//! floor; [`send`] brings one batch to its end; [`ledger`] makes floors durable. All of it runs on one thread of its own, so
+//! that a slow destination is never felt by a client.
+
+mod backoff;
+mod batch;
+mod distribute;
+mod lane;
+mod ledger;
+mod pause;
+mod send;
+mod target;
+mod view;
+
+pub use view::{PauseView, SharedView, View, shared_view};
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::sync::{Notify, watch};
+
+use crate::base::clock::SharedClock;
+use crate::base::{DestinationId, Result};
+use crate::config::{Delivery as Settings, Mapping};
+use crate::db::server::{Flavor, Server};
+use crate::queue::{LocalQueue, Opened, Scout};
+use crate::route::TargetKind;
+use crate::state::SharedState;
+
+use distribute::Distributor;
+use lane::Lane;
+use ledger::Ledger;
+use pause::Pauses;
+use target::Targets;
+
+/// Requests under way get this long to end when we are asked to stop.
+const STOP_MAX: Duration = Duration::from_secs(5);
+
+/// What delivery is made of.
+pub struct Parts {
+    /// The opened queue.
+    pub opened: Opened,
+    /// The destination.
+    pub server: Server,
+    /// What it is.
+    pub flavor: Flavor,
+    /// Its id.
+    pub id: DestinationId,
+    /// Its names.
+    pub kind: TargetKind,
+    /// Rules.
+    pub mapping: Mapping,
+    /// Sizes and pauses.
+    pub settings: Settings,
+    /// Whether bodies are compressed.
+    pub gzip: bool,
+    /// Room for dead letters, bytes.
+    pub dead_letter_bytes_max: u64,
+    /// Effects go there.
+    pub state: SharedState,
+    /// Time.
+    pub clock: SharedClock,
+    /// Where the figures are shown.
+    pub view: SharedView,
+}
+
+impl fmt::Debug for Parts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Parts").field("id", &self.id).finish()
+    }
+}
+
+/// What all tasks of one destination share. One thread.
+pub(crate) struct Shared {
+    server: Server,
+    flavor: Flavor,
+    id: DestinationId,
+    settings: Settings,
+    gzip: bool,
+    dead_letter_bytes_max: u64,
+    state: SharedState,
+    clock: SharedClock,
+    targets: Targets,
+    lanes: Vec<RefCell<Lane>>,
+    /// Wakes a lane: it has work, or a pause ended.
+    work: Vec<Notify>,
+    /// Wakes the distributor: bytes have left, or a floor has moved.
+    room: Notify,
+    pending_bytes: Cell<usize>,
+    pauses: Pauses,
+    stopping: Cell<bool>,
+}
+
+/// Delivers until `stop` turns true, then makes the last floors durable.
+///
+/// # Errors
+/// The log cannot be read, or the cursor cannot be written at the end.
+pub async fn run(parts: Parts, mut stop: watch::Receiver<bool>) -> Result<()> {
+    let Opened { queue, floors, scout, .. } = parts.opened;
+    let lanes_count = parts.settings.lanes;
+    let (lanes, base) = ledger::restore(&floors, lanes_count);
+    let former = (floors.lanes.len() != lanes_count).then(|| floors.lanes.clone());
+    let shared = Rc::new(Shared {
+        server: parts.server,
+        flavor: parts.flavor,
+        id: parts.id,
+        gzip: parts.gzip,
+        dead_letter_bytes_max: parts.dead_letter_bytes_max,
+        state: parts.state,
+        clock: parts.clock,
+        targets: Targets::new(parts.mapping, parts.kind),
+        work: lanes.iter().map(|_| Notify::new()).collect(),
+        lanes: lanes.into_iter().map(RefCell::new).collect(),
+        room: Notify::new(),
+        pending_bytes: Cell::new(0),
+        pauses: Pauses::new(parts.settings.retry_initial, parts.settings.retry_max),
+        settings: parts.settings,
+        stopping: Cell::new(false),
+    });
+    let durable = Rc::new(Notify::new());
+    wake_on_durable(&queue, &durable);
+    let scout = Rc::new(RefCell::new(scout));
+    let ledger = Rc::new(RefCell::new(Ledger::new(base, floors.lowest())));
+    let reader = queue.reader(floors.lowest().next())?;
+    let distributor = Distributor::new(Rc::clone(&shared), Rc::clone(&scout), Rc::clone(&ledger), reader, former);
+
+    let senders: Vec<_> =
+        (0..lanes_count).map(|index| tokio::task::spawn_local(send::run_lane(Rc::clone(&shared), index))).collect();
+    let keeper = keep_floors(Rc::clone(&shared), Rc::clone(&ledger), Rc::clone(&scout), queue, parts.view);
+    let keeper = Keeper { task: keeper };
+    let outcome = tokio::select! {
+        result = distributor.run(durable) => result,
+        _ = stop.wait_for(|stop| *stop) => Ok(()),
+        result = keeper.forever() => result,
+    };
+    let _ = senders;
+    outcome
+}

@@ -1,0 +1,96 @@
+//! Places at the destination, interned: how to address a write to each.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+
+use crate::config::Mapping;
+use crate::route::{RouteName, Target, TargetKind, map};
+
+/// Number of a target within this process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct TargetId(pub(super) u32);
+
+/// Names that are kept; beyond this the table starts anew, which only costs looking up again.
+const NAMES_MAX: usize = 20_000;
+
+#[derive(Debug)]
+pub(super) struct Addressed {
+    pub(super) target: Target,
+    /// Path and query of a write with explicit nanoseconds.
+    pub(super) path: String,
+}
+
+/// All targets seen.
+#[derive(Debug)]
+pub(super) struct Targets {
+    mapping: Mapping,
+    kind: TargetKind,
+    names: RefCell<HashMap<RouteName, Option<TargetId>>>,
+    targets: RefCell<Vec<Rc<Addressed>>>,
+    ids: RefCell<HashMap<Target, TargetId>>,
+}
+
+impl Targets {
+    pub(super) fn new(mapping: Mapping, kind: TargetKind) -> Self {
+        Self { mapping, kind, names: RefCell::default(), targets: RefCell::default(), ids: RefCell::default() }
+    }
+
+    /// Where this place goes; `None`: nowhere.
+    pub(super) fn of(&self, name: &RouteName) -> Option<TargetId> {
+        if let Some(known) = self.names.borrow().get(name) {
+            return *known;
+        }
+        let id = map(&self.mapping, name, &self.kind).map(|target| self.intern(target));
+        let mut names = self.names.borrow_mut();
+        if names.len() >= NAMES_MAX {
+            names.clear();
+        }
+        names.insert(name.clone(), id);
+        id
+    }
+
+    pub(super) fn get(&self, id: TargetId) -> Rc<Addressed> {
+        Rc::clone(&self.targets.borrow()[id.0 as usize])
+    }
+
+    fn intern(&self, target: Target) -> TargetId {
+        if let Some(id) = self.ids.borrow().get(&target) {
+            return *id;
+        }
+        let mut targets = self.targets.borrow_mut();
+        let id = TargetId(u32::try_from(targets.len()).expect("routes are far fewer"));
+        let path = write_path(&target);
+        targets.push(Rc::new(Addressed { target: target.clone(), path }));
+        self.ids.borrow_mut().insert(target, id);
+        id
+    }
+}
+
+fn write_path(target: &Target) -> String {
+    let escape = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
+    match target {
+        Target::Database { db, rp } if rp.is_empty() => format!("/write?db={}&precision=ns", escape(db)),
+        Target::Database { db, rp } => format!("/write?db={}&rp={}&precision=ns", escape(db), escape(rp)),
+        Target::Bucket { org, bucket } => {
+            format!("/api/v2/write?org={}&bucket={}&precision=ns", escape(org), escape(bucket))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Unmapped;
+
+    #[test]
+    fn names_are_escaped_and_nanoseconds_explicit() {
+        let targets =
+            Targets::new(Mapping { unmapped: Unmapped::SourceOnly, rules: Vec::new() }, TargetKind::Bucket { org: Some("a b".into()) });
+        let id = targets.of(&RouteName::Database { db: "d&x".into(), rp: "w".into() }).unwrap();
+        assert_eq!(targets.get(id).path, "/api/v2/write?org=a%20b&bucket=d%26x%2Fw&precision=ns");
+        assert_eq!(targets.of(&RouteName::Bucket { org: String::new(), bucket: "d&x/w".into() }), Some(id));
+    }
+}

@@ -1,0 +1,162 @@
+//! The queue on this machine: the log and one cursor file per destination.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use super::outcome::{Cause, Disposition, Outcome};
+use super::scout::Scout;
+use crate::base::clock::SharedClock;
+use crate::base::disk::Disk;
+use crate::base::{DestinationId, Epoch, Error, Kind, Lsn, Result, Side};
+use crate::wal::{self, Bundle, Cursor, Reader, Recovery, Slot, Wal};
+
+/// Records looked at before a start-up scan looks at the clock again.
+const SCAN_STEP: usize = 4096;
+/// Doubt outcomes written in one bundle at start.
+const DOUBT_STEP: usize = 4096;
+/// Longest wait for the first commit after a start.
+const FIRST_COMMIT_MAX: Duration = Duration::from_secs(60);
+
+/// How far a destination has acknowledged, with the sums that belong to exactly these positions.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Floors {
+    /// One floor a lane: every line of that lane at or below it is delivered, or left a durable effect.
+    pub lanes: Vec<Lsn>,
+    /// Sums, meant by whoever saves them.
+    pub counters: Vec<u64>,
+}
+
+impl Floors {
+    /// The lowest floor: nothing at or below it is needed.
+    #[must_use]
+    pub fn lowest(&self) -> Lsn {
+        self.lanes.iter().copied().min().unwrap_or(Lsn::ZERO)
+    }
+}
+
+/// A queue, opened.
+#[derive(Debug)]
+pub struct Opened {
+    /// The queue.
+    pub queue: LocalQueue,
+    /// Where delivery stood.
+    pub floors: Floors,
+    /// A scout that has seen everything from the lowest floor to the end.
+    pub scout: Scout,
+    /// What the log found at start.
+    pub recovery: Recovery,
+    /// Intents of the dead process that are doubt now.
+    pub doubted: u64,
+}
+
+/// The local queue. Shared by threads through clones of [`LocalQueue::log`]; the cursor belongs to delivery.
+pub struct LocalQueue {
+    wal: Arc<Wal>,
+    cursor: Cursor,
+    destination: DestinationId,
+    epoch: Epoch,
+}
+
+impl fmt::Debug for LocalQueue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LocalQueue").field("destination", &self.destination).finish()
+    }
+}
+
+impl LocalQueue {
+    /// Opens the log, loads the cursor, and gives every intent without an outcome the outcome *doubt*: its process died
+    /// before the answer of the primary was durable, so no client was told anything.
+    ///
+    /// # Errors
+    /// The directory is locked by another process, cannot be read, or was written by a newer version.
+    pub fn open(
+        disk: Arc<dyn Disk>,
+        clock: SharedClock,
+        options: wal::Options,
+        destination: DestinationId,
+        epoch: Epoch,
+    ) -> Result<Opened> {
+        let dir: PathBuf = options.dir.clone();
+        let cursor_dir = dir.join("cursors");
+        let (wal, recovery, cursor) = open_log(disk, clock, options, &cursor_dir, &destination)?;
+        let wal = Arc::new(wal);
+        let slot = cursor.slot().cloned();
+        let oldest = wal.oldest();
+        let floors = slot.map_or_else(Floors::default, |slot| Floors {
+            lanes: slot.floors.iter().map(|floor| (*floor).clamp(oldest.before(), recovery.last)).collect(),
+            counters: slot.counters,
+        });
+        let from = floors.lowest().max(oldest.before());
+        let mut scout = Scout::new(wal.reader(from.next())?, from);
+        while scout.advance(SCAN_STEP)? {}
+        let queue = Self { wal, cursor, destination, epoch };
+        let doubted = queue.doubt_the_unresolved(&mut scout)?;
+        Ok(Opened { queue, floors, scout, recovery, doubted })
+    }
+
+    fn doubt_the_unresolved(&self, scout: &mut Scout) -> Result<u64> {
+        let unresolved: Vec<Lsn> = scout.unresolved().collect();
+        for step in unresolved.chunks(DOUBT_STEP) {
+            let outcomes = step.iter().map(|lsn| Outcome {
+                lsn: *lsn,
+                status: 0,
+                disposition: Disposition::Doubt,
+                cause: Cause::Crash,
+                epoch: self.epoch,
+            });
+            let (done, durable) = mpsc::channel();
+            let bundle = Bundle {
+                entries: Vec::new(),
+                outcomes: outcomes.map(|outcome| outcome.encode()).collect(),
+                // The receiver waits below; if it gave up, nobody needs the answer.
+                done: Box::new(move |result| drop(done.send(result.is_ok()))),
+            };
+            let fault = || {
+                Error::new(Kind::Disk, Side::Own, "the log cannot take the outcomes of the writes that a crash left open")
+                    .hint("check the disk of data_dir: space, errors in the kernel log")
+            };
+            self.wal.submit(bundle).map_err(|_| fault())?;
+            if durable.recv_timeout(FIRST_COMMIT_MAX) != Ok(true) {
+                return Err(fault());
+            }
+        }
+        while scout.advance(SCAN_STEP)? {}
+        Ok(unresolved.len() as u64)
+    }
+
+    /// The log itself, for the appender and for figures.
+    #[must_use]
+    pub fn log(&self) -> Arc<Wal> {
+        Arc::clone(&self.wal)
+    }
+
+    /// A reader of whole records, from `from` on.
+    ///
+    /// # Errors
+    /// The log cannot be read.
+    pub fn reader(&self, from: Lsn) -> Result<Reader> {
+        self.wal.reader(from)
+    }
+
+    /// Makes floors durable, then gives segments below all of them back.
+    ///
+    /// # Errors
+    /// The cursor cannot be written; the floors on disk are the former ones then, which costs repetition, not data.
+    pub fn acknowledge(&mut self, floors: &Floors) -> Result<()> {
+        let durable_seen = self.wal.durable();
+        assert!(floors.lanes.iter().all(|floor| *floor <= durable_seen), "a floor never passes what is durable");
+        self.cursor.save(Slot {
+            destination: self.destination.clone(),
+            generation: 0,
+            durable_seen,
+            epoch: self.epoch,
+            floors: floors.lanes.clone(),
+            counters: floors.counters.clone(),
+        })?;
+        self.wal.release(floors.lowest().next());
+        Ok(())
+    }
+}
