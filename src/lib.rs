@@ -6,9 +6,12 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::disallowed_methods))]
 
 pub mod base;
+pub mod line;
 pub mod config;
 pub mod db;
-pub mod pipeline;
-pub mod queue;
 pub mod route;
 pub mod state;
+pub mod queue;
+pub mod pipeline;
+pub mod delivery;
+pub mod cli;
