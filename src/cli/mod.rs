@@ -67,10 +67,19 @@ pub struct Global {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Write a commented twinline.toml to begin with
+    ///
+    /// The file names every key and its default. It is written to --config, else to twinline.toml in this directory; an
+    /// existing file is never overwritten.
     Init(init::InitArgs),
     /// Check the configuration file without touching any database
+    ///
+    /// Finds every fault of syntax, unknown key and bad value in one go, with line, column and what to write instead, and
+    /// adds up the memory that the settings allow. Reads secrets, so that a missing one is found now. Exit code 78 when
+    /// the file cannot be used.
     Validate(validate::ValidateArgs),
     /// Print the completion script of a shell
+    ///
+    /// For bash: twinline completions bash > ~/.local/share/bash-completion/completions/twinline
     Completions(completions::CompletionsArgs),
     /// Print the version
     Version,

@@ -1,14 +1,12 @@
 //! `twinline validate`: the configuration file, offline.
 
+use std::path::Path;
+
 use super::Global;
 use super::exit::{Exit, Failure};
 use super::talk::{Mark, Talk};
 use crate::config::{self, ConfigError, Loaded, memory_parts};
 
-use std::path::Path;
-
-/// Checks the configuration file: syntax, unknown keys, values, and whether they fit together. Reads secrets, so that a
-/// missing one is found now, and connects to nothing. Exit code 78 when the file cannot be used.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct ValidateArgs {
     /// Treat warnings as errors

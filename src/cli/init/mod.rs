@@ -10,8 +10,6 @@ use super::Global;
 use super::exit::{Exit, Failure};
 use template::Beginning;
 
-/// Writes a commented configuration that names every key and its default. The file is written to --config, else to
-/// twinline.toml in this directory; an existing file is never overwritten.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct InitArgs {
     /// Take addresses from the InfluxDB outputs of a telegraf.conf; secrets are not copied
