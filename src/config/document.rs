@@ -2,6 +2,7 @@
 //! so that one look finds all faults.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::ops::{Range, RangeInclusive};
 use std::path::Path;
@@ -30,11 +31,13 @@ pub(super) struct Document<'a> {
     pub(super) env: &'a dyn Fn(&str) -> Option<String>,
     pub(super) errors: RefCell<Vec<ConfigError>>,
     pub(super) warnings: RefCell<Vec<String>>,
+    /// Full names of all keys that were asked for.
+    pub(super) known: RefCell<BTreeSet<String>>,
 }
 
 impl<'a> Document<'a> {
     pub(super) fn new(text: &'a str, file: Option<&'a Path>, env: &'a dyn Fn(&str) -> Option<String>) -> Self {
-        Self { text, file, env, errors: RefCell::default(), warnings: RefCell::default() }
+        Self { text, file, env, errors: RefCell::default(), warnings: RefCell::default(), known: RefCell::default() }
     }
 
     pub(super) fn fault(&self, at: Option<usize>, key: &str, what: impl Display, write: Option<String>) {
@@ -97,6 +100,7 @@ impl<'a> Section<'a> {
     pub(super) fn value(&self, key: &'static str) -> Option<&'a Spanned<DeValue<'a>>> {
         if !self.asked.borrow().contains(&key) {
             self.asked.borrow_mut().push(key);
+            self.doc.known.borrow_mut().insert(self.name(key));
         }
         self.table?.iter().find(|(k, _)| k.get_ref().as_ref() == key).map(|(_, value)| value)
     }

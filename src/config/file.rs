@@ -4,6 +4,7 @@ mod databases;
 mod edge;
 mod rules;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -38,6 +39,8 @@ pub struct Loaded {
     pub sections: usize,
     /// Settings in the text.
     pub settings: usize,
+    /// Full names of the keys that this version knows; below list entries and secret tables only of those the text has.
+    pub known: BTreeSet<String>,
 }
 
 /// Reads a file with the process's environment.
@@ -96,7 +99,7 @@ fn read(text: &str, file: Option<&Path>, env: Environment<'_>) -> Result<Loaded,
     match config {
         Some(config) if errors.is_empty() => {
             let (sections, settings) = extent(table.get_ref());
-            Ok(Loaded { config, warnings: doc.warnings.take(), sections, settings })
+            Ok(Loaded { config, warnings: doc.warnings.take(), sections, settings, known: doc.known.take() })
         }
         _ => Err(errors),
     }

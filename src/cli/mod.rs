@@ -1,0 +1,179 @@
+//! The command line: one file per subcommand.
+//!
+//! Promise: stdout is data and stderr is talk; `-o json` gives one document; exit codes are those of [`Exit`]; every command ends with
+//! the next sensible one.
+
+mod completions;
+pub mod exit;
+mod init;
+pub mod talk;
+mod validate;
+mod version;
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{self, Loaded};
+use exit::{Exit, Failure};
+use talk::{Color, Output, Talk};
+
+const ABOUT: &str = "Moves a running InfluxDB to another InfluxDB-compatible database without stopping the writers";
+
+const LONG_ABOUT: &str = "\
+Moves a running InfluxDB to another InfluxDB-compatible database without stopping the writers.
+
+Twinline stands in front of the database that your clients use now (the source). Every write goes to the source as
+before, and the source's answer goes to the client. The same write is kept on disk and delivered, in order, to the new
+database (the destination). Queries pass through to the source unchanged.
+
+A first look:        twinline demo
+A first migration:   twinline init, edit twinline.toml, twinline validate, twinline check, twinline run";
+
+#[derive(Debug, Parser)]
+#[command(name = "twinline", version, about = ABOUT, long_about = LONG_ABOUT, after_long_help = exit::TABLE)]
+#[command(subcommand_required = true, arg_required_else_help = true, disable_help_subcommand = true)]
+struct Arguments {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Options that every command has.
+#[derive(Clone, Debug, Args)]
+pub struct Global {
+    /// Configuration file [default: twinline.toml here, else /etc/twinline/twinline.toml]
+    #[arg(short, long, global = true, value_name = "FILE", env = "TWINLINE_CONFIG", hide_env_values = true)]
+    pub config: Option<PathBuf>,
+    /// Form of the data on stdout
+    #[arg(short, long, global = true, value_name = "FORM", env = "TWINLINE_OUTPUT", hide_env_values = true)]
+    #[arg(value_enum, default_value_t = Output::Text)]
+    pub output: Output,
+    /// Only errors on stderr
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+    /// More in the log: -v for debug, -vv for trace
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+    /// When to use colour
+    #[arg(long, global = true, value_name = "WHEN", env = "TWINLINE_COLOR", hide_env_values = true)]
+    #[arg(value_enum, default_value_t = Color::Auto)]
+    pub color: Color,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Write a commented twinline.toml to begin with
+    ///
+    /// The file names every key and its default. It is written to --config, else to twinline.toml in this directory; an
+    /// existing file is never overwritten.
+    Init(init::InitArgs),
+    /// Check the configuration file without touching any database
+    ///
+    /// Finds every fault of syntax, unknown key and bad value in one go, with line, column and what to write instead, and
+    /// adds up the memory that the settings allow. Reads secrets, so that a missing one is found now. Exit code 78 when
+    /// the file cannot be used.
+    Validate(validate::ValidateArgs),
+    /// Print the completion script of a shell
+    ///
+    /// For bash: twinline completions bash > ~/.local/share/bash-completion/completions/twinline
+    Completions(completions::CompletionsArgs),
+    /// Print the version
+    Version,
+}
+
+impl Global {
+    /// How this run speaks.
+    #[must_use]
+    pub fn talk(&self) -> Talk {
+        Talk::new(self.output, self.quiet, self.color)
+    }
+
+    /// The file to read: the option, else `twinline.toml` here if there is one, else the system's.
+    #[must_use]
+    pub fn config_path(&self) -> PathBuf {
+        let here = Path::new("twinline.toml");
+        match &self.config {
+            Some(path) => path.clone(),
+            None if here.exists() => here.to_owned(),
+            None => PathBuf::from("/etc/twinline/twinline.toml"),
+        }
+    }
+
+    /// Reads the configuration and says its warnings.
+    ///
+    /// # Errors
+    /// All faults of the file, with exit code 78.
+    pub fn load(&self) -> Result<Loaded, Failure> {
+        let path = self.config_path();
+        let loaded = config::load(&path).map_err(|errors| Failure::config(&errors))?;
+        for warning in &loaded.warnings {
+            self.talk().say(&format!("{}: {warning}", path.display()));
+        }
+        Ok(loaded)
+    }
+}
+
+/// Runs the command of the process's arguments. Ends the process only by returning.
+#[must_use]
+pub fn run() -> ExitCode {
+    run_with(std::env::args_os()).into()
+}
+
+fn run_with(arguments: impl IntoIterator<Item = OsString>) -> Exit {
+    let arguments = match Arguments::try_parse_from(arguments) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Help and version come this way too; there is nobody to tell if it cannot be printed.
+            let _ = error.print();
+            return if error.use_stderr() { Exit::Usage } else { Exit::Success };
+        }
+    };
+    let talk = arguments.global.talk();
+    dispatch(&arguments).unwrap_or_else(|failure| {
+        talk.failure(&failure);
+        failure.exit
+    })
+}
+
+fn dispatch(arguments: &Arguments) -> Result<Exit, Failure> {
+    let global = &arguments.global;
+    match &arguments.command {
+        Command::Init(args) => init::run(global, args),
+        Command::Validate(args) => validate::run(global, args),
+        Command::Completions(args) => completions::run(global, args),
+        Command::Version => version::run(global),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::{Arguments, Exit, run_with};
+
+    #[test]
+    fn the_surface_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn wrong_usage_and_a_missing_file_have_their_codes() {
+        let run = |arguments: &[&str]| run_with(arguments.iter().map(Into::into));
+        assert_eq!(run(&["twinline", "no-such-command"]), Exit::Usage);
+        assert_eq!(run(&["twinline", "validate", "--no-such-option"]), Exit::Usage);
+        assert_eq!(run(&["twinline", "validate", "-q", "-c", "/nonexistent/twinline.toml"]), Exit::Config);
+        assert_eq!(run(&["twinline", "version", "-q"]), Exit::Success);
+    }
+
+    #[test]
+    fn every_command_says_what_it_does() {
+        for command in Arguments::command().get_subcommands() {
+            let about = command.get_about().map(ToString::to_string).unwrap_or_default();
+            assert!(about.len() > 10, "{} has no help", command.get_name());
+        }
+    }
+}
