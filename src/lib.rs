@@ -7,6 +7,7 @@
 
 pub mod base;
 pub mod line;
+pub mod wal;
 pub mod config;
 pub mod db;
 pub mod route;
@@ -14,4 +15,5 @@ pub mod state;
 pub mod queue;
 pub mod pipeline;
 pub mod delivery;
+pub mod http;
 pub mod cli;

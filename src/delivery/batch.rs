@@ -4,15 +4,15 @@ use std::ops::Range;
 use std::time::Duration;
 
 use super::target::TargetId;
-use crate::base::Lsn;
+use crate::base::{Lsn, RouteId};
 
-/// Where one line of a batch comes from and where it ends.
+/// Where one line of a batch comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct LineAt {
     pub(super) lsn: Lsn,
     /// Number among the record's lines that parse.
     pub(super) line: u32,
-    end: u32,
+    pub(super) route: RouteId,
 }
 
 /// A body in the destination's dialect: canonical escaping, explicit nanoseconds.
@@ -20,7 +20,7 @@ pub(super) struct LineAt {
 pub(super) struct Batch {
     pub(super) target: TargetId,
     text: Vec<u8>,
-    lines: Vec<LineAt>,
+    lines: Vec<(LineAt, u32)>,
     /// When its first line came, by the monotonic clock.
     pub(super) born: Duration,
 }
@@ -31,11 +31,11 @@ impl Batch {
     }
 
     /// Adds a line that ends in a line feed.
-    pub(super) fn push(&mut self, lsn: Lsn, line: u32, text: &[u8]) {
+    pub(super) fn push(&mut self, at: LineAt, text: &[u8]) {
         debug_assert!(text.ends_with(b"\n"));
         self.text.extend_from_slice(text);
         let end = u32::try_from(self.text.len()).expect("batches are bounded far below 4 GiB");
-        self.lines.push(LineAt { lsn, line, end });
+        self.lines.push((at, end));
     }
 
     pub(super) fn len(&self) -> usize {
@@ -48,16 +48,16 @@ impl Batch {
 
     /// First record in it.
     pub(super) fn first(&self) -> Option<Lsn> {
-        self.lines.first().map(|line| line.lsn)
+        self.lines.first().map(|(at, _)| at.lsn)
     }
 
     pub(super) fn line(&self, index: usize) -> (LineAt, &[u8]) {
-        (self.lines[index], self.part(&(index..index + 1)))
+        (self.lines[index].0, self.part(&(index..index + 1)))
     }
 
     /// The text of some of its lines.
     pub(super) fn part(&self, lines: &Range<usize>) -> &[u8] {
-        let end_of = |index: usize| self.lines[index].end as usize;
+        let end_of = |index: usize| self.lines[index].1 as usize;
         let from = if lines.start == 0 { 0 } else { end_of(lines.start - 1) };
         let to = if lines.end == 0 { 0 } else { end_of(lines.end - 1) };
         &self.text[from..to]
@@ -72,7 +72,8 @@ mod tests {
     fn parts_are_whole_lines() {
         let mut batch = Batch::new(TargetId(0), Duration::ZERO);
         for (at, text) in ["a v=1 1\n", "bb v=1 1\n", "c v=1 1\n"].iter().enumerate() {
-            batch.push(Lsn(1 + at as u64 / 2), at as u32, text.as_bytes());
+            let at = LineAt { lsn: Lsn(1 + at as u64 / 2), line: at as u32, route: RouteId(0) };
+            batch.push(at, text.as_bytes());
         }
         assert_eq!(batch.part(&(0..3)), b"a v=1 1\nbb v=1 1\nc v=1 1\n");
         assert_eq!(batch.part(&(1..2)), b"bb v=1 1\n");

@@ -11,7 +11,8 @@ use std::sync::Arc;
 use tokio::sync::Notify;
 
 use super::Shared;
-use super::lane::Bounds;
+use super::batch::LineAt;
+use super::lane::{Bounds, Position};
 use super::ledger::{Ledger, Tally};
 use super::target::TargetId;
 use super::view::Reading;
@@ -50,15 +51,13 @@ pub(super) struct Read {
 }
 
 impl Read {
-    pub(super) fn view(self, scout: &Scout, floor_ns: i64) -> Reading {
-        let (unanswered_lines, oldest_unanswered) = scout.waiting();
-        let oldest = [floor_ns, oldest_unanswered.unwrap_or(0)].into_iter().filter(|ns| *ns != 0).min();
-        Reading {
-            unread_lines: scout.applied_lines().saturating_sub(self.lines),
-            unanswered_lines,
-            head: scout.seen(),
-            oldest_ns: oldest.unwrap_or(0),
-        }
+    /// Figures, with what the lanes hold.
+    pub(super) fn view(self, scout: &Scout, oldest_in_lanes_ns: Option<i64>) -> Reading {
+        let unread_lines = scout.applied_lines().saturating_sub(self.lines);
+        let unread_ns = (unread_lines > 0).then_some(self.received_ns);
+        let (unanswered_lines, unanswered_ns) = scout.waiting();
+        let oldest_ns = [oldest_in_lanes_ns, unread_ns, unanswered_ns].into_iter().flatten().min();
+        Reading { unread_lines, unanswered_lines, head: scout.seen(), oldest_ns: oldest_ns.unwrap_or(0) }
     }
 }
 
@@ -196,7 +195,8 @@ impl Distributor {
                 });
                 continue;
             }
-            lane.push(target, record.lsn, number, &self.canonical, now, bounds);
+            let at = LineAt { lsn: record.lsn, line: number, route: record.route };
+            lane.push(target, at, &self.canonical, now, bounds);
             self.shared.pending_bytes.set(self.shared.pending_bytes.get() + self.canonical.len());
         }
         if !dead_letters.is_empty() {
@@ -204,27 +204,28 @@ impl Distributor {
         }
         for (lane, (lines, dead)) in self.shared.lanes.iter().zip(counted) {
             if lines > 0 {
-                lane.borrow_mut().note(record.lsn, lines, dead);
+                let (log_bytes, received_ns) = (record.position, record.received_ns);
+                lane.borrow_mut().note(Position { lsn: record.lsn, lines, log_bytes, received_ns }, dead);
             }
         }
         Ok(())
     }
 
     async fn damage(&mut self, damage: &Damage) {
-        let lines = u64::from(damage.lines);
+        let lines = damage.lines;
         let gap = Gap {
             route: damage.route,
             route_name: String::new(),
             from_ns: damage.from_ns,
             to_ns: damage.to_ns,
             lines,
-            lsns: Some((damage.first_lsn, damage.last_lsn)),
+            lsns: Some((damage.first, damage.last)),
             cause: "log-damage",
         };
-        tracing::error!(event = "queue.damage", first_lsn = damage.first_lsn.0, last_lsn = damage.last_lsn.0, lines,
+        tracing::error!(event = "queue.damage", first_lsn = damage.first.0, last_lsn = damage.last.0, lines,
             "records of the log are damaged; their lines are a gap");
         self.record(Effects { gaps: vec![gap], ..Effects::default() }).await;
-        self.ledger.borrow_mut().note(damage.last_lsn, Tally { damaged: lines, ..Tally::default() });
+        self.ledger.borrow_mut().note(damage.last, Tally { damaged: lines, ..Tally::default() });
     }
 
     /// Makes effects durable; waits as long as that takes, because the position must not move before.
@@ -243,7 +244,7 @@ impl Distributor {
 
     /// Bytes of log between what was read last and the lowest floor, as far as lanes are waiting.
     fn lead_bytes(&self) -> u64 {
-        let waiting = self.shared.lanes.iter().filter_map(|lane| lane.borrow().oldest_position()).min();
+        let waiting = self.shared.lanes.iter().filter_map(|lane| lane.borrow().oldest()).map(|at| at.log_bytes).min();
         waiting.map_or(0, |oldest| self.read.get().position.saturating_sub(oldest))
     }
 }
@@ -251,7 +252,7 @@ impl Distributor {
 fn last_of(item: &Item) -> Lsn {
     match item {
         Item::Record(record) => record.lsn,
-        Item::Damage(damage) => damage.last_lsn,
+        Item::Damage(damage) => damage.last,
     }
 }
 

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
 
-use super::batch::Batch;
+use super::batch::{Batch, LineAt};
 use super::target::TargetId;
 use crate::base::Lsn;
 
@@ -20,10 +20,16 @@ pub(super) struct Bounds {
 /// A batch that goes at once, without waiting for more.
 const FULL_ENOUGH_BYTES: usize = 256 << 10;
 
+/// A record with lines in a lane.
 #[derive(Clone, Copy, Debug)]
-struct Position {
-    lsn: Lsn,
-    lines: u32,
+pub(super) struct Position {
+    pub(super) lsn: Lsn,
+    /// How many of its lines.
+    pub(super) lines: u32,
+    /// Where the record ends in the log, bytes.
+    pub(super) log_bytes: u64,
+    /// When it arrived, ns.
+    pub(super) received_ns: i64,
 }
 
 /// One lane.
@@ -63,15 +69,15 @@ impl Lane {
     }
 
     /// Adds a line. Its record must be newer than the floor.
-    pub(super) fn push(&mut self, target: TargetId, lsn: Lsn, line: u32, text: &[u8], now: Duration, bounds: Bounds) {
-        assert!(lsn > self.floor, "a line at or below the floor was delivered before");
+    pub(super) fn push(&mut self, target: TargetId, at: LineAt, text: &[u8], now: Duration, bounds: Bounds) {
+        assert!(at.lsn > self.floor, "a line at or below the floor was delivered before");
         let open = self.open.get(&target).and_then(|number| self.waiting.get_mut(number));
         let fits = |batch: &Batch| batch.len() < bounds.lines_max && batch.bytes() + text.len() <= bounds.bytes_max;
         match open {
-            Some(batch) if fits(batch) => batch.push(lsn, line, text),
+            Some(batch) if fits(batch) => batch.push(at, text),
             _ => {
                 let mut batch = Batch::new(target, now);
-                batch.push(lsn, line, text);
+                batch.push(at, text);
                 self.open.insert(target, self.next_number);
                 self.waiting.insert(self.next_number, batch);
                 self.next_number += 1;
@@ -79,10 +85,15 @@ impl Lane {
         }
     }
 
-    /// Says that `lines` lines of this record belong to the lane, `dead` of which never leave; call once a record.
-    pub(super) fn note(&mut self, lsn: Lsn, lines: u32, dead: u32) {
-        self.positions.push_back(Position { lsn, lines });
-        self.mark_dead(lsn, dead);
+    /// Says how many lines of a record belong to the lane, and that `dead` of them never leave; call once a record.
+    pub(super) fn note(&mut self, position: Position, dead: u32) {
+        self.positions.push_back(position);
+        self.mark_dead(position.lsn, dead);
+    }
+
+    /// The oldest record that is not done.
+    pub(super) fn oldest(&self) -> Option<Position> {
+        self.positions.front().copied()
     }
 
     /// Lines of this record are in the dead-letter store.
@@ -174,15 +185,17 @@ impl Lane {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::RouteId;
 
     const BOUNDS: Bounds = Bounds { bytes_max: 100, lines_max: 3 };
     const WAIT: Duration = Duration::from_millis(20);
 
     fn push(lane: &mut Lane, target: u32, lsn: u64, lines: u32) {
         for line in 0..lines {
-            lane.push(TargetId(target), Lsn(lsn), line, b"m v=1 1\n", Duration::ZERO, BOUNDS);
+            let at = LineAt { lsn: Lsn(lsn), line, route: RouteId(1) };
+            lane.push(TargetId(target), at, b"m v=1 1\n", Duration::ZERO, BOUNDS);
         }
-        lane.note(Lsn(lsn), lines, 0);
+        lane.note(Position { lsn: Lsn(lsn), lines, log_bytes: 0, received_ns: 0 }, 0);
         lane.read_to(Lsn(lsn));
     }
 

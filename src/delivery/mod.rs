@@ -23,6 +23,7 @@ pub use view::{PauseView, SharedView, View, shared_view};
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
@@ -31,7 +32,7 @@ use crate::base::clock::SharedClock;
 use crate::base::{DestinationId, Result};
 use crate::config::{Delivery as Settings, Mapping};
 use crate::db::server::{Flavor, Server};
-use crate::queue::{LocalQueue, Opened, Scout};
+use crate::queue::{Floors, LocalQueue, Opened, Scout};
 use crate::route::TargetKind;
 use crate::state::SharedState;
 
@@ -43,6 +44,8 @@ use target::Targets;
 
 /// Requests under way get this long to end when we are asked to stop.
 const STOP_MAX: Duration = Duration::from_secs(5);
+/// How often floors become durable and figures are shown.
+const KEEP_EVERY: Duration = Duration::from_millis(200);
 
 /// What delivery is made of.
 pub struct Parts {
@@ -125,22 +128,76 @@ pub async fn run(parts: Parts, mut stop: watch::Receiver<bool>) -> Result<()> {
         settings: parts.settings,
         stopping: Cell::new(false),
     });
-    let durable = Rc::new(Notify::new());
-    wake_on_durable(&queue, &durable);
+    let durable = Arc::new(Notify::new());
+    let wake = Arc::clone(&durable);
+    queue.log().on_durable(Box::new(move || wake.notify_one()));
     let scout = Rc::new(RefCell::new(scout));
     let ledger = Rc::new(RefCell::new(Ledger::new(base, floors.lowest())));
     let reader = queue.reader(floors.lowest().next())?;
     let distributor = Distributor::new(Rc::clone(&shared), Rc::clone(&scout), Rc::clone(&ledger), reader, former);
-
-    let senders: Vec<_> =
-        (0..lanes_count).map(|index| tokio::task::spawn_local(send::run_lane(Rc::clone(&shared), index))).collect();
-    let keeper = keep_floors(Rc::clone(&shared), Rc::clone(&ledger), Rc::clone(&scout), queue, parts.view);
-    let keeper = Keeper { task: keeper };
+    let mut keeper = Keeper {
+        shared: Rc::clone(&shared),
+        read: distributor.progress(),
+        scout,
+        ledger,
+        queue,
+        saved: floors,
+        view: parts.view,
+    };
+    let mut lanes = tokio::task::JoinSet::new();
+    for index in 0..lanes_count {
+        lanes.spawn_local(send::run_lane(Rc::clone(&shared), index));
+    }
     let outcome = tokio::select! {
         result = distributor.run(durable) => result,
+        () = keeper.keep() => Ok(()),
+        // Without a sender nobody can ask us to stop: then the end of the process does.
         _ = stop.wait_for(|stop| *stop) => Ok(()),
-        result = keeper.forever() => result,
     };
-    let _ = senders;
+    shared.stopping.set(true);
+    shared.work.iter().for_each(Notify::notify_one);
+    let _ = tokio::time::timeout(STOP_MAX, async { while lanes.join_next().await.is_some() {} }).await;
+    keeper.save()?;
+    keeper.show();
     outcome
+}
+
+/// Makes floors durable and shows figures, a few times a second.
+struct Keeper {
+    shared: Rc<Shared>,
+    read: Rc<Cell<distribute::Read>>,
+    scout: Rc<RefCell<Scout>>,
+    ledger: Rc<RefCell<Ledger>>,
+    queue: LocalQueue,
+    saved: Floors,
+    view: SharedView,
+}
+
+impl Keeper {
+    async fn keep(&mut self) {
+        loop {
+            if let Err(error) = self.save() {
+                // The floors on disk stay where they were: after a crash some lines are delivered again.
+                tracing::error!(%error, event = "cursor.failed", "floors cannot be made durable");
+            }
+            self.show();
+            tokio::time::sleep(KEEP_EVERY).await;
+        }
+    }
+
+    fn save(&mut self) -> Result<()> {
+        let floors = self.ledger.borrow_mut().floors(self.shared.lanes.iter().map(RefCell::borrow));
+        if floors != self.saved {
+            self.queue.acknowledge(&floors)?;
+            self.saved = floors;
+            self.shared.room.notify_one();
+        }
+        Ok(())
+    }
+
+    fn show(&self) {
+        let oldest = self.shared.lanes.iter().filter_map(|lane| lane.borrow().oldest()).map(|at| at.received_ns).min();
+        let reading = self.read.get().view(&self.scout.borrow(), oldest);
+        view::publish(&self.shared, reading, self.ledger.borrow().total(), &self.view);
+    }
 }

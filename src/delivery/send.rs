@@ -15,7 +15,7 @@ use metrics::counter;
 use super::Shared;
 use super::batch::Batch;
 use super::target::TargetId;
-use crate::base::{RouteId, metric};
+use crate::base::metric;
 use crate::db::answer::{self, Action, Limit};
 use crate::db::client::RequestBody;
 use crate::state::{DeadLetter, Effects, Event, EventKind};
@@ -199,13 +199,14 @@ async fn bury(shared: &Shared, lane: usize, batch: &Batch, part: Range<usize>, c
             DeadLetter {
                 lsn: at.lsn,
                 line: at.line,
-                route: RouteId(0),
+                route: at.route,
                 code: code.to_owned(),
                 reason: reason.to_owned(),
                 text: text.trim_ascii_end().to_vec(),
             }
         })
         .collect();
+    room_for_dead_letters(shared, letters.iter().map(|letter| letter.text.len() as u64).sum()).await;
     let lsns: Vec<_> = letters.iter().map(|letter| letter.lsn).collect();
     let text = format!("{} line(s) refused by {} as {code}: {reason}", letters.len(), shared.id);
     tracing::warn!(event = "delivery.dead_letter", lines = letters.len(), code, "a line was refused for good");
@@ -213,6 +214,19 @@ async fn bury(shared: &Shared, lane: usize, batch: &Batch, part: Range<usize>, c
     drop(shared.state.add_event(Event { at_ns: shared.clock.wall_ns(), kind: EventKind::DeadLetter, text }));
     for lsn in lsns {
         shared.lanes[lane].borrow_mut().mark_dead(lsn, 1);
+    }
+}
+
+/// The store of refused lines is bounded too: when it is full, delivery stands still until somebody looks at it.
+async fn room_for_dead_letters(shared: &Shared, bytes: u64) {
+    loop {
+        let stored = shared.state.totals(&shared.id).await.map_or(0, |totals| totals.dead_letter_bytes);
+        if stored + bytes <= shared.dead_letter_bytes_max || shared.stopping.get() {
+            return;
+        }
+        let reason = format!("the dead-letter store holds {stored} bytes, as many as queue.dead_letter_max allows");
+        pause_destination(shared, reason, None);
+        tokio::time::sleep(STATE_RETRY).await;
     }
 }
 

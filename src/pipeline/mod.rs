@@ -17,7 +17,7 @@ mod stamp;
 
 pub use decode::Limits;
 pub use meters::EdgeMeters;
-pub use reply::{Refusal, Reply, ReplyBody, unavailable};
+pub use reply::{Refusal, Reply, ReplyBody, unavailable, whole};
 pub use skew::Skew;
 
 use std::cell::RefCell;

@@ -11,7 +11,6 @@ use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use http::response::Parts;
 use http::{Response, StatusCode};
 use http_body::{Body, Frame};
-use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
 
 use super::decode::TooLarge;
@@ -19,8 +18,8 @@ use crate::db::client::{Answer, BodyError};
 use crate::db::precision::Api;
 use crate::queue::Unavailable;
 
-/// Body of a reply.
-pub type ReplyBody = UnsyncBoxBody<Bytes, BodyError>;
+/// Body of a reply. It stays on its thread, as the connections to the source do.
+pub type ReplyBody = Pin<Box<dyn Body<Data = Bytes, Error = BodyError>>>;
 /// A reply to a client.
 pub type Reply = Response<ReplyBody>;
 
@@ -53,6 +52,12 @@ impl Refusal {
     }
 }
 
+/// A body of known bytes.
+#[must_use]
+pub fn whole(body: Bytes) -> ReplyBody {
+    Box::pin(Full::new(body).map_err(|e| match e {}))
+}
+
 /// 503 with `Retry-After` and a body in the API's own form.
 #[must_use]
 pub fn unavailable(api: Api, refusal: &Refusal) -> Reply {
@@ -83,7 +88,7 @@ fn error(api: Api, status: StatusCode, code: &str, text: &str) -> Reply {
             (serde_json::json!({ "code": code, "message": text }).to_string(), "application/json; charset=utf-8")
         }
     };
-    let mut reply = Response::new(Full::new(Bytes::from(body)).map_err(|e| match e {}).boxed_unsync());
+    let mut reply = Response::new(whole(Bytes::from(body)));
     *reply.status_mut() = status;
     reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     if api == Api::V1
@@ -98,8 +103,8 @@ fn error(api: Api, status: StatusCode, code: &str, text: &str) -> Reply {
 pub(super) fn pass_on(mut head: Parts, body: Bytes, rest: Option<Answer>) -> Reply {
     crate::db::hop::strip(&mut head.headers);
     let body = match rest {
-        None => Full::new(body).map_err(|e| match e {}).boxed_unsync(),
-        Some(rest) => Continued { first: Some(body), rest }.boxed_unsync(),
+        None => whole(body),
+        Some(rest) => Box::pin(Continued { first: Some(body), rest }),
     };
     Response::from_parts(head, body)
 }

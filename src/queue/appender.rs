@@ -150,7 +150,7 @@ impl Appender {
                         break;
                     }
                     Err((_, back)) => {
-                        (back.done)(Err(crate::wal::Fault::Disk("the log is closed".to_owned())));
+                        (back.done)(Err(crate::wal::Fault::Closed));
                         break;
                     }
                 }

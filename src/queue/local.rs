@@ -1,7 +1,6 @@
 //! The queue on this machine: the log and one cursor file per destination.
 
 use std::fmt;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::Duration;
@@ -11,7 +10,7 @@ use super::scout::Scout;
 use crate::base::clock::SharedClock;
 use crate::base::disk::Disk;
 use crate::base::{DestinationId, Epoch, Error, Kind, Lsn, Result, Side};
-use crate::wal::{self, Bundle, Cursor, Reader, Recovery, Slot, Wal};
+use crate::wal::{self, Bundle, Cursor, CursorFile, Reader, Recovery, Wal, cursor};
 
 /// Records looked at before a start-up scan looks at the clock again.
 const SCAN_STEP: usize = 4096;
@@ -55,9 +54,11 @@ pub struct Opened {
 /// The local queue. Shared by threads through clones of [`LocalQueue::log`]; the cursor belongs to delivery.
 pub struct LocalQueue {
     wal: Arc<Wal>,
-    cursor: Cursor,
+    file: CursorFile,
     destination: DestinationId,
     epoch: Epoch,
+    /// Lowest floor of destinations that are not configured now: their records are kept until an operator says otherwise.
+    others: Option<Lsn>,
 }
 
 impl fmt::Debug for LocalQueue {
@@ -79,20 +80,32 @@ impl LocalQueue {
         destination: DestinationId,
         epoch: Epoch,
     ) -> Result<Opened> {
-        let dir: PathBuf = options.dir.clone();
-        let cursor_dir = dir.join("cursors");
-        let (wal, recovery, cursor) = open_log(disk, clock, options, &cursor_dir, &destination)?;
+        let dir = options.dir.clone();
+        let mut cursors = Vec::new();
+        for id in cursor::list(disk.as_ref(), &dir)? {
+            let loaded = cursor::load(disk.as_ref(), &dir, &id)?;
+            if let Some(warning) = loaded.warning {
+                tracing::error!(event = "cursor.lost", "{warning}");
+            }
+            cursors.extend(loaded.cursor);
+        }
+        let (wal, recovery) = Wal::open(Arc::clone(&disk), clock, options, &cursors)?;
         let wal = Arc::new(wal);
-        let slot = cursor.slot().cloned();
-        let oldest = wal.oldest();
-        let floors = slot.map_or_else(Floors::default, |slot| Floors {
-            lanes: slot.floors.iter().map(|floor| (*floor).clamp(oldest.before(), recovery.last)).collect(),
-            counters: slot.counters,
-        });
-        let from = floors.lowest().max(oldest.before());
+        let others = cursors.iter().filter(|c| c.destination != destination).filter_map(Cursor::lowest_floor).min();
+        let mut own = cursors.into_iter().find(|c| c.destination == destination);
+        let generation = own.as_ref().map_or(0, |own| own.generation);
+        if let Some(own) = &mut own {
+            let clamped = own.clamp(wal.oldest(), wal.durable());
+            if clamped.ahead > 0 {
+                tracing::error!(event = "cursor.ahead", lanes = clamped.ahead, "a floor lies beyond the log's end; it was set back");
+            }
+        }
+        let floors = own.map_or_else(Floors::default, |own| Floors { lanes: own.floors, counters: own.counters });
+        let file = CursorFile::new(disk, &dir, destination.clone(), generation);
+        let from = floors.lowest();
         let mut scout = Scout::new(wal.reader(from.next())?, from);
         while scout.advance(SCAN_STEP)? {}
-        let queue = Self { wal, cursor, destination, epoch };
+        let queue = Self { wal, file, destination, epoch, others };
         let doubted = queue.doubt_the_unresolved(&mut scout)?;
         Ok(Opened { queue, floors, scout, recovery, doubted })
     }
@@ -148,15 +161,17 @@ impl LocalQueue {
     pub fn acknowledge(&mut self, floors: &Floors) -> Result<()> {
         let durable_seen = self.wal.durable();
         assert!(floors.lanes.iter().all(|floor| *floor <= durable_seen), "a floor never passes what is durable");
-        self.cursor.save(Slot {
+        let mut cursor = Cursor {
             destination: self.destination.clone(),
             generation: 0,
             durable_seen,
             epoch: self.epoch,
             floors: floors.lanes.clone(),
             counters: floors.counters.clone(),
-        })?;
-        self.wal.release(floors.lowest().next());
+        };
+        self.file.save(&mut cursor)?;
+        let lowest = self.others.map_or(floors.lowest(), |others| others.min(floors.lowest()));
+        self.wal.release(lowest.next());
         Ok(())
     }
 }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use super::outcome::{Cause, Disposition, Outcome};
 use crate::base::{Lsn, Result};
-use crate::wal::{Damage, Item, Kind, Reader};
+use crate::wal::{Item, Kind, Reader};
 
 #[derive(Clone, Copy, Debug)]
 struct Waiting {
@@ -39,20 +39,17 @@ impl Scout {
     /// The log cannot be read.
     pub fn advance(&mut self, records_max: usize) -> Result<bool> {
         for _ in 0..records_max {
-            match self.reader.next_head()? {
+            let item = self.reader.next_header()?;
+            // Marks are passed over inside the reader: its place, not the record's number, is how far we have come.
+            self.seen = self.seen.max(self.reader.next_lsn().before());
+            match item {
                 None => return Ok(false),
-                Some(Item::Record(record)) => {
-                    self.seen = record.lsn;
-                    match record.kind {
-                        Kind::Intent => {
-                            let waiting = Waiting { lines: record.lines, received_ns: record.received_ns };
-                            self.unresolved.insert(record.lsn, waiting);
-                        }
-                        Kind::Outcomes => self.resolve(&record.body),
-                        _ => {}
-                    }
+                Some(Item::Record(record)) if record.kind == Kind::Intent => {
+                    let waiting = Waiting { lines: record.lines, received_ns: record.received_ns };
+                    self.unresolved.insert(record.lsn, waiting);
                 }
-                Some(Item::Damage(Damage { last_lsn, .. })) => self.seen = last_lsn,
+                Some(Item::Record(record)) if record.kind == Kind::Outcomes => self.resolve(&record.body),
+                Some(Item::Record(_) | Item::Damage(_)) => {}
             }
         }
         Ok(true)

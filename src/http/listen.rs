@@ -1,0 +1,138 @@
+//! Sockets and connections: bounded in number, closed when idle for long, drained on a stop.
+
+use std::cell::Cell;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+
+use crate::base::{Error, Kind, Result, Side, metric};
+use crate::pipeline::Reply;
+
+/// A listener that is bound.
+#[derive(Debug)]
+pub struct Bound {
+    /// The socket.
+    pub listener: TcpListener,
+    /// Where it really listens.
+    pub address: SocketAddr,
+}
+
+/// How connections of one listener are treated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Serve {
+    /// Connections at once; further ones wait in the system's queue.
+    pub connections_max: usize,
+    /// A connection without a whole head is closed after this; between requests too.
+    pub idle_timeout: Duration,
+    /// Largest head.
+    pub header_bytes_max: usize,
+    /// How long requests may take to end after a stop.
+    pub drain_max: Duration,
+}
+
+/// Binds an address.
+///
+/// # Errors
+/// The address is taken or not ours.
+pub async fn bind(address: SocketAddr) -> Result<Bound> {
+    let fault = |e: std::io::Error| {
+        let hint = match e.kind() {
+            std::io::ErrorKind::AddrInUse => "another program listens there: stop it, or change `listen`",
+            std::io::ErrorKind::PermissionDenied => "ports below 1024 need CAP_NET_BIND_SERVICE",
+            _ => "check `listen` in the configuration",
+        };
+        Error::new(Kind::Config, Side::Own, format!("cannot listen on {address}")).because(e).hint(hint)
+    };
+    let listener = TcpListener::bind(address).await.map_err(fault)?;
+    let address = listener.local_addr().map_err(fault)?;
+    Ok(Bound { listener, address })
+}
+
+/// Accepts connections until `stop` turns true, then lets requests under way end.
+pub async fn serve<F, Fut>(bound: Bound, limits: Serve, handle: F, mut stop: watch::Receiver<bool>)
+where
+    F: Fn(Request<Incoming>) -> Fut + Clone + 'static,
+    Fut: Future<Output = Reply> + 'static,
+{
+    let permits = Arc::new(Semaphore::new(limits.connections_max));
+    let open = Rc::new(Cell::new(0usize));
+    loop {
+        let accepted = tokio::select! {
+            accepted = accept(&bound.listener, &permits) => accepted,
+            _ = stop.wait_for(|stop| *stop) => break,
+        };
+        let Some((stream, permit)) = accepted else { continue };
+        open.set(open.get() + 1);
+        metrics::gauge!(metric::HTTP_CONNECTIONS).set(open.get() as f64);
+        let (handle, stop, open) = (handle.clone(), stop.clone(), Rc::clone(&open));
+        tokio::task::spawn_local(async move {
+            connection(stream, limits, handle, stop).await;
+            drop(permit);
+            open.set(open.get() - 1);
+            metrics::gauge!(metric::HTTP_CONNECTIONS).set(open.get() as f64);
+        });
+    }
+    drop(bound);
+    let drained = async {
+        while open.get() > 0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    if tokio::time::timeout(limits.drain_max, drained).await.is_err() {
+        tracing::warn!(connections = open.get(), "connections were cut after the drain time");
+    }
+}
+
+async fn accept(
+    listener: &TcpListener,
+    permits: &Arc<Semaphore>,
+) -> Option<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+    let permit = Arc::clone(permits).acquire_owned().await.ok()?;
+    match listener.accept().await {
+        Ok((stream, _)) => {
+            // Costs latency only, should it fail.
+            let _ = stream.set_nodelay(true);
+            Some((stream, permit))
+        }
+        Err(error) => {
+            // Out of file descriptors, most likely: leave the rest of the program some air.
+            tracing::warn!(%error, "a connection could not be accepted");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            None
+        }
+    }
+}
+
+async fn connection<F, Fut>(stream: TcpStream, limits: Serve, handle: F, mut stop: watch::Receiver<bool>)
+where
+    F: Fn(Request<Incoming>) -> Fut + 'static,
+    Fut: Future<Output = Reply> + 'static,
+{
+    let service = service_fn(move |request| {
+        let reply = handle(request);
+        async move { Ok::<_, std::convert::Infallible>(reply.await) }
+    });
+    let mut builder = http1::Builder::new();
+    builder
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.idle_timeout)
+        .preserve_header_case(true)
+        .max_buf_size(limits.header_bytes_max.max(64 << 10));
+    let connection = builder.serve_connection(TokioIo::new(stream), service);
+    let mut connection = std::pin::pin!(connection);
+    tokio::select! {
+        // A client that breaks off is nobody's fault.
+        _ = connection.as_mut() => return,
+        _ = stop.wait_for(|stop| *stop) => connection.as_mut().graceful_shutdown(),
+    }
+    let _ = connection.await;
+}

@@ -1,0 +1,12 @@
+//! The edge: listeners, connections, and the split between writes and everything else.
+//!
+//! Promises: a write goes through `pipeline`; every other request passes through untouched, streamed both ways, and ends at
+//! the source when its client goes away. Connections, heads, bodies and what is in flight are bounded by configuration.
+
+mod body;
+mod edge;
+mod listen;
+mod pass;
+
+pub use edge::Edge;
+pub use listen::{Bound, Serve, bind, serve};

@@ -1,0 +1,91 @@
+//! Everything that is not a write: to the source and back, untouched and streamed both ways.
+//!
+//! When the client goes away, its request at the source ends too: dropping our half closes that connection, which is how a
+//! database learns that nobody waits for a query any more.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, EXPECT, HOST, TRANSFER_ENCODING};
+use http::{Method, Request, Response};
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+
+use crate::db::client::{Answer, BodyError, Failure, RequestBody};
+use crate::db::hop;
+use crate::db::precision::Api;
+use crate::pipeline::{Pipeline, Refusal, Reply, unavailable};
+
+pub(super) async fn pass(pipeline: &Pipeline, request: Request<Incoming>) -> Reply {
+    let api = if request.uri().path().starts_with("/api/") { Api::V2 } else { Api::V1 };
+    let may_move_names = may_move_names(&request);
+    let outgoing = match prepare(pipeline, request) {
+        Ok(outgoing) => outgoing,
+        Err(error) => return unavailable(api, &Refusal::SourceDown(error.to_string())),
+    };
+    // No time limit of ours: a query takes as long as its client waits.
+    let reply = match pipeline.source.client().send(outgoing).await {
+        Ok(response) => answer(response),
+        Err(Failure::NotSent(error)) => unavailable(api, &Refusal::SourceDown(error.to_string())),
+        Err(Failure::Unknown(error)) => unavailable(api, &Refusal::SourceLost(error.to_string())),
+    };
+    if may_move_names {
+        pipeline.resolver.forget();
+    }
+    reply
+}
+
+/// Statements and calls that can change default policies, mappings or names of buckets.
+fn may_move_names(request: &Request<Incoming>) -> bool {
+    let path = request.uri().path();
+    let query = request.uri().query().unwrap_or_default().to_ascii_uppercase();
+    match path {
+        "/query" => *request.method() == Method::POST || ["ALTER", "CREATE", "DROP"].iter().any(|s| query.contains(s)),
+        _ => *request.method() != Method::GET && (path.starts_with("/api/v2/dbrps") || path.starts_with("/api/v2/buckets")),
+    }
+}
+
+fn prepare(pipeline: &Pipeline, request: Request<Incoming>) -> Result<Request<RequestBody>, http::Error> {
+    let (mut head, body) = request.into_parts();
+    let target = head.uri.path_and_query().map_or("/", |target| target.as_str());
+    head.uri = format!("{}{target}", pipeline.source.prefix()).try_into()?;
+    let chunked = head.headers.contains_key(TRANSFER_ENCODING);
+    hop::strip(&mut head.headers);
+    head.headers.insert(HOST, pipeline.source.host().clone());
+    // hyper says `100 Continue` to the client when we begin to read; what else is expected is the source's to refuse.
+    if head.headers.get(EXPECT).is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
+        head.headers.remove(EXPECT);
+    }
+    if chunked {
+        head.headers.remove(CONTENT_LENGTH);
+    }
+    let body = body.map_err(|e| -> BodyError { Box::new(e) }).boxed_unsync();
+    Ok(Request::from_parts(head, body))
+}
+
+fn answer(response: Response<Answer>) -> Reply {
+    let (mut head, body) = response.into_parts();
+    hop::strip(&mut head.headers);
+    Response::from_parts(head, Box::pin(Streamed(body)))
+}
+
+struct Streamed(Answer);
+
+impl Body for Streamed {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        Pin::new(&mut self.0).poll_frame(cx).map_err(Into::into)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.0.size_hint()
+    }
+}
