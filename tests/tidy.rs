@@ -282,6 +282,22 @@ fn configurations_in_the_readme_are_accepted() {
     complain("what the README shows can be used", &complaints);
 }
 
+#[test]
+fn the_container_is_built_with_the_toolchain_of_the_project() {
+    let read = |path: &str| std::fs::read_to_string(root().join(path)).expect("a file of this package");
+    let toolchain = read("rust-toolchain.toml");
+    let version = toolchain
+        .lines()
+        .find_map(|line| line.strip_prefix("channel = "))
+        .expect("it names a channel")
+        .trim_matches('"');
+    let image = format!("FROM rust:{version}-");
+    assert!(
+        read("deploy/container/Dockerfile").contains(&image),
+        "deploy/container/Dockerfile:1: expected \"{image}…\""
+    );
+}
+
 /// The rules themselves, on texts that break them.
 mod rules_can_fail {
     use super::*;
