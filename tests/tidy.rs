@@ -273,8 +273,11 @@ fn configurations_in_the_readme_are_accepted() {
         let Some(block) = part.strip_prefix("toml\n").filter(|block| block.contains("[source]")) else { continue };
         let before: String = text.split("```").take(index).collect();
         let first = before.lines().count();
-        let env = |_: &str| Some("value".to_owned());
-        for error in twinline::config::parse(block, &env).err().into_iter().flatten() {
+        let env = |name: &str| Some(format!("http://{}:8086", name.to_ascii_lowercase()));
+        // Files of the reader's machine are not here, and that is no fault of the text.
+        let elsewhere =
+            |what: &str| what.starts_with("cannot read the secret file") || what.starts_with("there is no file");
+        for error in twinline::config::parse(block, &env).err().into_iter().flatten().filter(|e| !elsewhere(&e.what)) {
             let line = first + error.at.map_or(0, |at| at.line);
             complaints.push(format!("README.md:{line}: {}: {}", error.key, error.what));
         }
