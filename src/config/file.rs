@@ -161,7 +161,11 @@ fn queue(section: Section<'_>) -> Queue {
     let max_size = section.size("max_size", ByteSize(20 * GIB), 4 * MIB..=1024 * TIB);
     if max_size.0 < 4 * segment_size.0 {
         let least = plain_size(ByteSize(4 * segment_size.0));
-        section.fault("max_size", "is less than four segments", format!("max_size = \"{least}\" or more"));
+        section.fault(
+            "max_size",
+            "is less than four segments",
+            format!("max_size = \"{least}\" or more, or a smaller segment_size"),
+        );
     }
     let queue = Queue {
         max_size,

@@ -231,6 +231,7 @@ fn secrets_that_cannot_be_had_name_the_key_and_never_the_value() {
         ("token = { command = [\"false\"] }\n", "destination.token", "failed"),
         ("token = { env = \"A\", file = \"b\" }\n", "destination.token", "exactly one"),
         ("token = {}\n", "destination.token", "exactly one"),
+        ("token = \"hunter2\\n\"\n", "destination.token", "control character"),
         ("token = 5\n", "destination.token", "neither a string nor a table"),
         ("password = \"hunter2\"\n", "destination.username", "is missing"),
         ("username = \"x\"\n", "destination.password", "is missing"),

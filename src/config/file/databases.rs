@@ -139,8 +139,18 @@ fn tls(section: &Section<'_>, url: Option<&BaseUrl>) -> Tls {
     tls
 }
 
-/// `{ env = … }`, `{ file = … }`, `{ command = […] }`, or a string.
+/// A secret that can stand in a request header.
 fn secret(section: &Section<'_>, key: &'static str) -> Option<Secret> {
+    let found = any_secret(section, key)?;
+    if found.expose().contains(char::is_control) {
+        section.fault(key, "holds a control character, such as a line end or a tab: it cannot be sent", None);
+        return None;
+    }
+    Some(found)
+}
+
+/// `{ env = … }`, `{ file = … }`, `{ command = […] }`, or a string.
+fn any_secret(section: &Section<'_>, key: &'static str) -> Option<Secret> {
     let forms = format!(
         "{key} = {{ env = \"NAME\" }}, {{ file = \"/run/secrets/name\" }} or {{ command = [\"pass\", \"name\"] }}"
     );
