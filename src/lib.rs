@@ -16,4 +16,5 @@ pub mod queue;
 pub mod pipeline;
 pub mod delivery;
 pub mod http;
+pub mod control;
 pub mod cli;

@@ -6,6 +6,8 @@
 mod completions;
 pub mod exit;
 mod init;
+mod run;
+mod status;
 pub mod talk;
 mod validate;
 mod version;
@@ -77,6 +79,15 @@ enum Command {
     /// adds up the memory that the settings allow. Reads secrets, so that a missing one is found now. Exit code 78 when
     /// the file cannot be used.
     Validate(validate::ValidateArgs),
+    /// Run the proxy and the delivery until SIGTERM
+    ///
+    /// Listens where the clients of the source connect, keeps every accepted write on disk, and delivers it to the
+    /// destination. SIGTERM and Ctrl-C end it cleanly: requests under way get their answer and nothing acknowledged is lost.
+    Run(run::RunArgs),
+    /// Show what is delivered, what waits, and what is not covered
+    ///
+    /// Asks the running twinline through its local socket. Exit code 10 when none runs on this data directory.
+    Status(status::StatusArgs),
     /// Print the completion script of a shell
     ///
     /// For bash: twinline completions bash > ~/.local/share/bash-completion/completions/twinline
@@ -144,6 +155,8 @@ fn dispatch(arguments: &Arguments) -> Result<Exit, Failure> {
     match &arguments.command {
         Command::Init(args) => init::run(global, args),
         Command::Validate(args) => validate::run(global, args),
+        Command::Run(args) => run::run(global, args),
+        Command::Status(args) => status::run(global, args),
         Command::Completions(args) => completions::run(global, args),
         Command::Version => version::run(global),
     }

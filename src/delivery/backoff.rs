@@ -15,11 +15,6 @@ impl Backoff {
         Self { initial, max, attempt: 0 }
     }
 
-    /// An attempt succeeded.
-    pub(super) fn reset(&mut self) {
-        self.attempt = 0;
-    }
-
     /// The next pause. `asked`: what the server asked for, which is obeyed. `chance` is in 0..1: where in the upper half of
     /// the pause we land, so that several lanes do not come back together.
     pub(super) fn next(&mut self, asked: Option<Duration>, chance: f64) -> Duration {
@@ -42,7 +37,5 @@ mod tests {
         assert_eq!(pauses, vec![ms(250), ms(500), ms(1000), ms(1000)]);
         assert_eq!(backoff.next(None, 0.0), ms(500));
         assert_eq!(backoff.next(Some(ms(9000)), 1.0), ms(9000));
-        backoff.reset();
-        assert_eq!(backoff.next(None, 1.0), ms(250));
     }
 }

@@ -18,7 +18,7 @@ mod send;
 mod target;
 mod view;
 
-pub use view::{PauseView, SharedView, View, shared_view};
+pub use view::{PauseView, SharedView, View, shared_view, show_failure};
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -51,8 +51,6 @@ const KEEP_EVERY: Duration = Duration::from_millis(200);
 pub struct Parts {
     /// The opened queue.
     pub opened: Opened,
-    /// The destination.
-    pub server: Server,
     /// What it is.
     pub flavor: Flavor,
     /// Its id.
@@ -106,13 +104,13 @@ pub(crate) struct Shared {
 ///
 /// # Errors
 /// The log cannot be read, or the cursor cannot be written at the end.
-pub async fn run(parts: Parts, mut stop: watch::Receiver<bool>) -> Result<()> {
+pub async fn run(parts: Parts, server: Server, mut stop: watch::Receiver<bool>) -> Result<()> {
     let Opened { queue, floors, scout, .. } = parts.opened;
     let lanes_count = parts.settings.lanes;
     let (lanes, base) = ledger::restore(&floors, lanes_count);
     let former = (floors.lanes.len() != lanes_count).then(|| floors.lanes.clone());
     let shared = Rc::new(Shared {
-        server: parts.server,
+        server,
         flavor: parts.flavor,
         id: parts.id,
         gzip: parts.gzip,

@@ -6,10 +6,10 @@ use serde::Serialize;
 
 use super::Shared;
 use super::ledger::Tally;
-use crate::base::{Lsn, metric};
+use crate::base::{Error, Lsn, metric};
 
 /// Something that stands still.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, serde::Deserialize)]
 pub struct PauseView {
     /// The destination, or one place of it.
     pub what: String,
@@ -61,6 +61,12 @@ pub type SharedView = Arc<Mutex<View>>;
 #[must_use]
 pub fn shared_view() -> SharedView {
     Arc::default()
+}
+
+/// Shows that delivery has ended.
+pub fn show_failure(view: &SharedView, error: &Error) {
+    let pause = PauseView { what: "delivery has stopped".to_owned(), reason: error.to_string(), for_s: 0 };
+    view.lock().unwrap_or_else(PoisonError::into_inner).paused = vec![pause];
 }
 
 /// Positions that only the distributor knows.

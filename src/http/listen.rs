@@ -2,6 +2,9 @@
 
 use std::cell::Cell;
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener as StdUnixListener;
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +14,8 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::sync::{Semaphore, watch};
 
 use crate::base::{Error, Kind, Result, Side, metric};
@@ -92,6 +96,51 @@ where
     }
 }
 
+/// Binds the local socket; only its owner may open it. A socket that a dead process left behind is replaced: whoever calls
+/// this holds the lock of the data directory.
+///
+/// # Errors
+/// The directory is missing or not ours.
+pub fn bind_unix(path: &Path) -> Result<StdUnixListener> {
+    let fault = |e: std::io::Error| {
+        Error::new(Kind::Config, Side::Own, format!("cannot open the socket {}", path.display()))
+            .because(e)
+            .hint("check `listen_unix.path`: the directory must exist and belong to this user")
+    };
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(fault(error)),
+        _ => {}
+    }
+    let listener = StdUnixListener::bind(path).map_err(fault)?;
+    listener.set_nonblocking(true).map_err(fault)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(fault)?;
+    Ok(listener)
+}
+
+/// Serves the local socket until `stop` turns true.
+pub async fn serve_unix<F, Fut>(listener: UnixListener, limits: Serve, handle: F, mut stop: watch::Receiver<bool>)
+where
+    F: Fn(Request<Incoming>) -> Fut + Clone + 'static,
+    Fut: Future<Output = Reply> + 'static,
+{
+    let permits = Arc::new(Semaphore::new(limits.connections_max));
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = stop.wait_for(|stop| *stop) => return,
+        };
+        let (Ok((stream, _)), Ok(permit)) = (accepted, Arc::clone(&permits).try_acquire_owned()) else {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            continue;
+        };
+        let (handle, stop) = (handle.clone(), stop.clone());
+        tokio::task::spawn_local(async move {
+            connection(stream, limits, handle, stop).await;
+            drop(permit);
+        });
+    }
+}
+
 async fn accept(
     listener: &TcpListener,
     permits: &Arc<Semaphore>,
@@ -112,8 +161,9 @@ async fn accept(
     }
 }
 
-async fn connection<F, Fut>(stream: TcpStream, limits: Serve, handle: F, mut stop: watch::Receiver<bool>)
+async fn connection<S, F, Fut>(stream: S, limits: Serve, handle: F, mut stop: watch::Receiver<bool>)
 where
+    S: AsyncRead + AsyncWrite + Unpin,
     F: Fn(Request<Incoming>) -> Fut + 'static,
     Fut: Future<Output = Reply> + 'static,
 {

@@ -9,4 +9,4 @@ mod listen;
 mod pass;
 
 pub use edge::Edge;
-pub use listen::{Bound, Serve, bind, serve};
+pub use listen::{Bound, Serve, bind, bind_unix, serve, serve_unix};

@@ -1,0 +1,108 @@
+//! What the two databases are: as configured, else as they say, else as they said last time.
+
+use std::rc::Rc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::base::{Error, Kind, Result, Side};
+use crate::config::{self, Config, DestinationKind, SourceKind};
+use crate::control::{self, Facts};
+use crate::db::server::{Flavor, Server, Version};
+use crate::pipeline::Pipeline;
+use crate::state::SharedState;
+
+/// How often a source that told its version is asked again: it may be upgraded behind us.
+const ASK_AGAIN: Duration = Duration::from_secs(60);
+/// How often one that did not.
+const ASK_SOON: Duration = Duration::from_secs(5);
+
+/// Kinds and versions.
+#[derive(Clone, Debug)]
+pub(super) struct Learnt {
+    pub(super) source: Version,
+    pub(super) destination: Version,
+}
+
+pub(super) async fn learn(
+    config: &Config,
+    source: &Server,
+    destination: &Server,
+    state: &SharedState,
+) -> Result<Learnt> {
+    let source_kind = match config.source.kind {
+        SourceKind::Influxdb1 => Some(Flavor::Influx1),
+        SourceKind::Influxdb2 => Some(Flavor::Influx2),
+        SourceKind::Auto => None,
+    };
+    let destination_kind = match config.destination.kind {
+        DestinationKind::Influxdb1 => Some(Flavor::Influx1),
+        DestinationKind::Influxdb2 => Some(Flavor::Influx2),
+        DestinationKind::Auto => None,
+    };
+    Ok(Learnt {
+        source: one(source, source_kind, "source", "kind.source", Side::Source, state).await?,
+        destination: one(destination, destination_kind, "destination", "kind.destination", Side::Destination, state)
+            .await?,
+    })
+}
+
+async fn one(
+    server: &Server,
+    configured: Option<Flavor>,
+    section: &str,
+    remembered: &'static str,
+    side: Side,
+    state: &SharedState,
+) -> Result<Version> {
+    match (server.version().await, configured) {
+        (Ok(version), Some(flavor)) if version.flavor != flavor => {
+            let what = format!("the {section} says that it is version {}, but {section}.kind is {}", version.text, name(flavor));
+            Err(Error::new(Kind::Config, side, what).hint(format!("set {section}.kind = \"{}\"", name(version.flavor))))
+        }
+        (Ok(version), _) => {
+            // Only remembered for a start at which it does not answer.
+            let _ = state.get_or_set(remembered, name(version.flavor).as_bytes().to_vec()).await;
+            Ok(version)
+        }
+        (Err(error), Some(flavor)) => {
+            tracing::warn!(%error, "the {section} does not tell its version; going on without");
+            Ok(Version::assumed(flavor))
+        }
+        (Err(error), None) => {
+            let known = state.get_or_set(remembered, Vec::new()).await.unwrap_or_default();
+            let flavor = [Flavor::Influx1, Flavor::Influx2].into_iter().find(|f| name(*f).as_bytes() == known);
+            flavor.map(Version::assumed).ok_or_else(|| {
+                error
+                    .context(format!("what the {section} is cannot be found out"))
+                    .hint(format!("start it first, or set {section}.kind to influxdb1 or influxdb2"))
+            })
+        }
+    }
+}
+
+/// Keeps the source's version fresh.
+pub(super) async fn keep_learning(pipeline: Rc<Pipeline>, facts: Arc<Mutex<Facts>>) {
+    loop {
+        let known = pipeline.version.borrow().number.is_some();
+        tokio::time::sleep(if known { ASK_AGAIN } else { ASK_SOON }).await;
+        let Ok(version) = pipeline.source.version().await else { continue };
+        if version.flavor != pipeline.version.borrow().flavor {
+            tracing::error!(version = version.text, "the source is another kind of database now; restart twinline");
+            continue;
+        }
+        facts.lock().unwrap_or_else(PoisonError::into_inner).source.version.clone_from(&version.text);
+        pipeline.version.replace(version);
+    }
+}
+
+/// For display.
+pub(super) fn side(server: &config::Server, version: &Version) -> control::Side {
+    control::Side { url: server.url.to_string(), kind: name(version.flavor).to_owned(), version: version.text.clone() }
+}
+
+fn name(flavor: Flavor) -> &'static str {
+    match flavor {
+        Flavor::Influx1 => "influxdb1",
+        Flavor::Influx2 => "influxdb2",
+    }
+}

@@ -1,0 +1,265 @@
+//! `twinline run`: the daemon. Puts the rooms together, each on its thread, and takes them apart in order.
+//!
+//! Threads: the edge (this one), delivery, control, the log's own two, and the state store's. Order of the end: no new
+//! connections; requests under way end; delivery stops and its floors become durable; the log closes.
+
+mod learn;
+mod logging;
+mod threads;
+
+use std::rc::Rc;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use clap::Args;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use super::Global;
+use super::exit::{Exit, Failure};
+use crate::base::clock::{SharedClock, SystemClock};
+use crate::base::{Epoch, Error, Kind, Result, Side, disk};
+use crate::config::{Config, Role};
+use crate::control::{Control, Facts, Recorder};
+use crate::db::server::Server;
+use crate::delivery::{self, shared_view};
+use crate::http::{Bound, Edge, Serve, bind, bind_unix, serve};
+use crate::pipeline::{EdgeMeters, Limits, Pipeline, Skew};
+use crate::queue::{Appender, LocalQueue, Opened};
+use crate::route::{Catalogue, Resolver, TargetKind};
+use crate::state::{Event, EventKind, SharedState, SqliteState};
+use crate::wal;
+
+use learn::Learnt;
+
+/// The first primary. Flips count it up; none exist yet.
+const EPOCH: Epoch = Epoch(1);
+
+/// Options of `run`.
+#[derive(Clone, Debug, Args)]
+pub(super) struct RunArgs {
+    /// How long requests under way may take to end after SIGTERM
+    #[arg(long, value_name = "SPAN", default_value = "10s", value_parser = crate::base::size::parse_span)]
+    drain_timeout: Duration,
+}
+
+pub(super) fn run(global: &Global, args: &RunArgs) -> Result<Exit, Failure> {
+    let config = global.load()?.config;
+    logging::start(&config.log, global.verbose);
+    // Fails only when it was done before, which is as good.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let recorder = Recorder::install()?;
+    let clock = SystemClock::shared();
+    std::fs::create_dir_all(&config.data_dir)
+        .map_err(|e| Error::disk(format!("cannot make data_dir {}", config.data_dir.display()), e))?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|e| Error::disk("cannot start the event loop", e))?;
+    let local = tokio::task::LocalSet::new();
+    let opened = open_queue(&config, &clock)?;
+    let state: SharedState = Arc::new(SqliteState::open(&config.data_dir.join("state.db"))?);
+    tell_start(&state, &opened, clock.wall_ns());
+    let exit = local.block_on(&runtime, daemon(config, args.drain_timeout, clock, state, opened, recorder))?;
+    Ok(exit)
+}
+
+/// Opens the log first: it holds the lock of the data directory.
+fn open_queue(config: &Config, clock: &SharedClock) -> Result<Opened> {
+    let queue = &config.queue;
+    let options = wal::Options {
+        segment_bytes: queue.segment_size.0,
+        max_bytes: queue.max_size.0,
+        reserve_free_bytes: queue.reserve_free.0,
+        channel_bytes: config.limits.in_flight.as_usize(),
+        ..wal::Options::new(config.data_dir.join("wal"))
+    };
+    LocalQueue::open(disk::real(), Arc::clone(clock), options, config.destination.id.clone(), EPOCH)
+}
+
+fn tell_start(state: &SharedState, opened: &Opened, now_ns: i64) {
+    let tell = |kind, text: String| {
+        tracing::info!(event = ?kind, "{text}");
+        drop(state.add_event(Event { at_ns: now_ns, kind, text }));
+    };
+    tell(EventKind::Started, format!("twinline {} started", env!("CARGO_PKG_VERSION")));
+    if opened.doubted > 0 {
+        let text = format!("{} writes had no answer when the last process ended: they are doubt now", opened.doubted);
+        tell(EventKind::Recovered, text);
+    }
+    for damage in &opened.recovery.damages {
+        tell(EventKind::LogDamage, format!("records {} to {} of the log are damaged", damage.first, damage.last));
+    }
+}
+
+async fn daemon(
+    config: Config,
+    drain: Duration,
+    clock: SharedClock,
+    state: SharedState,
+    opened: Opened,
+    recorder: Recorder,
+) -> Result<Exit> {
+    let source = Server::new(&config.source.server, Side::Source)?;
+    let destination = Server::new(&config.destination.server, Side::Destination)?;
+    let learnt = learn::learn(&config, &source, &destination, &state).await?;
+    let kind = target_kind(&config, &learnt);
+    let mut proxies = Vec::new();
+    for listen in config.listeners(Role::Proxy) {
+        proxies.push((bind(listen.address).await?, listen.clone()));
+    }
+    let admin = threads::bind_admin(&config)?;
+    let facts = Arc::new(Mutex::new(facts(&config, &learnt, &proxies, &admin)));
+    let (stop, stopped) = watch::channel(false);
+    let (late_stop, late_stopped) = watch::channel(false);
+    let log = opened.queue.log();
+    let view = shared_view();
+
+    let delivering = threads::delivery(
+        delivery_parts(&config, &learnt, kind.clone(), opened, &state, &clock, Arc::clone(&view)),
+        config.destination.server.clone(),
+        late_stopped.clone(),
+    )?;
+    let id = config.destination.id.clone();
+    let control =
+        Control::new(Arc::clone(&log), view, Arc::clone(&state), id, Arc::clone(&clock), Arc::clone(&facts), recorder);
+    let controlling = threads::control(control, admin, bind_unix(&config.unix_socket)?, late_stopped)?;
+
+    let pipeline = Rc::new(pipeline(&config, source, learnt, kind, Appender::start(log, EPOCH), &state, &clock));
+    tokio::task::spawn_local(learn::keep_learning(Rc::clone(&pipeline), facts));
+    let edge = Edge::new(pipeline, config.limits.in_flight.as_usize(), config.limits.max_body.as_usize());
+    let serving = serve_all(&config, proxies, edge.clone(), drain, &stopped);
+
+    let exit = wait_for_signal().await?;
+    tracing::info!("stopping: no new connections, requests under way end");
+    stop.send_replace(true);
+    for task in serving {
+        // A listener's task that panicked has told so already.
+        let _ = task.await;
+    }
+    while edge.writes_under_way() > 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    late_stop.send_replace(true);
+    // Nothing else runs here any more that waiting could hold up.
+    threads::join(delivering)?;
+    threads::join(controlling)?;
+    let stopped = Event { at_ns: clock.wall_ns(), kind: EventKind::Stopped, text: "stopped".to_owned() };
+    // The log is closed all the same.
+    let _ = state.add_event(stopped).await;
+    tracing::info!("stopped");
+    Ok(exit)
+}
+
+fn target_kind(config: &Config, learnt: &Learnt) -> TargetKind {
+    match learnt.destination.flavor {
+        crate::db::server::Flavor::Influx1 => TargetKind::Database,
+        crate::db::server::Flavor::Influx2 => TargetKind::Bucket { org: config.destination.server.org.clone() },
+    }
+}
+
+fn delivery_parts(
+    config: &Config,
+    learnt: &Learnt,
+    kind: TargetKind,
+    opened: Opened,
+    state: &SharedState,
+    clock: &SharedClock,
+    view: delivery::SharedView,
+) -> delivery::Parts {
+    delivery::Parts {
+        opened,
+        flavor: learnt.destination.flavor,
+        id: config.destination.id.clone(),
+        kind,
+        mapping: config.mapping.clone(),
+        settings: config.destination.delivery.clone(),
+        gzip: config.destination.gzip(),
+        dead_letter_bytes_max: config.queue.dead_letter_max.0,
+        state: Arc::clone(state),
+        clock: Arc::clone(clock),
+        view,
+    }
+}
+
+fn pipeline(
+    config: &Config,
+    source: Server,
+    learnt: Learnt,
+    kind: TargetKind,
+    appender: Appender,
+    state: &SharedState,
+    clock: &SharedClock,
+) -> Pipeline {
+    let org = config.source.server.org.clone();
+    let (mapping, routes_max) = (config.mapping.clone(), config.limits.routes);
+    Pipeline {
+        resolver: Resolver::new(source.clone(), learnt.source.flavor, org),
+        catalogue: Catalogue::new(Arc::clone(state), mapping, kind, routes_max),
+        source,
+        version: learnt.source.into(),
+        appender,
+        state: Arc::clone(state),
+        destination: config.destination.id.clone(),
+        clock: Arc::clone(clock),
+        skew: Skew::default(),
+        limits: Limits {
+            body_bytes_max: config.limits.max_body.as_usize(),
+            ratio_max: config.limits.max_decompression_ratio,
+        },
+        stall: config.queue.stall,
+        on_unavailable: config.queue.on_unavailable,
+        epoch: EPOCH,
+        meters: EdgeMeters::default(),
+    }
+}
+
+fn serve_all(
+    config: &Config,
+    proxies: Vec<(Bound, crate::config::Listen)>,
+    edge: Edge,
+    drain_max: Duration,
+    stopped: &watch::Receiver<bool>,
+) -> Vec<tokio::task::JoinHandle<()>> {
+    let header_bytes_max = config.limits.max_header.as_usize();
+    let each = proxies.into_iter().map(|(bound, listen)| {
+        tracing::info!(address = %bound.address, "clients may connect");
+        let limits = Serve {
+            connections_max: listen.max_connections,
+            idle_timeout: listen.idle_timeout,
+            header_bytes_max,
+            drain_max,
+        };
+        let edge = edge.clone();
+        let handle = move |request| {
+            let edge = edge.clone();
+            async move { edge.handle(request).await }
+        };
+        tokio::task::spawn_local(serve(bound, limits, handle, stopped.clone()))
+    });
+    each.collect()
+}
+
+fn facts(
+    config: &Config,
+    learnt: &Learnt,
+    proxies: &[(Bound, crate::config::Listen)],
+    admin: &[(std::net::TcpListener, crate::config::Listen)],
+) -> Facts {
+    Facts {
+        name: config.name.clone(),
+        proxy: proxies.iter().map(|(bound, _)| bound.address.to_string()).collect(),
+        admin: admin.iter().filter_map(|(socket, _)| socket.local_addr().ok()).map(|a| a.to_string()).collect(),
+        source: learn::side(&config.source.server, &learnt.source),
+        destination: learn::side(&config.destination.server, &learnt.destination),
+        destination_id: config.destination.id.to_string(),
+    }
+}
+
+async fn wait_for_signal() -> Result<Exit> {
+    let listen = |kind| signal(kind).map_err(|e| Error::disk("cannot listen for signals", e));
+    let (mut term, mut int) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
+    tokio::select! {
+        got = term.recv() => got.map(|()| Exit::Terminated),
+        got = int.recv() => got.map(|()| Exit::Interrupted),
+    }
+    .ok_or_else(|| Error::new(Kind::State, Side::Own, "signals are not delivered any more"))
+}

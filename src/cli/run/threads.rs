@@ -1,0 +1,117 @@
+//! The threads beside the edge, each with an event loop of its own.
+
+use std::net::TcpListener as StdListener;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::watch;
+
+use crate::base::{Error, Kind, Result, Side};
+use crate::config::{self, Config, Listen, Role};
+use crate::control::{Control, Door};
+use crate::db::server::Server;
+use crate::delivery::{self, Parts};
+use crate::http::{Bound, Serve, serve, serve_unix};
+
+const UPKEEP_EVERY: Duration = Duration::from_secs(5);
+
+/// Binds the admin listeners now, so that a taken port is an error at start.
+pub(super) fn bind_admin(config: &Config) -> Result<Vec<(StdListener, Listen)>> {
+    let bind = |listen: &Listen| {
+        let socket = StdListener::bind(listen.address).and_then(|socket| socket.set_nonblocking(true).map(|()| socket));
+        let socket = socket.map_err(|e| {
+            Error::new(Kind::Config, Side::Own, format!("cannot listen on {}", listen.address))
+                .because(e)
+                .hint("another program listens there, or the address is not ours: change `listen`")
+        })?;
+        Ok((socket, listen.clone()))
+    };
+    config.listeners(Role::Admin).map(bind).collect()
+}
+
+/// A running thread; its result is what its work came to.
+pub(super) type Running = JoinHandle<Result<()>>;
+
+fn event_loop(name: &str, work: impl AsyncFnOnce() -> Result<()> + Send + 'static) -> Result<Running> {
+    let body = move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|e| Error::disk("cannot start an event loop", e))?;
+        tokio::task::LocalSet::new().block_on(&runtime, work())
+    };
+    std::thread::Builder::new().name(name.to_owned()).spawn(body).map_err(|e| Error::disk("cannot start a thread", e))
+}
+
+/// Starts delivery. Should it end with an error while the process runs, clients go on being served and the status says so.
+pub(super) fn delivery(
+    parts: Parts,
+    server: config::Server,
+    stop: watch::Receiver<bool>,
+) -> Result<Running> {
+    let view = parts.view.clone();
+    event_loop("delivery", async move || {
+        // Its own connections: a pool belongs to one thread.
+        let result = match Server::new(&server, Side::Destination) {
+            Ok(server) => delivery::run(parts, server, stop).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = &result {
+            tracing::error!(%error, event = "delivery.failed", "delivery has stopped; writes go on into the queue");
+            delivery::show_failure(&view, error);
+        }
+        result
+    })
+}
+
+/// Starts the admin listeners and the local socket.
+pub(super) fn control(
+    control: Control,
+    admin: Vec<(StdListener, Listen)>,
+    socket: std::os::unix::net::UnixListener,
+    stop: watch::Receiver<bool>,
+) -> Result<Running> {
+    event_loop("control", async move || {
+        let limits = |listen: Option<&Listen>| Serve {
+            connections_max: listen.map_or(64, |listen| listen.max_connections),
+            idle_timeout: listen.map_or(Duration::from_secs(60), |listen| listen.idle_timeout),
+            header_bytes_max: 64 << 10,
+            drain_max: Duration::from_millis(500),
+        };
+        let door = |door: Door| {
+            let control = control.clone();
+            move |request| {
+                let control = control.clone();
+                async move { control.handle(door, request).await }
+            }
+        };
+        for (listener, listen) in admin {
+            match listener.local_addr().and_then(|address| TcpListener::from_std(listener).map(|l| (l, address))) {
+                Ok((listener, address)) => {
+                    tracing::info!(%address, "operators may connect");
+                    let bound = Bound { listener, address };
+                    tokio::task::spawn_local(serve(bound, limits(Some(&listen)), door(Door::Listener), stop.clone()));
+                }
+                Err(error) => tracing::error!(%error, "an admin listener cannot be served"),
+            }
+        }
+        match UnixListener::from_std(socket) {
+            Ok(socket) => {
+                tokio::task::spawn_local(serve_unix(socket, limits(None), door(Door::Socket), stop.clone()));
+            }
+            Err(error) => tracing::error!(%error, "the local socket cannot be served"),
+        }
+        let mut stop = stop;
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(UPKEEP_EVERY) => control.upkeep(),
+                _ = stop.wait_for(|stop| *stop) => return Ok(()),
+            }
+        }
+    })
+}
+
+/// Waits for a thread's end.
+pub(super) fn join(running: Running) -> Result<()> {
+    let died = || Error::new(Kind::State, Side::Own, "a thread has ended without a word: this is a bug");
+    running.join().unwrap_or_else(|_| Err(died()))
+}

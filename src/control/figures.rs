@@ -1,0 +1,51 @@
+//! Where the figures come from.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::base::DestinationId;
+use crate::base::clock::SharedClock;
+use crate::delivery::{SharedView, View};
+use crate::state::{SharedState, Totals};
+use crate::wal::{Stats, Wal};
+
+/// Everything that status and metrics are read from.
+#[derive(Clone, Debug)]
+pub(super) struct Sources {
+    pub(super) log: Arc<Wal>,
+    pub(super) view: SharedView,
+    pub(super) state: SharedState,
+    pub(super) destination: DestinationId,
+    pub(super) clock: SharedClock,
+    pub(super) started: Duration,
+}
+
+/// One look at them.
+#[derive(Clone, Debug)]
+pub(super) struct Figures {
+    pub(super) log: Stats,
+    pub(super) view: View,
+    /// `None` when the state store does not answer.
+    pub(super) totals: Option<Totals>,
+    pub(super) now_ns: i64,
+    pub(super) up: Duration,
+}
+
+/// The state store gets this long; a hanging disk must not hang the status.
+const TOTALS_MAX: Duration = Duration::from_secs(2);
+
+impl Sources {
+    pub(super) async fn look(&self) -> Figures {
+        let totals = tokio::time::timeout(TOTALS_MAX, self.state.totals(&self.destination)).await;
+        Figures {
+            log: self.log.stats(),
+            view: self.view.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            totals: totals.ok().and_then(Result::ok),
+            now_ns: self.clock.wall_ns(),
+            up: self.clock.monotonic().saturating_sub(self.started),
+        }
+    }
+}
+
+/// Facts that are learnt while running, shared with the edge.
+pub(super) type Shared<T> = Arc<Mutex<T>>;

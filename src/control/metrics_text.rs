@@ -1,0 +1,77 @@
+//! `/metrics`: the recorder's text, and what is read from the log at the moment of asking.
+
+use std::fmt;
+use std::fmt::Write;
+
+use metrics::gauge;
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+
+use super::figures::Figures;
+use crate::base::{Error, Kind, Result, Side, metric};
+use crate::wal::Stats;
+
+const SECONDS: [f64; 14] =
+    [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0];
+
+/// The process's metrics.
+#[derive(Clone)]
+pub struct Recorder(PrometheusHandle);
+
+impl fmt::Debug for Recorder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Recorder")
+    }
+}
+
+impl Recorder {
+    /// Installs the recorder; once in a process, before anything is counted.
+    ///
+    /// # Errors
+    /// There is one already.
+    pub fn install() -> Result<Self> {
+        let fault = |e: &dyn fmt::Display| Error::new(Kind::State, Side::Own, format!("metrics cannot be set up: {e}"));
+        let recorder = PrometheusBuilder::new()
+            .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS)
+            .map_err(|e| fault(&e))?
+            .build_recorder();
+        let handle = recorder.handle();
+        metrics::set_global_recorder(recorder).map_err(|e| fault(&e))?;
+        metric::describe();
+        gauge!(metric::BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+        Ok(Self(handle))
+    }
+
+    /// Folds samples into their buckets; call every few seconds, or they pile up.
+    pub fn upkeep(&self) {
+        self.0.run_upkeep();
+    }
+
+    pub(super) fn text(&self, figures: &Figures) -> String {
+        let log = &figures.log;
+        gauge!(metric::QUEUE_BYTES).set(log.used_bytes as f64);
+        gauge!(metric::QUEUE_DISK).set(log.bytes as f64);
+        gauge!(metric::QUEUE_LIMIT).set(log.limit_bytes as f64);
+        gauge!(metric::QUEUE_SEGMENTS).set(log.segments as f64);
+        gauge!(metric::QUEUE_FAULT).set(if log.fault.is_some() { 1.0 } else { 0.0 });
+        let mut text = self.0.render();
+        commits(&mut text, log);
+        text
+    }
+}
+
+/// The histogram of commits. The log counts by powers of two microseconds.
+fn commits(out: &mut String, log: &Stats) {
+    let name = metric::QUEUE_FSYNC;
+    let help = metric::TABLE.iter().find(|m| m.name == name).map_or("", |m| m.help);
+    // Writing to a String does not fail.
+    let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} histogram");
+    let (mut count, mut sum) = (0, 0.0);
+    for (bucket, hits) in log.sync_buckets.iter().enumerate() {
+        count += hits;
+        let upper_s = (1u64 << bucket) as f64 / 1e6;
+        // The middle of a bucket stands for its samples: the sum is an estimate.
+        sum += *hits as f64 * upper_s * 0.75;
+        let _ = writeln!(out, "{name}_bucket{{le=\"{upper_s}\"}} {count}");
+    }
+    let _ = writeln!(out, "{name}_bucket{{le=\"+Inf\"}} {count}\n{name}_sum {sum}\n{name}_count {count}");
+}

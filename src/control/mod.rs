@@ -1,0 +1,13 @@
+//! What operators and their tools see: status, health, readiness, events, metrics.
+//!
+//! Promises: runs on a thread of its own, so that it answers when a database or a disk does not; changes nothing; shows no
+//! secret and no client's data but the lines of dead letters, and those only on the local socket.
+
+mod api;
+mod figures;
+mod metrics_text;
+mod status;
+
+pub use api::{Control, Door};
+pub use metrics_text::Recorder;
+pub use status::{Facts, Side, Status, render};

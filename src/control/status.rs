@@ -1,0 +1,262 @@
+//! The status document and its text.
+//!
+//! Its first line says what is *not* covered yet: a green screen that hides a gap would be worse than none. Every accepted
+//! line is in exactly one state.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::figures::Figures;
+use crate::base::clock::rfc3339;
+use crate::base::size::{ByteSize, show_span};
+use crate::delivery::PauseView;
+
+/// One database, for display.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Side {
+    /// Address without credentials.
+    pub url: String,
+    /// `influxdb1` or `influxdb2`.
+    pub kind: String,
+    /// As the server says.
+    pub version: String,
+}
+
+/// Facts of this process.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Facts {
+    /// `name` of the configuration.
+    pub name: String,
+    /// Addresses of the proxy's listeners.
+    pub proxy: Vec<String>,
+    /// Addresses of the admin listeners.
+    pub admin: Vec<String>,
+    /// The source.
+    pub source: Side,
+    /// The destination.
+    pub destination: Side,
+    /// Its id.
+    pub destination_id: String,
+}
+
+/// Lines by state.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinesByState {
+    /// Acknowledged by the destination.
+    pub delivered: u64,
+    /// In the log, not acknowledged.
+    pub queued: u64,
+    /// Fate at the source not known; to be read back.
+    pub doubt: u64,
+    /// Refused by the destination for good.
+    pub dead_lettered: u64,
+    /// Not in the log although the source may have them.
+    pub gap: u64,
+    /// No rule sends them anywhere.
+    pub excluded: u64,
+    /// In writes that the source has not answered yet: not accepted so far.
+    pub unanswered: u64,
+}
+
+/// The log.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct QueueStatus {
+    /// Records from the lowest floor to the head, bytes.
+    pub bytes: u64,
+    /// All segment files, bytes.
+    pub disk_bytes: u64,
+    /// What they may take, bytes.
+    pub limit_bytes: u64,
+    /// Records above the lowest floor.
+    pub records: u64,
+    /// Segment files.
+    pub segments: usize,
+    /// Age of the oldest line that is not delivered, seconds.
+    pub oldest_s: f64,
+    /// Time of the last commit, seconds.
+    pub commit_s: f64,
+    /// Why it takes nothing, if so.
+    pub fault: Option<String>,
+}
+
+/// Lines of one kind of trouble.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trouble {
+    /// Code or cause.
+    pub cause: String,
+    /// Lines.
+    pub lines: u64,
+}
+
+/// The document, `twinline.status/1`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Status {
+    /// `twinline.status/1`.
+    pub schema: String,
+    /// Version of the program.
+    pub version: String,
+    /// `mirror`.
+    pub phase: String,
+    /// What the mirror does not have, in sentences; never empty while history is not copied.
+    pub not_covered: Vec<String>,
+    /// Process.
+    pub facts: Facts,
+    /// Since the start, seconds.
+    pub up_s: u64,
+    /// When this was taken, RFC 3339.
+    pub at: String,
+    /// Age of the delivery's figures, seconds.
+    pub age_s: f64,
+    /// Every accepted line is in one of these.
+    pub lines: LinesByState,
+    /// The log.
+    pub queue: QueueStatus,
+    /// What stands still.
+    pub paused: Vec<PauseView>,
+    /// Refused lines by code.
+    pub dead_letters: Vec<Trouble>,
+    /// Number of regions to be read back.
+    pub dirty_regions: u64,
+    /// Gaps by cause.
+    pub gaps: Vec<Trouble>,
+    /// What to do next.
+    pub next_steps: Vec<String>,
+}
+
+pub(super) fn status(facts: Facts, figures: &Figures) -> Status {
+    let view = &figures.view;
+    let totals = figures.totals.clone().unwrap_or_default();
+    let trouble = |rows: Vec<(String, u64)>| -> Vec<Trouble> {
+        rows.into_iter().map(|(cause, lines)| Trouble { cause, lines }).collect()
+    };
+    let gap_lines = totals.gaps.iter().map(|(_, lines)| lines).sum();
+    let age_ns = |then: i64| if then == 0 { 0.0 } else { (figures.now_ns - then).max(0) as f64 / 1e9 };
+    let mut status = Status {
+        schema: "twinline.status/1".to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        phase: "mirror".to_owned(),
+        facts,
+        up_s: figures.up.as_secs(),
+        at: rfc3339(figures.now_ns),
+        age_s: age_ns(view.at_ns),
+        lines: LinesByState {
+            delivered: view.delivered_lines,
+            queued: view.queued_lines,
+            doubt: view.doubt_lines,
+            dead_lettered: view.dead_lettered_lines,
+            gap: gap_lines,
+            excluded: view.excluded_lines,
+            unanswered: view.unanswered_lines,
+        },
+        queue: QueueStatus {
+            bytes: figures.log.used_bytes,
+            disk_bytes: figures.log.bytes,
+            limit_bytes: figures.log.limit_bytes,
+            records: view.head_lsn.saturating_sub(view.floor_lsn),
+            segments: figures.log.segments,
+            oldest_s: age_ns(view.oldest_ns),
+            commit_s: figures.log.sync_ns_last as f64 / 1e9,
+            fault: figures.log.fault.clone(),
+        },
+        paused: view.paused.clone(),
+        dead_letters: trouble(totals.dead_letters),
+        dirty_regions: totals.dirty_regions,
+        gaps: trouble(totals.gaps),
+        ..Status::default()
+    };
+    status.not_covered = not_covered(&status, figures.totals.is_some());
+    status.next_steps = next_steps(&status);
+    status
+}
+
+fn not_covered(status: &Status, state_answers: bool) -> Vec<String> {
+    let mut missing = vec!["history from before the start is not copied".to_owned()];
+    let lines = &status.lines;
+    if lines.doubt > 0 {
+        missing.push(format!("{} lines in doubt await read-back ({} regions)", lines.doubt, status.dirty_regions));
+    }
+    if lines.gap > 0 {
+        missing.push(format!("{} lines in gaps await read-back", lines.gap));
+    }
+    if lines.dead_lettered > 0 {
+        missing.push(format!("{} lines were refused by the destination", lines.dead_lettered));
+    }
+    missing.push("deletes and other statements are not mirrored".to_owned());
+    if !state_answers {
+        missing.push("the state store does not answer: gaps and dead letters are not shown".to_owned());
+    }
+    missing
+}
+
+fn next_steps(status: &Status) -> Vec<String> {
+    if let Some(fault) = &status.queue.fault {
+        return vec![format!("look at the disk of data_dir ({fault}), then restart twinline")];
+    }
+    if let Some(pause) = status.paused.first() {
+        return vec![format!("{}: {}", pause.what, pause.reason), "twinline check".to_owned()];
+    }
+    vec!["twinline status --watch".to_owned()]
+}
+
+/// The document as text for a terminal.
+#[must_use]
+pub fn render(status: &Status) -> String {
+    let mut out = String::new();
+    let lines = &status.lines;
+    let queue = &status.queue;
+    let facts = &status.facts;
+    let seconds = |s: f64| show_span(Duration::try_from_secs_f64(s).unwrap_or_default());
+    // Writing to a String does not fail.
+    let _ = writeln!(out, "NOT COVERED  {}", status.not_covered.join(" · "));
+    let _ = writeln!(
+        out,
+        "{} {} · up {} · phase {} · figures {} old",
+        facts.name,
+        status.version,
+        show_span(Duration::from_secs(status.up_s)),
+        status.phase,
+        seconds(status.age_s)
+    );
+    let side = |side: &Side| format!("{} ({} {})", side.url, side.kind, side.version);
+    let _ = writeln!(out, "\nclients      {}", facts.proxy.join(", "));
+    let _ = writeln!(out, "source       {}", side(&facts.source));
+    let _ = writeln!(out, "destination  {} [{}]", side(&facts.destination), facts.destination_id);
+    let _ = writeln!(out, "\nLINES  delivered      {:>14}", lines.delivered);
+    for (name, count) in [
+        ("queued", lines.queued),
+        ("doubt", lines.doubt),
+        ("dead-lettered", lines.dead_lettered),
+        ("gap", lines.gap),
+        ("excluded", lines.excluded),
+    ] {
+        let _ = writeln!(out, "       {name:<14} {count:>14}");
+    }
+    let _ = writeln!(out, "       (unanswered)   {:>14}", lines.unanswered);
+    let full = if queue.limit_bytes == 0 { 0.0 } else { queue.disk_bytes as f64 / queue.limit_bytes as f64 * 100.0 };
+    let _ = writeln!(
+        out,
+        "QUEUE  {} in {} records · {} of {} on disk ({full:.0} %) · oldest {} · last commit {:.1} ms",
+        ByteSize(queue.bytes),
+        queue.records,
+        ByteSize(queue.disk_bytes),
+        ByteSize(queue.limit_bytes),
+        seconds(queue.oldest_s),
+        queue.commit_s * 1e3
+    );
+    if let Some(fault) = &queue.fault {
+        let _ = writeln!(out, "✗ FAULT  the log takes nothing: {fault}");
+    }
+    for pause in &status.paused {
+        let _ = writeln!(out, "! PAUSED {} for {}: {}", pause.what, show_span(Duration::from_secs(pause.for_s)), pause.reason);
+    }
+    for letter in &status.dead_letters {
+        let _ = writeln!(out, "! DEAD LETTER {} lines: {}", letter.lines, letter.cause);
+    }
+    for gap in &status.gaps {
+        let _ = writeln!(out, "! GAP {} lines: {}", gap.lines, gap.cause);
+    }
+    out
+}
