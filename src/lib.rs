@@ -6,3 +6,4 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::disallowed_methods))]
 
 pub mod base;
+pub mod wal;
