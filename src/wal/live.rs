@@ -85,6 +85,8 @@ pub(crate) struct Live {
     pub(crate) active_room: AtomicU64,
     /// Bytes of records that fit into segments that are prepared or may still be made.
     pub(crate) supply_room: AtomicU64,
+    /// The files are more than the budget allows; only a start can do that.
+    pub(crate) over_budget: AtomicBool,
     faulted: AtomicBool,
     fault: Mutex<Option<Arc<str>>>,
     pub(crate) closed: AtomicBool,

@@ -54,10 +54,6 @@ use recover::{Context, recover};
 use retain::{Budget, Supply};
 use writer::{Message, Writer};
 
-/// Room that only outcomes and gaps may use, so that what was forwarded can always be settled: at most this …
-const OUTCOME_RESERVE_BYTES: u64 = 4 << 20;
-/// … and at most this part of a segment.
-const OUTCOME_RESERVE_PART: u64 = 8;
 /// The supply looks again for released segments and free space at least this often.
 const TEND_EVERY: Duration = Duration::from_secs(1);
 
@@ -160,9 +156,7 @@ impl Wal {
         if waiting > 0 && waiting + bytes > self.options.channel_bytes as u64 {
             return Err(Refused::Busy);
         }
-        let part = self.options.segment_bytes / OUTCOME_RESERVE_PART;
-        let reserve = if bundle.asks() { part.min(OUTCOME_RESERVE_BYTES) } else { 0 };
-        if waiting + bytes + reserve > self.supply.room() { Err(Refused::Full) } else { Ok(()) }
+        if self.supply.admits(bytes, bundle.asks()) { Ok(()) } else { Err(Refused::Full) }
     }
 
     /// Highest durable LSN.

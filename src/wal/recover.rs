@@ -17,7 +17,7 @@ use super::live::{Live, Segment};
 use super::record::{Header, Kind, SKIPPABLE, array_at, seed};
 use super::retain::{Budget, Supply};
 use super::segment::{
-    HEADER_BLOCK_BYTES, Seal, SegmentHeader, Unreadable, capacity_for, parse_name, parse_next_name, seal_offset,
+    HEADER_BLOCK_BYTES, Seal, SegmentHeader, Unreadable, parse_name, parse_next_name, seal_offset,
     twin_offset,
 };
 use super::walk::{Step, Walk, Want, prove};
@@ -27,8 +27,6 @@ use crate::base::clock::SharedClock;
 use crate::base::disk::{Disk, DiskFile, Durability, Open, read_full_at};
 use crate::base::{Error, Incarnation, Lsn, Result, SegmentId, Side};
 
-/// A start must be quick: its first segment is no larger than this unless it must be.
-const FIRST_SEGMENT_BYTES: u64 = 8 << 20;
 const CHUNK_BYTES: usize = 1 << 20;
 /// More pieces of damage than this are reported as one.
 const DAMAGES_MAX: usize = 4096;
@@ -341,9 +339,8 @@ fn start_segment(
     let salt = random.u64(..);
     let tail = Tail { next: end.durable.next(), durable: end.durable, chain: end.chain, seed: seed(salt) };
     let group = copy_forward(end, tail, context.clock.wall_ns());
-    let wanted = context.budget.segment_bytes.min(FIRST_SEGMENT_BYTES).max(capacity_for(group.bytes));
     let error = |e| disk_error("cannot start a log segment in", dir, e);
-    let prepared = supply.make_first(wanted).map_err(error)?;
+    let prepared = supply.make_first(supply.first_bytes(group.bytes)).map_err(error)?;
     let header = SegmentHeader {
         id: SegmentId(previous.0 + 1),
         base: tail.next,

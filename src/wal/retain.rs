@@ -22,6 +22,15 @@ const FILL_BYTES: usize = 1 << 20;
 /// … and synced each time this much was written, so that a commit never waits behind a large flush.
 const FILL_SYNC_BYTES: u64 = 8 << 20;
 
+/// A start must be quick: its first segment is no longer than this unless it must be.
+const FIRST_SEGMENT_BYTES: u64 = 8 << 20;
+/// What a start above the budget leaves for outcomes.
+const SETTLE_ROOM_BYTES: u64 = 256 << 10;
+/// Room that only outcomes and gaps may use, so that what was forwarded can always be settled: at most this …
+const SETTLE_RESERVE_BYTES: u64 = 4 << 20;
+/// … and at most this part of a segment.
+const SETTLE_RESERVE_PART: u64 = 8;
+
 /// A file that can become the next segment. What it holds means nothing: a new salt makes it void.
 #[derive(Debug)]
 pub(crate) struct Prepared {
@@ -157,6 +166,26 @@ impl Supply {
         self.live.active_room.load(Ordering::Acquire) + self.live.supply_room.load(Ordering::Acquire)
     }
 
+    /// Whether a bundle of this size still fits behind what waits. One that `asks` for something new leaves a reserve to
+    /// those that settle something old, and is refused while a start has taken the log above its budget.
+    pub(crate) fn admits(&self, bytes: u64, asks: bool) -> bool {
+        let part = self.budget.segment_bytes / SETTLE_RESERVE_PART;
+        let reserve = if asks { part.min(SETTLE_RESERVE_BYTES) } else { 0 };
+        let waiting = self.live.waiting_bytes.load(Ordering::Acquire);
+        waiting + bytes + reserve <= self.room() && !(asks && self.live.over_budget.load(Ordering::Acquire))
+    }
+
+    /// Length of the first segment of a start that must hold this many bytes of records at once: short, so that the start
+    /// is quick; and no longer than needed where the budget is used up.
+    pub(crate) fn first_bytes(&self, records_bytes: u64) -> u64 {
+        let needed = capacity_for(records_bytes);
+        let usual = self.budget.segment_bytes.min(FIRST_SEGMENT_BYTES).max(needed);
+        if self.bytes() + usual <= self.budget.max_bytes {
+            return usual;
+        }
+        usual.min(capacity_for(records_bytes + SETTLE_ROOM_BYTES))
+    }
+
     /// Why no file could be prepared, the last time one was needed.
     pub(crate) fn trouble(&self) -> Option<String> {
         guard(&self.pool).trouble.clone()
@@ -272,6 +301,7 @@ impl Supply {
     /// Publishes how many bytes of records fit into what is ready or can be made.
     pub(crate) fn publish_room(&self) {
         let makeable = self.makeable() * room(self.budget.segment_bytes);
+        self.live.over_budget.store(self.bytes() > self.budget.max_bytes, Ordering::Release);
         let pool = guard(&self.pool);
         let ready: u64 = pool.ready.iter().map(|prepared| room(prepared.bytes)).sum();
         self.live.supply_room.store(ready + makeable, Ordering::Release);

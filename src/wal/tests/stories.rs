@@ -25,6 +25,7 @@ struct Seen {
     crashes: u64,
     rotations: u64,
     recycled: u64,
+    refused: u64,
     full: u64,
     faults: u64,
     refused_starts: u64,
@@ -93,6 +94,10 @@ impl Story {
             let outcomes = vec![[self.next_id as u8; OUTCOME_BYTES]; self.random.usize(usize::from(bodies.is_empty())..4)];
             self.submitted.extend((1..=16).map(|n| Bytes::from(outcomes.concat().repeat(n))));
             let (bundle, answer) = bundle(bodies.iter().map(|b| entry(b.clone())).collect(), outcomes);
+            if !rig.writer.supply.admits(group::bundle_bytes(&bundle), bundle.asks()) {
+                self.seen.refused += 1;
+                continue;
+            }
             bundles.push(bundle);
             expected.push((bodies, answer));
         }
@@ -181,6 +186,7 @@ impl Story {
         if self.random.u32(0..3) == 0 {
             self.disk.stop_after(Some(self.random.u64(0..120)));
         }
+        let at_start = rig.writer.supply.bytes();
         for _ in 0..self.random.usize(0..40) {
             match self.random.u32(0..20) {
                 0..10 => self.commit(&mut rig),
@@ -194,7 +200,8 @@ impl Story {
                 16..19 => self.read_some(&mut reader, &rig),
                 _ => self.disk.fail_syncs(self.random.u32(0..2) * 100),
             }
-            assert!(rig.writer.supply.bytes() <= self.options.max_bytes + SEGMENT_BYTES, "seed {}: budget", self.seed);
+            let bytes = rig.writer.supply.bytes();
+            assert!(bytes <= self.options.max_bytes.max(at_start), "seed {}: {bytes} bytes of files", self.seed);
         }
         Some(rig)
     }
@@ -254,6 +261,7 @@ fn no_story_loses_or_invents_a_record_or_cries_damage() {
         sum.crashes += seen.crashes;
         sum.rotations += seen.rotations;
         sum.recycled += seen.recycled;
+        sum.refused += seen.refused;
         sum.full += seen.full;
         sum.faults += seen.faults;
         sum.refused_starts += seen.refused_starts;
@@ -262,6 +270,6 @@ fn no_story_loses_or_invents_a_record_or_cries_damage() {
     }
     println!("{sum:?}");
     // The stories must have shown what they are told for.
-    assert!(sum.crashes > 0 && sum.rotations > 0 && sum.recycled > 0 && sum.full > 0, "{sum:?}");
+    assert!(sum.crashes > 0 && sum.rotations > 0 && sum.recycled > 0 && sum.full > 0 && sum.refused > 0, "{sum:?}");
     assert!(sum.faults > 0 && sum.refused_starts > 0 && sum.torn_bytes > 0 && sum.acknowledged > 0, "{sum:?}");
 }
