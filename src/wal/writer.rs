@@ -185,6 +185,12 @@ impl Writer {
         Ok(())
     }
 
+    /// Writes a group that a test has laid out.
+    #[cfg(test)]
+    pub(crate) fn commit_raw(&mut self, group: Group) {
+        self.write(group, Active::room).expect("a healthy disk");
+    }
+
     /// Writes the mark, if a group came after the last one and its place is still free.
     pub(crate) fn mark(&mut self) {
         if !self.unmarked || self.live.is_faulted() {
