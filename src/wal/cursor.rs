@@ -1,0 +1,251 @@
+//! The floors of a destination on disk: one small file with two slots, written in turn.
+//!
+//! Promises: a cursor may lag behind the truth, it never leads; a torn write costs one slot, and the other one still
+//! holds; losing both costs duplicates, never data. The effect of a record is durable before a floor passes it: that is
+//! the caller's part.
+
+use std::io::{self, IoSlice};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::record::{array_at, u32_at, u64_at};
+use crate::base::disk::{Disk, DiskFile, Durability, Open, read_full_at};
+use crate::base::{DestinationId, Epoch, Error, Kind, Lsn, Result, Side};
+
+/// Lanes of a destination at most.
+pub const LANES_MAX: usize = 64;
+/// Opaque counters beside the floors at most.
+pub const COUNTERS_MAX: usize = 320;
+
+const SLOT_BYTES: usize = 4096;
+const MAGIC: [u8; 8] = [0x89, b'W', b'C', b'R', 0x0d, 0x0a, 0x1a, 0x0a];
+const VERSION: u16 = 1;
+const ID_AT: usize = 40;
+const ID_MAX_BYTES: usize = 64;
+const FLOORS_AT: usize = 128;
+const COUNTERS_AT: usize = FLOORS_AT + LANES_MAX * 8;
+const CRC_AT: usize = SLOT_BYTES - 4;
+
+/// How far a destination is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cursor {
+    /// Whose floors these are.
+    pub destination: DestinationId,
+    /// Grows by one with each save.
+    pub generation: u64,
+    /// Durable LSN of the log when this was saved. Recovery trusts it: never set it above [`super::Wal::durable`].
+    pub durable_seen: Lsn,
+    /// Epoch of the primary when this was saved.
+    pub epoch: Epoch,
+    /// One floor per lane: everything up to it is acknowledged. At most [`LANES_MAX`].
+    pub floors: Vec<Lsn>,
+    /// Numbers that belong to the floors and mean nothing to the log. At most [`COUNTERS_MAX`].
+    pub counters: Vec<u64>,
+}
+
+/// What had to be changed to make a cursor fit the log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Clamped {
+    /// Lanes whose floor was above the end of the log: something lost data that was durable. Worth an alarm.
+    pub ahead: usize,
+    /// Lanes whose next record is older than the log: the reader will report what is missing as damage.
+    pub behind: usize,
+}
+
+impl Cursor {
+    /// A cursor that has acknowledged nothing, for this many lanes.
+    #[must_use]
+    pub fn start(destination: DestinationId, lanes: usize) -> Self {
+        let floors = vec![Lsn::ZERO; lanes.clamp(1, LANES_MAX)];
+        let (generation, durable_seen, epoch, counters) = (0, Lsn::ZERO, Epoch(0), Vec::new());
+        Self { destination, generation, durable_seen, epoch, floors, counters }
+    }
+
+    /// The floor that all lanes have passed; `None` without lanes.
+    #[must_use]
+    pub fn lowest_floor(&self) -> Option<Lsn> {
+        self.floors.iter().copied().min()
+    }
+
+    /// Fits the floors to a log that holds `oldest` to `durable`.
+    pub fn clamp(&mut self, oldest: Lsn, durable: Lsn) -> Clamped {
+        let clamped = Clamped {
+            ahead: self.floors.iter().filter(|floor| **floor > durable).count(),
+            behind: self.floors.iter().filter(|floor| floor.next() < oldest).count(),
+        };
+        self.floors.iter_mut().for_each(|floor| *floor = (*floor).min(durable));
+        clamped
+    }
+
+    /// Another number of lanes: the hash then sends series elsewhere, so that all lanes restart at the lowest floor.
+    pub fn set_lanes(&mut self, lanes: usize) {
+        if lanes != self.floors.len() {
+            let lowest = self.lowest_floor().unwrap_or(Lsn::ZERO);
+            self.floors = vec![lowest; lanes.clamp(1, LANES_MAX)];
+        }
+    }
+
+    fn encode(&self) -> Result<Vec<u8>> {
+        let id = self.destination.as_str().as_bytes();
+        if self.floors.len() > LANES_MAX || self.counters.len() > COUNTERS_MAX || id.len() > ID_MAX_BYTES {
+            let what = format!("{} lanes and {} counters do not fit a cursor", self.floors.len(), self.counters.len());
+            return Err(Error::new(Kind::Limit, Side::Own, what));
+        }
+        let mut slot = vec![0; SLOT_BYTES];
+        slot[..8].copy_from_slice(&MAGIC);
+        slot[8..10].copy_from_slice(&VERSION.to_le_bytes());
+        slot[10..12].copy_from_slice(&(self.floors.len() as u16).to_le_bytes());
+        slot[12..14].copy_from_slice(&(self.counters.len() as u16).to_le_bytes());
+        slot[14..16].copy_from_slice(&(id.len() as u16).to_le_bytes());
+        slot[16..24].copy_from_slice(&self.generation.to_le_bytes());
+        slot[24..32].copy_from_slice(&self.durable_seen.0.to_le_bytes());
+        slot[32..36].copy_from_slice(&self.epoch.0.to_le_bytes());
+        slot[ID_AT..ID_AT + id.len()].copy_from_slice(id);
+        for (index, floor) in self.floors.iter().enumerate() {
+            slot[FLOORS_AT + index * 8..][..8].copy_from_slice(&floor.0.to_le_bytes());
+        }
+        for (index, counter) in self.counters.iter().enumerate() {
+            slot[COUNTERS_AT + index * 8..][..8].copy_from_slice(&counter.to_le_bytes());
+        }
+        let crc = crc32c::crc32c(&slot[..CRC_AT]);
+        slot[CRC_AT..].copy_from_slice(&crc.to_le_bytes());
+        Ok(slot)
+    }
+
+    fn decode(slot: &[u8]) -> Option<Self> {
+        let sound = slot.len() == SLOT_BYTES
+            && slot[..8] == MAGIC
+            && crc32c::crc32c(&slot[..CRC_AT]) == u32_at(slot, CRC_AT)
+            && u16_at(slot, 8) == VERSION;
+        let (lanes, counters) = (usize::from(u16_at(slot.get(..16)?, 10)), usize::from(u16_at(slot, 12)));
+        let id_bytes = usize::from(u16_at(slot, 14));
+        if !sound || lanes > LANES_MAX || counters > COUNTERS_MAX || id_bytes > ID_MAX_BYTES {
+            return None;
+        }
+        let id = std::str::from_utf8(&slot[ID_AT..ID_AT + id_bytes]).ok()?;
+        Some(Self {
+            destination: DestinationId::parse(id).ok()?,
+            generation: u64_at(slot, 16),
+            durable_seen: Lsn(u64_at(slot, 24)),
+            epoch: Epoch(u32_at(slot, 32)),
+            floors: (0..lanes).map(|index| Lsn(u64_at(slot, FLOORS_AT + index * 8))).collect(),
+            counters: (0..counters).map(|index| u64_at(slot, COUNTERS_AT + index * 8)).collect(),
+        })
+    }
+}
+
+fn u16_at(bytes: &[u8], at: usize) -> u16 {
+    u16::from_le_bytes(array_at(bytes, at))
+}
+
+/// What a cursor file held.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Loaded {
+    /// The newest sound slot.
+    pub cursor: Option<Cursor>,
+    /// What was wrong, in a sentence. A file with two bad slots gives no cursor and a warning.
+    pub warning: Option<String>,
+}
+
+/// Where cursors lie below the log's directory.
+#[must_use]
+pub fn dir(wal: &Path) -> PathBuf {
+    wal.join("cursors")
+}
+
+/// The destinations that have a cursor, configured or not, in order of their names.
+///
+/// # Errors
+/// The directory cannot be read. One that does not exist is empty.
+pub fn list(disk: &dyn Disk, wal: &Path) -> Result<Vec<DestinationId>> {
+    let dir = dir(wal);
+    let names = match disk.list(&dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        other => other.map_err(|e| Error::disk(format!("cannot list {}", dir.display()), e))?,
+    };
+    let ids = names.iter().filter_map(|name| DestinationId::parse(name.strip_suffix(".cur")?).ok());
+    let mut ids: Vec<DestinationId> = ids.collect();
+    ids.sort();
+    Ok(ids)
+}
+
+/// Reads a destination's cursor. Changes nothing.
+///
+/// # Errors
+/// The file exists and cannot be read.
+pub fn load(disk: &dyn Disk, wal: &Path, destination: &DestinationId) -> Result<Loaded> {
+    let path = dir(wal).join(format!("{destination}.cur"));
+    let file = match disk.open(&path, Open::Read) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Loaded::default()),
+        other => other.map_err(|e| Error::disk(format!("cannot open {}", path.display()), e))?,
+    };
+    let mut bytes = vec![0; 2 * SLOT_BYTES];
+    let read = read_full_at(file.as_ref(), &mut bytes, 0);
+    let read = read.map_err(|e| Error::disk(format!("cannot read {}", path.display()), e))?;
+    let slots = bytes[..read].chunks(SLOT_BYTES).filter_map(Cursor::decode);
+    let cursor = slots.filter(|cursor| cursor.destination == *destination).max_by_key(|cursor| cursor.generation);
+    let warning = cursor.is_none().then(|| {
+        format!("{} holds no sound cursor; delivery starts again at the oldest record of the log", path.display())
+    });
+    Ok(Loaded { cursor, warning })
+}
+
+/// The file of one destination, for saving.
+#[derive(Debug)]
+pub struct CursorFile {
+    disk: Arc<dyn Disk>,
+    dir: PathBuf,
+    destination: DestinationId,
+    generation: u64,
+    /// `None` before the first save, and after a failed one: that file is not trusted again but written anew.
+    file: Option<Arc<dyn DiskFile>>,
+}
+
+impl CursorFile {
+    /// The file of a destination whose cursor was loaded with `generation` (0 where there was none).
+    #[must_use]
+    pub fn new(disk: Arc<dyn Disk>, wal: &Path, destination: DestinationId, generation: u64) -> Self {
+        Self { disk, dir: dir(wal), destination, generation, file: None }
+    }
+
+    /// Makes a cursor durable; its generation is set here.
+    ///
+    /// # Errors
+    /// The disk failed: the older slot still holds, and the next save writes a new file. `Limit` for too many lanes.
+    pub fn save(&mut self, cursor: &mut Cursor) -> Result<()> {
+        cursor.generation = self.generation + 1;
+        let slot = cursor.encode()?;
+        let path = self.dir.join(format!("{}.cur", self.destination));
+        let result = match self.file.take() {
+            Some(file) => self.write_slot(file, cursor.generation, &slot),
+            None => self.publish(&path, cursor.generation, &slot),
+        };
+        let file = result.map_err(|e| Error::disk(format!("cannot save {}", path.display()), e).retryable())?;
+        self.generation = cursor.generation;
+        self.file = Some(file);
+        Ok(())
+    }
+
+    fn write_slot(&self, file: Arc<dyn DiskFile>, generation: u64, slot: &[u8]) -> io::Result<Arc<dyn DiskFile>> {
+        let offset = generation % 2 * SLOT_BYTES as u64;
+        file.write_all_at(&[IoSlice::new(slot)], offset, Durability::Durable)?;
+        Ok(file)
+    }
+
+    /// Writes a new file beside the old one and puts it in its place.
+    fn publish(&self, path: &Path, generation: u64, slot: &[u8]) -> io::Result<Arc<dyn DiskFile>> {
+        let next = self.dir.join(format!("{}.cur.next", self.destination));
+        match self.disk.remove(&next) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let file = self.disk.open(&next, Open::Create)?;
+        let mut both = vec![0; 2 * SLOT_BYTES];
+        let at = (generation % 2) as usize * SLOT_BYTES;
+        both[at..at + SLOT_BYTES].copy_from_slice(slot);
+        file.write_all_at(&[IoSlice::new(&both)], 0, Durability::Durable)?;
+        self.disk.rename(&next, path)?;
+        self.disk.sync_dir(&self.dir)?;
+        Ok(file)
+    }
+}

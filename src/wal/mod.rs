@@ -1,0 +1,309 @@
+//! The log: a queue on disk. Bodies are opaque bytes; nothing here knows HTTP or line protocol.
+//!
+//! # Promise
+//! A bundle that heard success is read back after any crash that the medium's assumptions allow (`FORMAT.md`). Readers
+//! see only what is durable. Damage costs exactly the damaged records and is reported. Memory and disk are bounded by
+//! [`Options`]. Nothing is dropped in silence: a full or faulted log refuses.
+//!
+//! # Layout
+//! `record`, `segment` and `group` are pure. `walk` reads one segment; `recover` and `reader` use it. `writer` is the one
+//! writer, `retain` its supply of files, `live` what all share. `cursor` stores floors.
+//!
+//! # Use
+//! [`cursor::list`] and [`cursor::load`], then [`Wal::open`], [`Cursor::clamp`], [`Wal::reader`]. Then [`Wal::submit`] bundles, save floors with
+//! [`CursorFile`], and [`Wal::release`] what lies below all saved floors.
+
+pub mod cursor;
+mod entry;
+mod group;
+mod live;
+mod options;
+mod reader;
+mod record;
+mod recover;
+mod retain;
+mod segment;
+mod stats;
+mod walk;
+mod writer;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
+
+use crate::base::clock::SharedClock;
+use crate::base::disk::{Disk, DiskLock};
+use crate::base::{Error, Lsn, Result, Side};
+
+pub use cursor::{Clamped, Cursor, CursorFile, Loaded};
+pub use entry::{Bundle, Damage, Entry, Fault, Item, OUTCOME_BYTES, OUTCOMES_MAX, Record, Refused};
+pub use live::SYNC_BUCKETS;
+pub use options::{Options, SEGMENT_MIN_BYTES};
+pub use reader::Reader;
+pub use record::{Kind, PAYLOAD_MAX_BYTES};
+pub use stats::{Recovery, Stats};
+
+use group::Job;
+use live::Live;
+use recover::{Context, recover};
+use retain::{Budget, Supply};
+use writer::{Message, Writer};
+
+/// The supply looks again for released segments and free space at least this often.
+const TEND_EVERY: Duration = Duration::from_secs(1);
+
+/// An open log. One process at a time; shared between threads by reference.
+#[derive(Debug)]
+pub struct Wal {
+    disk: Arc<dyn Disk>,
+    options: Options,
+    live: Arc<Live>,
+    supply: Arc<Supply>,
+    inbox: Sender<Message>,
+    tend: Sender<()>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    _lock: Box<dyn DiskLock>,
+}
+
+impl Wal {
+    /// Opens the log, recovers it, and starts its threads. `cursors` are the loaded cursors of all destinations.
+    ///
+    /// # Errors
+    /// `Locked` when another process has it, `State` for a format of another version, `Config` for impossible options,
+    /// `Disk` for everything that the disk refuses.
+    pub fn open(
+        disk: Arc<dyn Disk>,
+        clock: SharedClock,
+        options: Options,
+        cursors: &[Cursor],
+    ) -> Result<(Self, Recovery)> {
+        options.check()?;
+        let seg = options.dir.join("seg");
+        let quarantine = options.dir.join("quarantine");
+        for dir in [&options.dir, &seg, &cursor::dir(&options.dir), &quarantine] {
+            disk.create_dir_all(dir).map_err(|e| Error::disk(format!("cannot create {}", dir.display()), e))?;
+        }
+        let lock = take_lock(disk.as_ref(), &options.dir.join("LOCK"))?;
+        let (writer, report) = open_writer(&disk, &clock, &options, cursors, fastrand::Rng::new())?;
+        let (live, supply) = (Arc::clone(&writer.live), Arc::clone(&writer.supply));
+        let (inbox, from_callers) = bounded(options.channel_bundles.max(1));
+        let (tend, asked_to_tend) = bounded(1);
+        let mut wal = Self { disk, options, live, supply, inbox, tend, threads: Mutex::default(), _lock: lock };
+        wal.spawn(writer, from_callers, asked_to_tend)?;
+        Ok((wal, report))
+    }
+
+    fn spawn(&mut self, writer: Writer, inbox: Receiver<Message>, asked: Receiver<()>) -> Result<()> {
+        let (supply, live) = (Arc::clone(&self.supply), Arc::clone(&self.live));
+        let tending = move || {
+            while !live.closed.load(Ordering::Acquire) {
+                supply.tend();
+                // Asked or not: in both cases it is time to look again.
+                if asked.recv_timeout(TEND_EVERY) == Err(RecvTimeoutError::Disconnected) {
+                    return;
+                }
+            }
+        };
+        let tend = self.tend.clone();
+        let writing = move || writer::run(writer, &inbox, &|| _ = tend.try_send(()));
+        let threads = self.threads.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let failed = |e: io::Error| Error::disk("cannot start the log's threads", e);
+        threads.push(std::thread::Builder::new().name("wal-write".into()).spawn(writing).map_err(failed)?);
+        threads.push(std::thread::Builder::new().name("wal-supply".into()).spawn(tending).map_err(failed)?);
+        Ok(())
+    }
+
+    /// Hands a bundle over. Never blocks; its checksums are computed here, on the caller's thread.
+    ///
+    /// # Errors
+    /// The reason, and the bundle as it was; its `done` has not been called.
+    pub fn submit(&self, bundle: Bundle) -> Result<(), (Refused, Bundle)> {
+        if let Err(refused) = self.admit(&bundle) {
+            return Err((refused, bundle));
+        }
+        let job = Job::new(bundle);
+        let bytes = job.bytes();
+        self.live.waiting_bytes.fetch_add(bytes, Ordering::AcqRel);
+        let (refused, message) = match self.inbox.try_send(Message::Job(job)) {
+            Ok(()) => return Ok(()),
+            Err(TrySendError::Full(message)) => (Refused::Busy, message),
+            Err(TrySendError::Disconnected(message)) => (Refused::Closed, message),
+        };
+        self.live.waiting_bytes.fetch_sub(bytes, Ordering::AcqRel);
+        match message {
+            Message::Job(job) => Err((refused, job.into_bundle())),
+            Message::Close => Ok(()),
+        }
+    }
+
+    fn admit(&self, bundle: &Bundle) -> Result<(), Refused> {
+        if self.live.closed.load(Ordering::Acquire) {
+            return Err(Refused::Closed);
+        }
+        if self.live.is_faulted() {
+            return Err(Refused::Faulted);
+        }
+        if !bundle.is_valid() {
+            return Err(Refused::Invalid);
+        }
+        let bytes = group::bundle_bytes(bundle);
+        let waiting = self.live.waiting_bytes.load(Ordering::Acquire);
+        if waiting > 0 && waiting + bytes > self.options.channel_bytes as u64 {
+            return Err(Refused::Busy);
+        }
+        if self.supply.admits(bytes, bundle.asks()) { Ok(()) } else { Err(Refused::Full) }
+    }
+
+    /// Highest durable LSN.
+    pub fn durable(&self) -> Lsn {
+        self.live.durable()
+    }
+
+    /// Has `wake` called after each group, after the completions of its bundles. Must not block.
+    pub fn on_durable(&self, wake: Box<dyn Fn() + Send + Sync>) {
+        self.live.on_durable(wake);
+    }
+
+    /// A reader whose first item starts with `from`, which may lie in the future or below what is kept (then the first
+    /// item is a damage). It keeps the segment it stands in from being recycled.
+    ///
+    /// # Errors
+    /// None today; files are opened when they are read.
+    pub fn reader(&self, from: Lsn) -> Result<Reader> {
+        Ok(Reader::new(Arc::clone(&self.disk), Arc::clone(&self.live), from))
+    }
+
+    /// Says that nobody needs the records below an LSN, now or after a restart: all floors that matter are durable.
+    /// Segments that lie below it completely are recycled in the background.
+    pub fn release(&self, below: Lsn) {
+        self.live.release(below);
+        let _already_asked = self.tend.try_send(());
+    }
+
+    /// First LSN that is kept.
+    pub fn oldest(&self) -> Lsn {
+        self.live.oldest()
+    }
+
+    /// Figures.
+    pub fn stats(&self) -> Stats {
+        let (segments, first, head) = {
+            let list = self.live.segments();
+            let first = list.front().map_or(0, |segment| segment.header.position);
+            (list.len(), first, list.back().map_or(0, |segment| segment.end_position()))
+        };
+        Stats {
+            segments,
+            bytes: self.supply.bytes(),
+            used_bytes: head.saturating_sub(first),
+            limit_bytes: self.options.max_bytes,
+            room_bytes: self.supply.room(),
+            waiting_bytes: self.live.waiting_bytes.load(Ordering::Acquire),
+            position: head,
+            durable: self.live.durable(),
+            written: self.live.written(),
+            oldest: self.live.oldest(),
+            fault: self.live.fault().map(|fault| fault.to_string()),
+            trouble: self.supply.trouble(),
+            groups: self.live.groups.load(Ordering::Relaxed),
+            group_records: self.live.group_records.load(Ordering::Relaxed),
+            sync_ns_last: self.live.sync_last_ns.load(Ordering::Relaxed),
+            sync_buckets: std::array::from_fn(|n| self.live.sync_buckets[n].load(Ordering::Relaxed)),
+        }
+    }
+
+    /// Ends the log: everything submitted before becomes durable (or hears that it did not), then the threads end. Later
+    /// submits are refused. The lock goes when the log is dropped.
+    ///
+    /// # Errors
+    /// The log is faulted; what was told durable still is.
+    pub fn shut_down(&self) -> Result<()> {
+        self.live.closed.store(true, Ordering::Release);
+        let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        if !threads.is_empty() {
+            // Only fails when the writer has ended already.
+            drop(self.inbox.send(Message::Close));
+            let _already_asked = self.tend.try_send(());
+        }
+        for thread in threads {
+            if thread.join().is_err() {
+                self.live.set_fault("a thread of the log panicked".into());
+            }
+        }
+        match self.live.fault() {
+            Some(fault) => Err(Error::new(crate::base::Kind::Disk, Side::Own, fault.to_string())),
+            None => Ok(()),
+        }
+    }
+
+    /// The same, and frees the lock.
+    ///
+    /// # Errors
+    /// As [`Wal::shut_down`].
+    pub fn close(self) -> Result<()> {
+        self.shut_down()
+    }
+}
+
+impl Drop for Wal {
+    fn drop(&mut self) {
+        // The reason is in the log already.
+        drop(self.shut_down());
+    }
+}
+
+fn take_lock(disk: &dyn Disk, path: &Path) -> Result<Box<dyn DiskLock>> {
+    disk.lock(path).map_err(|error| {
+        let what = format!("{} is in use by another process", path.display());
+        if error.kind() == io::ErrorKind::WouldBlock {
+            return Error::new(crate::base::Kind::Locked, Side::Own, what)
+                .hint("stop the other process, or give this one its own data directory");
+        }
+        Error::disk(format!("cannot lock {}", path.display()), error)
+    })
+}
+
+/// Recovery, and the writer that goes on from there.
+fn open_writer(
+    disk: &Arc<dyn Disk>,
+    clock: &SharedClock,
+    options: &Options,
+    cursors: &[Cursor],
+    mut random: fastrand::Rng,
+) -> Result<(Writer, Recovery)> {
+    let dir: PathBuf = options.dir.join("seg");
+    let budget = Budget {
+        dir: dir.clone(),
+        segment_bytes: options.segment_bytes,
+        max_bytes: options.max_bytes,
+        reserve_free_bytes: options.reserve_free_bytes,
+    };
+    let (disk, clock) = (Arc::clone(disk), Arc::clone(clock));
+    let quarantine = options.dir.join("quarantine");
+    let context = Context { disk, clock, budget, quarantine, node: options.node, cursors };
+    let recovered = recover(&context, &mut random)?;
+    let writer = Writer {
+        disk: context.disk,
+        dir,
+        clock: context.clock,
+        live: recovered.live,
+        supply: recovered.supply,
+        identity: recovered.identity,
+        group_bytes: options.group_bytes.max(1) as u64,
+        active: recovered.active,
+        tail: recovered.tail,
+        random,
+        buffer: Vec::new(),
+        unmarked: false,
+    };
+    writer.publish_room();
+    Ok((writer, recovered.report))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,182 @@
+//! Reads the log in LSN order, up to what is durable and never further.
+//!
+//! Promises: every LSN from the start on appears exactly once, as a record, inside a damage, or (marks, and kinds that
+//! may be skipped) not at all; a segment that a reader stands in is not recycled; memory is one chunk of about 1 MiB,
+//! or one record where that is larger.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::live::{Live, Segment};
+use super::record::{Header, Kind, SKIPPABLE};
+use super::walk::{Step, Walk, Want};
+use super::{Damage, Item, Record};
+use crate::base::disk::{Disk, Open};
+use crate::base::{Error, Lsn, Result, Side};
+
+const CHUNK_BYTES: usize = 1 << 20;
+/// Enough for a header and some small records after it.
+const HEADER_CHUNK_BYTES: usize = 4096;
+
+#[derive(Debug)]
+struct Here {
+    segment: Arc<Segment>,
+    walk: Walk,
+}
+
+/// A place in the log. Cheap to hold; not shared between threads.
+#[derive(Debug)]
+pub struct Reader {
+    disk: Arc<dyn Disk>,
+    live: Arc<Live>,
+    next: Lsn,
+    position: u64,
+    here: Option<Here>,
+}
+
+impl Reader {
+    pub(crate) fn new(disk: Arc<dyn Disk>, live: Arc<Live>, from: Lsn) -> Self {
+        Self { disk, live, next: from.max(Lsn(1)), position: 0, here: None }
+    }
+
+    /// The next record or damage; `None` when everything durable has been read, for now.
+    ///
+    /// # Errors
+    /// The file cannot be opened or read (worth trying again), or holds a kind of record that this version must not skip.
+    pub fn next(&mut self) -> Result<Option<Item>> {
+        self.advance(Want::All)
+    }
+
+    /// The same without the payloads, except those of outcomes: meta and body of all other records are empty, and damage
+    /// inside them is not seen.
+    ///
+    /// # Errors
+    /// As [`Reader::next`].
+    pub fn next_header(&mut self) -> Result<Option<Item>> {
+        self.advance(Want::Outcomes)
+    }
+
+    /// The LSN that the next item starts with; everything below it has been read.
+    #[must_use]
+    pub fn next_lsn(&self) -> Lsn {
+        self.next
+    }
+
+    /// The log position of the next byte: bytes of records since the log began. Known once something was read.
+    #[must_use]
+    pub fn position(&self) -> u64 {
+        self.position
+    }
+
+    fn advance(&mut self, want: Want) -> Result<Option<Item>> {
+        loop {
+            let before = self.next;
+            let durable = self.live.durable();
+            if self.next > durable {
+                return Ok(None);
+            }
+            if let Some(damage) = self.enter(durable)? {
+                return Ok(Some(Item::Damage(damage)));
+            }
+            let Some(here) = &mut self.here else { return Ok(None) };
+            let limit = here.segment.last().min(durable);
+            let chunk = if want == Want::All { CHUNK_BYTES } else { HEADER_CHUNK_BYTES };
+            here.walk.set_chunk_bytes(chunk);
+            let step = here.walk.step(limit, here.segment.end(), want).map_err(|e| read_error(&here.segment.path, e))?;
+            self.next = here.walk.expect().max(self.next);
+            self.position = here.walk.position();
+            match step {
+                Step::Damage(damage, ..) => return Ok(Some(Item::Damage(damage))),
+                Step::End => {}
+                Step::Record(header, payload) => {
+                    match self.record(&header, &payload) {
+                        Ok(Some(record)) => return Ok(Some(Item::Record(record))),
+                        Ok(None) => {}
+                        Err(error) => {
+                            // Asked again, we stand before the same record again.
+                            (self.next, self.here) = (header.lsn, None);
+                            return Err(error);
+                        }
+                    }
+                }
+            }
+            assert!(self.next > before, "a reader that does not move");
+        }
+    }
+
+    /// Stands in the segment that holds the next LSN; a hole before it is a damage.
+    fn enter(&mut self, durable: Lsn) -> Result<Option<Damage>> {
+        if self.here.as_ref().is_some_and(|here| here.segment.last() >= self.next) {
+            return Ok(None);
+        }
+        self.here = None;
+        let Some(segment) = self.live.locate(self.next) else { return Ok(None) };
+        if segment.header.base > self.next {
+            let last = segment.header.base.before().min(durable);
+            let damage = Damage {
+                first: self.next,
+                last,
+                route: None,
+                from_ns: i64::MIN,
+                to_ns: segment.header.created_ns,
+                lines: 0,
+            };
+            self.next = last.next();
+            return Ok(Some(damage));
+        }
+        let file = self.disk.open(&segment.path, Open::Read).map_err(|e| read_error(&segment.path, e))?;
+        let walk = Walk::new(file, &segment.header, HEADER_CHUNK_BYTES);
+        self.here = Some(Here { segment, walk });
+        self.seek()?;
+        Ok(None)
+    }
+
+    /// Goes to the next LSN inside the segment. Damage before it concerns nobody here; stopping at the LSN before keeps
+    /// a damage from swallowing what is asked for.
+    fn seek(&mut self) -> Result<()> {
+        let Some(here) = &mut self.here else { return Ok(()) };
+        here.walk.set_chunk_bytes(CHUNK_BYTES);
+        let error = |e| read_error(&here.segment.path, e);
+        while here.walk.expect() < self.next {
+            let limit = self.next.before();
+            here.walk.step(limit, here.segment.end(), Want::Outcomes).map_err(error)?;
+        }
+        self.position = here.walk.position();
+        Ok(())
+    }
+
+    fn record(&self, header: &Header, payload: &Bytes) -> Result<Option<Record>> {
+        let Some(kind) = Kind::of(header.kind) else {
+            return if header.kind & SKIPPABLE != 0 { Ok(None) } else { Err(unknown_kind(header)) };
+        };
+        if kind == Kind::Mark {
+            return Ok(None);
+        }
+        let cut = usize::from(header.meta_bytes).min(payload.len());
+        Ok(Some(Record {
+            lsn: header.lsn,
+            kind,
+            flags: header.flags,
+            route: header.route,
+            request: header.request,
+            lines: header.lines,
+            received_ns: header.received_ns,
+            payload_bytes: header.payload_bytes,
+            meta: payload.slice(..cut),
+            body: payload.slice(cut..),
+            position: self.position,
+        }))
+    }
+}
+
+pub(crate) fn unknown_kind(header: &Header) -> Error {
+    let what = format!("record {} of the log is of kind {}, which this version does not know", header.lsn, header.kind);
+    Error::new(crate::base::Kind::State, Side::Own, what)
+        .hint("run the version that wrote this data directory, or a newer one")
+}
+
+fn read_error(path: &Path, cause: std::io::Error) -> Error {
+    Error::disk(format!("cannot read the log segment {}", path.display()), cause).retryable()
+}

@@ -1,0 +1,446 @@
+//! Recovery: what every start does, clean or not. It reads, copies forward and publishes; it never changes a byte of
+//! an older segment.
+//!
+//! Pass 1 finds D, the highest LSN that anything proves durable. Pass 2 walks the last segment: what fails at or below D
+//! is damage of acknowledged data, what fails above it is a torn tail. Sound records above D may exist in the page cache
+//! only, so they are copied into a new segment that is published when it is durable. Running it twice gives the same.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::cursor::Cursor;
+use super::group::{Group, Tail};
+use super::live::{Live, Segment};
+use super::record::{Header, Kind, SKIPPABLE, array_at, seed};
+use super::retain::{Budget, Supply};
+use super::segment::{
+    HEADER_BLOCK_BYTES, Seal, SegmentHeader, Unreadable, parse_name, parse_next_name, seal_offset,
+    twin_offset,
+};
+use super::walk::{Step, Walk, Want, prove};
+use super::writer::{Active, Identity, mark, publish};
+use super::{Damage, Recovery, reader};
+use crate::base::clock::SharedClock;
+use crate::base::disk::{Disk, DiskFile, Durability, Open, read_full_at};
+use crate::base::{Error, Incarnation, Lsn, Result, SegmentId, Side};
+
+const CHUNK_BYTES: usize = 1 << 20;
+/// More pieces of damage than this are reported as one.
+const DAMAGES_MAX: usize = 4096;
+/// What one start puts into quarantine at most.
+const QUARANTINE_BYTES: u64 = 64 << 20;
+const QUARANTINE_FILES: usize = 16;
+
+/// What recovery works with.
+#[derive(Debug)]
+pub(crate) struct Context<'a> {
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) clock: SharedClock,
+    /// Budget and directory of the segments.
+    pub(crate) budget: Budget,
+    pub(crate) quarantine: PathBuf,
+    pub(crate) node: [u8; 16],
+    pub(crate) cursors: &'a [Cursor],
+}
+
+/// A log ready to be appended to.
+#[derive(Debug)]
+pub(crate) struct Recovered {
+    pub(crate) live: Arc<Live>,
+    pub(crate) supply: Arc<Supply>,
+    pub(crate) active: Active,
+    pub(crate) tail: Tail,
+    pub(crate) identity: Identity,
+    pub(crate) report: Recovery,
+}
+
+/// A published file and its readable header.
+#[derive(Debug)]
+struct Found {
+    header: SegmentHeader,
+    path: PathBuf,
+    file: Arc<dyn DiskFile>,
+    bytes: u64,
+    seal: Option<Seal>,
+}
+
+#[derive(Debug, Default)]
+struct Listing {
+    names: Vec<String>,
+    found: Vec<Found>,
+    /// Files whose header cannot be read: id, path, length.
+    headless: Vec<(SegmentId, PathBuf, u64)>,
+}
+
+/// What the last segment holds.
+#[derive(Debug)]
+struct End {
+    durable: Lsn,
+    copies: Vec<(Header, Bytes)>,
+    chain: u32,
+    position: u64,
+    torn_bytes: u64,
+    damages: Vec<Damage>,
+}
+
+/// Recovers the log below `context.budget.dir`, creating an empty one where there is none.
+pub(crate) fn recover(context: &Context<'_>, random: &mut fastrand::Rng) -> Result<Recovered> {
+    let started = context.clock.monotonic();
+    let dir = &context.budget.dir;
+    // Names that are visible but not durable must not steer what follows.
+    context.disk.sync_dir(dir).map_err(|e| disk_error("cannot sync", dir, e))?;
+    let listing = read_listing(context)?;
+    let mut end = read_end(context, &listing)?;
+    let mut damages = holes(context, &listing, end.durable);
+    account_headless(&listing, &mut end);
+    damages.append(&mut end.damages);
+
+    let live = Arc::new(Live::default());
+    let superseded = register(&live, &listing, end.durable);
+    let numbers = listing.names.iter().filter_map(|n| parse_next_name(n).or_else(|| parse_name(n).map(|id| id.0)));
+    let next_number = numbers.max().unwrap_or(0) + 1;
+    let supply = Supply::new(Arc::clone(&context.disk), Arc::clone(&live), context.budget.clone(), next_number);
+    let supply = Arc::new(supply);
+    supply.adopt(&listing.names).map_err(|e| disk_error("cannot take over prepared files in", dir, e))?;
+    let (active, tail, identity) = start_segment(context, &listing, &end, &live, &supply, random)?;
+    quarantine_headless(context, &listing);
+    for (path, bytes) in superseded {
+        if let Err(error) = supply.retire_superseded(path.clone(), bytes) {
+            tracing::warn!(path = %path.display(), %error, "cannot recycle a superseded log segment");
+        }
+    }
+    supply.publish_room();
+    let report = Recovery {
+        segments: live.segments().len(),
+        durable: end.durable,
+        last: tail.durable,
+        torn_bytes: end.torn_bytes,
+        damages,
+        incarnation: identity.incarnation,
+        elapsed: context.clock.monotonic().saturating_sub(started),
+    };
+    report.log();
+    Ok(Recovered { live, supply, active, tail, identity, report })
+}
+
+fn disk_error(doing: &str, path: &Path, cause: io::Error) -> Error {
+    Error::disk(format!("{doing} {}", path.display()), cause)
+}
+
+fn read_listing(context: &Context<'_>) -> Result<Listing> {
+    let dir = &context.budget.dir;
+    let names = context.disk.list(dir).map_err(|e| disk_error("cannot list", dir, e))?;
+    let mut listing = Listing { names, ..Listing::default() };
+    for name in &listing.names {
+        let Some(id) = parse_name(name) else { continue };
+        let path = dir.join(name);
+        let error = |e| disk_error("cannot read the log segment", &path, e);
+        let file = context.disk.open(&path, Open::Read).map_err(error)?;
+        let bytes = file.length().map_err(error)?;
+        match read_header(file.as_ref(), id, bytes).map_err(error)? {
+            Ok(header) => {
+                let seal = read_seal(file.as_ref(), &header).map_err(error)?;
+                listing.found.push(Found { header, path, file, bytes, seal });
+            }
+            Err(Unreadable::Damaged) => listing.headless.push((id, path, bytes)),
+            Err(Unreadable::Foreign { major, features }) => return Err(foreign(&path, major, features)),
+        }
+    }
+    listing.found.sort_by_key(|found| found.header.id);
+    listing.headless.sort();
+    Ok(listing)
+}
+
+fn foreign(path: &Path, major: u16, features: u32) -> Error {
+    let what = format!("{} is of log format {major} (features {features:#x})", path.display());
+    Error::new(crate::base::Kind::State, Side::Own, format!("{what}, which this version does not know"))
+        .hint("run the version that wrote this data directory, or a newer one")
+}
+
+/// The header, or its twin where the header is not readable.
+fn read_header(file: &dyn DiskFile, id: SegmentId, bytes: u64) -> io::Result<Result<SegmentHeader, Unreadable>> {
+    let mut block = vec![0; HEADER_BLOCK_BYTES as usize];
+    let mut read = |offset| -> io::Result<Result<SegmentHeader, Unreadable>> {
+        let length = read_full_at(file, &mut block, offset)?;
+        let right_name = |header: SegmentHeader| if header.id == id { Ok(header) } else { Err(Unreadable::Damaged) };
+        Ok(SegmentHeader::decode(&block[..length]).and_then(right_name))
+    };
+    let first = read(0);
+    if let Ok(Ok(_) | Err(Unreadable::Foreign { .. })) = first {
+        return first;
+    }
+    match (first, read(twin_offset(bytes))) {
+        (_, Ok(Ok(header))) => Ok(Ok(header)),
+        // A medium that cannot be read now may be readable later: no reason to give the segment up.
+        (Err(error), _) | (_, Err(error)) => Err(error),
+        (first, _) => first,
+    }
+}
+
+fn read_seal(file: &dyn DiskFile, header: &SegmentHeader) -> io::Result<Option<Seal>> {
+    let mut bytes = [0; super::record::HEADER_BYTES];
+    let read = read_full_at(file, &mut bytes, seal_offset(header.capacity))?;
+    let seal = Seal::decode(&array_at(&bytes, 0), seed(header.salt)).filter(|_| read == bytes.len());
+    Ok(seal.filter(|seal| seal.last >= header.base.before() && seal.end <= header.capacity))
+}
+
+/// Last LSN that counts of each segment but the last: below every later base.
+fn limits(found: &[Found], durable: Lsn) -> Vec<Lsn> {
+    let mut limit = durable;
+    let mut limits: Vec<Lsn> = Vec::with_capacity(found.len());
+    for segment in found.iter().rev() {
+        limits.push(limit);
+        limit = limit.min(segment.header.base.before());
+    }
+    limits.reverse();
+    limits
+}
+
+/// Both passes over the last segment.
+fn read_end(context: &Context<'_>, listing: &Listing) -> Result<End> {
+    let claimed = listing.found.iter().map(|f| f.header.base.before().max(f.seal.map_or(Lsn::ZERO, |s| s.last)));
+    let seen = context.cursors.iter().map(|cursor| cursor.durable_seen);
+    let floor = claimed.chain(seen).max().unwrap_or(Lsn::ZERO);
+    let Some(last) = listing.found.last() else {
+        return Ok(End { durable: floor, copies: vec![], chain: 0, position: 0, torn_bytes: 0, damages: vec![] });
+    };
+    if let Some(seal) = last.seal.filter(|seal| seal.last == floor) {
+        let position = last.header.position + (seal.end - HEADER_BLOCK_BYTES);
+        let (chain, torn_bytes) = (seal.chain, 0);
+        return Ok(End { durable: floor, copies: vec![], chain, position, torn_bytes, damages: vec![] });
+    }
+    let error = |e| disk_error("cannot read the log segment", &last.path, e);
+    let proof = prove(Arc::clone(&last.file), &last.header, CHUNK_BYTES).map_err(error)?;
+    let durable = floor.max(proof.durable);
+    let mut walk = Walk::new(Arc::clone(&last.file), &last.header, CHUNK_BYTES);
+    let data_end = super::segment::data_end(last.header.capacity.min(last.bytes));
+    let damages = walk_acknowledged(context, last, &mut walk, durable, data_end)?;
+    let chain = walk.chain().unwrap_or(0);
+    let position = walk.position();
+    let mut copies = Vec::new();
+    while let Some(copy) = walk.tail(data_end).map_err(error)? {
+        known_kind(&copy.0)?;
+        copies.push(copy);
+    }
+    let torn_bytes = proof.end.saturating_sub(walk.offset());
+    Ok(End { durable, copies, chain, position, torn_bytes, damages })
+}
+
+fn walk_acknowledged(
+    context: &Context<'_>,
+    last: &Found,
+    walk: &mut Walk,
+    durable: Lsn,
+    data_end: u64,
+) -> Result<Vec<Damage>> {
+    let mut damages: Vec<Damage> = Vec::new();
+    let mut quarantine = Quarantine::new(context, last);
+    loop {
+        let step = walk.step(durable, data_end, Want::All);
+        match step.map_err(|e| disk_error("cannot read the log segment", &last.path, e))? {
+            Step::End => return Ok(damages),
+            Step::Record(header, _) => known_kind(&header)?,
+            Step::Damage(damage, from, to) => {
+                quarantine.keep(from, to, &damage);
+                match damages.last_mut() {
+                    Some(previous) if quarantine.pieces > DAMAGES_MAX => previous.merge(&damage),
+                    _ => damages.push(damage),
+                }
+            }
+        }
+    }
+}
+
+/// A kind that must not be skipped and that we do not know stops the start: its meaning may change what others mean.
+fn known_kind(header: &Header) -> Result<()> {
+    if Kind::of(header.kind).is_some() || header.kind & SKIPPABLE != 0 {
+        return Ok(());
+    }
+    Err(reader::unknown_kind(header))
+}
+
+/// LSNs that some reader will miss because no file holds them.
+fn holes(context: &Context<'_>, listing: &Listing, durable: Lsn) -> Vec<Damage> {
+    let mut holes = Vec::new();
+    let mut hole = |first: Lsn, last: Lsn, from_ns: i64, to_ns: i64| {
+        if first <= last {
+            holes.push(Damage { first, last, route: None, from_ns, to_ns, lines: 0 });
+        }
+    };
+    let oldest = listing.found.first().map_or(durable.next(), |found| found.header.base);
+    if let Some(floor) = context.cursors.iter().filter_map(Cursor::lowest_floor).min() {
+        hole(floor.next(), oldest.before(), i64::MIN, listing.found.first().map_or(i64::MAX, |f| f.header.created_ns));
+    }
+    for pair in listing.found.windows(2) {
+        if let Some(seal) = &pair[0].seal {
+            let from_ns = seal.min_received_ns.min(seal.max_received_ns);
+            hole(seal.last.next(), pair[1].header.base.before(), from_ns, pair[1].header.created_ns);
+        }
+    }
+    holes
+}
+
+/// A last segment without a readable header was published, so what it held was acknowledged; how much is not known.
+/// LSNs that it may have held are not used again.
+fn account_headless(listing: &Listing, end: &mut End) {
+    let last = listing.found.last().map(|found| found.header.id);
+    let newer = listing.headless.iter().filter(|(id, ..)| last.is_none_or(|last| *id > last));
+    let records: u64 = newer.map(|(_, _, bytes)| bytes / super::record::ALIGN).sum();
+    if records == 0 {
+        return;
+    }
+    // A later segment was published, so everything in the one before was durable.
+    end.durable = end.copies.drain(..).map(|(header, _)| header.lsn).max().unwrap_or(end.durable);
+    let (first, last) = (end.durable.next(), Lsn(end.durable.0.saturating_add(records)));
+    let from_ns = listing.found.last().map_or(i64::MIN, |found| found.header.created_ns);
+    end.damages.push(Damage { first, last, route: None, from_ns, to_ns: i64::MAX, lines: 0 });
+    end.durable = last;
+    end.chain = 0;
+}
+
+/// Enters the segments that count; returns those that hold nothing that counts.
+fn register(live: &Live, listing: &Listing, durable: Lsn) -> Vec<(PathBuf, u64)> {
+    let mut superseded = Vec::new();
+    let mut segments = live.segments();
+    for (found, limit) in listing.found.iter().zip(limits(&listing.found, durable)) {
+        if limit < found.header.base {
+            superseded.push((found.path.clone(), found.bytes));
+            continue;
+        }
+        let segment = Segment::complete(found.header, found.path.clone(), found.bytes, limit);
+        if let Some(seal) = found.seal.filter(|seal| seal.last == limit) {
+            segment.set_end(seal.end);
+        }
+        segments.push_back(Arc::new(segment));
+    }
+    drop(segments);
+    live.set_durable(durable);
+    superseded
+}
+
+/// Copies forward and publishes the segment that this process writes first.
+fn start_segment(
+    context: &Context<'_>,
+    listing: &Listing,
+    end: &End,
+    live: &Live,
+    supply: &Supply,
+    random: &mut fastrand::Rng,
+) -> Result<(Active, Tail, Identity)> {
+    let dir = &context.budget.dir;
+    let ids = listing.found.iter().map(|f| f.header.id).chain(listing.headless.iter().map(|(id, ..)| *id));
+    let previous = ids.max().unwrap_or(SegmentId(0));
+    let newest = listing.found.iter().map(|found| found.header.incarnation).max();
+    let identity =
+        Identity { node: context.node, incarnation: Incarnation(newest.unwrap_or(Incarnation(0)).0 + 1) };
+    let salt = random.u64(..);
+    let tail = Tail { next: end.durable.next(), durable: end.durable, chain: end.chain, seed: seed(salt) };
+    let group = copy_forward(end, tail, context.clock.wall_ns());
+    let error = |e| disk_error("cannot start a log segment in", dir, e);
+    let prepared = supply.make_first(supply.first_bytes(group.bytes)).map_err(error)?;
+    let header = SegmentHeader {
+        id: SegmentId(previous.0 + 1),
+        base: tail.next,
+        created_ns: context.clock.wall_ns(),
+        node: context.node,
+        incarnation: identity.incarnation,
+        salt,
+        previous,
+        previous_chain: tail.chain,
+        capacity: prepared.bytes,
+        position: end.position,
+    };
+    prepared
+        .file
+        .write_all_at(&group.slices(), HEADER_BLOCK_BYTES, Durability::Cached)
+        .and_then(|()| publish(context.disk.as_ref(), dir, &prepared, &header))
+        .map(|path| {
+            let offset = HEADER_BLOCK_BYTES + group.bytes;
+            let segment = Arc::new(Segment::active(header, path, prepared.bytes, offset));
+            live.segments().push_back(Arc::clone(&segment));
+            live.set_durable(group.last());
+            let (min_received_ns, max_received_ns) = (group.min_received_ns, group.max_received_ns);
+            let active = Active { segment, file: prepared.file, offset, min_received_ns, max_received_ns };
+            (active, Tail { durable: group.last(), ..group.tail }, identity)
+        })
+        .map_err(error)
+}
+
+/// The sound records above D, and the mark that makes them provable.
+fn copy_forward(end: &End, tail: Tail, now_ns: i64) -> Group {
+    let mut group = Group::new(tail, Vec::new());
+    for (header, payload) in &end.copies {
+        let lsn = group.append(*header, [payload, &Bytes::new()]);
+        assert_eq!(lsn, header.lsn, "a copied record keeps its LSN");
+    }
+    if !end.copies.is_empty() {
+        // True by the time anybody can read it: the segment is published after its sync.
+        group.tail.durable = group.last();
+        group.append(mark(now_ns), [&Bytes::new(), &Bytes::new()]);
+    }
+    group
+}
+
+/// Files whose header is lost are kept where no start stumbles over them again.
+fn quarantine_headless(context: &Context<'_>, listing: &Listing) {
+    for (id, path, _) in &listing.headless {
+        let name = format!("{:020}-{}.wal", id.0, context.clock.wall_ns());
+        let moved = context
+            .disk
+            .rename(path, &context.quarantine.join(name))
+            .and_then(|()| context.disk.sync_dir(&context.quarantine))
+            .and_then(|()| context.disk.sync_dir(&context.budget.dir));
+        if let Err(error) = moved {
+            tracing::warn!(path = %path.display(), %error, "cannot move a log segment without a header to quarantine");
+        }
+    }
+}
+
+/// Copies damaged bytes aside, within bounds. Best effort: what cannot be kept is logged.
+#[derive(Debug)]
+struct Quarantine<'a> {
+    context: &'a Context<'a>,
+    from: &'a Found,
+    pieces: usize,
+    left_bytes: u64,
+}
+
+impl<'a> Quarantine<'a> {
+    fn new(context: &'a Context<'a>, from: &'a Found) -> Self {
+        Self { context, from, pieces: 0, left_bytes: QUARANTINE_BYTES }
+    }
+
+    fn keep(&mut self, from: u64, to: u64, damage: &Damage) {
+        self.pieces += 1;
+        let length = to.saturating_sub(from);
+        if self.pieces > QUARANTINE_FILES || length > self.left_bytes {
+            return;
+        }
+        self.left_bytes -= length;
+        if let Err(error) = self.copy(from, length, damage) {
+            tracing::warn!(path = %self.from.path.display(), from, length, %error, "cannot keep damaged bytes");
+        }
+    }
+
+    fn copy(&self, from: u64, length: u64, damage: &Damage) -> io::Result<()> {
+        let mut bytes = vec![0; usize::try_from(length).unwrap_or(0)];
+        let read = read_full_at(self.from.file.as_ref(), &mut bytes, from)?;
+        let stem = format!("{:020}-{from}-{}", self.from.header.id.0, self.context.clock.wall_ns());
+        let note = format!(
+            "damaged bytes of {}, offsets {from} to {}: records {} to {}\n",
+            self.from.path.display(),
+            from + length,
+            damage.first,
+            damage.last
+        );
+        for (ending, content) in [("bytes", &bytes[..read]), ("txt", note.as_bytes())] {
+            let path = self.context.quarantine.join(format!("{stem}.{ending}"));
+            let file = self.context.disk.open(&path, Open::Create)?;
+            file.write_all_at(&[io::IoSlice::new(content)], 0, Durability::Durable)?;
+        }
+        self.context.disk.sync_dir(&self.context.quarantine)
+    }
+}

@@ -1,0 +1,6 @@
+//! The log as a whole: on the simulated disk without threads (stories, damage, failing calls), and with its threads.
+
+mod damage;
+mod rig;
+mod stories;
+mod threads;
