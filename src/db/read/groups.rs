@@ -139,15 +139,15 @@ impl Reader {
             counts.extend(types.iter().map(|t| format!("count({}::{t})", quote::identifier(name))));
         }
         // The first and the last group of all time are always asked: `GROUP BY time()` loses points there.
-        let mut groups = vec![windows::group_at(windows::TIME_MIN_NS, group_ns)];
-        groups.push(windows::group_at(windows::TIME_MAX_NS, group_ns));
+        let mut groups = vec![windows::shard_group_at(windows::TIME_MIN_NS, group_ns)];
+        groups.push(windows::shard_group_at(windows::TIME_MAX_NS, group_ns));
         let (from, clause) = (quote::measurement(measurement), window.bounded_clause());
         let grid = format!("time({group_ns}ns, {}ns)", windows::grid_offset_ns(group_ns));
         for count in counts {
             let statement = format!("SELECT {count} FROM {from}{clause} GROUP BY {grid} fill(none)");
             let mut objects = self.ask(db, rp, statement).await?;
             while let Some(times) = objects.next(|document| Ok(times_of(&document.blocks))).await? {
-                groups.extend(times.into_iter().map(|time| windows::group_at(time, group_ns)));
+                groups.extend(times.into_iter().map(|time| windows::shard_group_at(time, group_ns)));
             }
         }
         groups.sort();

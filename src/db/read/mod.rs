@@ -16,4 +16,4 @@ mod windows;
 pub use client::Auth;
 pub use influxql::{FieldKeys, Limits, Product, Reader, RetentionPolicy};
 pub use stream::CellStream;
-pub use windows::{WEEK_NS, Window};
+pub use windows::{WEEK_NS, Window, shard_group_at};

@@ -83,8 +83,9 @@ pub(super) fn grid_offset_ns(duration_ns: i64) -> i64 {
     i64::try_from(shift.rem_euclid(i128::from(duration_ns.max(1)))).unwrap_or(0)
 }
 
-/// The group of the grid that holds `time_ns`; cut at the ends of time.
-pub(super) fn group_at(time_ns: i64, duration_ns: i64) -> Window {
+/// The shard group that holds `time_ns` where groups span `duration_ns`; cut at the ends of time.
+#[must_use]
+pub fn shard_group_at(time_ns: i64, duration_ns: i64) -> Window {
     let duration = i128::from(duration_ns.max(1));
     let offset = i128::from(grid_offset_ns(duration_ns));
     let start = (i128::from(time_ns) - offset).div_euclid(duration) * duration + offset;
@@ -128,10 +129,10 @@ mod tests {
         // 1970-01-05 was a Monday.
         let monday = 345_600 * SECOND_NS;
         assert_eq!(grid_offset_ns(WEEK_NS), monday);
-        assert_eq!(group_at(monday, WEEK_NS), window(monday, monday + WEEK_NS));
-        assert_eq!(group_at(monday - 1, WEEK_NS), window(monday - WEEK_NS, monday));
+        assert_eq!(shard_group_at(monday, WEEK_NS), window(monday, monday + WEEK_NS));
+        assert_eq!(shard_group_at(monday - 1, WEEK_NS), window(monday - WEEK_NS, monday));
         assert_eq!(grid_offset_ns(86_400 * SECOND_NS), 0);
-        assert_eq!(group_at(TIME_MAX_NS, WEEK_NS).end_ns, i64::MAX);
-        assert_eq!(group_at(TIME_MIN_NS, WEEK_NS).start_ns, i64::MIN);
+        assert_eq!(shard_group_at(TIME_MAX_NS, WEEK_NS).end_ns, i64::MAX);
+        assert_eq!(shard_group_at(TIME_MIN_NS, WEEK_NS).start_ns, i64::MIN);
     }
 }
