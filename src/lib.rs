@@ -8,4 +8,5 @@
 pub mod base;
 pub mod cell;
 pub mod db;
+pub mod line;
 pub mod sandbox;

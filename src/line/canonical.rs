@@ -1,0 +1,75 @@
+//! One way to write a line: read alike by InfluxDB 1.x and 2.x, and readable after it was stored.
+//!
+//! The servers keep a series key as it was written and build it anew from its unescaped parts when they read. A line
+//! written in any other than this form can be acknowledged and never be seen again.
+
+use super::point::{FieldKind, Line, Value};
+use super::{Precision, careful, escape, lines};
+
+/// Appends the line with its tags sorted, its names escaped as the servers escape them, the time in nanoseconds and a
+/// line feed. Numbers and booleans stay as they were written. The result is the same data exactly when
+/// [`unstorable`] has nothing to say.
+pub fn write_canonical(line: &Line<'_>, at_ns: i64, out: &mut Vec<u8>) {
+    write_untimed(line, out);
+    write_time(at_ns, out);
+    out.push(b'\n');
+}
+
+/// A space and an integer.
+pub(super) fn write_time(units: i64, out: &mut Vec<u8>) {
+    out.push(b' ');
+    out.extend_from_slice(units.to_string().as_bytes());
+}
+
+pub(super) fn write_untimed(line: &Line<'_>, out: &mut Vec<u8>) {
+    escape::write_measurement(&line.measurement(), out);
+    for tag in line.sorted_tags() {
+        out.push(b',');
+        escape::write_tag(&tag.key(), out);
+        out.push(b'=');
+        escape::write_tag(&tag.value(), out);
+    }
+    let mut separator = b' ';
+    for field in line.fields() {
+        out.push(separator);
+        separator = b',';
+        escape::write_field_key(&field.key(), out);
+        out.push(b'=');
+        match field.value() {
+            Value::String(text) => escape::write_string(&text, out),
+            _ => out.extend_from_slice(field.raw_value()),
+        }
+    }
+}
+
+/// Why the servers would answer this line with success, or for ever with an error of their storage, and never show its
+/// data, whatever form it is written in. `None` for a line that can be stored and read back.
+#[must_use]
+pub fn unstorable(line: &Line<'_>) -> Option<&'static str> {
+    if line.frame.plain {
+        return None;
+    }
+    let hides = |window: &[u8]| matches!(window, [b'\\', b'\\', b',' | b' ' | b'=' | b'"']);
+    if line.raw_measurement().windows(3).any(hides) {
+        return Some("a double backslash before a comma, space, equals sign or quote in the measurement");
+    }
+    if line.fields().iter().any(|field| field.raw_key().is_empty()) {
+        return Some("an empty field key");
+    }
+    if line.fields().iter().any(careful::is_undecodable) {
+        return Some("a field value that the storage cannot decode");
+    }
+    if reads_back(line) { None } else { Some("names that no escaping keeps apart from their neighbours") }
+}
+
+/// Whether the canonical form says the same as the line, with another line behind it.
+fn reads_back(line: &Line<'_>) -> bool {
+    let mut text = Vec::with_capacity(line.raw().len() + 32);
+    write_canonical(line, 0, &mut text);
+    text.extend_from_slice(b"next v=1\n");
+    let mut read = lines(&text, line.dialect, Precision::Nanosecond);
+    let same = matches!(read.next(), Some(Ok(first)) if first.timestamp_ns() == Some(0) && first.same_data(line)
+        && first.fields().iter().all(|field| field.kind() != FieldKind::Undecodable));
+    let next_is_whole = matches!(read.next(), Some(Ok(next)) if next.raw() == b"next v=1");
+    same && next_is_whole
+}
