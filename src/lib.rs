@@ -6,7 +6,11 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::disallowed_methods))]
 
 pub mod base;
-pub mod cell;
-pub mod db;
+
 pub mod line;
+
+pub mod cell;
+
+pub mod db;
+
 pub mod sandbox;

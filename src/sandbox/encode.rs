@@ -71,15 +71,17 @@ pub(super) struct Answer<'a> {
 }
 
 /// Writes a whole answer: one document, or with `chunk_rows` one for each piece of a series.
-pub(super) fn answer(answers: &[Answer<'_>], format: Format, epoch: Epoch, chunk_rows: Option<usize>) -> Vec<u8> {
+pub(super) fn answer<'a>(
+    answers: &'a [Answer<'a>],
+    format: Format,
+    epoch: Epoch,
+    chunk_rows: Option<usize>,
+) -> Vec<u8> {
     let mut out = Vec::new();
     let Some(chunk_rows) = chunk_rows else {
-        let whole = |(id, answer): (usize, &Answer<'_>)| {
-            let tables = answer.outcome.tables.iter().map(|t| table(t, 0..t.rows.len(), false)).collect();
-            (id, tables)
-        };
-        let results = answers.iter().enumerate().map(whole);
-        let results = results.map(|(id, tables)| result(id, &answers[id], tables, false)).collect();
+        let tables = |outcome: &'a Outcome| outcome.tables.iter().map(|t| table(t, 0..t.rows.len(), false)).collect();
+        let results = answers.iter().enumerate().map(|(id, answer)| result(id, answer, tables(answer.outcome), false));
+        let results = results.collect();
         document(results, format, epoch, &mut out);
         return out;
     };

@@ -8,6 +8,7 @@ use std::time::Duration;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::Shared;
@@ -52,12 +53,14 @@ async fn serve(shared: &Arc<Shared>, listener: TcpListener) {
                 }
             }
             Some(_) = connections.join_next(), if !connections.is_empty() => {}
-            refuse = faults.wait_for(|faults| faults.refuse) => {
-                drop(refuse);
-                return;
-            }
+            () = refusal(&mut faults) => return,
         }
     }
+}
+
+async fn refusal(faults: &mut watch::Receiver<Faults>) {
+    // The sender lives as long as the sandbox.
+    let _ = faults.wait_for(|faults| faults.refuse).await;
 }
 
 async fn wait_for_reopening(shared: &Shared) {

@@ -172,7 +172,8 @@ impl Store {
     /// The policy that a write or query names; the default one for an empty name.
     pub(super) fn policy(&self, database: &str, policy: &str) -> Option<&Policy> {
         let database = self.databases.get(database)?;
-        database.policies.get(if policy.is_empty() { &database.default_policy } else { policy })
+        let name = if policy.is_empty() { database.default_policy.as_str() } else { policy };
+        database.policies.get(name)
     }
 
     /// Stores a point, whole or not at all.
