@@ -147,31 +147,43 @@ impl Sandbox {
     /// # Errors
     /// `Connect` when the port cannot be listened on.
     pub async fn start(options: Options) -> Result<Self> {
-        let (shared, listener, addr) = open(options).await?;
+        let (shared, listener, addr) = open(options)?;
+        let listener = tokio::net::TcpListener::from_std(listener).map_err(|e| cannot_listen(addr, e))?;
         let task = tokio::spawn(serve::run(shared.clone(), listener, addr));
         Ok(Self { shared, addr, runner: Runner::Task(task) })
     }
 
-    /// Starts a sandbox on a thread of its own, with its own runtime.
+    /// Starts a sandbox on a thread of its own, with its own runtime; may be called from anywhere.
     ///
     /// # Errors
     /// `Connect` when the port cannot be listened on; `State` when the thread or its runtime cannot be started.
     pub fn spawn_thread(options: Options) -> Result<Self> {
-        let no_thread = |e| Error::new(Kind::State, Side::Own, "the sandbox's thread cannot be started").because(e);
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(no_thread)?;
-        let (shared, listener, addr) = runtime.block_on(open(options))?;
+        let (shared, listener, addr) = open(options)?;
         let (stop, stopped) = oneshot::channel();
+        let (ready, started) = std::sync::mpsc::sync_channel(1);
         let serving = shared.clone();
         let thread = std::thread::Builder::new().name("sandbox".to_owned()).spawn(move || {
+            let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+                Ok(runtime) => runtime,
+                // The caller waits for this answer.
+                Err(error) => return drop(ready.send(Err(error))),
+            };
             runtime.block_on(async move {
+                let listener = match tokio::net::TcpListener::from_std(listener) {
+                    Ok(listener) => listener,
+                    Err(error) => return drop(ready.send(Err(error))),
+                };
+                drop(ready.send(Ok(())));
                 tokio::select! {
                     () = serve::run(serving, listener, addr) => {}
                     _ = stopped => {}
                 }
             });
         });
-        let thread = Some(thread.map_err(no_thread)?);
-        Ok(Self { shared, addr, runner: Runner::Thread { stop: Some(stop), thread } })
+        let no_thread = |e| Error::new(Kind::State, Side::Own, "the sandbox's thread cannot be started").because(e);
+        let thread = thread.map_err(no_thread)?;
+        started.recv().unwrap_or_else(|_| Err(std::io::Error::other("it ended at once"))).map_err(no_thread)?;
+        Ok(Self { shared, addr, runner: Runner::Thread { stop: Some(stop), thread: Some(thread) } })
     }
 
     /// Where it listens.
@@ -240,10 +252,18 @@ impl Drop for Sandbox {
     }
 }
 
-async fn open(options: Options) -> Result<(Arc<Shared>, tokio::net::TcpListener, SocketAddr)> {
+fn open(options: Options) -> Result<(Arc<Shared>, std::net::TcpListener, SocketAddr)> {
     let wanted = SocketAddr::from((Ipv4Addr::LOCALHOST, options.port));
-    let taken = |e| Error::new(Kind::Connect, Side::Own, format!("the sandbox cannot listen on {wanted}")).because(e);
-    let listener = tokio::net::TcpListener::bind(wanted).await.map_err(taken)?;
-    let addr = listener.local_addr().map_err(taken)?;
+    let listen = || {
+        let listener = std::net::TcpListener::bind(wanted)?;
+        listener.set_nonblocking(true)?;
+        let addr = listener.local_addr()?;
+        Ok((listener, addr))
+    };
+    let (listener, addr) = listen().map_err(|e| cannot_listen(wanted, e))?;
     Ok((Arc::new(Shared::new(options)), listener, addr))
+}
+
+fn cannot_listen(addr: SocketAddr, error: std::io::Error) -> Error {
+    Error::new(Kind::Connect, Side::Own, format!("the sandbox cannot listen on {addr}")).because(error)
 }
