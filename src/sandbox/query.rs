@@ -75,7 +75,11 @@ fn tables(store: &mut Store, statement: &Statement, place: Place<'_>) -> Tables 
             let rows = store.names().map(|name| vec![text(name)]).collect();
             return Ok(vec![list("databases", &["name"], rows)]);
         }
-        Statement::ShowMeasurements { on } => return show_measurements(database(store, on.as_deref(), place)?),
+        Statement::ShowMeasurements { on } => {
+            // Of a database that does not exist the server lists nothing, without an error.
+            let name = needed(on.as_deref().unwrap_or(place.db))?;
+            return Ok(store.database(name).map(show_measurements).unwrap_or_default());
+        }
         Statement::ShowFieldKeys { on, from } => {
             return show_keys(store, on.as_deref(), from.as_ref(), place, field_rows);
         }
@@ -137,10 +141,10 @@ fn has_tags(series: &Series, condition: &Condition) -> bool {
     })
 }
 
-fn show_measurements(database: &Database) -> Tables {
+fn show_measurements(database: &Database) -> Vec<Table> {
     let names: std::collections::BTreeSet<_> = database.policies.values().flat_map(|p| p.measurements.keys()).collect();
     let rows: Vec<_> = names.into_iter().map(|name| vec![bytes(name)]).collect();
-    Ok(if rows.is_empty() { Vec::new() } else { vec![list("measurements", &["name"], rows)] })
+    if rows.is_empty() { Vec::new() } else { vec![list("measurements", &["name"], rows)] }
 }
 
 /// The measurements that a `SHOW … FROM` means, by name; over all policies unless one is named.

@@ -12,6 +12,9 @@ use crate::base::{Error, Kind, Result, Side};
 /// How much of an error answer is read and shown.
 const ERROR_BYTES_MAX: usize = 4096;
 
+/// How large a document of the API may be.
+const DOCUMENT_BYTES_MAX: usize = 1 << 20;
+
 /// Credentials for reading. They are never shown.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Auth {
@@ -89,22 +92,39 @@ impl Client {
             .header("Content-Type", "application/x-www-form-urlencoded")
             .header("Accept", "application/x-msgpack")
             .body(body);
+        let answer = self.send(request).await?;
+        let kind = answer.response.headers().get("content-type").and_then(|v| v.to_str().ok()).unwrap_or("");
+        if !kind.starts_with("application/x-msgpack") {
+            let what = format!("{} does not answer queries in msgpack (content type \"{kind}\")", self.base);
+            return Err(Error::new(Kind::Input, self.side, what).hint("only InfluxDB 1.x and 2.x can be read this way"));
+        }
+        Ok(answer)
+    }
+
+    /// Fetches a small document.
+    pub(super) async fn get(&self, path: &str) -> Result<Vec<u8>> {
+        let mut answer = self.send(self.http.get(format!("{}{path}", self.base))).await?;
+        let mut body = Vec::new();
+        while let Some(more) = answer.next().await? {
+            body.extend_from_slice(&more);
+            if body.len() > DOCUMENT_BYTES_MAX {
+                let what = format!("{path} is larger than {DOCUMENT_BYTES_MAX} bytes");
+                return Err(Error::new(Kind::Limit, self.side, what));
+            }
+        }
+        Ok(body)
+    }
+
+    /// Sends a request with our credentials; an answer other than 200 is an error.
+    async fn send(&self, request: reqwest::RequestBuilder) -> Result<Answer> {
         let request = match self.auth.header() {
             Some(value) => request.header("Authorization", value),
             None => request,
         };
         let response = request.send().await.map_err(|e| self.transport(e))?;
         let status = response.status().as_u16();
-        let kind = response.headers().get("content-type").and_then(|v| v.to_str().ok()).unwrap_or("").to_owned();
         let mut answer = Answer { response, client: self.clone() };
-        if status != 200 {
-            return Err(self.refused(status, &answer.error_text().await));
-        }
-        if !kind.starts_with("application/x-msgpack") {
-            let what = format!("{} does not answer queries in msgpack (content type \"{kind}\")", self.base);
-            return Err(Error::new(Kind::Input, self.side, what).hint("only InfluxDB 1.x and 2.x can be read this way"));
-        }
-        Ok(answer)
+        if status == 200 { Ok(answer) } else { Err(self.refused(status, &answer.error_text().await)) }
     }
 
     fn transport(&self, error: reqwest::Error) -> Error {

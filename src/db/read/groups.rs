@@ -31,8 +31,8 @@ impl Reader {
         Ok(signs)
     }
 
-    /// Finds the sign class by arithmetic: the smallest value less the largest signed one is negative when signed, and
-    /// wraps to a huge number when unsigned.
+    /// Finds the sign class by arithmetic on the first value: taking the largest signed number from a smaller one gives a
+    /// negative number when signed, and wraps to a huge one when unsigned. `None` when the window holds no integer there.
     async fn probe_sign(
         &self,
         db: &str,
@@ -41,25 +41,39 @@ impl Reader {
         field: &[u8],
         window: Window,
     ) -> Result<Option<Sign>> {
+        const MAX: i128 = i64::MAX as i128;
         let unclear = || {
             let what = format!("it cannot be found out whether field \"{}\" is unsigned", lossy(field));
             Error::new(Kind::Answer, self.side(), what)
         };
         let name = quote::identifier(std::str::from_utf8(field).map_err(|_| unclear())?);
-        let from = quote::measurement(measurement);
-        let statement = format!("SELECT min({name}) - 9223372036854775807 FROM {from}{}", window.clause());
+        let from = format!("FROM {}{}", quote::measurement(measurement), window.clause());
+        let ask = async |value: &str| self.first_integer(db, rp, format!("SELECT {value} {from}")).await;
+        let first = match ask(&format!("first({name})")).await? {
+            None => return Ok(None),
+            Some(first) => first,
+        };
+        let shift = match first {
+            ..0 => return Ok(Some(Sign::Signed)),
+            MAX => "+ 1".to_owned(),
+            0..MAX => format!("- {MAX}"),
+            _ => return Ok(Some(Sign::Unsigned)),
+        };
+        match ask(&format!("first({name}) {shift}")).await? {
+            Some(..0) => Ok(Some(Sign::Signed)),
+            Some(number) if number > MAX => Ok(Some(Sign::Unsigned)),
+            _ => Err(unclear()),
+        }
+    }
+
+    /// The integer in the first row of an answer; `None` when there is no row, or another type.
+    async fn first_integer(&self, db: &str, rp: &str, statement: String) -> Result<Option<i128>> {
         let mut objects = self.ask(db, rp, statement).await?;
         let mut found = None;
-        while let Some(number) = objects.next(|document| Ok(first_number(&document.blocks))).await? {
+        while let Some(number) = objects.next(|document| Ok(integer_of(&document.blocks))).await? {
             found = found.or(number);
         }
-        match found {
-            None => Ok(None),
-            Some(Number::Float) => Ok(None),
-            Some(Number::Integer(n)) if n < 0 => Ok(Some(Sign::Signed)),
-            Some(Number::Integer(n)) if n > i128::from(i64::MAX) => Ok(Some(Sign::Unsigned)),
-            Some(Number::Integer(_)) => Err(unclear()),
-        }
+        Ok(found)
     }
 
     /// The parts of `window` that lie inside one shard group each and may hold points.
@@ -78,7 +92,8 @@ impl Reader {
         Ok(windows::cut(&groups, window))
     }
 
-    async fn policy(&self, db: &str, rp: &str) -> Result<RetentionPolicy> {
+    /// The policy that `rp` names; the default one for an empty name.
+    pub(super) async fn policy(&self, db: &str, rp: &str) -> Result<RetentionPolicy> {
         let policies = self.retention_policies(db).await?;
         let wanted = |policy: &RetentionPolicy| if rp.is_empty() { policy.is_default } else { policy.name == rp };
         policies.into_iter().find(wanted).ok_or_else(|| {
@@ -101,6 +116,7 @@ impl Reader {
         })?;
         let of_policy = |row: &[Vec<u8>; 4]| row[0] == db.as_bytes() && row[1] == policy.as_bytes();
         rows.iter()
+            .map(|(_, row)| row)
             .filter(|row| of_policy(row))
             .map(|row| {
                 let end_ns = self.time(&row[3])?;
@@ -129,7 +145,8 @@ impl Reader {
         keys: &FieldKeys,
         window: Window,
     ) -> Result<Vec<Window>> {
-        let group_ns = i64::try_from(self.policy(db, rp).await?.shard_group.as_nanos()).unwrap_or(i64::MAX).max(1);
+        let policy = self.policy(db, rp).await?.name;
+        let group_ns = self.bucket_group_ns(db, &policy).await?;
         let mut counts = vec!["count(*::field)".to_owned()];
         for (field, types) in keys.iter().filter(|(_, types)| types.len() > 1) {
             let name = std::str::from_utf8(field).map_err(|_| {
@@ -156,20 +173,10 @@ impl Reader {
     }
 }
 
-enum Number {
-    Integer(i128),
-    Float,
-}
-
-fn first_number(blocks: &[Block<'_>]) -> Option<Number> {
+fn integer_of(blocks: &[Block<'_>]) -> Option<i128> {
     let ValueRef::Array(row) = blocks.first()?.rows.first()? else { return None };
-    match row.get(1)? {
-        ValueRef::Integer(n) => {
-            Some(Number::Integer(n.as_i64().map_or_else(|| n.as_u64().map_or(0, i128::from), i128::from)))
-        }
-        ValueRef::F64(_) => Some(Number::Float),
-        _ => None,
-    }
+    let ValueRef::Integer(number) = row.get(1)? else { return None };
+    number.as_i64().map(i128::from).or_else(|| number.as_u64().map(i128::from))
 }
 
 fn times_of(blocks: &[Block<'_>]) -> Vec<i64> {

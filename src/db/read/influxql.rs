@@ -2,7 +2,7 @@
 //!
 //! 2.x is read through its 1.x mapping: bucket `d` is `db=d`, policy `autogen`; bucket `d/r` is `db=d`, policy `r`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::base::size::parse_span;
@@ -53,7 +53,7 @@ pub struct RetentionPolicy {
     pub name: String,
     /// How long it keeps points; zero: for ever.
     pub duration: Duration,
-    /// How much time one of its shard groups spans.
+    /// How much time one of its shard groups spans. InfluxDB 2.x says one week here, whatever is true.
     pub shard_group: Duration,
     /// Whether a write that names no policy goes here.
     pub is_default: bool,
@@ -62,7 +62,7 @@ pub struct RetentionPolicy {
 /// Reads one database server. Cheap to clone; clones share the connections.
 #[derive(Clone, Debug)]
 pub struct Reader {
-    client: Client,
+    pub(super) client: Client,
     pub(super) product: Product,
     limits: Limits,
 }
@@ -94,7 +94,7 @@ impl Reader {
     /// Of the connection and of the statement.
     pub async fn databases(&self) -> Result<Vec<String>> {
         let rows = self.show("", "", "SHOW DATABASES".to_owned(), ["name"]).await?;
-        Ok(rows.into_iter().map(|[name]| lossy(&name)).collect())
+        Ok(rows.into_iter().map(|(_, [name])| lossy(&name)).collect())
     }
 
     /// The retention policies of a database.
@@ -107,7 +107,7 @@ impl Reader {
         let rows = self.show(db, "", statement, columns).await?;
         let span = |text: &[u8]| parse_span(&lossy(text)).map_err(|e| Error::new(Kind::Input, self.side(), e));
         rows.into_iter()
-            .map(|[name, duration, shard_group, is_default]| {
+            .map(|(_, [name, duration, shard_group, is_default])| {
                 Ok(RetentionPolicy {
                     name: lossy(&name),
                     duration: span(&duration)?,
@@ -118,13 +118,19 @@ impl Reader {
             .collect()
     }
 
-    /// The measurements of a database. 1.x lists those of all its policies, whatever `rp` says.
+    /// The measurements of a database. 1.x lists those of all its policies, whatever `rp` says. A database that does not
+    /// exist has none.
     ///
     /// # Errors
     /// Of the connection and of the statement.
     pub async fn measurements(&self, db: &str, rp: &str) -> Result<Vec<Vec<u8>>> {
-        let rows = self.show(db, rp, "SHOW MEASUREMENTS".to_owned(), ["name"]).await?;
-        Ok(rows.into_iter().map(|[name]| name).collect())
+        if self.product == Product::Influx1 {
+            let rows = self.show(db, rp, "SHOW MEASUREMENTS".to_owned(), ["name"]).await?;
+            return Ok(rows.into_iter().map(|(_, [name])| name).collect());
+        }
+        // On 2.x `SHOW MEASUREMENTS` answers for the default policy, whatever policy is named; this one does not.
+        let rows = self.show(db, rp, "SHOW FIELD KEYS".to_owned(), []).await?;
+        Ok(rows.into_iter().map(|(name, [])| name).collect::<BTreeSet<_>>().into_iter().collect())
     }
 
     /// The fields of a measurement. Empty when there is no such measurement.
@@ -132,19 +138,29 @@ impl Reader {
     /// # Errors
     /// Of the connection and of the statement; `Answer` for a type that we do not know.
     pub async fn field_keys(&self, db: &str, rp: &str, measurement: &[u8]) -> Result<FieldKeys> {
+        Ok(self.field_keys_of(db, rp, measurement).await?.remove(measurement).unwrap_or_default())
+    }
+
+    /// The fields of a measurement, and of those that a query cannot tell from it because their names are not UTF-8.
+    pub(super) async fn field_keys_of(
+        &self,
+        db: &str,
+        rp: &str,
+        measurement: &[u8],
+    ) -> Result<BTreeMap<Vec<u8>, FieldKeys>> {
         let statement = format!("SHOW FIELD KEYS FROM {}", quote::measurement(measurement));
-        let mut keys = FieldKeys::new();
-        for [field, name] in self.show(db, rp, statement, ["fieldKey", "fieldType"]).await? {
-            let Some(field_type) = FieldType::from_name(&name) else {
-                let what = format!("field \"{}\" has the unknown type \"{}\"", lossy(&field), lossy(&name));
+        let mut found: BTreeMap<Vec<u8>, FieldKeys> = BTreeMap::new();
+        for (name, [field, type_name]) in self.show(db, rp, statement, ["fieldKey", "fieldType"]).await? {
+            let Some(field_type) = FieldType::from_name(&type_name) else {
+                let what = format!("field \"{}\" has the unknown type \"{}\"", lossy(&field), lossy(&type_name));
                 return Err(Error::new(Kind::Answer, self.side(), what));
             };
-            let types = keys.entry(field).or_default();
+            let types = found.entry(name).or_default().entry(field).or_default();
             if let Err(at) = types.binary_search(&field_type) {
                 types.insert(at, field_type);
             }
         }
-        Ok(keys)
+        Ok(found)
     }
 
     /// All cells of a measurement in a window, types exact even where they differ between shard groups.
@@ -162,9 +178,10 @@ impl Reader {
     /// # Errors
     /// As [`Reader::read`].
     pub async fn read_all(&self, db: &str, rp: &str) -> Result<Vec<Cell>> {
+        let rp = self.policy(db, rp).await?.name;
         let mut cells = Vec::new();
-        for measurement in self.measurements(db, rp).await? {
-            self.read_into(db, rp, &measurement, Window::ALL, &mut cells).await?;
+        for measurement in self.measurements(db, &rp).await? {
+            self.read_into(db, &rp, &measurement, Window::ALL, &mut cells).await?;
         }
         Ok(cells)
     }
@@ -233,21 +250,21 @@ impl Reader {
         Ok(Objects::new(answer, self.limits.object_bytes_max, self.side()))
     }
 
-    /// Runs a `SHOW` statement and collects some columns of all its rows as text.
+    /// Runs a `SHOW` statement and collects some columns of all its rows as text, behind the name of their series.
     pub(super) async fn show<const N: usize>(
         &self,
         db: &str,
         rp: &str,
         statement: String,
         columns: [&str; N],
-    ) -> Result<Vec<[Vec<u8>; N]>> {
+    ) -> Result<Vec<Row<N>>> {
         let side = self.side();
         let mut objects = self.ask(db, rp, statement).await?;
         let (mut all, mut bytes) = (Vec::new(), 0);
         while let Some(more) =
             objects.next(|document| table(document, columns).ok_or_else(|| rows::strange(side))).await?
         {
-            bytes += more.iter().flatten().map(Vec::len).sum::<usize>();
+            bytes += more.iter().map(|(name, row)| name.len() + row.iter().map(Vec::len).sum::<usize>()).sum::<usize>();
             all.extend(more);
             if bytes > self.limits.object_bytes_max {
                 let what = format!("a list is longer than {} bytes", self.limits.object_bytes_max);
@@ -267,7 +284,10 @@ pub(super) fn lossy(text: &[u8]) -> String {
     String::from_utf8_lossy(text).into_owned()
 }
 
-fn table<const N: usize>(document: &rows::Document<'_>, columns: [&str; N]) -> Option<Vec<[Vec<u8>; N]>> {
+/// A row of a list: the name of its series, and the columns asked for.
+pub(super) type Row<const N: usize> = (Vec<u8>, [Vec<u8>; N]);
+
+fn table<const N: usize>(document: &rows::Document<'_>, columns: [&str; N]) -> Option<Vec<Row<N>>> {
     let mut found = Vec::new();
     for block in &document.blocks {
         let mut places = [0; N];
@@ -275,7 +295,7 @@ fn table<const N: usize>(document: &rows::Document<'_>, columns: [&str; N]) -> O
             *place = block.column(name.as_bytes())?;
         }
         for row in &block.rows {
-            found.push(Block::texts(row, places)?);
+            found.push((block.name.clone(), Block::texts(row, places)?));
         }
     }
     Some(found)

@@ -4,6 +4,7 @@
 //! answer that ends early is an error, never a short result. Memory is bounded by the limits given, whatever the database
 //! answers.
 
+mod bucket;
 mod client;
 mod frame;
 mod groups;

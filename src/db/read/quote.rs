@@ -44,7 +44,8 @@ fn pattern(name: &[u8]) -> String {
             out.push_str("\\x{fffd}");
         }
     }
-    out.push_str("$/");
+    // The empty group keeps the server from turning the pattern into a comparison with the replaced text.
+    out.push_str("()$/");
     out
 }
 
@@ -61,6 +62,6 @@ mod tests {
     fn names_survive_quoting() {
         assert_eq!(identifier("a\"b\\c\nd'e"), r#""a\"b\\c\nd'e""#);
         assert_eq!(measurement(b"m x"), r#""m x""#);
-        assert_eq!(measurement(b"a/\xff\xfeb"), r"/^a\x{2f}\x{fffd}\x{fffd}b$/");
+        assert_eq!(measurement(b"a/\xff\xfeb"), r"/^a\x{2f}\x{fffd}\x{fffd}b()$/");
     }
 }

@@ -89,13 +89,15 @@ pub struct CellStream {
 
 impl CellStream {
     pub(super) async fn open(reader: Reader, db: &str, rp: &str, measurement: &[u8], window: Window) -> Result<Self> {
-        let keys = reader.field_keys(db, rp, measurement).await?;
+        let mut all = reader.field_keys_of(db, rp, measurement).await?;
+        let keys = all.remove(measurement).unwrap_or_default();
         let mixed = is_mixed(&keys);
-        let windows = match (mixed, keys.is_empty()) {
-            (_, true) => Vec::new(),
-            (false, _) => vec![window],
-            (true, _) => reader.windows_of_groups(db, rp, measurement, &keys, window).await?,
-        };
+        if let Some(other) = all.iter().find(|(_, other)| mixed || !agree(&keys, other)) {
+            return Err(ambiguous(measurement, other.0, reader.side()));
+        }
+        // No fields: the query is sent all the same, because it names a database or policy that does not exist.
+        let windows =
+            if mixed { reader.windows_of_groups(db, rp, measurement, &keys, window).await? } else { vec![window] };
         Ok(Self {
             reader,
             db: db.to_owned(),
@@ -130,8 +132,9 @@ impl CellStream {
             let found = objects.next(|document| {
                 let mut cells = Vec::new();
                 for block in &document.blocks {
+                    // A name that is not UTF-8 brings its doubles along.
                     if block.name != *measurement {
-                        return Err(ambiguous(measurement, &block.name, side));
+                        continue;
                     }
                     match rows::cells(block, signs, &mut cells) {
                         Ok(()) => {}
@@ -157,7 +160,7 @@ impl CellStream {
 
     /// A field that got a second type while we read over shard groups may have hidden values from us.
     async fn check_types(&mut self) -> Result<()> {
-        if self.mixed || self.checked || self.keys.is_empty() {
+        if self.mixed || self.checked {
             return Ok(());
         }
         self.checked = true;
@@ -173,6 +176,11 @@ impl CellStream {
     }
 }
 
+/// Whether a query over both measurements leaves every value of the first as it is.
+fn agree(keys: &FieldKeys, other: &FieldKeys) -> bool {
+    other.iter().all(|(field, types)| keys.get(field).is_none_or(|own| own == types))
+}
+
 fn changed(field: &[u8], side: Side) -> Error {
     let what = format!("the types of field \"{}\" changed during the read", String::from_utf8_lossy(field));
     Error::new(Kind::State, side, what).retryable().hint("read the window again")
@@ -180,7 +188,7 @@ fn changed(field: &[u8], side: Side) -> Error {
 
 fn ambiguous(wanted: &[u8], other: &[u8], side: Side) -> Error {
     let what = format!(
-        "the name \"{}\" is not UTF-8 and cannot be told from \"{}\" in a query",
+        "the name \"{}\" is not UTF-8, a query cannot tell it from \"{}\", and their fields differ in type",
         String::from_utf8_lossy(wanted),
         String::from_utf8_lossy(other)
     );

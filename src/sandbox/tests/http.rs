@@ -97,7 +97,7 @@ fn statements_answer_as_1_13() {
     assert_eq!(policies[0]["series"][0]["values"], expected);
     let names = results(&query(&sandbox, "", "SHOW DATABASES"));
     assert_eq!(names[0]["series"][0]["values"], serde_json::json!([["d"], ["e"]]));
-    let several = results(&query(&sandbox, "", "SHOW MEASUREMENTS ON nope; SHOW DATABASES"));
+    let several = results(&query(&sandbox, "", "SHOW FIELD KEYS ON nope; SHOW DATABASES"));
     assert_eq!(several[0]["error"], "database not found: nope");
     assert_eq!(several[1]["error"], "not executed");
     query(&sandbox, "", "DROP DATABASE e");
