@@ -6,15 +6,23 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::disallowed_methods))]
 
 pub mod base;
+
+pub mod cell;
+pub mod config;
 pub mod line;
 pub mod wal;
-pub mod config;
+
 pub mod db;
+pub mod queue;
 pub mod route;
 pub mod state;
-pub mod queue;
-pub mod pipeline;
+
 pub mod delivery;
+pub mod pipeline;
+
 pub mod http;
+
 pub mod control;
+pub mod sandbox;
+
 pub mod cli;

@@ -69,5 +69,8 @@ pub(super) fn get(socket: &Path, path: &str) -> Result<Vec<u8>, Failure> {
     if head.split(' ').nth(1) == Some("200") {
         return Ok(body);
     }
-    Err(Failure::new(Exit::Failed, format!("{}: {}", head.lines().next().unwrap_or_default(), String::from_utf8_lossy(&body))))
+    Err(Failure::new(
+        Exit::Failed,
+        format!("{}: {}", head.lines().next().unwrap_or_default(), String::from_utf8_lossy(&body)),
+    ))
 }

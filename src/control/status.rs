@@ -250,7 +250,13 @@ pub fn render(status: &Status) -> String {
         let _ = writeln!(out, "✗ FAULT  the log takes nothing: {fault}");
     }
     for pause in &status.paused {
-        let _ = writeln!(out, "! PAUSED {} for {}: {}", pause.what, show_span(Duration::from_secs(pause.for_s)), pause.reason);
+        let _ = writeln!(
+            out,
+            "! PAUSED {} for {}: {}",
+            pause.what,
+            show_span(Duration::from_secs(pause.for_s)),
+            pause.reason
+        );
     }
     for letter in &status.dead_letters {
         let _ = writeln!(out, "! DEAD LETTER {} lines: {}", letter.lines, letter.cause);

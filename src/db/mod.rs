@@ -1,8 +1,11 @@
-//! Databases as they are: how to talk to them and what their answers mean.
+//! Databases as they are: how each is reached, written and read, and what its answers mean.
+//!
+//! Promise: what a database says or holds is told here as it is, with types and times exact; no policy of ours.
 
 pub mod answer;
 pub mod client;
 pub mod hop;
 pub mod precision;
+pub mod read;
 pub mod server;
 pub mod tls;

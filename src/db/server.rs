@@ -104,7 +104,8 @@ impl Server {
         let tls = if url.https {
             let name = server.tls.server_name.clone().unwrap_or_else(|| url.host.clone());
             let shown = name.clone();
-            let name = ServerName::try_from(name).map_err(|e| fault(format!("\"{shown}\" cannot be a host name")).because(e))?;
+            let name = ServerName::try_from(name)
+                .map_err(|e| fault(format!("\"{shown}\" cannot be a host name")).because(e))?;
             Some((tls::client(server.tls.ca.as_deref(), server.tls.insecure_skip_verify)?, name))
         } else {
             None
@@ -120,7 +121,8 @@ impl Server {
         let bracketed = if url.host.contains(':') { format!("[{}]", url.host) } else { url.host.clone() };
         let default_port = if url.https { 443 } else { 80 };
         let host = if url.port == default_port { bracketed } else { format!("{bracketed}:{}", url.port) };
-        let host = HeaderValue::try_from(host).map_err(|e| fault("the host fits in no header".to_owned()).because(e))?;
+        let host =
+            HeaderValue::try_from(host).map_err(|e| fault("the host fits in no header".to_owned()).because(e))?;
         Ok(Self {
             client: Client::new(endpoint, side),
             side,

@@ -222,8 +222,13 @@ impl Distributor {
             lsns: Some((damage.first, damage.last)),
             cause: "log-damage",
         };
-        tracing::error!(event = "queue.damage", first_lsn = damage.first.0, last_lsn = damage.last.0, lines,
-            "records of the log are damaged; their lines are a gap");
+        tracing::error!(
+            event = "queue.damage",
+            first_lsn = damage.first.0,
+            last_lsn = damage.last.0,
+            lines,
+            "records of the log are damaged; their lines are a gap"
+        );
         self.record(Effects { gaps: vec![gap], ..Effects::default() }).await;
         self.ledger.borrow_mut().note(damage.last, Tally { damaged: lines, ..Tally::default() });
     }

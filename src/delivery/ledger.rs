@@ -88,8 +88,7 @@ pub(super) fn restore(floors: &Floors, lanes: usize) -> (Vec<Lane>, Tally) {
     let counters = &floors.counters;
     let known = counters.first() == Some(&VERSION) && counters.len() == LANES_AT + 2 * floors.lanes.len();
     let at = |index: usize| if known { counters[index] } else { 0 };
-    let base =
-        Tally { not_applied: at(1), doubt: at(2), gapped: at(3), excluded: at(4), damaged: at(5) };
+    let base = Tally { not_applied: at(1), doubt: at(2), gapped: at(3), excluded: at(4), damaged: at(5) };
     let sums = |lane: usize| (at(LANES_AT + 2 * lane), at(LANES_AT + 2 * lane + 1));
     if floors.lanes.len() == lanes {
         let lanes = floors.lanes.iter().enumerate().map(|(index, floor)| {

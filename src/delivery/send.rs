@@ -182,7 +182,8 @@ fn request(shared: &Shared, target: TargetId, text: &[u8]) -> Result<Request<Req
     }
     let body = if shared.gzip {
         request = request.header(CONTENT_ENCODING, "gzip");
-        let mut encoder = flate2::write::GzEncoder::new(Vec::with_capacity(text.len() / 5), flate2::Compression::fast());
+        let mut encoder =
+            flate2::write::GzEncoder::new(Vec::with_capacity(text.len() / 5), flate2::Compression::fast());
         let packed = encoder.write_all(text).and_then(|()| encoder.finish());
         Bytes::from(packed.expect("writing into memory does not fail"))
     } else {

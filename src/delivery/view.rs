@@ -82,7 +82,8 @@ pub(super) struct Reading {
 pub(super) fn publish(shared: &Shared, reading: Reading, tally: Tally, to: &SharedView) {
     let now = shared.clock.monotonic();
     let lanes = || shared.lanes.iter().map(|lane| lane.borrow());
-    let pause = |what: String, reason: String, since| PauseView { what, reason, for_s: now.saturating_sub(since).as_secs() };
+    let pause =
+        |what: String, reason: String, since| PauseView { what, reason, for_s: now.saturating_sub(since).as_secs() };
     let mut paused = Vec::new();
     if let Some((reason, since)) = shared.pauses.destination() {
         paused.push(pause("destination".to_owned(), reason, since));

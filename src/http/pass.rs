@@ -43,7 +43,10 @@ fn may_move_names(request: &Request<Incoming>) -> bool {
     let query = request.uri().query().unwrap_or_default().to_ascii_uppercase();
     match path {
         "/query" => *request.method() == Method::POST || ["ALTER", "CREATE", "DROP"].iter().any(|s| query.contains(s)),
-        _ => *request.method() != Method::GET && (path.starts_with("/api/v2/dbrps") || path.starts_with("/api/v2/buckets")),
+        _ => {
+            *request.method() != Method::GET
+                && (path.starts_with("/api/v2/dbrps") || path.starts_with("/api/v2/buckets"))
+        }
     }
 }
 

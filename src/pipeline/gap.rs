@@ -72,7 +72,8 @@ impl Pipeline {
             Ok(Ok(())) => {
                 self.meters.gap(lines_missed);
                 if self.meters.first_gap(missed.cause()) {
-                    let text = format!("writes to {name} go to the source alone ({}); gaps are recorded", missed.cause());
+                    let text =
+                        format!("writes to {name} go to the source alone ({}); gaps are recorded", missed.cause());
                     tracing::error!(event = "queue.gap", "{text}");
                     let event = Event { at_ns: arrived_ns, kind: EventKind::QueueUnavailable, text };
                     drop(self.state.add_event(event));

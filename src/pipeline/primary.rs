@@ -58,7 +58,9 @@ impl Pipeline {
             Ok(Ok(answer)) => answer,
             Ok(Err(Failure::NotSent(error))) => PrimaryAnswer::NotSent(error.to_string()),
             Ok(Err(Failure::Unknown(error))) => PrimaryAnswer::Lost { why: error.to_string(), cause: Cause::Reset },
-            Err(_) => PrimaryAnswer::Lost { why: "the source did not answer in time".to_owned(), cause: Cause::Timeout },
+            Err(_) => {
+                PrimaryAnswer::Lost { why: "the source did not answer in time".to_owned(), cause: Cause::Timeout }
+            }
         };
         let took = self.clock.monotonic().saturating_sub(started);
         self.meters.source_answered(answer.status(), took);
@@ -71,9 +73,11 @@ impl Pipeline {
     }
 
     fn prepare(&self, request: &ClientWrite, body: Bytes) -> Result<Request<RequestBody>, http::Error> {
-        let mut out = Request::builder()
-            .method(request.method.clone())
-            .uri(format!("{}{}", self.source.prefix(), request.target));
+        let mut out = Request::builder().method(request.method.clone()).uri(format!(
+            "{}{}",
+            self.source.prefix(),
+            request.target
+        ));
         if let Some(extensions) = out.extensions_mut() {
             *extensions = request.extensions.clone();
         }
@@ -100,7 +104,9 @@ async fn read_answer(head: Parts, mut body: AnswerBody) -> Result<PrimaryAnswer,
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|e| {
             let what = "the source's answer broke off";
-            Failure::Unknown(crate::base::Error::new(crate::base::Kind::Connect, crate::base::Side::Source, what).because(e))
+            Failure::Unknown(
+                crate::base::Error::new(crate::base::Kind::Connect, crate::base::Side::Source, what).because(e),
+            )
         })?;
         if let Ok(data) = frame.into_data() {
             read.extend_from_slice(&data);

@@ -46,7 +46,15 @@ pub(super) fn read(version: &Version, identity: &WriteIdentity, body: Decoded, a
         Decoded::Gzip(text) => (text, true),
         Decoded::Opaque => {
             let parsed = Parsed { lines: 0, malformed: 0, decoded: false };
-            return Lines { text: Bytes::new(), forward: None, dialect, precision, parsed, min_ns: at_ns, max_ns: at_ns };
+            return Lines {
+                text: Bytes::new(),
+                forward: None,
+                dialect,
+                precision,
+                parsed,
+                min_ns: at_ns,
+                max_ns: at_ns,
+            };
         }
     };
     let default_ns = precision.truncate(at_ns);

@@ -97,7 +97,11 @@ impl LocalQueue {
         if let Some(own) = &mut own {
             let clamped = own.clamp(wal.oldest(), wal.durable());
             if clamped.ahead > 0 {
-                tracing::error!(event = "cursor.ahead", lanes = clamped.ahead, "a floor lies beyond the log's end; it was set back");
+                tracing::error!(
+                    event = "cursor.ahead",
+                    lanes = clamped.ahead,
+                    "a floor lies beyond the log's end; it was set back"
+                );
             }
         }
         let floors = own.map_or_else(Floors::default, |own| Floors { lanes: own.floors, counters: own.counters });
@@ -125,11 +129,17 @@ impl LocalQueue {
                 entries: Vec::new(),
                 outcomes: outcomes.map(|outcome| outcome.encode()).collect(),
                 // The receiver waits below; if it gave up, nobody needs the answer.
-                done: Box::new(move |result| drop(done.send(result.is_ok()))),
+                done: Box::new(move |result| {
+                    let _ = done.send(result.is_ok());
+                }),
             };
             let fault = || {
-                Error::new(Kind::Disk, Side::Own, "the log cannot take the outcomes of the writes that a crash left open")
-                    .hint("check the disk of data_dir: space, errors in the kernel log")
+                Error::new(
+                    Kind::Disk,
+                    Side::Own,
+                    "the log cannot take the outcomes of the writes that a crash left open",
+                )
+                .hint("check the disk of data_dir: space, errors in the kernel log")
             };
             self.wal.submit(bundle).map_err(|_| fault())?;
             if durable.recv_timeout(FIRST_COMMIT_MAX) != Ok(true) {

@@ -82,8 +82,11 @@ impl Outcome {
     #[must_use]
     pub fn decode(bytes: &[u8; 16]) -> Self {
         let [l0, l1, l2, l3, l4, l5, l6, l7, s0, s1, disposition, cause, e0, e1, e2, e3] = *bytes;
-        let disposition =
-            usize::from(disposition).checked_sub(1).and_then(|at| DISPOSITIONS.get(at)).copied().unwrap_or(Disposition::Doubt);
+        let disposition = usize::from(disposition)
+            .checked_sub(1)
+            .and_then(|at| DISPOSITIONS.get(at))
+            .copied()
+            .unwrap_or(Disposition::Doubt);
         Self {
             lsn: Lsn(u64::from_le_bytes([l0, l1, l2, l3, l4, l5, l6, l7])),
             status: u16::from_le_bytes([s0, s1]),

@@ -30,8 +30,7 @@ impl WriteIdentity {
     /// Reads the query part of the URL (without `?`).
     #[must_use]
     pub fn read(api: Api, query: &str) -> Self {
-        let mut identity =
-            Self { api, db: None, rp: None, org: None, org_id: None, bucket: None, precision: None };
+        let mut identity = Self { api, db: None, rp: None, org: None, org_id: None, bucket: None, precision: None };
         for pair in query.split('&').filter(|pair| !pair.is_empty() && !pair.contains(';')) {
             let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
             let (Some(key), Some(value)) = (decode(key), decode(value)) else { continue };
@@ -53,9 +52,11 @@ impl WriteIdentity {
 /// `None` for a broken percent escape. Bytes that are not UTF-8 are replaced: such names cannot be mapped by text anyway.
 fn decode(text: &str) -> Option<String> {
     let bytes = text.as_bytes();
-    let sound = bytes.iter().enumerate().filter(|(_, b)| **b == b'%').all(|(at, _)| {
-        bytes.get(at + 1..at + 3).is_some_and(|hex| hex.iter().all(u8::is_ascii_hexdigit))
-    });
+    let sound = bytes
+        .iter()
+        .enumerate()
+        .filter(|(_, b)| **b == b'%')
+        .all(|(at, _)| bytes.get(at + 1..at + 3).is_some_and(|hex| hex.iter().all(u8::is_ascii_hexdigit)));
     let spaced = text.replace('+', " ");
     sound.then(|| percent_decode_str(&spaced).decode_utf8_lossy().into_owned())
 }

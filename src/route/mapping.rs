@@ -65,10 +65,9 @@ fn apply(to: &To, name: &RouteName, kind: &TargetKind) -> Target {
             let rp = rp.clone().unwrap_or(if db.is_some() { String::new() } else { own_rp });
             Target::Database { db: db.clone().unwrap_or(own_db), rp }
         }
-        (To::Bucket { bucket, org }, Target::Bucket { org: own_org, bucket: own_bucket }) => Target::Bucket {
-            org: org.clone().unwrap_or(own_org),
-            bucket: bucket.clone().unwrap_or(own_bucket),
-        },
+        (To::Bucket { bucket, org }, Target::Bucket { org: own_org, bucket: own_bucket }) => {
+            Target::Bucket { org: org.clone().unwrap_or(own_org), bucket: bucket.clone().unwrap_or(own_bucket) }
+        }
         (To::Database { db, rp }, Target::Bucket { org, bucket }) => {
             let bucket = db.as_ref().map_or(bucket, |db| bucket_name(db, rp.as_deref().unwrap_or_default()));
             Target::Bucket { org, bucket }
@@ -124,8 +123,7 @@ mod tests {
             from: Pattern::Database { db: Match::Is(db.into()), rp },
             to: To::Bucket { bucket: Some(to.into()), org: None },
         };
-        let mapping =
-            rules(vec![rule("d", Match::Is(String::new()), "first"), rule("d", Match::Any, "second")]);
+        let mapping = rules(vec![rule("d", Match::Is(String::new()), "first"), rule("d", Match::Any, "second")]);
         assert_eq!(map(&mapping, &database("d", ""), &bucket_kind()), bucket("first"));
         assert_eq!(map(&mapping, &database("d", "x"), &bucket_kind()), bucket("second"));
         assert_eq!(map(&mapping, &database("e", ""), &bucket_kind()), None);

@@ -152,7 +152,10 @@ impl Resolver {
         match self.source.ask(Method::GET, path, Bytes::new()).await {
             Ok(reply) if reply.status.is_success() => serde_json::from_slice(&reply.body).ok(),
             Ok(reply) => {
-                tracing::debug!(status = reply.status.as_u16(), "the source does not tell us a name; its convention is assumed");
+                tracing::debug!(
+                    status = reply.status.as_u16(),
+                    "the source does not tell us a name; its convention is assumed"
+                );
                 None
             }
             Err(error) => {

@@ -34,7 +34,8 @@ CREATE TABLE event (id INTEGER PRIMARY KEY AUTOINCREMENT, at_ns INTEGER NOT NULL
 
 /// Brings an empty file to our version; leaves ours alone.
 pub(super) fn prepare(connection: &mut Connection) -> Result<()> {
-    let fault = |e: rusqlite::Error| Error::new(Kind::Disk, Side::Own, "state store: cannot prepare the tables").because(e);
+    let fault =
+        |e: rusqlite::Error| Error::new(Kind::Disk, Side::Own, "state store: cannot prepare the tables").because(e);
     connection
         .execute_batch(
             "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 5000; PRAGMA cache_size = -2048;",

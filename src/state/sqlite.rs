@@ -37,8 +37,9 @@ impl SqliteState {
     /// The file cannot be opened, is no database, or was written by a newer version.
     pub fn open(path: &Path) -> Result<Self> {
         let shown = path.display().to_string();
-        let mut connection = Connection::open(path)
-            .map_err(|e| Error::new(Kind::Disk, Side::Own, format!("cannot open the state store {shown}")).because(e))?;
+        let mut connection = Connection::open(path).map_err(|e| {
+            Error::new(Kind::Disk, Side::Own, format!("cannot open the state store {shown}")).because(e)
+        })?;
         schema::prepare(&mut connection).map_err(|e| e.context(&shown))?;
         let (calls, inbox) = bounded::<Call>(CALLS_WAITING);
         let thread = std::thread::Builder::new()
@@ -157,7 +158,10 @@ impl State for SqliteState {
     fn add_event(&self, event: Event) -> Pending<()> {
         self.call("cannot write an event", move |tx| {
             let kind = serde_json::to_string(&event.kind).unwrap_or_default();
-            tx.execute("INSERT INTO event (at_ns, kind, text) VALUES (?1, ?2, ?3)", params![event.at_ns, kind, event.text])?;
+            tx.execute(
+                "INSERT INTO event (at_ns, kind, text) VALUES (?1, ?2, ?3)",
+                params![event.at_ns, kind, event.text],
+            )?;
             tx.execute("DELETE FROM event WHERE id <= ?1", [tx.last_insert_rowid() - EVENTS_KEPT])?;
             Ok(())
         })
@@ -188,7 +192,8 @@ impl State for SqliteState {
 }
 
 fn write_effects(tx: &Transaction<'_>, destination: &str, effects: &Effects) -> rusqlite::Result<()> {
-    let mut dead = tx.prepare_cached("INSERT INTO dead_letter VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT DO NOTHING")?;
+    let mut dead =
+        tx.prepare_cached("INSERT INTO dead_letter VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT DO NOTHING")?;
     for letter in &effects.dead_letters {
         let reason: String = letter.reason.chars().take(4096).collect();
         dead.execute(params![
@@ -291,8 +296,7 @@ mod tests {
             lsns: (Lsn(3), Lsn(3)),
             cause: "crash",
         };
-        let effects =
-            Effects { dead_letters: vec![letter(7, 0), letter(7, 3)], dirty: vec![region], gaps: Vec::new() };
+        let effects = Effects { dead_letters: vec![letter(7, 0), letter(7, 3)], dirty: vec![region], gaps: Vec::new() };
         for _ in 0..2 {
             let (state, id) = open(&dir);
             state.record(&id, effects.clone()).wait().unwrap();

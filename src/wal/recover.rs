@@ -17,8 +17,7 @@ use super::live::{Live, Segment};
 use super::record::{Header, Kind, SKIPPABLE, array_at, seed};
 use super::retain::{Budget, Supply};
 use super::segment::{
-    HEADER_BLOCK_BYTES, Seal, SegmentHeader, Unreadable, parse_name, parse_next_name, seal_offset,
-    twin_offset,
+    HEADER_BLOCK_BYTES, Seal, SegmentHeader, Unreadable, parse_name, parse_next_name, seal_offset, twin_offset,
 };
 use super::walk::{Step, Walk, Want, prove};
 use super::writer::{Active, Identity, mark, publish};
@@ -334,8 +333,7 @@ fn start_segment(
     let ids = listing.found.iter().map(|f| f.header.id).chain(listing.headless.iter().map(|(id, ..)| *id));
     let previous = ids.max().unwrap_or(SegmentId(0));
     let newest = listing.found.iter().map(|found| found.header.incarnation).max();
-    let identity =
-        Identity { node: context.node, incarnation: Incarnation(newest.unwrap_or(Incarnation(0)).0 + 1) };
+    let identity = Identity { node: context.node, incarnation: Incarnation(newest.unwrap_or(Incarnation(0)).0 + 1) };
     let salt = random.u64(..);
     let tail = Tail { next: end.durable.next(), durable: end.durable, chain: end.chain, seed: seed(salt) };
     let group = copy_forward(end, tail, context.clock.wall_ns());

@@ -56,7 +56,11 @@ async fn one(
 ) -> Result<Version> {
     match (server.version().await, configured) {
         (Ok(version), Some(flavor)) if version.flavor != flavor => {
-            let what = format!("the {section} says that it is version {}, but {section}.kind is {}", version.text, name(flavor));
+            let what = format!(
+                "the {section} says that it is version {}, but {section}.kind is {}",
+                version.text,
+                name(flavor)
+            );
             Err(Error::new(Kind::Config, side, what).hint(format!("set {section}.kind = \"{}\"", name(version.flavor))))
         }
         (Ok(version), _) => {

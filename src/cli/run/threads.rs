@@ -43,11 +43,7 @@ fn event_loop(name: &str, work: impl AsyncFnOnce() -> Result<()> + Send + 'stati
 }
 
 /// Starts delivery. Should it end with an error while the process runs, clients go on being served and the status says so.
-pub(super) fn delivery(
-    parts: Parts,
-    server: config::Server,
-    stop: watch::Receiver<bool>,
-) -> Result<Running> {
+pub(super) fn delivery(parts: Parts, server: config::Server, stop: watch::Receiver<bool>) -> Result<Running> {
     let view = parts.view.clone();
     event_loop("delivery", async move || {
         // Its own connections: a pool belongs to one thread.

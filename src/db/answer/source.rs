@@ -143,8 +143,14 @@ mod tests {
         let partial = r#"{"code":"unprocessable entity","message":"failure writing points to database: partial write: points beyond retention policy dropped=1"}"#;
         assert_eq!(judge("v2.9.1", 400, parse, 5, 1), Kept::Nothing);
         assert_eq!(judge("v2.9.1", 422, partial, 5, 0), Kept::Unknown);
-        assert_eq!(judge("v2.9.1", 404, r#"{"code":"not found","message":"bucket \"x\" not found"}"#, 5, 0), Kept::Nothing);
-        assert_eq!(judge("v2.9.1", 500, r#"{"message":"unexpected error writing points to database: timeout"}"#, 5, 0), Kept::Unknown);
+        assert_eq!(
+            judge("v2.9.1", 404, r#"{"code":"not found","message":"bucket \"x\" not found"}"#, 5, 0),
+            Kept::Nothing
+        );
+        assert_eq!(
+            judge("v2.9.1", 500, r#"{"message":"unexpected error writing points to database: timeout"}"#, 5, 0),
+            Kept::Unknown
+        );
         assert_eq!(judge("v2.9.1", 400, r#"{"message":"something new"}"#, 5, 0), Kept::Unknown);
     }
 }

@@ -91,7 +91,8 @@ impl Story {
         let mut expected = Vec::new();
         for _ in 0..self.random.usize(1..5) {
             let bodies: Vec<Bytes> = (0..self.random.usize(0..4)).map(|_| self.body()).collect();
-            let outcomes = vec![[self.next_id as u8; OUTCOME_BYTES]; self.random.usize(usize::from(bodies.is_empty())..4)];
+            let outcomes =
+                vec![[self.next_id as u8; OUTCOME_BYTES]; self.random.usize(usize::from(bodies.is_empty())..4)];
             self.submitted.extend((1..=16).map(|n| Bytes::from(outcomes.concat().repeat(n))));
             let (bundle, answer) = bundle(bodies.iter().map(|b| entry(b.clone())).collect(), outcomes);
             if !rig.writer.supply.admits(group::bundle_bytes(&bundle), bundle.asks()) {

@@ -1,0 +1,227 @@
+//! The HTTP side of reading: one client, credentials, errors in our words, an answer that streams.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine as _;
+use bytes::Bytes;
+
+use crate::base::{Error, Kind, Result, Side};
+
+/// How much of an error answer is read and shown.
+const ERROR_BYTES_MAX: usize = 4096;
+
+/// How large a document of the API may be.
+const DOCUMENT_BYTES_MAX: usize = 1 << 20;
+
+/// Credentials for reading. They are never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Auth {
+    /// None.
+    None,
+    /// User and password.
+    Basic {
+        /// The user's name.
+        user: String,
+        /// The password.
+        password: String,
+    },
+    /// A token of InfluxDB 2.x, or `user:password` on 1.x.
+    Token(String),
+}
+
+impl fmt::Debug for Auth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::None => "None",
+            Self::Basic { .. } => "Basic(..)",
+            Self::Token(_) => "Token(..)",
+        })
+    }
+}
+
+impl Auth {
+    fn header(&self) -> Option<String> {
+        match self {
+            Self::None => None,
+            Self::Basic { user, password } => {
+                let pair = base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}"));
+                Some(format!("Basic {pair}"))
+            }
+            Self::Token(token) => Some(format!("Token {token}")),
+        }
+    }
+}
+
+/// A connection pool to one database.
+#[derive(Clone, Debug)]
+pub(super) struct Client {
+    http: reqwest::Client,
+    base: String,
+    auth: Auth,
+    pub(super) side: Side,
+}
+
+impl Client {
+    pub(super) fn new(base_url: &str, auth: Auth, side: Side, idle: Duration) -> Result<Self> {
+        let base = base_url.trim_end_matches('/').to_owned();
+        let config = |what: String| Error::new(Kind::Config, side, what);
+        let url = reqwest::Url::parse(&base).map_err(|e| config(format!("\"{base}\" is not a URL")).because(e))?;
+        let tls = match url.scheme() {
+            "https" => tls(true),
+            "http" => tls(false),
+            other => return Err(config(format!("{other}:// is not a scheme of these databases; use http or https"))),
+        };
+        let http = reqwest::Client::builder()
+            .tls_backend_preconfigured(tls.map_err(|e| config("TLS cannot be set up".to_owned()).because(e))?)
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
+            .connect_timeout(Duration::from_secs(10))
+            .read_timeout(idle)
+            .build()
+            .map_err(|e| config("the HTTP client cannot be set up".to_owned()).because(e))?;
+        Ok(Self { http, base, auth, side })
+    }
+
+    /// Sends a form to `/query` and hands back an answer with status 200.
+    pub(super) async fn query(&self, parameters: &str, body: String) -> Result<Answer> {
+        let request = self
+            .http
+            .post(format!("{}/query?{parameters}", self.base))
+            .header("Content-Type", "application/x-www-form-urlencoded")
+            .header("Accept", "application/x-msgpack")
+            .body(body);
+        let answer = self.send(request).await?;
+        let kind = answer.response.headers().get("content-type").and_then(|v| v.to_str().ok()).unwrap_or("");
+        if !kind.starts_with("application/x-msgpack") {
+            let what = format!("{} does not answer queries in msgpack (content type \"{kind}\")", self.base);
+            return Err(Error::new(Kind::Input, self.side, what).hint("only InfluxDB 1.x and 2.x can be read this way"));
+        }
+        Ok(answer)
+    }
+
+    /// Fetches a small document.
+    pub(super) async fn get(&self, path: &str) -> Result<Vec<u8>> {
+        let mut answer = self.send(self.http.get(format!("{}{path}", self.base))).await?;
+        let mut body = Vec::new();
+        while let Some(more) = answer.next().await? {
+            body.extend_from_slice(&more);
+            if body.len() > DOCUMENT_BYTES_MAX {
+                let what = format!("{path} is larger than {DOCUMENT_BYTES_MAX} bytes");
+                return Err(Error::new(Kind::Limit, self.side, what));
+            }
+        }
+        Ok(body)
+    }
+
+    /// Sends a request with our credentials; an answer other than 200 is an error.
+    async fn send(&self, request: reqwest::RequestBuilder) -> Result<Answer> {
+        let request = match self.auth.header() {
+            Some(value) => request.header("Authorization", value),
+            None => request,
+        };
+        let response = request.send().await.map_err(|e| self.transport(e))?;
+        let status = response.status().as_u16();
+        let mut answer = Answer { response, client: self.clone() };
+        if status == 200 { Ok(answer) } else { Err(self.refused(status, &answer.error_text().await)) }
+    }
+
+    fn transport(&self, error: reqwest::Error) -> Error {
+        let (kind, what) = if error.is_timeout() {
+            (Kind::Timeout, format!("{} did not answer in time", self.base))
+        } else if error.is_connect() {
+            (Kind::Connect, format!("{} cannot be reached", self.base))
+        } else {
+            (Kind::Connect, format!("the connection to {} broke", self.base))
+        };
+        Error::new(kind, self.side, what).because(error.without_url()).retryable()
+    }
+
+    fn refused(&self, status: u16, text: &str) -> Error {
+        let kind = if matches!(status, 401 | 403) { Kind::Auth } else { Kind::Answer };
+        let error = Error::new(kind, self.side, format!("{} answered {status}: {text}", self.base));
+        match status {
+            401 => error.hint("check user, password or token"),
+            403 => error.hint("grant the right to read"),
+            429 | 500..=599 => error.retryable(),
+            _ => error,
+        }
+    }
+}
+
+/// An answer as it arrives.
+#[derive(Debug)]
+pub(super) struct Answer {
+    response: reqwest::Response,
+    client: Client,
+}
+
+impl Answer {
+    /// The next bytes; `None` at the end that HTTP announced. An end before that is an error.
+    pub(super) async fn next(&mut self) -> Result<Option<Bytes>> {
+        self.response.chunk().await.map_err(|e| self.client.transport(e))
+    }
+
+    async fn error_text(&mut self) -> String {
+        let mut bytes = Vec::new();
+        while let Ok(Some(more)) = self.response.chunk().await {
+            bytes.extend_from_slice(&more);
+            if bytes.len() > ERROR_BYTES_MAX {
+                bytes.truncate(ERROR_BYTES_MAX);
+                break;
+            }
+        }
+        message_of(&bytes)
+    }
+}
+
+/// The sentence in an error answer: `error` (1.x, also as msgpack) or `message` (2.x), else the text as it is.
+fn message_of(body: &[u8]) -> String {
+    let json: Option<serde_json::Value> = serde_json::from_slice(body).ok();
+    if let Some(text) = json.as_ref().and_then(|v| v.get("error").or_else(|| v.get("message"))).and_then(|v| v.as_str())
+    {
+        return text.to_owned();
+    }
+    if let Ok(rmpv::Value::Map(pairs)) = rmpv::decode::read_value(&mut &body[..])
+        && let Some((_, text)) = pairs.iter().find(|(key, _)| key.as_str() == Some("error"))
+        && let Some(text) = text.as_str()
+    {
+        return text.to_owned();
+    }
+    String::from_utf8_lossy(body).trim_end().to_owned()
+}
+
+/// ring is named here, so that reading does not depend on what the process installed.
+fn tls(with_roots: bool) -> Result<rustls::ClientConfig, rustls::Error> {
+    let mut roots = rustls::RootCertStore::empty();
+    if with_roots {
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    Ok(builder.with_root_certificates(roots).with_no_client_auth())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sentence_of_an_error_is_found() {
+        assert_eq!(message_of(b"{\"error\":\"database not found\"}\n"), "database not found");
+        assert_eq!(message_of(b"{\"code\":\"invalid\",\"message\":\"no\"}"), "no");
+        assert_eq!(message_of(b"\x81\xa5error\xa4oops"), "oops");
+        assert_eq!(message_of(b"request throttled, queue full\n"), "request throttled, queue full");
+        assert_eq!(message_of(b"\xff\xfe"), "\u{fffd}\u{fffd}");
+    }
+
+    #[test]
+    fn credentials_are_not_shown() {
+        let auth = Auth::Basic { user: "u".to_owned(), password: "secret".to_owned() };
+        let client = Client::new("http://127.0.0.1:1", auth, Side::Source, Duration::from_secs(1)).unwrap();
+        assert!(!format!("{client:?}").contains("secret"));
+        let wrong = Client::new("ftp://h", Auth::Token("secret".to_owned()), Side::Source, Duration::from_secs(1));
+        assert_eq!(wrong.unwrap_err().kind(), Kind::Config);
+    }
+}

@@ -1,0 +1,302 @@
+//! Reading InfluxDB 1.x and 2.x over `/query` in msgpack, one statement and one measurement a request.
+//!
+//! 2.x is read through its 1.x mapping: bucket `d` is `db=d`, policy `autogen`; bucket `d/r` is `db=d`, policy `r`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use crate::base::size::parse_span;
+use crate::base::{Error, Kind, Result, Side};
+use crate::cell::{Cell, FieldType};
+
+use super::client::{Auth, Client};
+use super::quote::{self, percent};
+use super::rows::{self, Block};
+use super::stream::{CellStream, Objects};
+use super::windows::Window;
+
+/// The fields of a measurement with their types over all shard groups, each sorted and once.
+pub type FieldKeys = BTreeMap<Vec<u8>, Vec<FieldType>>;
+
+/// Which product answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Product {
+    /// InfluxDB 1.x.
+    Influx1,
+    /// InfluxDB 2.x through its 1.x-compatible `/query`.
+    Influx2,
+}
+
+/// What bounds a reader's memory and patience.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Rows that the database is asked to send in one piece.
+    pub chunk_rows: u32,
+    /// Bytes of one piece; a larger one is an error of kind `Limit`.
+    pub object_bytes_max: usize,
+    /// Cells that [`Reader::read`] and [`Reader::read_all`] collect; more are an error of kind `Limit`.
+    pub cells_max: usize,
+    /// How long the database may be silent.
+    pub idle: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { chunk_rows: 2000, object_bytes_max: 64 << 20, cells_max: 10_000_000, idle: Duration::from_secs(60) }
+    }
+}
+
+/// A retention policy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RetentionPolicy {
+    /// Its name.
+    pub name: String,
+    /// How long it keeps points; zero: for ever.
+    pub duration: Duration,
+    /// How much time one of its shard groups spans. InfluxDB 2.x says one week here, whatever is true.
+    pub shard_group: Duration,
+    /// Whether a write that names no policy goes here.
+    pub is_default: bool,
+}
+
+/// Reads one database server. Cheap to clone; clones share the connections.
+#[derive(Clone, Debug)]
+pub struct Reader {
+    pub(super) client: Client,
+    pub(super) product: Product,
+    limits: Limits,
+}
+
+impl Reader {
+    /// A reader for the server at `base_url` (`http://host:8086`), on the source's side, with default limits.
+    ///
+    /// # Errors
+    /// `Config` when the URL cannot be used.
+    pub fn new(base_url: &str, auth: Auth, product: Product) -> Result<Self> {
+        Self::with_limits(base_url, auth, product, Side::Source, Limits::default())
+    }
+
+    /// The same with the side that errors name, and with limits.
+    ///
+    /// # Errors
+    /// `Config` when the URL cannot be used.
+    pub fn with_limits(base_url: &str, auth: Auth, product: Product, side: Side, limits: Limits) -> Result<Self> {
+        Ok(Self { client: Client::new(base_url, auth, side, limits.idle)?, product, limits })
+    }
+
+    pub(super) fn side(&self) -> Side {
+        self.client.side
+    }
+
+    /// The databases that the credentials may see.
+    ///
+    /// # Errors
+    /// Of the connection and of the statement.
+    pub async fn databases(&self) -> Result<Vec<String>> {
+        let rows = self.show("", "", "SHOW DATABASES".to_owned(), ["name"]).await?;
+        Ok(rows.into_iter().map(|(_, [name])| lossy(&name)).collect())
+    }
+
+    /// The retention policies of a database.
+    ///
+    /// # Errors
+    /// Of the connection and of the statement.
+    pub async fn retention_policies(&self, db: &str) -> Result<Vec<RetentionPolicy>> {
+        let statement = format!("SHOW RETENTION POLICIES ON {}", quote::identifier(db));
+        let columns = ["name", "duration", "shardGroupDuration", "default"];
+        let rows = self.show(db, "", statement, columns).await?;
+        let span = |text: &[u8]| parse_span(&lossy(text)).map_err(|e| Error::new(Kind::Input, self.side(), e));
+        rows.into_iter()
+            .map(|(_, [name, duration, shard_group, is_default])| {
+                Ok(RetentionPolicy {
+                    name: lossy(&name),
+                    duration: span(&duration)?,
+                    shard_group: span(&shard_group)?,
+                    is_default: is_default == b"true",
+                })
+            })
+            .collect()
+    }
+
+    /// The measurements of a database. 1.x lists those of all its policies, whatever `rp` says. A database that does not
+    /// exist has none.
+    ///
+    /// # Errors
+    /// Of the connection and of the statement.
+    pub async fn measurements(&self, db: &str, rp: &str) -> Result<Vec<Vec<u8>>> {
+        if self.product == Product::Influx1 {
+            let rows = self.show(db, rp, "SHOW MEASUREMENTS".to_owned(), ["name"]).await?;
+            return Ok(rows.into_iter().map(|(_, [name])| name).collect());
+        }
+        // On 2.x `SHOW MEASUREMENTS` answers for the default policy, whatever policy is named; this one does not.
+        let rows = self.show(db, rp, "SHOW FIELD KEYS".to_owned(), []).await?;
+        Ok(rows.into_iter().map(|(name, [])| name).collect::<BTreeSet<_>>().into_iter().collect())
+    }
+
+    /// The fields of a measurement. Empty when there is no such measurement.
+    ///
+    /// # Errors
+    /// Of the connection and of the statement; `Answer` for a type that we do not know.
+    pub async fn field_keys(&self, db: &str, rp: &str, measurement: &[u8]) -> Result<FieldKeys> {
+        Ok(self.field_keys_of(db, rp, measurement).await?.remove(measurement).unwrap_or_default())
+    }
+
+    /// The fields of a measurement, and of those that a query cannot tell from it because their names are not UTF-8.
+    pub(super) async fn field_keys_of(
+        &self,
+        db: &str,
+        rp: &str,
+        measurement: &[u8],
+    ) -> Result<BTreeMap<Vec<u8>, FieldKeys>> {
+        let statement = format!("SHOW FIELD KEYS FROM {}", quote::measurement(measurement));
+        let mut found: BTreeMap<Vec<u8>, FieldKeys> = BTreeMap::new();
+        for (name, [field, type_name]) in self.show(db, rp, statement, ["fieldKey", "fieldType"]).await? {
+            let Some(field_type) = FieldType::from_name(&type_name) else {
+                let what = format!("field \"{}\" has the unknown type \"{}\"", lossy(&field), lossy(&type_name));
+                return Err(Error::new(Kind::Answer, self.side(), what));
+            };
+            let types = found.entry(name).or_default().entry(field).or_default();
+            if let Err(at) = types.binary_search(&field_type) {
+                types.insert(at, field_type);
+            }
+        }
+        Ok(found)
+    }
+
+    /// All cells of a measurement in a window, types exact even where they differ between shard groups.
+    ///
+    /// # Errors
+    /// As [`CellStream::next`]; `Limit` beyond [`Limits::cells_max`]: choose a smaller window.
+    pub async fn read(&self, db: &str, rp: &str, measurement: &[u8], window: Window) -> Result<Vec<Cell>> {
+        let mut cells = Vec::new();
+        self.read_into(db, rp, measurement, window, &mut cells).await?;
+        Ok(cells)
+    }
+
+    /// All cells of a database and policy: for small databases and tests.
+    ///
+    /// # Errors
+    /// As [`Reader::read`].
+    pub async fn read_all(&self, db: &str, rp: &str) -> Result<Vec<Cell>> {
+        let rp = self.policy(db, rp).await?.name;
+        let mut cells = Vec::new();
+        for measurement in self.measurements(db, &rp).await? {
+            self.read_into(db, &rp, &measurement, Window::ALL, &mut cells).await?;
+        }
+        Ok(cells)
+    }
+
+    /// The same cells as [`Reader::read`] in pieces, with bounded memory.
+    ///
+    /// # Errors
+    /// Of the connection and of the statements that find out fields and shard groups.
+    pub async fn stream(&self, db: &str, rp: &str, measurement: &[u8], window: Window) -> Result<CellStream> {
+        CellStream::open(self.clone(), db, rp, measurement, window).await
+    }
+
+    async fn read_into(
+        &self,
+        db: &str,
+        rp: &str,
+        measurement: &[u8],
+        window: Window,
+        cells: &mut Vec<Cell>,
+    ) -> Result<()> {
+        let before = cells.len();
+        let mut reader = self.clone();
+        loop {
+            match reader.collect(db, rp, measurement, window, cells).await {
+                // Long strings can make a piece too large; nothing was handed out yet, so smaller pieces may be tried.
+                Err(error) if error.kind() == Kind::Limit && cells.len() < self.limits.cells_max => {
+                    if reader.limits.chunk_rows <= 1 {
+                        return Err(error);
+                    }
+                    reader.limits.chunk_rows /= 16;
+                    reader.limits.chunk_rows = reader.limits.chunk_rows.max(1);
+                    cells.truncate(before);
+                }
+                other => return other,
+            }
+        }
+    }
+
+    async fn collect(&self, db: &str, rp: &str, measurement: &[u8], window: Window, out: &mut Vec<Cell>) -> Result<()> {
+        let mut stream = self.stream(db, rp, measurement, window).await?;
+        while let Some(more) = stream.next().await? {
+            out.extend(more);
+            if out.len() > self.limits.cells_max {
+                let what = format!("the window holds more than {} cells", self.limits.cells_max);
+                return Err(Error::new(Kind::Limit, self.side(), what).hint("choose a smaller window"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends the one query that reads cells.
+    pub(super) async fn select(&self, db: &str, rp: &str, measurement: &[u8], window: Window) -> Result<Objects> {
+        let from = quote::measurement(measurement);
+        let statement = format!("SELECT *::field FROM {from}{} GROUP BY *", window.clause());
+        self.ask(db, rp, statement).await
+    }
+
+    pub(super) async fn ask(&self, db: &str, rp: &str, statement: String) -> Result<Objects> {
+        let mut parameters = format!("epoch=ns&chunked=true&chunk_size={}", self.limits.chunk_rows.max(1));
+        for (name, value) in [("db", db), ("rp", rp)] {
+            if !value.is_empty() {
+                parameters.push_str(&format!("&{name}={}", percent(value)));
+            }
+        }
+        let answer = self.client.query(&parameters, format!("q={}", percent(&statement))).await?;
+        Ok(Objects::new(answer, self.limits.object_bytes_max, self.side()))
+    }
+
+    /// Runs a `SHOW` statement and collects some columns of all its rows as text, behind the name of their series.
+    pub(super) async fn show<const N: usize>(
+        &self,
+        db: &str,
+        rp: &str,
+        statement: String,
+        columns: [&str; N],
+    ) -> Result<Vec<Row<N>>> {
+        let side = self.side();
+        let mut objects = self.ask(db, rp, statement).await?;
+        let (mut all, mut bytes) = (Vec::new(), 0);
+        while let Some(more) =
+            objects.next(|document| table(document, columns).ok_or_else(|| rows::strange(side))).await?
+        {
+            bytes += more.iter().map(|(name, row)| name.len() + row.iter().map(Vec::len).sum::<usize>()).sum::<usize>();
+            all.extend(more);
+            if bytes > self.limits.object_bytes_max {
+                let what = format!("a list is longer than {} bytes", self.limits.object_bytes_max);
+                return Err(Error::new(Kind::Limit, side, what));
+            }
+        }
+        Ok(all)
+    }
+}
+
+/// Whether a field has several types, so that only windows inside one shard group can be read exactly.
+pub(super) fn is_mixed(keys: &FieldKeys) -> bool {
+    keys.values().any(|types| types.len() > 1)
+}
+
+pub(super) fn lossy(text: &[u8]) -> String {
+    String::from_utf8_lossy(text).into_owned()
+}
+
+/// A row of a list: the name of its series, and the columns asked for.
+pub(super) type Row<const N: usize> = (Vec<u8>, [Vec<u8>; N]);
+
+fn table<const N: usize>(document: &rows::Document<'_>, columns: [&str; N]) -> Option<Vec<Row<N>>> {
+    let mut found = Vec::new();
+    for block in &document.blocks {
+        let mut places = [0; N];
+        for (place, name) in places.iter_mut().zip(columns) {
+            *place = block.column(name.as_bytes())?;
+        }
+        for row in &block.rows {
+            found.push((block.name.clone(), Block::texts(row, places)?));
+        }
+    }
+    Some(found)
+}

@@ -1,0 +1,426 @@
+//! The typed reader against real servers: every type, size, name and time that they store comes back bit by bit.
+//!
+//! Needs `influxd1` and `influxd2` in `$TWINLINE_SERVERS/bin` (by default `~/.cache/twinline-servers/bin`); a server that is
+//! not there is skipped with a note.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+
+use twinline::cell::{Cell, Series, Value, compare};
+use twinline::db::read::{Auth, Limits, Product, Reader, Window};
+use twinline::line::{self, Dialect, Precision};
+use twinline::sandbox::{Options, Sandbox};
+
+const TOKEN: &str = "typed-read-token";
+
+/// A server that ends with the test.
+struct Server {
+    process: Child,
+    addr: String,
+    product: Product,
+    _directory: tempfile::TempDir,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have ended by itself; either way it is gone afterwards.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn program(name: &str) -> Option<PathBuf> {
+    let root = std::env::var_os("TWINLINE_SERVERS").map(PathBuf::from);
+    let root = root.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache/twinline-servers")))?;
+    let path = root.join("bin").join(name);
+    if !path.exists() {
+        eprintln!("skipped: {name} is not installed");
+        return None;
+    }
+    Some(path)
+}
+
+impl Server {
+    fn influxdb1() -> Option<Self> {
+        let program = program("influxd1")?;
+        let directory = tempfile::tempdir().unwrap();
+        let mut command = Command::new(program);
+        command.args(["run", "-config", "/dev/null"]);
+        for (name, value) in
+            [("REPORTING_DISABLED", "true"), ("BIND_ADDRESS", "127.0.0.1:0"), ("HTTP_BIND_ADDRESS", "127.0.0.1:0")]
+        {
+            command.env(format!("INFLUXDB_{name}"), value);
+        }
+        for (name, value) in
+            [("MONITOR_STORE_ENABLED", "false"), ("HTTP_LOG_ENABLED", "false"), ("DATA_INDEX_VERSION", "tsi1")]
+        {
+            command.env(format!("INFLUXDB_{name}"), value);
+        }
+        for (name, place) in [("META_DIR", "meta"), ("DATA_DIR", "data"), ("DATA_WAL_DIR", "wal")] {
+            command.env(format!("INFLUXDB_{name}"), directory.path().join(place));
+        }
+        let port = |line: &str| line.contains("Listening on HTTP").then(|| after(line, "addr=127.0.0.1:"));
+        let server = Self::start(command, directory, Product::Influx1, port);
+        server.post("/query", "q=CREATE+DATABASE+d", 200);
+        server.post("/query", "q=CREATE+RETENTION+POLICY+r+ON+d+DURATION+0s+REPLICATION+1+SHARD+DURATION+1d", 200);
+        Some(server)
+    }
+
+    fn influxdb2() -> Option<Self> {
+        let program = program("influxd2")?;
+        let directory = tempfile::tempdir().unwrap();
+        let mut command = Command::new(program);
+        for (option, place) in [("--bolt-path", "i.bolt"), ("--sqlite-path", "i.sqlite"), ("--engine-path", "engine")] {
+            command.arg(option).arg(directory.path().join(place));
+        }
+        command.args(["--http-bind-address", "127.0.0.1:0", "--reporting-disabled"]);
+        let port = |line: &str| line.contains("transport=http").then(|| after(line, " port="));
+        let server = Self::start(command, directory, Product::Influx2, port);
+        let setup = format!(
+            r#"{{"username":"admin","password":"password1","org":"o","bucket":"d","token":"{TOKEN}","retentionPeriodSeconds":0}}"#
+        );
+        let made = server.post("/api/v2/setup", setup, 201);
+        let made: serde_json::Value = serde_json::from_slice(&made).unwrap();
+        let org = made["org"]["id"].as_str().unwrap();
+        // Shard groups of one hour: a bucket that keeps one day would expire our points, so the duration is given.
+        let rules = r#"[{"type":"expire","everySeconds":0,"shardGroupDurationSeconds":3600}]"#;
+        let bucket = format!(r#"{{"orgID":"{org}","name":"d/r","retentionRules":{rules}}}"#);
+        server.post("/api/v2/buckets", bucket, 201);
+        Some(server)
+    }
+
+    fn start(
+        mut command: Command,
+        directory: tempfile::TempDir,
+        product: Product,
+        port: impl Fn(&str) -> Option<String>,
+    ) -> Self {
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut process = command.spawn().unwrap();
+        // 1.x logs to stderr, 2.x to stdout; the other one stays silent.
+        let logs = [process.stdout.take().map(boxed), process.stderr.take().map(boxed)];
+        let (found, ports) = std::sync::mpsc::channel();
+        for log in logs.into_iter().flatten() {
+            let found = found.clone();
+            // Reads on to the end, or the server would block on a full pipe.
+            std::thread::spawn(move || {
+                BufReader::new(log).lines().map_while(Result::ok).for_each(|line| drop(found.send(line)))
+            });
+        }
+        drop(found);
+        let port = ports.iter().find_map(|line| port(&line)).expect("the server told its port");
+        std::thread::spawn(move || ports.iter().for_each(drop));
+        let server = Self { process, addr: format!("127.0.0.1:{port}"), product, _directory: directory };
+        while server.send("GET /health", "").is_none_or(|(status, _)| status != 200) {
+            std::thread::yield_now();
+        }
+        server
+    }
+
+    fn send(&self, request: &str, body: impl AsRef<[u8]>) -> Option<(u16, Vec<u8>)> {
+        Self::send_to(&self.addr, request, body.as_ref())
+    }
+
+    fn send_to(addr: &str, request: &str, body: &[u8]) -> Option<(u16, Vec<u8>)> {
+        let mut stream = TcpStream::connect(addr).ok()?;
+        let kind = if request.contains("/query") { "application/x-www-form-urlencoded" } else { "text/plain" };
+        let head = format!(
+            "{request} HTTP/1.0\r\nHost: x\r\nAuthorization: Token {TOKEN}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        );
+        stream.write_all(&[head.as_bytes(), body].concat()).ok()?;
+        let mut all = Vec::new();
+        stream.read_to_end(&mut all).ok()?;
+        let end = all.windows(4).position(|w| w == b"\r\n\r\n")?;
+        let status = std::str::from_utf8(&all[..end]).ok()?.split(' ').nth(1)?.parse().ok()?;
+        Some((status, all[end + 4..].to_vec()))
+    }
+
+    fn post(&self, path: &str, body: impl AsRef<[u8]>, expected: u16) -> Vec<u8> {
+        let (status, answer) = self.send(&format!("POST {path}"), body).expect("an answer");
+        assert_eq!(status, expected, "{path}: {}", String::from_utf8_lossy(&answer));
+        answer
+    }
+
+    fn write(&self, rp: &str, body: &[u8]) {
+        self.post(&format!("/write?db=d&rp={rp}"), body, 204);
+    }
+
+    fn reader(&self, limits: Limits) -> Reader {
+        let auth = if self.product == Product::Influx2 { Auth::Token(TOKEN.to_owned()) } else { Auth::None };
+        let url = format!("http://{}", self.addr);
+        Reader::with_limits(&url, auth, self.product, twinline::base::Side::Source, limits).unwrap()
+    }
+
+    fn dialect(&self) -> Dialect {
+        if self.product == Product::Influx2 { Dialect::Influx2 } else { Dialect::Influx1 }
+    }
+}
+
+fn boxed(log: impl std::io::Read + Send + 'static) -> Box<dyn std::io::Read + Send> {
+    Box::new(log)
+}
+
+fn after(line: &str, mark: &str) -> String {
+    let rest = line.split(mark).last().unwrap_or_default();
+    rest.chars().take_while(char::is_ascii_digit).collect()
+}
+
+/// The cells that a body holds, by our own parser.
+fn cells_of(body: &[u8], dialect: Dialect) -> Vec<Cell> {
+    let mut cells = Vec::new();
+    for line in line::lines(body, dialect, Precision::Nanosecond) {
+        let line = line.expect("the body is well-formed");
+        let tags = line.tags().iter().map(|tag| (tag.key().into_owned(), tag.value().into_owned())).collect();
+        let series = Arc::new(Series::new(line.measurement().into_owned(), tags));
+        for field in line.fields() {
+            let value = match field.value() {
+                line::Value::Float(v) => Value::Float(v),
+                line::Value::Integer(v) => Value::Integer(v),
+                line::Value::Unsigned(v) => Value::Unsigned(v),
+                line::Value::Bool(v) => Value::Boolean(v),
+                line::Value::String(v) => Value::String(v.into_owned()),
+                line::Value::Undecodable(raw) => panic!("{raw:?} is no value"),
+            };
+            let (series, field) = (series.clone(), Arc::from(field.key().as_ref()));
+            cells.push(Cell { series, field, time_ns: line.timestamp_ns().expect("timed"), value });
+        }
+    }
+    cells
+}
+
+/// Every type at its edges, awkward texts and names, the ends of time.
+fn hard_body(dialect: Dialect) -> Vec<u8> {
+    let mut body: Vec<u8> = Vec::new();
+    let floats = [
+        "-0",
+        "0",
+        "1",
+        "100",
+        "0.1",
+        "5e-324",
+        "2.2250738585072014e-308",
+        "1.7976931348623157e308",
+        "-1.7976931348623157e308",
+        "0.30000000000000004",
+        "1e23",
+        "9007199254740993",
+        "1e21",
+        "1e20",
+        "123456789.125",
+    ];
+    let integers = [
+        "0",
+        "1",
+        "127",
+        "128",
+        "255",
+        "256",
+        "32767",
+        "32768",
+        "65535",
+        "65536",
+        "2147483647",
+        "2147483648",
+        "4294967295",
+        "4294967296",
+        "9223372036854775807",
+        "-1",
+        "-32",
+        "-33",
+        "-128",
+        "-129",
+        "-32768",
+        "-32769",
+        "-2147483648",
+        "-2147483649",
+        "-9223372036854775808",
+    ];
+    let unsigned = ["0", "1", "127", "128", "255", "256", "65535", "65536", "4294967296", "18446744073709551615"];
+    let long = vec![b'x'; 70_000];
+    let strings: [&[u8]; 19] = [
+        b"",
+        b"plain",
+        b"a\\\"b",
+        b"\\\\",
+        b"\\\\\\\"",
+        b"line\nfeed",
+        b"cr\r",
+        b"\r\n",
+        b"tab\t",
+        b"nul\0in",
+        b"\xff\xfe",
+        b"a\xffb\xc3",
+        "\u{1f600}\u{e9}".as_bytes(),
+        b",= #",
+        b"#x",
+        b"<&>'",
+        b"\xe2\x80\xa8",
+        b"null",
+        &long,
+    ];
+    let mut push = |parts: &[&[u8]]| body.extend(parts.concat());
+    for (at, v) in floats.iter().enumerate() {
+        push(&[format!("floats f={v} {at}\n").as_bytes()]);
+    }
+    for (at, v) in integers.iter().enumerate() {
+        push(&[format!("integers i={v}i {at}\n").as_bytes()]);
+    }
+    if dialect == Dialect::Influx2 {
+        for (at, v) in unsigned.iter().enumerate() {
+            push(&[format!("unsigned u={v}u {at}\n").as_bytes()]);
+        }
+        push(&[b"small\\ unsigned u=1u,i=1i 1\n"]);
+    }
+    for (at, v) in strings.iter().enumerate() {
+        push(&[b"strings s=\"", v, format!("\" {at}\n").as_bytes()]);
+    }
+    push(&[b"bools b=true 1\nbools b=false 2\nbools b=T,c=f 3\n"]);
+    for time in ["0", "1", "-1", "9223372036854775806", "-9223372036854775806", "1600000000123456789"] {
+        push(&[format!("times t={time}i {time}\n").as_bytes()]);
+    }
+    let tags: [&[u8]; 13] = [
+        b"a\\,b",
+        b"a\\ b",
+        b"a\\=b",
+        b"a\"b",
+        b"\"q\"",
+        b"a\\b",
+        b"\\",
+        "\u{1f600}".as_bytes(),
+        b"nul\0",
+        b"\xff",
+        b"'",
+        b"a/b",
+        b"=x",
+    ];
+    for (at, tag) in tags.iter().enumerate() {
+        let tag: &[u8] = match *tag {
+            b"\\" => b"a\\\\b",
+            b"=x" => b"\\=x",
+            tag => tag,
+        };
+        push(&[b"tags,k=", tag, format!(" v={at}i 1\n").as_bytes()]);
+    }
+    push(&[b"tags,a\\ key=x,other\\,key=y,\\=k=z v=99i 1\ntags v=100i 1\n"]);
+    for name in
+        ["spa\\ ce", "com\\,ma", "quo'te", "sla/sh.dot", "emoji\u{1f600}", "new(paren)", "select", "per%cent&+;"]
+    {
+        push(&[format!("{name} v=1i 1\n").as_bytes()]);
+    }
+    push(&[
+        b"not\xffutf8 v=1i 1\nnot\xfeutf8,t=\xfd v=2i 1\nnotXutf8 v=3 1\n",
+        b"names fi\\ eld=1,fi\\,eld=2,fi\\=eld=3,\"quo\"=4,\xff=5,v=6i,V=7i,name=8 1\n",
+    ]);
+    push(&[b"same,v=tag v=1i 1\nmany,t=1 a=1,b=2i 1\nmany,t=1 c=true 1\nmany,t=2 a=3 1\nmany,t=2,u=3 d=\"x\" 2\n"]);
+    body
+}
+
+/// Fields whose type differs between shard groups, with points where windows are hard to find.
+fn mixed_body(dialect: Dialect) -> Vec<u8> {
+    let day = 86_400_000_000_000i64;
+    let mut values = vec!["1.5", "2i", "\"s\"", "true", "7i", "-3i", "0.25", "0i", "9223372036854775807i"];
+    if dialect == Dialect::Influx2 {
+        values.extend(["9u", "5i", "200u", "18446744073709551615u", "9223372036854775807u", "0u", "3i"]);
+    }
+    let mut body = String::new();
+    for (week, value) in (0i64..).zip(&values) {
+        let time = week * 7 * day;
+        body.push_str(&format!("mixed v={value},steady=1i {time}\nmixed,t=a v={value} {}\n", time + 1));
+        body.push_str(&format!(
+            "mixed v={value} {}\nmixed,t=b v={value} {}\n",
+            -time * 100 - 20 * 7 * day,
+            (400 + week) * day
+        ));
+    }
+    body.push_str("mixed steady=8i 9223372036854775806\nmixed steady=9i -9223372036854775806\n");
+    body.push_str("mixed v=true 9000000000000000000\nmixed v=\"old\" -9000000000000000000\n");
+    body.into_bytes()
+}
+
+async fn reads_back(server: &Server, rp: &str, body: &[u8]) {
+    server.write(rp, body);
+    for chunk_rows in [7, 2000] {
+        let reader = server.reader(Limits { chunk_rows, ..Limits::default() });
+        let found = reader.read_all("d", rp).await.unwrap();
+        let differences = compare(cells_of(body, server.dialect()), found);
+        assert!(differences.is_empty(), "{rp}, {chunk_rows} rows: {differences}");
+    }
+}
+
+async fn everything(server: Server) {
+    let dialect = server.dialect();
+    reads_back(&server, "autogen", &hard_body(dialect)).await;
+    reads_back(&server, "r", &mixed_body(dialect)).await;
+    let reader = server.reader(Limits::default());
+    assert!(reader.databases().await.unwrap().contains(&"d".to_owned()));
+    let many: String = (0..30_000).map(|at| format!("bulk,t={} v={at}i {at}\n", at % 3)).collect();
+    server.write("autogen", many.as_bytes());
+    let window = Window { start_ns: 5, end_ns: 29_000 };
+    let found = reader.read("d", "autogen", b"bulk", window).await.unwrap();
+    let wanted = cells_of(many.as_bytes(), dialect).into_iter().filter(|c| (5..29_000).contains(&c.time_ns));
+    let differences = compare(wanted, found);
+    assert!(differences.is_empty(), "{differences}");
+    let error = reader.read_all("nope", "").await.unwrap_err();
+    assert_eq!(error.kind(), twinline::base::Kind::Answer, "{error}");
+}
+
+#[tokio::test]
+async fn influxdb_1_gives_back_every_cell() {
+    let Some(server) = Server::influxdb1() else { return };
+    everything(server).await;
+}
+
+#[tokio::test]
+async fn influxdb_2_gives_back_every_cell() {
+    let Some(server) = Server::influxdb2() else { return };
+    everything(server).await;
+}
+
+/// The sandbox stands in for InfluxDB 1.x elsewhere: the same bytes must become the same cells and the same answers.
+#[tokio::test]
+async fn the_sandbox_holds_what_influxdb_1_holds() {
+    let Some(server) = Server::influxdb1() else { return };
+    let sandbox = Sandbox::spawn_thread(Options::default()).unwrap();
+    sandbox.create_database("d");
+    let double = |path: &str, body: &[u8]| {
+        let to_sandbox = Server::send_to(&sandbox.addr().to_string(), &format!("POST {path}"), body).unwrap();
+        let to_server = server.send(&format!("POST {path}"), body).unwrap();
+        let text = |(status, body): &(u16, Vec<u8>)| (*status, String::from_utf8_lossy(body).into_owned());
+        assert_eq!(text(&to_sandbox), text(&to_server), "{path}: {}", String::from_utf8_lossy(body));
+    };
+    double("/write?db=d", &hard_body(Dialect::Influx1));
+    double("/write?db=d", b"m v=1 1\nbad\nm v=2 2\nbad2 v=");
+    double("/write?db=d", b"m v=\"x\",w=1 2\nm v=1i 3\nm w=1 4");
+    double("/write?db=d", b"m time=1,v=2 5");
+    double("/write?db=d&precision=us", b"m v=1 1");
+    double("/write?db=nope", b"m v=1 1");
+    double("/write?db=d&rp=nope", b"m v=1 1");
+    double("/write?precision=s", b"m v=1 1");
+    double("/write?db=d&precision=m", b"m v=1 1\n\n# c\n");
+    for q in [
+        "SELEC",
+        "SHOW FIELD KEYS",
+        "SHOW TAG KEYS",
+        "SHOW MEASUREMENTS",
+        "SELECT v FROM nope",
+        "SELECT count(v) FROM m",
+    ] {
+        double("/query?db=d&epoch=ns", format!("q={}", q.replace(' ', "+")).as_bytes());
+    }
+    for q in [
+        "SELECT * FROM many",
+        "SELECT *::field FROM many GROUP BY *",
+        "SELECT count(*::field) FROM floats",
+        "SELECT f FROM floats",
+    ] {
+        double("/query?db=d", format!("q={}", q.replace(' ', "+")).as_bytes());
+        double("/query?db=d&epoch=ms&chunked=true&chunk_size=2", format!("q={}", q.replace(' ', "+")).as_bytes());
+    }
+    let found = server.reader(Limits::default()).read_all("d", "").await.unwrap();
+    let differences = compare(sandbox.cells("d", ""), found);
+    assert!(differences.is_empty(), "{differences}");
+}
