@@ -71,7 +71,7 @@ pub fn unstorable(line: &Line<'_>) -> Option<&'static str> {
 /// the form reads back for certain. It spares ordinary lines with escapes the proof.
 fn is_unambiguous(line: &Line<'_>) -> bool {
     let plain = |name: &[u8]| {
-        let risky = |at| !matches!(name.get(at + 1), Some(next) if !b", =\"\\\n".contains(next));
+        let risky = |at| !matches!(name.get(at + 1), Some(next) if !b", =".contains(next));
         !name.contains(&b'\n') && !memchr::memchr_iter(b'\\', name).any(risky)
     };
     line.raw().len() <= MAX_KEY_BYTES / 2
@@ -84,10 +84,8 @@ fn is_unambiguous(line: &Line<'_>) -> bool {
 fn reads_back(line: &Line<'_>) -> bool {
     let mut text = Vec::with_capacity(line.raw().len() + 32);
     write_canonical(line, 0, &mut text);
+    let length = text.len() - 1;
     text.extend_from_slice(b"next v=1\n");
-    let mut read = lines(&text, line.dialect, Precision::Nanosecond);
-    let same = matches!(read.next(), Some(Ok(first)) if first.timestamp_ns() == Some(0) && first.same_data(line)
-        && first.fields().iter().all(|field| field.kind() != FieldKind::Undecodable));
-    let next_is_whole = matches!(read.next(), Some(Ok(next)) if next.raw() == b"next v=1");
-    same && next_is_whole
+    let first = lines(&text, line.dialect, Precision::Nanosecond).next();
+    matches!(first, Some(Ok(first)) if first.span() == (0..length) && first.timestamp_ns() == Some(0) && first.same_data(line))
 }

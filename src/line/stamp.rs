@@ -68,12 +68,6 @@ fn says_the_same(text: &[u8], line: &Line<'_>, precision: Precision) -> bool {
         _ => b"\nnext v=1\n",
     };
     let placed = [text, behind].concat();
-    let mut read = lines(&placed, line.dialect, precision);
-    let same = matches!(read.next(), Some(Ok(first)) if first.timestamp_ns().is_some() && first.same_data(line));
-    let next = read.next();
-    let rest_is_whole = match (behind.len() > 1, &next) {
-        (true, Some(Ok(next))) => next.raw() == b"next v=1",
-        (expected, next) => !expected && next.is_none(),
-    };
-    same && rest_is_whole
+    let first = lines(&placed, line.dialect, precision).next();
+    matches!(first, Some(Ok(first)) if first.span() == (0..text.len()) && first.timestamp_ns().is_some() && first.same_data(line))
 }
