@@ -15,6 +15,6 @@ mod stream;
 mod windows;
 
 pub use client::Auth;
-pub use influxql::{FieldKeys, Limits, Product, Reader, RetentionPolicy};
+pub use influxql::{FieldKeys, Limits, Product, Reader, RetentionPolicy, unreadable_fields};
 pub use stream::CellStream;
 pub use windows::{WEEK_NS, Window, shard_group_at};
