@@ -11,4 +11,4 @@ mod value;
 pub use canonical::put_canonical;
 pub use compare::{Difference, Differences, compare};
 pub use sum::{CellSum, SumKey, Summer};
-pub use value::{Cell, FieldType, Series, Value};
+pub use value::{Cell, FieldType, Series, Tags, Value};

@@ -122,18 +122,21 @@ impl fmt::Display for Value {
     }
 }
 
+/// Tags: keys and values.
+pub type Tags = Vec<(Vec<u8>, Vec<u8>)>;
+
 /// A measurement and its tags. Tags are sorted by key, without duplicates and without empty values.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Series {
     measurement: Vec<u8>,
-    tags: Vec<(Vec<u8>, Vec<u8>)>,
+    tags: Tags,
 }
 
 impl Series {
     /// A series in its normal form: tags sorted by key bytes, a tag without a value left out (the databases hold no
     /// such tag), the last of two tags of one key kept.
     #[must_use]
-    pub fn new(measurement: Vec<u8>, mut tags: Vec<(Vec<u8>, Vec<u8>)>) -> Self {
+    pub fn new(measurement: Vec<u8>, mut tags: Tags) -> Self {
         tags.retain(|(_, value)| !value.is_empty());
         tags.sort_by(|a, b| a.0.cmp(&b.0));
         // The sort is stable: of equal keys the later one stands last, and `dedup_by` keeps the earlier slot.

@@ -7,11 +7,15 @@
 //! Where it is simpler than a server: one type per field and policy (not per shard group), no users, no expiry of stored
 //! points, `SELECT` of fields and counts only.
 
+mod condition;
 mod encode;
 mod fault;
 mod http;
+mod json;
 mod lex;
+mod msgpack;
 mod query;
+mod select;
 mod serve;
 mod statement;
 mod store;

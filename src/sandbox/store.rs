@@ -78,11 +78,14 @@ impl Measurement {
     }
 }
 
+/// Fields of a point, by key.
+pub(super) type Fields = Vec<(Vec<u8>, Value)>;
+
 /// A point on its way in.
 #[derive(Debug)]
 pub(super) struct Point {
     pub(super) series: Series,
-    pub(super) fields: Vec<(Vec<u8>, Value)>,
+    pub(super) fields: Fields,
     pub(super) time_ns: i64,
 }
 

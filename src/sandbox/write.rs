@@ -5,7 +5,7 @@ use crate::cell::{Series, Value};
 use crate::line::{self, Dialect, Line, Precision};
 
 use super::query::{key, span_text};
-use super::store::{Point, Refused, Store};
+use super::store::{Fields, Point, Refused, Store};
 
 /// The largest string field that the storage takes.
 const STRING_BYTES_MAX: usize = 1 << 20;
@@ -142,13 +142,13 @@ impl<'s> Batch<'s> {
     }
 
     /// The fields as they are stored; `None` when the point is dropped, `Err` when the request fails as a whole.
-    fn fields(&mut self, line: &Line<'_>, series: &Series) -> Result<Option<Vec<(Vec<u8>, Value)>>, Written> {
+    fn fields(&mut self, line: &Line<'_>, series: &Series) -> Result<Option<Fields>, Written> {
         let name = String::from_utf8_lossy(series.measurement()).into_owned();
         if series.tag(b"time").is_some() {
             self.drop_point(format!("invalid tag key: input tag \"time\" on measurement \"{name}\" is invalid"));
             return Ok(None);
         }
-        let mut fields: Vec<(Vec<u8>, Value)> = Vec::with_capacity(line.fields().len());
+        let mut fields: Fields = Vec::with_capacity(line.fields().len());
         let mut has_time = false;
         for field in line.fields() {
             let value = match field.value() {
@@ -237,8 +237,8 @@ impl<'s> Batch<'s> {
 }
 
 /// Of two fields of one name and type the last is kept; of two types both stay, for the store to refuse.
-fn last_of_each(fields: Vec<(Vec<u8>, Value)>) -> Vec<(Vec<u8>, Value)> {
-    let mut kept: Vec<(Vec<u8>, Value)> = Vec::with_capacity(fields.len());
+fn last_of_each(fields: Fields) -> Fields {
+    let mut kept: Fields = Vec::with_capacity(fields.len());
     for (key, value) in fields {
         match kept.iter_mut().find(|(name, old)| *name == key && old.field_type() == value.field_type()) {
             Some(slot) => slot.1 = value,
