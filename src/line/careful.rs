@@ -10,15 +10,6 @@ use super::point::{Field, FieldKind, Frame, Sink, Tag};
 use super::reason::{MAX_KEY_BYTES, Reason};
 use super::{Dialect, Precision, scalar};
 
-/// Tag keys that InfluxDB 2.x refuses, and how its message prints them.
-const RESERVED: [(&[u8], &str); 5] = [
-    (b"\xff", "\\xff"),
-    (b"\x00", "\\x00"),
-    (b"_field", "_field"),
-    (b"_measurement", "_measurement"),
-    (b"time", "time"),
-];
-
 /// The bytes that the servers put between series key and field key count towards the limit.
 const FIELD_SEPARATOR_BYTES: usize = 4;
 
@@ -28,10 +19,18 @@ pub(super) fn skip_blanks(block: &[u8], from: usize) -> usize {
     from + rest.iter().take_while(|b| matches!(b, b' ' | b'\t' | 0)).count()
 }
 
-/// Whether a dialect keeps a tag key for itself.
+/// The name of a tag key that InfluxDB 2.x keeps for itself, as its message prints it.
+#[inline]
 pub(super) fn reserved(key: &[u8], dialect: Dialect) -> Option<&'static str> {
-    let listed = || RESERVED.iter().find(|(name, _)| *name == key).map(|(_, shown)| *shown);
-    if dialect == Dialect::Influx2 { listed() } else { None }
+    match (dialect, key) {
+        (Dialect::Influx1, _) => None,
+        (_, b"time") => Some("time"),
+        (_, b"_field") => Some("_field"),
+        (_, b"_measurement") => Some("_measurement"),
+        (_, b"\x00") => Some("\\x00"),
+        (_, b"\xff") => Some("\\xff"),
+        _ => None,
+    }
 }
 
 /// Reads `body[start..end]`, which must be one line as the servers cut it, not blank and not a comment.
@@ -62,7 +61,7 @@ pub(super) fn parse<'a>(
     }
     let time_ns = time(block, fields_end, precision)?;
     let fields_end = text_start + fields_end;
-    Ok(Frame { start, end, fields_end, measurement: &block[..name_end], time_ns, plain: false })
+    Ok(Frame { start, end, fields_end, measurement: &block[..name_end], time_ns, sorted: false, plain: false })
 }
 
 fn protected(block: &[u8], at: usize) -> bool {

@@ -71,6 +71,10 @@ pub(super) fn write_string(text: &[u8], out: &mut Vec<u8>) {
 }
 
 fn write_escaped(plain: &[u8], set: &[u8], out: &mut Vec<u8>) {
+    if !plain.iter().any(|byte| set.contains(byte)) {
+        out.extend_from_slice(plain);
+        return;
+    }
     for byte in plain {
         if set.contains(byte) {
             out.push(b'\\');

@@ -3,6 +3,8 @@
 //! The quick path only ever says yes. It takes a line when every reading of the servers must agree on it (no
 //! backslash, no leading white space, one space between sections) and leaves all others, good or bad, to `careful`.
 
+use smallvec::SmallVec;
+
 use super::careful::{self, reserved};
 use super::cut::line_end;
 use super::point::{Field, FieldKind, Frame, Malformed, Sink, Tag};
@@ -12,7 +14,7 @@ use super::{Dialect, Precision, scalar};
 /// Lines up to this length cannot exceed the servers' limit on keys.
 const PLAIN_LINE_BYTES: usize = 65_000;
 
-/// Tags up to which the quick path looks for duplicates among unsorted keys.
+/// Tags up to which the quick path compares unsorted keys pair by pair.
 const PLAIN_TAGS: usize = 24;
 
 /// Hands out the lines of a body in order.
@@ -77,12 +79,12 @@ impl<'a, S: Scanner> Reader<'a, S> {
 
     fn plain_line<K: Sink<'a>>(&mut self, start: usize, sink: &mut K) -> Option<Frame<'a>> {
         let (name_end, byte) = self.next_but_quote_or_equals();
-        let fields_start = match byte {
-            b',' => self.plain_tags(name_end + 1, sink)? + 1,
-            b' ' => name_end + 1,
+        let (key_end, sorted) = match byte {
+            b',' => self.plain_tags(name_end + 1, sink)?,
+            b' ' => (name_end, true),
             _ => return None,
         };
-        let (fields_end, byte) = self.plain_fields(fields_start, sink)?;
+        let (fields_end, byte) = self.plain_fields(key_end + 1, sink)?;
         let (end, time_ns) = if byte == b' ' {
             let (end, byte) = self.cursor.next();
             let token = &self.body[fields_end + 1..end];
@@ -94,33 +96,33 @@ impl<'a, S: Scanner> Reader<'a, S> {
             (fields_end, None)
         };
         let measurement = &self.body[start..name_end];
-        let frame = Frame { start, end, fields_end, measurement, time_ns, plain: true };
+        let frame = Frame { start, end, fields_end, measurement, time_ns, sorted, plain: true };
         (end - start <= PLAIN_LINE_BYTES).then_some(frame)
     }
 
-    /// Reads tags from the byte after a comma; returns the position of the space after them.
+    /// Reads tags from the byte after a comma; returns the position of the space after them, and whether they are sorted.
     #[inline(always)]
-    fn plain_tags<K: Sink<'a>>(&mut self, from: usize, sink: &mut K) -> Option<usize> {
-        let mut keys = [&[] as &[u8]; PLAIN_TAGS];
-        let (mut count, mut sorted) = (0, true);
-        let (mut key_start, mut previous) = (from, &[] as &[u8]);
+    fn plain_tags<K: Sink<'a>>(&mut self, from: usize, sink: &mut K) -> Option<(usize, bool)> {
+        let mut keys = SmallVec::<[&[u8]; PLAIN_TAGS]>::new();
+        let (mut sorted, mut previous) = (true, 0);
+        let mut key_start = from;
         loop {
             let (equals, byte) = self.next_but_quote();
             let (end, separator) = self.next_but_quote();
             let key = &self.body[key_start..equals];
-            if byte != b'=' || key.is_empty() || end == equals + 1 || reserved(key, self.dialect).is_some() {
+            let full = keys.len() == PLAIN_TAGS;
+            if byte != b'=' || key.is_empty() || end == equals + 1 || full || reserved(key, self.dialect).is_some() {
                 return None;
             }
-            sorted &= previous < key;
-            *keys.get_mut(count)? = key;
-            count += 1;
+            let prefix = prefix(self.body, key_start, key.len());
+            // Comparing bytes is left to keys that share their first eight.
+            sorted &= previous < prefix || (previous == prefix && keys.last().is_some_and(|last| *last < key));
+            previous = prefix;
+            keys.push(key);
             sink.tag(Tag { key, value: &self.body[equals + 1..end] });
             match separator {
-                b',' => (key_start, previous) = (end + 1, key),
-                b' ' => {
-                    let fresh = |at: usize| !keys[..at].contains(&keys[at]);
-                    return (sorted || (1..count).all(fresh)).then_some(end);
-                }
+                b',' => key_start = end + 1,
+                b' ' => return (sorted || all_differ(&keys)).then_some((end, sorted)),
                 _ => return None,
             }
         }
@@ -187,4 +189,22 @@ impl<'a, S: Scanner> Reader<'a, S> {
             }
         }
     }
+}
+
+/// The first eight bytes of a key as a number that sorts like them; keys whose numbers differ are different keys.
+#[inline(always)]
+fn prefix(body: &[u8], start: usize, length: usize) -> u64 {
+    match body[start..].first_chunk() {
+        Some(bytes) if length >= 8 => u64::from_be_bytes(*bytes),
+        Some(bytes) => u64::from_be_bytes(*bytes) & !(u64::MAX >> (8 * length)),
+        None => (0..8).fold(0, |prefix, at| {
+            let byte = if at < length { body[start + at] } else { 0 };
+            (prefix << 8) | u64::from(byte)
+        }),
+    }
+}
+
+#[cold]
+fn all_differ(keys: &[&[u8]]) -> bool {
+    (1..keys.len()).all(|at| !keys[..at].contains(&keys[at]))
 }

@@ -286,8 +286,10 @@ fn truth(token: &[u8]) -> Option<bool> {
     }
 }
 
+type Named<'a> = (&'a [u8], &'a [u8]);
+
 /// The fields as the storage splits them, and what is left when the last of them has no value.
-fn stored(section: &[u8]) -> (Vec<(&[u8], &[u8])>, &[u8]) {
+fn stored(section: &[u8]) -> (Vec<Named<'_>>, &[u8]) {
     let mut fields = Vec::new();
     let mut rest = section;
     while let Some((name, value, tail)) = first_stored(rest) {

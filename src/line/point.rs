@@ -133,6 +133,8 @@ pub(super) struct Frame<'a> {
     pub(super) fields_end: usize,
     pub(super) measurement: &'a [u8],
     pub(super) time_ns: Option<i64>,
+    /// The tags are known to be in the servers' order.
+    pub(super) sorted: bool,
     /// No backslash, no leading white space, nothing after the fields but a timestamp: reads one way only.
     pub(super) plain: bool,
 }
@@ -186,20 +188,23 @@ impl<'a> Line<'a> {
         self.frame.fields_end
     }
 
-    /// The tags in the order in which the servers keep them.
-    pub(super) fn sorted_tags(&self) -> SmallVec<[Tag<'a>; 16]> {
+    /// Visits the tags in the order in which the servers keep them.
+    pub(super) fn in_order(&self, visit: impl FnMut(&Tag<'a>)) {
+        if self.frame.sorted {
+            return self.tags.iter().for_each(visit);
+        }
         let mut tags = self.tags.clone();
         // Raw keys sort like the servers' own, and one key has one raw form: each special byte in it is escaped.
-        if !tags.is_sorted_by(|a, b| a.key < b.key) {
-            tags.sort_unstable_by_key(|tag| tag.key);
-        }
-        tags
+        tags.sort_unstable_by_key(|tag| tag.key);
+        tags.iter().for_each(visit);
     }
 
     /// Whether both say the same about the same series; times aside.
     pub(super) fn same_data(&self, other: &Line<'_>) -> bool {
         let series = |line: &Line<'_>| -> Vec<(Vec<u8>, Vec<u8>)> {
-            line.sorted_tags().iter().map(|tag| (tag.key().into_owned(), tag.value().into_owned())).collect()
+            let mut tags = Vec::new();
+            line.in_order(|tag| tags.push((tag.key().into_owned(), tag.value().into_owned())));
+            tags
         };
         let alike = |(a, b): (&Field<'_>, &Field<'_>)| {
             a.key() == b.key()

@@ -156,14 +156,25 @@ pub(super) fn decode(token: &[u8], kind: FieldKind) -> Value<'_> {
 #[inline]
 pub(super) fn time_ns(token: &[u8], precision: Precision) -> Result<i64, Reason> {
     let digits = token.strip_prefix(b"-").unwrap_or(token);
-    if !digits.iter().all(u8::is_ascii_digit) {
+    let (mut magnitude, mut strays) = (0u64, 0);
+    for digit in digits {
+        let value = digit.wrapping_sub(b'0');
+        strays |= u8::from(value > 9);
+        magnitude = magnitude.wrapping_mul(10).wrapping_add(u64::from(value));
+    }
+    if strays != 0 {
         return Err(Reason::BadTimestamp);
     }
-    let count = if digits.len() <= 18 && !digits.is_empty() {
-        let magnitude = digits.iter().fold(0i64, |sum, digit| sum * 10 + i64::from(digit - b'0'));
-        if digits.len() == token.len() { magnitude } else { -magnitude }
-    } else {
-        text(token).parse().map_err(|_| Reason::TimestampOutOfRange)?
+    let count = match i64::try_from(magnitude) {
+        // Nineteen digits fit 64 bits; leading zeros and the lowest value of all take the long way.
+        Ok(count) if (1..=19).contains(&digits.len()) => {
+            if digits.len() == token.len() {
+                count
+            } else {
+                -count
+            }
+        }
+        _ => text(token).parse().map_err(|_| Reason::TimestampOutOfRange)?,
     };
     count.checked_mul(precision.unit_ns()).filter(|ns| TIME_RANGE_NS.contains(ns)).ok_or(Reason::TimeOutOfRange)
 }
