@@ -52,7 +52,8 @@ impl fmt::Display for FieldType {
     }
 }
 
-/// A field value. Equality is that of type and bits: `-0.0` differs from `0.0`, a NaN equals itself, `1` differs from `1.0`.
+/// A field value. Equality is that of type and bits: `-0.0` differs from `0.0`, a NaN equals itself, `1` differs from
+/// `1.0`.
 #[derive(Clone, Debug)]
 pub enum Value {
     /// IEEE 754 double.

@@ -443,14 +443,15 @@ mod tests {
     #[test]
     fn what_is_not_understood_is_named() {
         let error = |query| parse(query, 0).unwrap_err();
-        let expected = "found SELEC, expected SELECT, DELETE, SHOW, CREATE, DROP, EXPLAIN, GRANT, REVOKE, ALTER, SET, KILL \
-                        at line 1, char 1";
+        let expected = "found SELEC, expected SELECT, DELETE, SHOW, CREATE, DROP, EXPLAIN, GRANT, REVOKE, ALTER, SET, \
+                        KILL at line 1, char 1";
         assert_eq!(error("SELEC 1"), expected);
         assert_eq!(error("SELECT v FRO m"), "found FRO, expected FROM at line 1, char 10");
         assert_eq!(error("SHOW DATABASES x"), "found x, expected ; at line 1, char 16");
         assert_eq!(
             error("DROP"),
-            "found EOF, expected CONTINUOUS, DATABASE, MEASUREMENT, RETENTION, SERIES, SHARD, SUBSCRIPTION, USER at line 1, char 5"
+            "found EOF, expected CONTINUOUS, DATABASE, MEASUREMENT, RETENTION, SERIES, SHARD, SUBSCRIPTION, USER at \
+             line 1, char 5"
         );
         assert_eq!(parse(" ; ;", 0), Ok(Vec::new()));
     }

@@ -207,8 +207,8 @@ impl Store {
         Ok(())
     }
 
-    /// Removes cells from all policies of a database: of the measurements and series that `chosen` accepts, from `start_ns`
-    /// to `end_ns`, both included. Series without cells go, and measurements without series.
+    /// Removes cells from all policies of a database: of the measurements and series that `chosen` accepts, from
+    /// `start_ns` to `end_ns`, both included. Series without cells go, and measurements without series.
     pub(super) fn delete(
         &mut self,
         database: &str,

@@ -313,8 +313,8 @@ mod tests {
         store.create_database("d", Some(("r", PolicySpec::new(86_400_000_000_000, None, 1)))).unwrap();
         let written = put(&mut store, &format!("m,a=b v=1 1\nm v=1 {NOW_NS}\nm v=1 0"));
         let (status, text) = text(&written);
-        let expected = "partial write: dropped 2 points outside retention policy of duration 24h0m0s - oldest point m at \
-                        1970-01-01T00:00:00Z dropped because it violates a Retention Policy Lower Bound at \
+        let expected = "partial write: dropped 2 points outside retention policy of duration 24h0m0s - oldest point m \
+                        at 1970-01-01T00:00:00Z dropped because it violates a Retention Policy Lower Bound at \
                         2020-09-12T12:26:40.123456789Z, newest point m,a=b at 1970-01-01T00:00:00.000000001Z dropped \
                         because it violates a Retention Policy Lower Bound at 2020-09-12T12:26:40.123456789Z dropped=2 \
                         for database: d for retention policy: r";

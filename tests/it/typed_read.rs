@@ -1,7 +1,7 @@
 //! The typed reader against real servers: every type, size, name and time that they store comes back bit by bit.
 //!
-//! Needs `influxd1` and `influxd2` in `$TWINLINE_SERVERS/bin` (by default `~/.cache/twinline-servers/bin`); a server that is
-//! not there is skipped with a note.
+//! Needs `influxd1` and `influxd2` in `$TWINLINE_SERVERS/bin` (by default `~/.cache/twinline-servers/bin`); a server
+//! that is not there is skipped with a note.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
@@ -80,7 +80,7 @@ impl Server {
         let port = |line: &str| line.contains("transport=http").then(|| after(line, " port="));
         let server = Self::start(command, directory, Product::Influx2, port);
         let setup = format!(
-            r#"{{"username":"admin","password":"password1","org":"o","bucket":"d","token":"{TOKEN}","retentionPeriodSeconds":0}}"#
+            r#"{{"username":"admin","password":"password1","org":"o","bucket":"d","token":"{TOKEN}"}}"#
         );
         let made = server.post("/api/v2/setup", setup, 201);
         let made: serde_json::Value = serde_json::from_slice(&made).unwrap();
@@ -128,7 +128,8 @@ impl Server {
         let mut stream = TcpStream::connect(addr).ok()?;
         let kind = if request.contains("/query") { "application/x-www-form-urlencoded" } else { "text/plain" };
         let head = format!(
-            "{request} HTTP/1.0\r\nHost: x\r\nAuthorization: Token {TOKEN}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n\r\n",
+            "{request} HTTP/1.0\r\nHost: x\r\nAuthorization: Token {TOKEN}\r\n\
+             Content-Type: {kind}\r\nContent-Length: {}\r\n\r\n",
             body.len()
         );
         stream.write_all(&[head.as_bytes(), body].concat()).ok()?;

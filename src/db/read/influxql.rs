@@ -35,7 +35,8 @@ pub struct Limits {
     pub chunk_rows: u32,
     /// Bytes of one piece; a larger one is an error of kind `Limit`.
     pub object_bytes_max: usize,
-    /// Values of one piece, empty ones included; more are an error of kind `Limit`. One takes about 100 bytes of memory.
+    /// Values of one piece, empty ones included; more are an error of kind `Limit`. One takes about 100 bytes of
+    /// memory.
     pub object_values_max: usize,
     /// Cells that [`Reader::read`] and [`Reader::read_all`] collect; more are an error of kind `Limit`.
     pub cells_max: usize,
@@ -127,8 +128,8 @@ impl Reader {
             .collect()
     }
 
-    /// The measurements of a database. 1.x lists those of all its policies, whatever `rp` says. A database that does not
-    /// exist has none.
+    /// The measurements of a database. 1.x lists those of all its policies, whatever `rp` says. A database that does
+    /// not exist has none.
     ///
     /// # Errors
     /// Of the connection and of the statement.
@@ -172,8 +173,8 @@ impl Reader {
         Ok(found)
     }
 
-    /// All cells of a measurement in a window, types exact even where they differ between shard groups. Left out are only
-    /// [`unreadable_fields`].
+    /// All cells of a measurement in a window, types exact even where they differ between shard groups. Left out are
+    /// only [`unreadable_fields`].
     ///
     /// # Errors
     /// As [`CellStream::next`]; `Limit` beyond [`Limits::cells_max`]: choose a smaller window.
@@ -316,8 +317,8 @@ impl Reader {
     }
 }
 
-/// Field names that InfluxQL uses for itself: both 1.x and 2.x store such a field and no query shows it, or a query shows
-/// invented rows in its place.
+/// Field names that InfluxQL uses for itself: both 1.x and 2.x store such a field and no query shows it, or a query
+/// shows invented rows in its place.
 const UNREADABLE: [&[u8]; 5] = [b"_fieldKey", b"_name", b"_seriesKey", b"_tagKey", b"_tagValue"];
 
 /// The fields that exist but that no query can read. A reader leaves them out; whoever copies must say so.

@@ -120,8 +120,8 @@ impl CellStream {
         &self.keys
     }
 
-    /// The next cells, never an empty list; `None` when all of the window was handed out. After an error the stream is of
-    /// no more use, and what it handed out is not the whole window.
+    /// The next cells, never an empty list; `None` when all of the window was handed out. After an error the stream is
+    /// of no more use, and what it handed out is not the whole window.
     ///
     /// # Errors
     /// Of the connection, of the statement, of a limit; `State` when a field got a second type meanwhile.
