@@ -57,7 +57,11 @@ impl fmt::Display for ByteSize {
             n => return write!(f, "{n} B"),
         };
         let value = self.0 as f64 / factor as f64;
-        if value >= 100.0 || value.fract() < 0.05 { write!(f, "{value:.0} {unit}") } else { write!(f, "{value:.1} {unit}") }
+        if value >= 100.0 || value.fract() < 0.05 {
+            write!(f, "{value:.0} {unit}")
+        } else {
+            write!(f, "{value:.1} {unit}")
+        }
     }
 }
 

@@ -178,7 +178,8 @@ impl Wal {
         Ok(Reader::new(Arc::clone(&self.disk), Arc::clone(&self.live), from))
     }
 
-    /// Says that nobody needs the records below an LSN, now or after a restart: all floors that matter are durable.
+    /// Says that nobody needs the records below an LSN, now or after a restart: all floors that matter were saved by this
+    /// process. A floor that was only loaded may lie in the page cache: save it once before it releases anything.
     /// Segments that lie below it completely are recycled in the background.
     pub fn release(&self, below: Lsn) {
         self.live.release(below);

@@ -51,7 +51,10 @@ impl Options {
             return bad(format!("a log segment of {} bytes is not between 1 MiB and 4 GiB", self.segment_bytes));
         }
         if self.max_bytes < 2 * self.segment_bytes {
-            return bad(format!("a log of {} bytes does not hold two segments of {}", self.max_bytes, self.segment_bytes));
+            return bad(format!(
+                "a log of {} bytes does not hold two segments of {}",
+                self.max_bytes, self.segment_bytes
+            ));
         }
         Ok(())
     }

@@ -84,7 +84,8 @@ impl Reader {
             let limit = here.segment.last().min(durable);
             let chunk = if want == Want::All { CHUNK_BYTES } else { HEADER_CHUNK_BYTES };
             here.walk.set_chunk_bytes(chunk);
-            let step = here.walk.step(limit, here.segment.end(), want).map_err(|e| read_error(&here.segment.path, e))?;
+            let step =
+                here.walk.step(limit, here.segment.end(), want).map_err(|e| read_error(&here.segment.path, e))?;
             self.next = here.walk.expect().max(self.next);
             self.position = here.walk.position();
             match step {

@@ -17,8 +17,7 @@ use super::live::{Live, Segment};
 use super::record::{Header, Kind, SKIPPABLE, array_at, seed};
 use super::retain::{Budget, Supply};
 use super::segment::{
-    HEADER_BLOCK_BYTES, Seal, SegmentHeader, Unreadable, parse_name, parse_next_name, seal_offset,
-    twin_offset,
+    HEADER_BLOCK_BYTES, Seal, SegmentHeader, Unreadable, parse_name, parse_next_name, seal_offset, twin_offset,
 };
 use super::walk::{Step, Walk, Want, prove};
 use super::writer::{Active, Identity, mark, publish};
@@ -262,16 +261,17 @@ fn known_kind(header: &Header) -> Result<()> {
     Err(reader::unknown_kind(header))
 }
 
-/// LSNs that some reader will miss because no file holds them.
+/// LSNs that some reader will miss because no file holds them; what lies below every floor nobody misses.
 fn holes(context: &Context<'_>, listing: &Listing, durable: Lsn) -> Vec<Damage> {
     let mut holes = Vec::new();
+    let lowest = context.cursors.iter().filter_map(Cursor::lowest_floor).min();
     let mut hole = |first: Lsn, last: Lsn, from_ns: i64, to_ns: i64| {
-        if first <= last {
+        if first <= last && lowest.is_none_or(|floor| last > floor) {
             holes.push(Damage { first, last, route: None, from_ns, to_ns, lines: 0 });
         }
     };
     let oldest = listing.found.first().map_or(durable.next(), |found| found.header.base);
-    if let Some(floor) = context.cursors.iter().filter_map(Cursor::lowest_floor).min() {
+    if let Some(floor) = lowest {
         hole(floor.next(), oldest.before(), i64::MIN, listing.found.first().map_or(i64::MAX, |f| f.header.created_ns));
     }
     for pair in listing.found.windows(2) {
@@ -334,8 +334,7 @@ fn start_segment(
     let ids = listing.found.iter().map(|f| f.header.id).chain(listing.headless.iter().map(|(id, ..)| *id));
     let previous = ids.max().unwrap_or(SegmentId(0));
     let newest = listing.found.iter().map(|found| found.header.incarnation).max();
-    let identity =
-        Identity { node: context.node, incarnation: Incarnation(newest.unwrap_or(Incarnation(0)).0 + 1) };
+    let identity = Identity { node: context.node, incarnation: Incarnation(newest.unwrap_or(Incarnation(0)).0 + 1) };
     let salt = random.u64(..);
     let tail = Tail { next: end.durable.next(), durable: end.durable, chain: end.chain, seed: seed(salt) };
     let group = copy_forward(end, tail, context.clock.wall_ns());

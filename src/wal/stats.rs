@@ -29,8 +29,13 @@ pub struct Recovery {
 impl Recovery {
     pub(crate) fn log(&self) {
         tracing::info!(
-            segments = self.segments, durable = self.durable.0, last = self.last.0, torn_bytes = self.torn_bytes,
-            damages = self.damages.len(), incarnation = self.incarnation.0, elapsed_ms = self.elapsed.as_millis() as u64,
+            segments = self.segments,
+            durable = self.durable.0,
+            last = self.last.0,
+            torn_bytes = self.torn_bytes,
+            damages = self.damages.len(),
+            incarnation = self.incarnation.0,
+            elapsed_ms = self.elapsed.as_millis() as u64,
             "log recovered"
         );
         for damage in &self.damages {

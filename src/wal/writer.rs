@@ -64,12 +64,7 @@ impl Active {
 }
 
 /// Makes a prepared file a segment: header and twin are durable before the name is, and the name before anything else.
-pub(crate) fn publish(
-    disk: &dyn Disk,
-    dir: &Path,
-    prepared: &Prepared,
-    header: &SegmentHeader,
-) -> io::Result<PathBuf> {
+pub(crate) fn publish(disk: &dyn Disk, dir: &Path, prepared: &Prepared, header: &SegmentHeader) -> io::Result<PathBuf> {
     let block = header.encode();
     let slices = [IoSlice::new(&block)];
     prepared.file.write_all_at(&slices, twin_offset(header.capacity), Durability::Cached)?;

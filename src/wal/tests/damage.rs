@@ -77,7 +77,13 @@ fn check(what: &str, state: &(Lsn, Vec<(Lsn, u8)>, Vec<Lsn>, Vec<Lsn>), touched:
 fn offsets() -> Vec<std::ops::Range<u64>> {
     let mut at = 4096;
     let sizes = (0..12u64).map(|n| record::record_bytes(4 + n as usize * 17)).chain([64]);
-    sizes.map(|size| { let range = at..at + size; at += size; range }).collect()
+    sizes
+        .map(|size| {
+            let range = at..at + size;
+            at += size;
+            range
+        })
+        .collect()
 }
 
 #[test]
@@ -159,7 +165,9 @@ fn a_damaged_record_is_reported_once_with_its_route_and_the_others_are_read() {
 
 #[test]
 fn one_copy_of_a_segment_header_is_enough_and_losing_both_loses_only_that_segment() {
-    for (lost, damaged) in [(&[0u64][..], false), (&[SEGMENT_BYTES - 8192][..], false), (&[0, SEGMENT_BYTES - 8192], true)] {
+    for (lost, damaged) in
+        [(&[0u64][..], false), (&[SEGMENT_BYTES - 8192][..], false), (&[0, SEGMENT_BYTES - 8192], true)]
+    {
         let (disk, path, _) = small_log(6);
         for at in lost {
             disk.corrupt(&path, |bytes| bytes[*at as usize + 200] ^= 4).unwrap();

@@ -265,10 +265,9 @@ fn the_largest_record_fits_any_segment_size() {
 #[test]
 fn impossible_options_are_refused_before_anything_is_touched() {
     let dir = tempfile::tempdir().unwrap();
-    for options in [
-        Options { segment_bytes: 1000, ..options(dir.path()) },
-        Options { max_bytes: 1 << 20, ..options(dir.path()) },
-    ] {
+    for options in
+        [Options { segment_bytes: 1000, ..options(dir.path()) }, Options { max_bytes: 1 << 20, ..options(dir.path()) }]
+    {
         let error = Wal::open(real(), clock(), options, &[]).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Config);
     }
