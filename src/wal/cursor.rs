@@ -319,7 +319,7 @@ mod tests {
         CursorFile::new(Arc::new(disk.clone()), wal(), id(), 0).save(&mut at(1)).unwrap();
         disk.rename(&path(), &wal().join("cursors/other.cur")).unwrap();
         let other = DestinationId::parse("other").unwrap();
-        assert_eq!(list(&disk, wal()).unwrap(), [other.clone()]);
+        assert_eq!(list(&disk, wal()).unwrap(), std::slice::from_ref(&other));
         assert!(load(&disk, wal(), &other).unwrap().cursor.is_none());
     }
 

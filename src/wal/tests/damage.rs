@@ -27,12 +27,16 @@ fn small_log(seed: u64) -> (SimulatedDisk, std::path::PathBuf, super::super::seg
     (disk, segment.path.clone(), segment.header)
 }
 
-/// What recovery's two passes make of the file: D, records at or below it, damaged LSNs at or below it, records above.
-fn read(
-    disk: &SimulatedDisk,
-    path: &Path,
-    header: &super::super::segment::SegmentHeader,
-) -> (Lsn, Vec<(Lsn, u8)>, Vec<Lsn>, Vec<Lsn>) {
+/// What recovery's two passes make of a file.
+struct State {
+    durable: Lsn,
+    /// At or below D, with the last byte of the payload.
+    records: Vec<(Lsn, u8)>,
+    damaged: Vec<Lsn>,
+    above: Vec<Lsn>,
+}
+
+fn read(disk: &SimulatedDisk, path: &Path, header: &super::super::segment::SegmentHeader) -> State {
     let file = disk.open(path, Open::Read).unwrap();
     let end = super::super::segment::data_end(header.capacity);
     let durable = prove(Arc::clone(&file), header, 1 << 20).unwrap().durable;
@@ -48,12 +52,12 @@ fn read(
     while let Some((header, _)) = walk.tail(end).unwrap() {
         above.push(header.lsn);
     }
-    (durable, records, damaged, above)
+    State { durable, records, damaged, above }
 }
 
 /// Checks one damaged state: `touched` says which LSNs the damage can have hit.
-fn check(what: &str, state: &(Lsn, Vec<(Lsn, u8)>, Vec<Lsn>, Vec<Lsn>), touched: &dyn Fn(Lsn) -> bool) {
-    let (durable, records, damaged, above) = state;
+fn check(what: &str, state: &State, touched: &dyn Fn(Lsn) -> bool) {
+    let State { durable, records, damaged, above } = state;
     for lsn in (1..=durable.0).map(Lsn) {
         let found = records.iter().find(|(l, _)| *l == lsn);
         assert!(found.is_some() != damaged.contains(&lsn), "{what}: record {lsn} must be there or be reported");
@@ -92,7 +96,8 @@ fn every_flipped_bit_costs_at_most_its_record_and_is_reported() {
     let offsets = offsets();
     let end = offsets.last().unwrap().end;
     let state = read(&disk, &path, &header);
-    assert_eq!((state.0, state.1.len(), state.2.len(), &state.3[..]), (Lsn(12), 12, 0, &[Lsn(13)][..]));
+    assert_eq!((state.durable, state.records.len(), state.damaged.len()), (Lsn(12), 12, 0));
+    assert_eq!(state.above, [Lsn(13)]);
     for at in 4096..end {
         for bit in [0, 3, 7] {
             let flip = |bytes: &mut Vec<u8>| bytes[at as usize] ^= 1 << bit;
@@ -100,7 +105,7 @@ fn every_flipped_bit_costs_at_most_its_record_and_is_reported() {
             let state = read(&disk, &path, &header);
             let hit = offsets.iter().position(|range| range.contains(&at)).map(|index| Lsn(index as u64 + 1)).unwrap();
             check(&format!("byte {at} bit {bit}"), &state, &|lsn| lsn == hit);
-            assert!(state.0 >= Lsn(11), "one flip hides at most the news of one group");
+            assert!(state.durable >= Lsn(11), "one flip hides at most the news of one group");
             disk.corrupt(&path, flip).unwrap();
         }
     }
