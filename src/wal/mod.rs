@@ -225,8 +225,11 @@ impl Wal {
     /// The log is faulted; what was told durable still is.
     pub fn shut_down(&self) -> Result<()> {
         self.live.closed.store(true, Ordering::Release);
-        let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
-        if !threads.is_empty() {
+        let mut threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        let all = threads.len();
+        // The last owner may let go inside a completion: the writer then ends when the channel is gone.
+        threads.retain(|thread| thread.thread().id() != std::thread::current().id());
+        if all > 0 && threads.len() == all {
             // Only fails when the writer has ended already.
             drop(self.inbox.send(Message::Close));
             let _already_asked = self.tend.try_send(());
