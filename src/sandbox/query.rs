@@ -168,12 +168,15 @@ fn measurements<'s>(
     Ok(found)
 }
 
+/// The columns of an answer and its rows.
+type Rows = (&'static [&'static str], Vec<Vec<Datum>>);
+
 fn show_keys(
     store: &Store,
     on: Option<&str>,
     from: Option<&Source>,
     place: Place<'_>,
-    rows_of: fn(&[&Measurement]) -> (&'static [&'static str], Vec<Vec<Datum>>),
+    rows_of: fn(&[&Measurement]) -> Rows,
 ) -> Tables {
     let mut tables = Vec::new();
     for (name, parts) in measurements(store, on, from, place)? {
@@ -185,14 +188,14 @@ fn show_keys(
     Ok(tables)
 }
 
-fn field_rows(parts: &[&Measurement]) -> (&'static [&'static str], Vec<Vec<Datum>>) {
+fn field_rows(parts: &[&Measurement]) -> Rows {
     let types = parts.iter().flat_map(|m| &m.types).map(|(field, t)| (field, t.name()));
     let all: std::collections::BTreeSet<_> = types.collect();
     let rows = all.into_iter().map(|(field, name)| vec![bytes(field), text(name)]).collect();
     (&["fieldKey", "fieldType"], rows)
 }
 
-fn tag_rows(parts: &[&Measurement]) -> (&'static [&'static str], Vec<Vec<Datum>>) {
+fn tag_rows(parts: &[&Measurement]) -> Rows {
     let keys: std::collections::BTreeSet<_> = parts.iter().flat_map(|m| m.tag_keys()).collect();
     (&["tagKey"], keys.into_iter().map(|key| vec![bytes(&key)]).collect())
 }
@@ -291,8 +294,11 @@ fn run_select(store: &Store, select: &Select, place: Place<'_>) -> Tables {
     Ok(rows(name, measurement, select))
 }
 
+/// The tags that name a group, and its series.
+type Group<'m> = (Vec<(Vec<u8>, Vec<u8>)>, Vec<&'m Arc<Series>>);
+
 /// The series that `WHERE` keeps, grouped: each for itself with `GROUP BY *`, else all in one group.
-fn groups<'m>(measurement: &'m Measurement, select: &Select) -> Vec<(Vec<(Vec<u8>, Vec<u8>)>, Vec<&'m Arc<Series>>)> {
+fn groups<'m>(measurement: &'m Measurement, select: &Select) -> Vec<Group<'m>> {
     let kept = measurement.series.keys().filter(|series| has_tags(series, &select.condition));
     if !select.group_by_all {
         return vec![(Vec::new(), kept.collect())];

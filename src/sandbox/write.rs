@@ -99,6 +99,9 @@ struct Batch<'s> {
     expired: Option<Expired>,
 }
 
+/// Names and values of a line's fields.
+type Fields = Vec<(Vec<u8>, Value)>;
+
 /// Points outside the retention policy: how many, the oldest, the newest.
 struct Expired {
     points: u64,
@@ -142,13 +145,13 @@ impl<'s> Batch<'s> {
     }
 
     /// The fields as they are stored; `None` when the point is dropped, `Err` when the request fails as a whole.
-    fn fields(&mut self, line: &Line<'_>, series: &Series) -> Result<Option<Vec<(Vec<u8>, Value)>>, Written> {
+    fn fields(&mut self, line: &Line<'_>, series: &Series) -> Result<Option<Fields>, Written> {
         let name = String::from_utf8_lossy(series.measurement()).into_owned();
         if series.tag(b"time").is_some() {
             self.drop_point(format!("invalid tag key: input tag \"time\" on measurement \"{name}\" is invalid"));
             return Ok(None);
         }
-        let mut fields: Vec<(Vec<u8>, Value)> = Vec::with_capacity(line.fields().len());
+        let mut fields: Fields = Vec::with_capacity(line.fields().len());
         let mut has_time = false;
         for field in line.fields() {
             let value = match field.value() {

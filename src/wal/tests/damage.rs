@@ -27,12 +27,11 @@ fn small_log(seed: u64) -> (SimulatedDisk, std::path::PathBuf, super::super::seg
     (disk, segment.path.clone(), segment.header)
 }
 
+/// D, the records at or below it with the last byte of each, what is damaged there, and the records above.
+type State = (Lsn, Vec<(Lsn, u8)>, Vec<Lsn>, Vec<Lsn>);
+
 /// What recovery's two passes make of the file: D, records at or below it, damaged LSNs at or below it, records above.
-fn read(
-    disk: &SimulatedDisk,
-    path: &Path,
-    header: &super::super::segment::SegmentHeader,
-) -> (Lsn, Vec<(Lsn, u8)>, Vec<Lsn>, Vec<Lsn>) {
+fn read(disk: &SimulatedDisk, path: &Path, header: &super::super::segment::SegmentHeader) -> State {
     let file = disk.open(path, Open::Read).unwrap();
     let end = super::super::segment::data_end(header.capacity);
     let durable = prove(Arc::clone(&file), header, 1 << 20).unwrap().durable;
@@ -52,7 +51,7 @@ fn read(
 }
 
 /// Checks one damaged state: `touched` says which LSNs the damage can have hit.
-fn check(what: &str, state: &(Lsn, Vec<(Lsn, u8)>, Vec<Lsn>, Vec<Lsn>), touched: &dyn Fn(Lsn) -> bool) {
+fn check(what: &str, state: &State, touched: &dyn Fn(Lsn) -> bool) {
     let (durable, records, damaged, above) = state;
     for lsn in (1..=durable.0).map(Lsn) {
         let found = records.iter().find(|(l, _)| *l == lsn);
