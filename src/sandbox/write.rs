@@ -99,9 +99,6 @@ struct Batch<'s> {
     expired: Option<Expired>,
 }
 
-/// Names and values of a line's fields.
-type Fields = Vec<(Vec<u8>, Value)>;
-
 /// Points outside the retention policy: how many, the oldest, the newest.
 struct Expired {
     points: u64,
