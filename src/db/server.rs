@@ -19,8 +19,8 @@ use crate::config;
 
 /// Answers to our own questions are small; longer ones are cut off as an error.
 const ANSWER_BYTES_MAX: usize = 8 << 20;
-/// Idle connections are not used again after this: 2.x closes them after 180 s.
-const IDLE_MAX: Duration = Duration::from_secs(60);
+/// Idle connections are not used again after this: 2.x closes them after 180 s, load balancers in between after 60 s.
+const IDLE_MAX: Duration = Duration::from_secs(30);
 
 /// What speaks at an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
