@@ -13,7 +13,10 @@ const SILENCE_MAX: Duration = Duration::from_secs(20);
 /// What became of a request.
 #[derive(Debug)]
 pub(crate) enum Sent {
-    Answer { status: u16, body: String },
+    Answer {
+        status: u16,
+        body: String,
+    },
     /// No connection: nothing can have happened.
     Unsent,
     /// No answer: it may have had its effect.
@@ -40,7 +43,8 @@ impl Connection {
             self.stream = Some(BufReader::new(stream));
         }
         let stream = self.stream.as_mut().expect("it was just made");
-        let request = [head.as_bytes(), format!("\r\nContent-Length: {}\r\n\r\n", body.len()).as_bytes(), body].concat();
+        let request =
+            [head.as_bytes(), format!("\r\nContent-Length: {}\r\n\r\n", body.len()).as_bytes(), body].concat();
         let answer = stream.get_mut().write_all(&request).and_then(|()| read_answer(stream));
         match answer {
             Ok((status, body)) => Sent::Answer { status, body },

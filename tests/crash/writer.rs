@@ -71,7 +71,8 @@ impl Writers {
         let threads = (0..count).map(|number| {
             let shared = Arc::clone(&shared);
             let random = fastrand::Rng::with_seed(seed.wrapping_mul(1_000_003).wrapping_add(number as u64));
-            let writer = Writer { number, random, connection: Connection::new(port), points: BTreeMap::new(), value: 0 };
+            let writer =
+                Writer { number, random, connection: Connection::new(port), points: BTreeMap::new(), value: 0 };
             std::thread::spawn(move || writer.run(&shared, rest))
         });
         Self { threads: threads.collect(), shared }
@@ -141,7 +142,8 @@ impl Writer {
             }
             let text = self.point(place);
             // Writing into a String does not fail.
-            let _ = writeln!(body, "m{},writer=w{},series=s{} {text} {}", self.number % 3, self.number, place.0, place.1);
+            let _ =
+                writeln!(body, "m{},writer=w{},series=s{} {text} {}", self.number % 3, self.number, place.0, place.1);
         }
         (body, lines)
     }
