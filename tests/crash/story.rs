@@ -15,7 +15,8 @@ use super::writer::Writers;
 /// Small, so that segments are sealed, recycled and met half full by every kind of crash.
 const QUEUE: &str = "segment_size = \"1MiB\"\nmax_size = \"512MiB\"";
 /// Small, so that an outage fills what waits in memory, and reading stands still.
-const DELIVERY: &str = "batch_bytes = \"128KiB\"\npending_bytes = \"1MiB\"\nlane_lead = \"4MiB\"";
+const DELIVERY: &str =
+    "batch_bytes = \"128KiB\"\npending_bytes = \"1MiB\"\nlane_lead = \"4MiB\"\nlate_write_max = \"2s\"";
 
 /// What happens to the destination meanwhile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! A plain HTTP client over one connection, which knows what every client must know: whether a request that has no answer
 //! may have had an effect.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
