@@ -178,7 +178,8 @@ impl Wal {
         Ok(Reader::new(Arc::clone(&self.disk), Arc::clone(&self.live), from))
     }
 
-    /// Says that nobody needs the records below an LSN, now or after a restart: all floors that matter are durable.
+    /// Says that nobody needs the records below an LSN, now or after a restart: all floors that matter were saved by this
+    /// process. A floor that was only loaded may lie in the page cache: save it once before it releases anything.
     /// Segments that lie below it completely are recycled in the background.
     pub fn release(&self, below: Lsn) {
         self.live.release(below);
@@ -224,8 +225,11 @@ impl Wal {
     /// The log is faulted; what was told durable still is.
     pub fn shut_down(&self) -> Result<()> {
         self.live.closed.store(true, Ordering::Release);
-        let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
-        if !threads.is_empty() {
+        let mut threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        let all = threads.len();
+        // The last owner may let go inside a completion: the writer then ends when the channel is gone.
+        threads.retain(|thread| thread.thread().id() != std::thread::current().id());
+        if all > 0 && threads.len() == all {
             // Only fails when the writer has ended already.
             drop(self.inbox.send(Message::Close));
             let _already_asked = self.tend.try_send(());

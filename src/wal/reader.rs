@@ -45,7 +45,7 @@ impl Reader {
     ///
     /// # Errors
     /// The file cannot be opened or read (worth trying again), or holds a kind of record that this version must not skip.
-    #[expect(clippy::should_implement_trait, reason = "'none for now' is not the end, as it would be for an iterator")]
+    #[expect(clippy::should_implement_trait, reason = "an iterator is over at None; here more may come")]
     pub fn next(&mut self) -> Result<Option<Item>> {
         self.advance(Want::All)
     }

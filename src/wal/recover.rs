@@ -261,16 +261,17 @@ fn known_kind(header: &Header) -> Result<()> {
     Err(reader::unknown_kind(header))
 }
 
-/// LSNs that some reader will miss because no file holds them.
+/// LSNs that some reader will miss because no file holds them; what lies below every floor nobody misses.
 fn holes(context: &Context<'_>, listing: &Listing, durable: Lsn) -> Vec<Damage> {
     let mut holes = Vec::new();
+    let lowest = context.cursors.iter().filter_map(Cursor::lowest_floor).min();
     let mut hole = |first: Lsn, last: Lsn, from_ns: i64, to_ns: i64| {
-        if first <= last {
+        if first <= last && lowest.is_none_or(|floor| last > floor) {
             holes.push(Damage { first, last, route: None, from_ns, to_ns, lines: 0 });
         }
     };
     let oldest = listing.found.first().map_or(durable.next(), |found| found.header.base);
-    if let Some(floor) = context.cursors.iter().filter_map(Cursor::lowest_floor).min() {
+    if let Some(floor) = lowest {
         hole(floor.next(), oldest.before(), i64::MIN, listing.found.first().map_or(i64::MAX, |f| f.header.created_ns));
     }
     for pair in listing.found.windows(2) {
