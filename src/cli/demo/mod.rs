@@ -58,7 +58,7 @@ async fn demo(talk: Talk, args: &DemoArgs) -> Result<Exit, Failure> {
     let screen = Rc::new(Screen::new(talk));
     let total = Duration::from_secs(args.seconds.into());
     let mut story = Story::new(stage, proxy, Rc::clone(&screen), SystemClock::shared(), total);
-    screen.tell("Twinline demo: two sandbox databases on this machine, Twinline between, nothing left behind.\n");
+    screen.tell("Twinline demo: two small databases on this machine, and Twinline between them.\n");
 
     let ended = tokio::select! {
         exit = signals.next() => Ok(exit),
@@ -91,10 +91,9 @@ async fn demo(talk: Talk, args: &DemoArgs) -> Result<Exit, Failure> {
 /// The story, the comparison and the report.
 async fn whole(talk: Talk, story: &mut Story, keep: bool) -> Result<Exit, Failure> {
     let told = story.play().await?;
-    story.screen.clear();
-    talk.say("        The comparison: both databases are read back, with types, over their query interface.");
     let proof = proof::prove(&story.stage, &told.records, &story.direction, VALUES_MAX as usize).await?;
     let report = Report::new(story, &told, proof);
+    story.screen.clear();
     if talk.json() {
         talk.document(&serde_json::to_value(&report).unwrap_or_default())?;
     } else {

@@ -170,7 +170,7 @@ impl Report {
         row(out, "  overwriting", clients.overwrites, "an older point got a new value: order matters");
         row(out, "  without time", clients.untimed, "Twinline gives them one, the same for both sides");
         row(out, "acknowledged", clients.acknowledged, "");
-        let requests = format!("in {} requests, repeated unchanged", count(clients.unanswered_requests));
+        let requests = format!("in {} requests, repeated until answered", count(clients.unanswered_requests));
         row(out, "not answered", clients.unanswered_lines, &requests);
     }
 
@@ -190,13 +190,15 @@ impl Report {
             let _ = writeln!(out, "{}", line.trim_end());
         }
         let beyond = lines.accepted.saturating_sub(self.clients.acknowledged);
-        let sum = format!("{} acknowledged + {} not answered", count(self.clients.acknowledged), count(beyond));
+        let sum =
+            format!("{} acknowledged + {} of those not answered", count(self.clients.acknowledged), count(beyond));
         let _ = writeln!(out, "  {:<15} {:>11}  = {sum}", "together", count(lines.accepted));
         if lines.doubt > 0 && self.equal {
             let _ = writeln!(
                 out,
-                "\n  Doubt is left over, and it is harmless here: the clients repeated these lines, and their values are on\n  \
-                 both sides. Where a client does not repeat, such lines have to be read back from the source."
+                "\n  Doubt is left over, and it does no harm here: the clients repeated these\n  lines, \
+                 and their values are on both sides. Where a client does not repeat,\n  such lines have to be read \
+                 back from the source."
             );
         }
         let _ = writeln!(out, "\n  Up to {} lines waited for the destination at once.", count(self.queued_most));

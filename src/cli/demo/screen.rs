@@ -53,6 +53,13 @@ impl Screen {
         }
     }
 
+    /// The same figures as a line, where there are no bars to show them.
+    pub(super) fn tell_figures(&self, now: &Figures) {
+        if self.bars.is_hidden() {
+            self.talk.say(&format!("        {}", in_words(now)));
+        }
+    }
+
     /// The figures of this moment.
     pub(super) fn show(&self, now: &Figures, clock: String) {
         let whole = now.written.max(1);
@@ -82,7 +89,7 @@ impl Screen {
 }
 
 /// The figures as one line of text.
-pub(super) fn in_words(now: &Figures) -> String {
+fn in_words(now: &Figures) -> String {
     format!(
         "{} lines acknowledged · source {} · queue {} · destination {} · in doubt {}",
         count(now.acknowledged),

@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 
 use super::proxy::{self, Proxy};
 use super::record::Record;
-use super::screen::{Figures, Screen, count, in_words};
+use super::screen::{Figures, Screen, count};
 use super::stage::{DATABASE, Stage};
 use super::writer::{self, Direction};
 use crate::base::clock::SharedClock;
@@ -26,6 +26,10 @@ const KILL_AT: f64 = 0.40;
 const RESTART_AT: f64 = 0.44;
 const BACK_AT: f64 = 0.64;
 const STOP_AT: f64 = 0.85;
+/// How slow the source is while Twinline is killed: so that it is killed in the middle of a request.
+const SLOW: Duration = Duration::from_millis(80);
+/// It is killed all the same when no request can be caught.
+const CATCH_TRIES: u32 = 50;
 /// Of 100 lines, so many overwrite an older point: in quiet times, and during the outage.
 const OVERWRITES: (u8, u8) = (10, 40);
 const HOSTS: u32 = 20;
@@ -96,8 +100,8 @@ impl Story {
         self.tell(
             "Normal operation",
             &format!(
-                "{} clients write about {} lines a second. Each write goes to the source, is answered,\n\
-                 and follows to the destination.",
+                "{} clients write about {} lines a second. Each write goes to the\n\
+                 source, is answered, and follows to the destination.",
                 CLIENTS + 1,
                 count(lines_per_s(self.total))
             ),
@@ -110,8 +114,8 @@ impl Story {
         self.direction.stop.set(true);
         let records = self.end_of(writing).await?;
         let (status, drained) = self.drain().await?;
+        self.tell("The comparison", "Both databases are read back, with types, over their query interface.");
         watching.abort();
-        self.show_figures();
         let (queued_most, events) = (self.queued_most, std::mem::take(&mut self.events));
         Ok(Told { records, status, drained, queued_most, events })
     }
@@ -119,8 +123,8 @@ impl Story {
     async fn outage(&mut self) -> Result<(), Failure> {
         self.tell(
             "The destination is taken away",
-            "The clients notice nothing: Twinline keeps their lines on disk. More of them overwrite older\n\
-             points now, so that the order of delivery matters.",
+            "The clients notice nothing: Twinline keeps their lines on disk. Many of\n\
+             them overwrite older points now, so that the order of delivery matters.",
         );
         self.stage.destination.set_faults(Faults { refuse: true, ..Faults::default() });
         self.live.destination_up.set(false);
@@ -129,17 +133,21 @@ impl Story {
 
         self.tell(
             "Twinline is killed with kill -9",
-            "No warning, nothing flushed. The clients get no answer and repeat their requests unchanged.",
+            "In the middle of a request: what became of it is in doubt. The clients get\n\
+             no answer and repeat it unchanged, before anything newer.",
         );
         let direction = Rc::clone(&self.direction);
         let gate = direction.untimed_gate.lock().await;
+        self.catch_a_request().await;
         self.live.twinline_up.set(false);
         self.proxy.kill()?;
+        self.stage.source.set_faults(Faults::default());
         self.until(RESTART_AT).await?;
 
         self.tell(
             "Twinline is started again",
-            "It finds every acknowledged line on its disk and takes writes. The destination is still away.",
+            "It finds every acknowledged line on its disk and takes writes again. The\n\
+             destination is still away.",
         );
         self.proxy.start().await?;
         self.live.twinline_up.set(true);
@@ -151,6 +159,22 @@ impl Story {
         self.live.destination_up.set(true);
         self.direction.overwrites_percent.set(OVERWRITES.0);
         Ok(())
+    }
+
+    /// Slows the source down for a moment and waits until Twinline waits for it.
+    async fn catch_a_request(&self) {
+        let slow = Faults { latency_ms: SLOW.as_millis() as u64, ..Faults::default() };
+        self.stage.source.set_faults(slow);
+        for _ in 0..CATCH_TRIES {
+            tokio::time::sleep(SLOW / 4).await;
+            if self.direction.under_way.get() > 0 {
+                // It has been sent by now; half of the source's time is left.
+                tokio::time::sleep(SLOW / 4).await;
+                if self.direction.under_way.get() > 0 {
+                    return;
+                }
+            }
+        }
     }
 
     fn start_clients(&self) -> Vec<JoinHandle<Record>> {
@@ -206,7 +230,7 @@ impl Story {
     }
 
     fn show_figures(&self) {
-        self.screen.tell(&format!("        {}", in_words(&self.figures())));
+        self.screen.tell_figures(&self.figures());
     }
 
     /// Waits for a share of the whole time.

@@ -57,6 +57,8 @@ pub(super) struct Direction {
     /// Percent of the lines that overwrite.
     pub(super) overwrites_percent: Cell<u8>,
     pub(super) stop: Cell<bool>,
+    /// Timed requests that wait for their answer.
+    pub(super) under_way: Cell<u32>,
     /// Held by whoever is about to kill, and by the untimed client during a request.
     pub(super) untimed_gate: Mutex<()>,
     /// Numbers of untimed lines that were acknowledged, and those of which nobody knows.
@@ -122,7 +124,7 @@ pub(super) async fn timed(
         add(&tally.written, made.lines);
         add(&tally.overwrites, made.overwrites);
         let body = Bytes::from(body);
-        while !door.write(body.clone()).await {
+        while !under_way(&direction.under_way, door.write(body.clone())).await {
             add(&tally.unanswered_requests, 1);
             add(&tally.unanswered_lines, made.lines);
             tokio::time::sleep(REPEAT_AFTER).await;
@@ -130,6 +132,13 @@ pub(super) async fn timed(
         add(&tally.acknowledged, made.lines);
     }
     record
+}
+
+async fn under_way<T>(count: &Cell<u32>, request: impl Future<Output = T>) -> T {
+    count.set(count.get() + 1);
+    let answer = request.await;
+    count.set(count.get() - 1);
+    answer
 }
 
 /// The pause between requests of one timed client that writes `series` series, for so many lines a second.
