@@ -58,7 +58,8 @@ async fn demo(talk: Talk, args: &DemoArgs) -> Result<Exit, Failure> {
     let screen = Rc::new(Screen::new(talk));
     let total = Duration::from_secs(args.seconds.into());
     let mut story = Story::new(stage, proxy, Rc::clone(&screen), SystemClock::shared(), total);
-    screen.tell("Twinline demo: two small databases on this machine, and Twinline between them.\n");
+    screen.tell("Twinline demo: two small databases on this machine, and Twinline between them.");
+    screen.tell("");
 
     let ended = tokio::select! {
         exit = signals.next() => Ok(exit),
@@ -108,12 +109,12 @@ async fn whole(talk: Talk, story: &mut Story, keep: bool) -> Result<Exit, Failur
 fn say_addresses(talk: Talk, report: &Report) {
     let at = report.addresses();
     talk.say(&format!(
-        "\n  Everything still runs; Ctrl-C ends it. Write to Twinline, then ask both databases:\n\n\
-         \x20   curl -i '{}/write?db=demo' --data-binary 'room,name=kitchen degrees=21.5'\n\
-         \x20   curl '{}/query?db=demo' --data-urlencode 'q=SELECT * FROM room'      (source)\n\
-         \x20   curl '{}/query?db=demo' --data-urlencode 'q=SELECT * FROM room'      (destination)\n\
-         \x20   curl {}/metrics\n\
-         \x20   twinline status -c {} --watch",
+        "\n  Everything still runs; Ctrl-C ends it.\n\n\
+         \x20 Write to Twinline:       curl -i '{}/write?db=demo' -d 'room degrees=21.5'\n\
+         \x20 Ask the source:          curl '{}/query?db=demo' -d 'q=SELECT * FROM room'\n\
+         \x20 Ask the destination:     curl '{}/query?db=demo' -d 'q=SELECT * FROM room'\n\
+         \x20 Twinline's metrics:      curl {}/metrics\n\
+         \x20 Twinline's status:       twinline status --watch -c {}",
         at.clients, at.source, at.destination, at.admin, at.config
     ));
 }

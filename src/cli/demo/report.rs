@@ -133,8 +133,8 @@ impl Report {
     fn put_verdict(&self, talk: Talk, out: &mut String) {
         let points = count(self.points);
         let _ = if self.equal {
-            let text = "the source and the destination hold the same";
-            writeln!(out, "\n{} EQUAL  {text} {points} points, value by value.", talk.mark(Mark::Good))
+            let text = "source and destination hold the same";
+            writeln!(out, "\n{} EQUAL  {text} {points} points, to the last bit.", talk.mark(Mark::Good))
         } else {
             writeln!(out, "\n{} DIFFERENT  the databases do not hold the same {points} points.", talk.mark(Mark::Bad))
         };
@@ -177,7 +177,7 @@ impl Report {
     fn put_states(&self, out: &mut String) {
         let lines = &self.lines;
         let _ = writeln!(out, "\n  What Twinline did with them, each line in one state (twinline status)");
-        let doubt = "no answer when Twinline was killed: not delivered as such";
+        let doubt = "not answered when Twinline was killed: see below";
         for (name, number, note) in [
             ("delivered", lines.delivered, ""),
             ("queued", lines.queued, ""),

@@ -60,24 +60,30 @@ impl Screen {
         }
     }
 
-    /// The figures of this moment.
-    pub(super) fn show(&self, now: &Figures, clock: String) {
+    /// The figures of this moment, so many seconds after the start.
+    pub(super) fn show(&self, now: &Figures, passed_s: u64, total_s: u64) {
         let whole = now.written.max(1);
         let values = [now.written, now.acknowledged, now.source, now.queued, now.destination, now.doubt];
         let words = [
-            "by the clients",
-            "to the clients",
-            "up",
-            if now.twinline_up { "Twinline is up" } else { "Twinline is DEAD" },
-            if now.destination_up { "up" } else { "AWAY" },
-            "fate not known",
+            "lines by clients",
+            "answered: success",
+            "arrived",
+            "on Twinline's disk",
+            "arrived",
+            if now.doubt == 0 { "" } else { "fate unknown" },
         ];
         for ((row, value), word) in self.rows.iter().zip(values).zip(words) {
-            row.set_length(whole.max(value));
-            row.set_position(value);
+            // Both at once: between the two it would be drawn out of proportion.
+            row.update(|state| {
+                state.set_len(whole.max(value));
+                state.set_pos(value);
+            });
             row.set_message(word);
         }
-        self.clock.set_message(clock);
+        let twinline = if now.twinline_up { "up" } else { "DEAD" };
+        let destination = if now.destination_up { "up" } else { "AWAY" };
+        let states = format!("source up · Twinline {twinline} · destination {destination}");
+        self.clock.set_message(format!("{passed_s} s of about {total_s} s      {states}"));
         self.clock.tick();
     }
 

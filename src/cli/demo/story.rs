@@ -133,8 +133,8 @@ impl Story {
 
         self.tell(
             "Twinline is killed with kill -9",
-            "In the middle of a request: what became of it is in doubt. The clients get\n\
-             no answer and repeat it unchanged, before anything newer.",
+            "In the middle of a request: what became of it is in doubt. The clients\n\
+             hear nothing and repeat it, unchanged, before anything newer.",
         );
         let direction = Rc::clone(&self.direction);
         let gate = direction.untimed_gate.lock().await;
@@ -205,7 +205,7 @@ impl Story {
                 }
                 let now = figures(&live, &direction, source.lines_received(), destination.lines_received());
                 let passed = clock.monotonic().saturating_sub(began).as_secs();
-                screen.show(&now, format!("{passed} s of about {} s · lines so far", total.as_secs()));
+                screen.show(&now, passed, total.as_secs());
                 tokio::time::sleep(LOOK_EVERY).await;
             }
         }
