@@ -1,7 +1,7 @@
 //! One byte form of a cell: no two different cells share it, and it does not depend on the machine.
 //!
-//! Layout, all numbers little-endian: measurement, count of tags (u32), each tag's key and value, field, time (i64), type
-//! (u8), value. A text is its length (u32) and its bytes, so that no separator can be imitated by data.
+//! Layout, all numbers little-endian: measurement, count of tags (u32), each tag's key and value, field, time (i64),
+//! type (u8), value. A text is its length (u32) and its bytes, so that no separator can be imitated by data.
 
 use super::{Cell, Value};
 
@@ -103,7 +103,8 @@ mod tests {
     fn the_form_is_fixed() {
         let mut bytes = Vec::new();
         put_canonical(&cell("m", &[("t", "x")], "f", 258, Value::Integer(-1)), &mut bytes);
-        let expected = b"\x01\0\0\0m\x01\0\0\0\x01\0\0\0t\x01\0\0\0x\x01\0\0\0f\x02\x01\0\0\0\0\0\0\x02\xff\xff\xff\xff\xff\xff\xff\xff";
-        assert_eq!(bytes, expected);
+        let series = b"\x01\0\0\0m\x01\0\0\0\x01\0\0\0t\x01\0\0\0x";
+        let rest = b"\x01\0\0\0f\x02\x01\0\0\0\0\0\0\x02\xff\xff\xff\xff\xff\xff\xff\xff";
+        assert_eq!(bytes, [&series[..], rest].concat());
     }
 }

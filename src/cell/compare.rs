@@ -113,8 +113,8 @@ impl fmt::Display for Differences {
 
 /// Compares two sets of cells, in any order. Both are held in memory and sorted: the caller bounds them (a leaf).
 ///
-/// A cell that a side holds twice (a database that keeps duplicates) counts twice: the sides are equal only when each holds
-/// every cell equally often.
+/// A cell that a side holds twice (a database that keeps duplicates) counts twice: the sides are equal only when each
+/// holds every cell equally often.
 pub fn compare(left: impl IntoIterator<Item = Cell>, right: impl IntoIterator<Item = Cell>) -> Differences {
     let left = sorted(left);
     let right = sorted(right);

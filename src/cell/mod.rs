@@ -1,4 +1,5 @@
-//! Typed values as the databases keep them: [`Value`], [`Series`], [`Cell`], one canonical byte form, and an order-free sum.
+//! Typed values as the databases keep them: [`Value`], [`Series`], [`Cell`], one canonical byte form, and an order-free
+//! sum.
 //!
 //! Promise: two cells have the same canonical bytes exactly when measurement, tags, field, time, type and value are the
 //! same, floats bit by bit. Nothing here does I/O or takes the time. Whoever compares two databases compares these.
@@ -11,4 +12,4 @@ mod value;
 pub use canonical::put_canonical;
 pub use compare::{Difference, Differences, compare};
 pub use sum::{CellSum, SumKey, Summer};
-pub use value::{Cell, FieldType, Series, Value};
+pub use value::{Cell, FieldType, Series, Tags, Value};

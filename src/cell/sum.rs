@@ -1,8 +1,8 @@
 //! An order-free sum of cells: two sides that hold the same cells, each as often, have the same sum.
 //!
-//! A cell's hash is 128 bits wide (two seeded xxh3-64 over its canonical bytes), and hashes are added modulo 2^128, so sums
-//! of parts add up to the sum of the whole and nobody needs to sort. The key is secret and fresh for each comparison: who
-//! chooses the data cannot aim at a collision.
+//! A cell's hash is 128 bits wide (two seeded xxh3-64 over its canonical bytes), and hashes are added modulo 2^128, so
+//! sums of parts add up to the sum of the whole and nobody needs to sort. The key is secret and fresh for each
+//! comparison: who chooses the data cannot aim at a collision.
 
 use std::fmt;
 

@@ -52,7 +52,8 @@ impl fmt::Display for FieldType {
     }
 }
 
-/// A field value. Equality is that of type and bits: `-0.0` differs from `0.0`, a NaN equals itself, `1` differs from `1.0`.
+/// A field value. Equality is that of type and bits: `-0.0` differs from `0.0`, a NaN equals itself, `1` differs from
+/// `1.0`.
 #[derive(Clone, Debug)]
 pub enum Value {
     /// IEEE 754 double.
@@ -122,18 +123,21 @@ impl fmt::Display for Value {
     }
 }
 
+/// Tags: keys and values.
+pub type Tags = Vec<(Vec<u8>, Vec<u8>)>;
+
 /// A measurement and its tags. Tags are sorted by key, without duplicates and without empty values.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Series {
     measurement: Vec<u8>,
-    tags: Vec<(Vec<u8>, Vec<u8>)>,
+    tags: Tags,
 }
 
 impl Series {
     /// A series in its normal form: tags sorted by key bytes, a tag without a value left out (the databases hold no
     /// such tag), the last of two tags of one key kept.
     #[must_use]
-    pub fn new(measurement: Vec<u8>, mut tags: Vec<(Vec<u8>, Vec<u8>)>) -> Self {
+    pub fn new(measurement: Vec<u8>, mut tags: Tags) -> Self {
         tags.retain(|(_, value)| !value.is_empty());
         tags.sort_by(|a, b| a.0.cmp(&b.0));
         // The sort is stable: of equal keys the later one stands last, and `dedup_by` keeps the earlier slot.

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 pub struct Faults {
     /// Every write and query waits this long before it is looked at, milliseconds.
     pub latency_ms: u64,
-    /// The listener is closed and every connection reset. Over HTTP this can be switched on, but only [`Faults::refuse_ms`]
-    /// or the library can switch it off.
+    /// The listener is closed and every connection reset. Over HTTP this can be switched on, but only
+    /// [`Faults::refuse_ms`] or the library can switch it off.
     pub refuse: bool,
     /// With `refuse`: open again after so long, milliseconds; 0: stay closed.
     pub refuse_ms: u64,

@@ -1,17 +1,21 @@
 //! A small in-memory database that speaks InfluxDB 1.x over HTTP: for the demonstration and for tests with faults.
 //!
 //! Promise: what it answers, it answers as InfluxDB 1.13 does, with types, overwrites and partial writes alike; what it
-//! does not know, it refuses. Memory is bounded by [`Options::max_points`]. Several run in one process side by side; none
-//! touches anything but its port on the loopback address.
+//! does not know, it refuses. Memory is bounded by [`Options::max_points`]. Several run in one process side by side;
+//! none touches anything but its port on the loopback address.
 //!
-//! Where it is simpler than a server: one type per field and policy (not per shard group), no users, no expiry of stored
-//! points, `SELECT` of fields and counts only.
+//! Where it is simpler than a server: one type per field and policy (not per shard group), no users, no expiry of
+//! stored points, `SELECT` of fields and counts only.
 
+mod condition;
 mod encode;
 mod fault;
 mod http;
+mod json;
 mod lex;
+mod msgpack;
 mod query;
+mod select;
 mod serve;
 mod statement;
 mod store;

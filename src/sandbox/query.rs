@@ -1,13 +1,14 @@
 //! Running statements against the store: tables out, or the server's sentence about what is wrong.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
-use crate::cell::{Series, Value};
+use crate::cell::{Series, Tags, Value};
 use crate::db::read::shard_group_at;
 
-use super::statement::{Columns, Condition, Select, Source, Statement};
-use super::store::{Column, Database, Measurement, Store};
+use super::condition::Condition;
+use super::select;
+use super::statement::{Source, Statement};
+use super::store::{Database, Measurement, Store};
 
 /// One place of an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,7 +22,7 @@ pub(super) enum Datum {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Table {
     pub(super) name: Vec<u8>,
-    pub(super) tags: Vec<(Vec<u8>, Vec<u8>)>,
+    pub(super) tags: Tags,
     pub(super) columns: Vec<Vec<u8>>,
     pub(super) rows: Vec<Vec<Datum>>,
 }
@@ -40,7 +41,10 @@ pub(super) struct Place<'a> {
     pub(super) rp: &'a str,
 }
 
-type Tables = Result<Vec<Table>, String>;
+pub(super) type Tables = Result<Vec<Table>, String>;
+
+/// Columns and rows of a list.
+type Listed = (&'static [&'static str], Vec<Vec<Datum>>);
 
 /// Runs one statement.
 pub(super) fn run(store: &mut Store, statement: &Statement, place: Place<'_>) -> Outcome {
@@ -87,7 +91,7 @@ fn tables(store: &mut Store, statement: &Statement, place: Place<'_>) -> Tables 
         Statement::ShowSeries { on, from } => return show_series(store, on.as_deref(), from.as_ref(), place),
         Statement::ShowPolicies { on } => return Ok(vec![show_policies(database(store, on.as_deref(), place)?)]),
         Statement::ShowShardGroups => return Ok(vec![show_shard_groups(store)]),
-        Statement::Select(select) => return run_select(store, select, place),
+        Statement::Select(select) => return select::run(store, select, place),
     }
     Ok(Vec::new())
 }
@@ -99,11 +103,11 @@ fn check_duration(duration_ns: i64) -> Result<(), String> {
     Ok(())
 }
 
-fn no_database(name: &str) -> String {
+pub(super) fn no_database(name: &str) -> String {
     format!("database not found: {name}")
 }
 
-fn needed(db: &str) -> Result<&str, String> {
+pub(super) fn needed(db: &str) -> Result<&str, String> {
     if db.is_empty() { Err("database name required".to_owned()) } else { Ok(db) }
 }
 
@@ -116,7 +120,7 @@ fn text(text: &str) -> Datum {
     bytes(text.as_bytes())
 }
 
-fn bytes(text: &[u8]) -> Datum {
+pub(super) fn bytes(text: &[u8]) -> Datum {
     Datum::Value(Value::String(text.to_vec()))
 }
 
@@ -134,7 +138,7 @@ fn delete(store: &mut Store, from: Option<&Source>, condition: &Condition, place
     store.delete(db, chosen, condition.start_ns, condition.end_ns).ok_or_else(|| no_database(db))
 }
 
-fn has_tags(series: &Series, condition: &Condition) -> bool {
+pub(super) fn has_tags(series: &Series, condition: &Condition) -> bool {
     condition.tags.iter().all(|(key, value, equal)| {
         let found = series.tag(key.as_bytes()).unwrap_or_default();
         (found == value.as_bytes()) == *equal
@@ -173,7 +177,7 @@ fn show_keys(
     on: Option<&str>,
     from: Option<&Source>,
     place: Place<'_>,
-    rows_of: fn(&[&Measurement]) -> (&'static [&'static str], Vec<Vec<Datum>>),
+    rows_of: fn(&[&Measurement]) -> Listed,
 ) -> Tables {
     let mut tables = Vec::new();
     for (name, parts) in measurements(store, on, from, place)? {
@@ -185,14 +189,14 @@ fn show_keys(
     Ok(tables)
 }
 
-fn field_rows(parts: &[&Measurement]) -> (&'static [&'static str], Vec<Vec<Datum>>) {
+fn field_rows(parts: &[&Measurement]) -> Listed {
     let types = parts.iter().flat_map(|m| &m.types).map(|(field, t)| (field, t.name()));
     let all: std::collections::BTreeSet<_> = types.collect();
     let rows = all.into_iter().map(|(field, name)| vec![bytes(field), text(name)]).collect();
     (&["fieldKey", "fieldType"], rows)
 }
 
-fn tag_rows(parts: &[&Measurement]) -> (&'static [&'static str], Vec<Vec<Datum>>) {
+fn tag_rows(parts: &[&Measurement]) -> Listed {
     let keys: std::collections::BTreeSet<_> = parts.iter().flat_map(|m| m.tag_keys()).collect();
     (&["tagKey"], keys.into_iter().map(|key| vec![bytes(&key)]).collect())
 }
@@ -276,149 +280,4 @@ fn show_shard_groups(store: &Store) -> Table {
 fn whole_seconds(ns: i64) -> String {
     let seconds = jiff::Timestamp::from_second(ns.div_euclid(1_000_000_000));
     seconds.map_or_else(|_| ns.to_string(), |time| time.to_string())
-}
-
-fn run_select(store: &Store, select: &Select, place: Place<'_>) -> Tables {
-    let db = needed(select.from.db.as_deref().unwrap_or(place.db))?;
-    let rp = select.from.rp.as_deref().unwrap_or(place.rp);
-    store.database(db).ok_or_else(|| no_database(db))?;
-    let policy = store.policy(db, rp).ok_or_else(|| format!("retention policy not found: {rp}"))?;
-    let Some(measurement) = policy.measurements.get(select.from.measurement.as_bytes()) else { return Ok(Vec::new()) };
-    let name = select.from.measurement.as_bytes();
-    if let Columns::Count(of) = &select.columns {
-        return Ok(count(name, measurement, of.as_deref(), select));
-    }
-    Ok(rows(name, measurement, select))
-}
-
-/// The series that `WHERE` keeps, grouped: each for itself with `GROUP BY *`, else all in one group.
-fn groups<'m>(measurement: &'m Measurement, select: &Select) -> Vec<(Vec<(Vec<u8>, Vec<u8>)>, Vec<&'m Arc<Series>>)> {
-    let kept = measurement.series.keys().filter(|series| has_tags(series, &select.condition));
-    if !select.group_by_all {
-        return vec![(Vec::new(), kept.collect())];
-    }
-    let keys = measurement.tag_keys();
-    let tags = |series: &Series| {
-        let value = |key: &Vec<u8>| (key.clone(), series.tag(key).unwrap_or_default().to_vec());
-        keys.iter().map(value).collect::<Vec<_>>()
-    };
-    let mut found: Vec<_> = kept.map(|series| (tags(series), vec![series])).collect();
-    found.sort();
-    found
-}
-
-fn inside<'c>(column: &'c Column, condition: &Condition) -> impl DoubleEndedIterator<Item = (&'c i64, &'c Value)> {
-    // An empty range (start behind end) must not reach `range`, which panics on it.
-    let (start, end) = (condition.start_ns, condition.end_ns);
-    (start <= end).then(|| column.range(start..=end)).into_iter().flatten()
-}
-
-fn count(name: &[u8], measurement: &Measurement, of: Option<&str>, select: &Select) -> Vec<Table> {
-    let fields: Vec<&Vec<u8>> =
-        measurement.types.keys().filter(|field| of.is_none_or(|of| of.as_bytes() == field.as_slice())).collect();
-    let title = |field: &Vec<u8>| match of {
-        Some(_) => b"count".to_vec(),
-        None => [b"count_", field.as_slice()].concat(),
-    };
-    let columns: Vec<_> = std::iter::once(b"time".to_vec()).chain(fields.iter().map(|field| title(field))).collect();
-    let mut tables = Vec::new();
-    for (tags, series) in groups(measurement, select) {
-        let mut counts = vec![0i64; fields.len()];
-        for (total, field) in counts.iter_mut().zip(&fields) {
-            let columns = series.iter().filter_map(|series| measurement.series[*series].get(field.as_slice()));
-            *total = columns.map(|column| inside(column, &select.condition).count() as i64).sum();
-        }
-        if counts.iter().all(|total| *total == 0) {
-            continue;
-        }
-        let start = if select.condition.start_ns == i64::MIN { 0 } else { select.condition.start_ns };
-        let mut row = vec![Datum::Time(start)];
-        row.extend(counts.into_iter().map(|total| match total {
-            0 if of.is_none() => Datum::Null,
-            total => Datum::Value(Value::Integer(total)),
-        }));
-        tables.push(Table { name: name.to_vec(), tags, columns: columns.clone(), rows: vec![row] });
-    }
-    tables
-}
-
-/// What a column of `SELECT` shows.
-enum Shown<'m> {
-    Field(&'m [u8]),
-    Tag(Vec<u8>),
-}
-
-fn rows(name: &[u8], measurement: &Measurement, select: &Select) -> Vec<Table> {
-    let shown = shown(measurement, select);
-    let column_name = |shown: &Shown<'_>| match shown {
-        Shown::Field(field) => field.to_vec(),
-        Shown::Tag(key) => key.clone(),
-    };
-    let columns: Vec<_> = std::iter::once(b"time".to_vec()).chain(shown.iter().map(column_name)).collect();
-    let mut tables = Vec::new();
-    for (tags, series) in groups(measurement, select) {
-        let mut rows: Vec<_> =
-            series.iter().flat_map(|s| series_rows(s, measurement, &shown, &select.condition)).collect();
-        rows.sort_by_key(|(time, _)| *time);
-        if select.descending {
-            rows.reverse();
-        }
-        rows.truncate(select.limit);
-        if !rows.is_empty() {
-            let rows = rows.into_iter().map(|(_, row)| row).collect();
-            tables.push(Table { name: name.to_vec(), tags, columns: columns.clone(), rows });
-        }
-    }
-    tables
-}
-
-fn shown<'m>(measurement: &'m Measurement, select: &'m Select) -> Vec<Shown<'m>> {
-    let fields = measurement.types.keys().map(|field| Shown::Field(field));
-    match &select.columns {
-        Columns::All if !select.group_by_all => {
-            let mut all: Vec<_> = fields.chain(measurement.tag_keys().into_iter().map(Shown::Tag)).collect();
-            let name = |shown: &Shown<'_>| match shown {
-                Shown::Field(name) => name.to_vec(),
-                Shown::Tag(name) => name.clone(),
-            };
-            all.sort_by_key(name);
-            all
-        }
-        Columns::Named(names) => {
-            let is_field = |name: &String| measurement.types.contains_key(name.as_bytes());
-            let shown = |name: &'m String| {
-                if is_field(name) { Shown::Field(name.as_bytes()) } else { Shown::Tag(name.clone().into_bytes()) }
-            };
-            names.iter().map(shown).collect()
-        }
-        _ => fields.collect(),
-    }
-}
-
-fn series_rows(
-    series: &Arc<Series>,
-    measurement: &Measurement,
-    shown: &[Shown<'_>],
-    condition: &Condition,
-) -> Vec<(i64, Vec<Datum>)> {
-    let mut rows: BTreeMap<i64, Vec<Datum>> = BTreeMap::new();
-    let columns = &measurement.series[series];
-    for (place, what) in shown.iter().enumerate() {
-        let Shown::Field(field) = what else { continue };
-        let Some(column) = columns.get(*field) else { continue };
-        for (time, value) in inside(column, condition) {
-            let row = rows.entry(*time).or_insert_with(|| blank(*time, series, shown));
-            row[place + 1] = Datum::Value(value.clone());
-        }
-    }
-    rows.into_iter().collect()
-}
-
-/// A row with its time and tags, and no field yet.
-fn blank(time: i64, series: &Series, shown: &[Shown<'_>]) -> Vec<Datum> {
-    let place = |what: &Shown<'_>| match what {
-        Shown::Tag(key) => series.tag(key).map_or(Datum::Null, bytes),
-        Shown::Field(_) => Datum::Null,
-    };
-    std::iter::once(Datum::Time(time)).chain(shown.iter().map(place)).collect()
 }

@@ -1,5 +1,6 @@
 //! The statements that the sandbox runs, out of their tokens.
 
+use super::condition::Condition;
 use super::lex::{Token, TokenKind, tokens};
 use super::store::PolicySpec;
 
@@ -21,21 +22,6 @@ pub(super) enum Columns {
     Named(Vec<String>),
     /// `count(…)` of all fields or of one.
     Count(Option<String>),
-}
-
-/// What `WHERE` keeps. Times are both included.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Condition {
-    pub(super) start_ns: i64,
-    pub(super) end_ns: i64,
-    /// Tag, wanted value, and whether it must be equal.
-    pub(super) tags: Vec<(String, String, bool)>,
-}
-
-impl Condition {
-    fn everything() -> Self {
-        Self { start_ns: i64::MIN, end_ns: i64::MAX, tags: Vec::new() }
-    }
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -127,32 +113,33 @@ pub(super) fn parse(query: &str, now_ns: i64) -> Result<Vec<Statement>, String> 
     }
 }
 
-struct Parser {
+/// Reads statements off a list of tokens.
+pub(super) struct Parser {
     tokens: Vec<Token>,
     next: usize,
-    now_ns: i64,
+    pub(super) now_ns: i64,
 }
 
-type Parsed<T> = Result<T, String>;
+pub(super) type Parsed<T> = Result<T, String>;
 
 impl Parser {
-    fn peek(&self) -> &Token {
+    pub(super) fn peek(&self) -> &Token {
         // The list ends with `End`, and `step` never passes it.
         &self.tokens[self.next.min(self.tokens.len() - 1)]
     }
 
-    fn step(&mut self) -> TokenKind {
+    pub(super) fn step(&mut self) -> TokenKind {
         let kind = self.peek().kind.clone();
         self.next += usize::from(kind != TokenKind::End);
         kind
     }
 
-    fn expected<T>(&self, what: &str) -> Parsed<T> {
+    pub(super) fn expected<T>(&self, what: &str) -> Parsed<T> {
         let Token { kind, at, line } = self.peek();
         Err(format!("found {kind}, expected {what} at line {}, char {}", line + 1, at + 1))
     }
 
-    fn word(&mut self, word: &str) -> bool {
+    pub(super) fn word(&mut self, word: &str) -> bool {
         let hit = matches!(&self.peek().kind, TokenKind::Word(found) if found.eq_ignore_ascii_case(word));
         self.next += usize::from(hit);
         hit
@@ -162,17 +149,17 @@ impl Parser {
         if self.word(word) { Ok(()) } else { self.expected(word) }
     }
 
-    fn sign(&mut self, sign: &str) -> bool {
+    pub(super) fn sign(&mut self, sign: &str) -> bool {
         let hit = matches!(&self.peek().kind, TokenKind::Sign(found) if *found == sign);
         self.next += usize::from(hit);
         hit
     }
 
-    fn need_sign(&mut self, sign: &str) -> Parsed<()> {
+    pub(super) fn need_sign(&mut self, sign: &str) -> Parsed<()> {
         if self.sign(sign) { Ok(()) } else { self.expected(sign) }
     }
 
-    fn name(&mut self) -> Parsed<String> {
+    pub(super) fn name(&mut self) -> Parsed<String> {
         if !matches!(self.peek().kind, TokenKind::Word(_) | TokenKind::Quoted(_)) {
             return self.expected("identifier");
         }
@@ -396,105 +383,6 @@ impl Parser {
         }
         self.need_word("field").map(|()| true)
     }
-
-    fn condition(&mut self) -> Parsed<Condition> {
-        let mut found = Condition::everything();
-        if !self.word("WHERE") {
-            return Ok(found);
-        }
-        loop {
-            self.term(&mut found)?;
-            if !self.word("AND") {
-                return Ok(found);
-            }
-        }
-    }
-
-    fn term(&mut self, found: &mut Condition) -> Parsed<()> {
-        if self.sign("(") {
-            self.term(found)?;
-            while self.word("AND") {
-                self.term(found)?;
-            }
-            return self.need_sign(")");
-        }
-        let name = self.name()?;
-        let operators = ["<=", ">=", "!=", "<>", "<", ">", "="];
-        let Some(operator) = operators.into_iter().find(|operator| self.sign(operator)) else {
-            return self.expected("operator");
-        };
-        if !name.eq_ignore_ascii_case("time") {
-            let TokenKind::Text(value) = self.peek().kind.clone() else { return self.expected("string") };
-            let equal = match operator {
-                "=" => true,
-                "!=" | "<>" => false,
-                _ => return self.expected("a comparison of tags by = or !="),
-            };
-            self.step();
-            found.tags.push((name, value, equal));
-            return Ok(());
-        }
-        let time_ns = self.time()?;
-        match operator {
-            ">=" => found.start_ns = found.start_ns.max(time_ns),
-            ">" => found.start_ns = found.start_ns.max(time_ns.saturating_add(1)),
-            "<=" => found.end_ns = found.end_ns.min(time_ns),
-            "<" => found.end_ns = found.end_ns.min(time_ns.saturating_sub(1)),
-            "=" => (found.start_ns, found.end_ns) = (found.start_ns.max(time_ns), found.end_ns.min(time_ns)),
-            _ => return self.expected("a comparison of time"),
-        }
-        Ok(())
-    }
-
-    /// A time: nanoseconds, a text, `now()`, a number with unit; more or less a span.
-    fn time(&mut self) -> Parsed<i64> {
-        let mut time_ns = if self.word("now") {
-            self.need_sign("(")?;
-            self.need_sign(")")?;
-            self.now_ns
-        } else if let TokenKind::Text(text) = self.peek().kind.clone() {
-            let Some(time_ns) = text_time(&text) else { return self.expected("a time") };
-            self.step();
-            time_ns
-        } else {
-            self.signed()?
-        };
-        loop {
-            if self.sign("+") {
-                time_ns = time_ns.saturating_add(self.signed()?);
-            } else if self.sign("-") {
-                time_ns = time_ns.saturating_sub(self.signed()?);
-            } else {
-                return Ok(time_ns);
-            }
-        }
-    }
-
-    fn signed(&mut self) -> Parsed<i64> {
-        let factor = if self.sign("-") { -1 } else { 1 };
-        match self.peek().kind {
-            TokenKind::Number(number) => {
-                let number = factor * number;
-                self.step();
-                Ok(i64::try_from(number).unwrap_or(if number < 0 { i64::MIN } else { i64::MAX }))
-            }
-            TokenKind::Span(ns) => {
-                self.step();
-                Ok(ns.saturating_mul(i64::try_from(factor).unwrap_or(1)))
-            }
-            _ => self.expected("number"),
-        }
-    }
-}
-
-/// RFC 3339, `YYYY-MM-DD HH:MM:SS[.fraction]`, or a date; in UTC.
-fn text_time(text: &str) -> Option<i64> {
-    if let Ok(time) = text.parse::<jiff::Timestamp>() {
-        return i64::try_from(time.as_nanosecond()).ok();
-    }
-    let civil: jiff::civil::DateTime = text.parse().ok()?;
-    let zoned = civil.to_zoned(jiff::tz::TimeZone::UTC).ok()?;
-    i64::try_from(zoned.timestamp().as_nanosecond()).ok()
 }
 
 #[cfg(test)]
@@ -555,14 +443,15 @@ mod tests {
     #[test]
     fn what_is_not_understood_is_named() {
         let error = |query| parse(query, 0).unwrap_err();
-        let expected = "found SELEC, expected SELECT, DELETE, SHOW, CREATE, DROP, EXPLAIN, GRANT, REVOKE, ALTER, SET, KILL \
-                        at line 1, char 1";
+        let expected = "found SELEC, expected SELECT, DELETE, SHOW, CREATE, DROP, EXPLAIN, GRANT, REVOKE, ALTER, SET, \
+                        KILL at line 1, char 1";
         assert_eq!(error("SELEC 1"), expected);
         assert_eq!(error("SELECT v FRO m"), "found FRO, expected FROM at line 1, char 10");
         assert_eq!(error("SHOW DATABASES x"), "found x, expected ; at line 1, char 16");
         assert_eq!(
             error("DROP"),
-            "found EOF, expected CONTINUOUS, DATABASE, MEASUREMENT, RETENTION, SERIES, SHARD, SUBSCRIPTION, USER at line 1, char 5"
+            "found EOF, expected CONTINUOUS, DATABASE, MEASUREMENT, RETENTION, SERIES, SHARD, SUBSCRIPTION, USER at \
+             line 1, char 5"
         );
         assert_eq!(parse(" ; ;", 0), Ok(Vec::new()));
     }

@@ -78,11 +78,14 @@ impl Measurement {
     }
 }
 
+/// Fields of a point, by key.
+pub(super) type Fields = Vec<(Vec<u8>, Value)>;
+
 /// A point on its way in.
 #[derive(Debug)]
 pub(super) struct Point {
     pub(super) series: Series,
-    pub(super) fields: Vec<(Vec<u8>, Value)>,
+    pub(super) fields: Fields,
     pub(super) time_ns: i64,
 }
 
@@ -204,8 +207,8 @@ impl Store {
         Ok(())
     }
 
-    /// Removes cells from all policies of a database: of the measurements and series that `chosen` accepts, from `start_ns`
-    /// to `end_ns`, both included. Series without cells go, and measurements without series.
+    /// Removes cells from all policies of a database: of the measurements and series that `chosen` accepts, from
+    /// `start_ns` to `end_ns`, both included. Series without cells go, and measurements without series.
     pub(super) fn delete(
         &mut self,
         database: &str,

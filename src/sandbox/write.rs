@@ -5,7 +5,7 @@ use crate::cell::{Series, Value};
 use crate::line::{self, Dialect, Line, Precision};
 
 use super::query::{key, span_text};
-use super::store::{Point, Refused, Store};
+use super::store::{Fields, Point, Refused, Store};
 
 /// The largest string field that the storage takes.
 const STRING_BYTES_MAX: usize = 1 << 20;
@@ -142,13 +142,13 @@ impl<'s> Batch<'s> {
     }
 
     /// The fields as they are stored; `None` when the point is dropped, `Err` when the request fails as a whole.
-    fn fields(&mut self, line: &Line<'_>, series: &Series) -> Result<Option<Vec<(Vec<u8>, Value)>>, Written> {
+    fn fields(&mut self, line: &Line<'_>, series: &Series) -> Result<Option<Fields>, Written> {
         let name = String::from_utf8_lossy(series.measurement()).into_owned();
         if series.tag(b"time").is_some() {
             self.drop_point(format!("invalid tag key: input tag \"time\" on measurement \"{name}\" is invalid"));
             return Ok(None);
         }
-        let mut fields: Vec<(Vec<u8>, Value)> = Vec::with_capacity(line.fields().len());
+        let mut fields: Fields = Vec::with_capacity(line.fields().len());
         let mut has_time = false;
         for field in line.fields() {
             let value = match field.value() {
@@ -237,8 +237,8 @@ impl<'s> Batch<'s> {
 }
 
 /// Of two fields of one name and type the last is kept; of two types both stay, for the store to refuse.
-fn last_of_each(fields: Vec<(Vec<u8>, Value)>) -> Vec<(Vec<u8>, Value)> {
-    let mut kept: Vec<(Vec<u8>, Value)> = Vec::with_capacity(fields.len());
+fn last_of_each(fields: Fields) -> Fields {
+    let mut kept: Fields = Vec::with_capacity(fields.len());
     for (key, value) in fields {
         match kept.iter_mut().find(|(name, old)| *name == key && old.field_type() == value.field_type()) {
             Some(slot) => slot.1 = value,
@@ -313,8 +313,8 @@ mod tests {
         store.create_database("d", Some(("r", PolicySpec::new(86_400_000_000_000, None, 1)))).unwrap();
         let written = put(&mut store, &format!("m,a=b v=1 1\nm v=1 {NOW_NS}\nm v=1 0"));
         let (status, text) = text(&written);
-        let expected = "partial write: dropped 2 points outside retention policy of duration 24h0m0s - oldest point m at \
-                        1970-01-01T00:00:00Z dropped because it violates a Retention Policy Lower Bound at \
+        let expected = "partial write: dropped 2 points outside retention policy of duration 24h0m0s - oldest point m \
+                        at 1970-01-01T00:00:00Z dropped because it violates a Retention Policy Lower Bound at \
                         2020-09-12T12:26:40.123456789Z, newest point m,a=b at 1970-01-01T00:00:00.000000001Z dropped \
                         because it violates a Retention Policy Lower Bound at 2020-09-12T12:26:40.123456789Z dropped=2 \
                         for database: d for retention policy: r";

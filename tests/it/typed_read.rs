@@ -1,7 +1,7 @@
 //! The typed reader against real servers: every type, size, name and time that they store comes back bit by bit.
 //!
-//! Needs `influxd1` and `influxd2` in `$TWINLINE_SERVERS/bin` (by default `~/.cache/twinline-servers/bin`); a server that is
-//! not there is skipped with a note.
+//! Needs `influxd1` and `influxd2` in `$TWINLINE_SERVERS/bin` (by default `~/.cache/twinline-servers/bin`); a server
+//! that is not there is skipped with a note.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
@@ -10,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
 use twinline::cell::{Cell, Series, Value, compare};
-use twinline::db::read::{Auth, Limits, Product, Reader, Window};
+use twinline::db::read::{Auth, Limits, Product, Reader, Window, unreadable_fields};
 use twinline::line::{self, Dialect, Precision};
 use twinline::sandbox::{Options, Sandbox};
 
@@ -80,7 +80,7 @@ impl Server {
         let port = |line: &str| line.contains("transport=http").then(|| after(line, " port="));
         let server = Self::start(command, directory, Product::Influx2, port);
         let setup = format!(
-            r#"{{"username":"admin","password":"password1","org":"o","bucket":"d","token":"{TOKEN}","retentionPeriodSeconds":0}}"#
+            r#"{{"username":"admin","password":"password1","org":"o","bucket":"d","token":"{TOKEN}"}}"#
         );
         let made = server.post("/api/v2/setup", setup, 201);
         let made: serde_json::Value = serde_json::from_slice(&made).unwrap();
@@ -128,7 +128,8 @@ impl Server {
         let mut stream = TcpStream::connect(addr).ok()?;
         let kind = if request.contains("/query") { "application/x-www-form-urlencoded" } else { "text/plain" };
         let head = format!(
-            "{request} HTTP/1.0\r\nHost: x\r\nAuthorization: Token {TOKEN}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n\r\n",
+            "{request} HTTP/1.0\r\nHost: x\r\nAuthorization: Token {TOKEN}\r\n\
+             Content-Type: {kind}\r\nContent-Length: {}\r\n\r\n",
             body.len()
         );
         stream.write_all(&[head.as_bytes(), body].concat()).ok()?;
@@ -351,10 +352,28 @@ async fn reads_back(server: &Server, rp: &str, body: &[u8]) {
     }
 }
 
+/// Five field names are stored and cannot be queried: they are told, and the other fields are read.
+async fn reserved_names_are_told(server: &Server) {
+    let reserved = ["_fieldKey", "_name", "_seriesKey", "_tagKey", "_tagValue"];
+    let lines = reserved.map(|name| format!("reserved,v=t {name}=1i,v=2i 7\nonly_{name} {name}=1i 7\n"));
+    server.write("r", lines.concat().as_bytes());
+    let reader = server.reader(Limits::default());
+    let keys = reader.field_keys("d", "r", b"reserved").await.unwrap();
+    assert_eq!(unreadable_fields(&keys), reserved.map(str::as_bytes));
+    let found = reader.read("d", "r", b"reserved", Window::ALL).await.unwrap();
+    let differences = compare(cells_of(b"reserved,v=t v=2i 7", server.dialect()), found);
+    assert!(differences.is_empty(), "{differences}");
+    for name in reserved {
+        let found = reader.read("d", "r", format!("only_{name}").as_bytes(), Window::ALL).await.unwrap();
+        assert_eq!(found, []);
+    }
+}
+
 async fn everything(server: Server) {
     let dialect = server.dialect();
     reads_back(&server, "autogen", &hard_body(dialect)).await;
     reads_back(&server, "r", &mixed_body(dialect)).await;
+    reserved_names_are_told(&server).await;
     let reader = server.reader(Limits::default());
     assert!(reader.databases().await.unwrap().contains(&"d".to_owned()));
     let many: String = (0..30_000).map(|at| format!("bulk,t={} v={at}i {at}\n", at % 3)).collect();

@@ -11,7 +11,10 @@ pub(super) struct Framer {
     /// Items still to come before the current object is whole (its last text may still be arriving at 0).
     items_left: u64,
     inside: bool,
+    /// Items of the current object so far: a decoded item takes much more room than its byte.
+    items: usize,
     bytes_max: usize,
+    items_max: usize,
     side: Side,
 }
 
@@ -24,9 +27,9 @@ struct Item {
 }
 
 impl Framer {
-    /// Objects larger than `bytes_max` are an error of kind [`Kind::Limit`].
-    pub(super) fn new(bytes_max: usize, side: Side) -> Self {
-        Self { buffer: Vec::new(), at: 0, items_left: 0, inside: false, bytes_max, side }
+    /// Objects of more than `bytes_max` bytes or `items_max` items are an error of kind [`Kind::Limit`].
+    pub(super) fn new(bytes_max: usize, items_max: usize, side: Side) -> Self {
+        Self { buffer: Vec::new(), at: 0, items_left: 0, inside: false, items: 0, bytes_max, items_max, side }
     }
 
     /// Takes more of the stream.
@@ -51,7 +54,7 @@ impl Framer {
             (self.inside, self.items_left) = (true, 1);
         }
         while self.items_left > 0 {
-            if self.at > self.bytes_max {
+            if self.at > self.bytes_max || self.items > self.items_max {
                 return Err(self.too_large());
             }
             // `at` may stand behind the end: the rest of a text has not arrived yet.
@@ -62,13 +65,14 @@ impl Framer {
                 return self.wait();
             };
             self.at = usize::try_from(item.bytes).ok().and_then(|n| self.at.checked_add(n)).unwrap_or(usize::MAX);
+            self.items += 1;
             self.items_left = (self.items_left - 1).saturating_add(item.inner);
         }
         if self.at > self.buffer.len() {
             return self.wait();
         }
         let rest = self.buffer.split_off(self.at);
-        (self.at, self.inside) = (0, false);
+        (self.at, self.items, self.inside) = (0, 0, false);
         Ok(Some(std::mem::replace(&mut self.buffer, rest)))
     }
 
@@ -77,7 +81,8 @@ impl Framer {
     }
 
     fn too_large(&self) -> Error {
-        let what = format!("one piece of the answer is larger than {} bytes", self.bytes_max);
+        let (bytes, items) = (self.bytes_max, self.items_max);
+        let what = format!("one piece of the answer is larger than {bytes} bytes or {items} values");
         Error::new(Kind::Limit, self.side, what).hint("ask for fewer rows in a piece, or for a smaller window")
     }
 
@@ -151,7 +156,7 @@ mod tests {
         let objects: Vec<Vec<u8>> = objects().iter().map(bytes_of).collect();
         let stream = objects.concat();
         for piece in [1usize, 2, 7, 4096, stream.len()] {
-            let mut framer = Framer::new(16 << 20, Side::Source);
+            let mut framer = Framer::new(16 << 20, 1 << 20, Side::Source);
             let mut found = Vec::new();
             for bytes in stream.chunks(piece) {
                 framer.push(bytes);
@@ -168,7 +173,7 @@ mod tests {
     fn a_cut_object_is_noticed() {
         let whole = bytes_of(&Value::Array(vec![Value::from("hello"), Value::from(70_000)]));
         for cut in 1..whole.len() {
-            let mut framer = Framer::new(1000, Side::Source);
+            let mut framer = Framer::new(1000, 1000, Side::Source);
             framer.push(&whole[..cut]);
             assert!(framer.take().unwrap().is_none() && framer.is_inside(), "cut at {cut}");
         }
@@ -176,12 +181,16 @@ mod tests {
 
     #[test]
     fn size_is_bounded_and_nonsense_refused() {
-        let mut framer = Framer::new(100, Side::Source);
+        let mut framer = Framer::new(100, 10, Side::Source);
         framer.push(&[0xdb, 0xff, 0xff, 0xff, 0xff]);
         assert!(framer.take().unwrap().is_none());
         framer.push(&[b'x'; 100]);
         assert_eq!(framer.take().unwrap_err().kind(), Kind::Limit);
-        let mut framer = Framer::new(100, Side::Source);
+        let mut framer = Framer::new(100, 10, Side::Source);
+        framer.push(&[0xdc, 0, 20]);
+        framer.push(&[0xc0; 20]);
+        assert_eq!(framer.take().unwrap_err().kind(), Kind::Limit, "small bytes, many items");
+        let mut framer = Framer::new(100, 10, Side::Source);
         framer.push(&[0xc1]);
         assert_eq!(framer.take().unwrap_err().kind(), Kind::Input);
     }

@@ -31,8 +31,9 @@ impl Reader {
         Ok(signs)
     }
 
-    /// Finds the sign class by arithmetic on the first value: taking the largest signed number from a smaller one gives a
-    /// negative number when signed, and wraps to a huge one when unsigned. `None` when the window holds no integer there.
+    /// Finds the sign class by arithmetic on the first value: taking the largest signed number from a smaller one gives
+    /// a negative number when signed, and wraps to a huge one when unsigned. `None` when the window holds no integer
+    /// there.
     async fn probe_sign(
         &self,
         db: &str,

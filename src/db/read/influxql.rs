@@ -10,6 +10,7 @@ use crate::base::{Error, Kind, Result, Side};
 use crate::cell::{Cell, FieldType};
 
 use super::client::{Auth, Client};
+use super::frame::Framer;
 use super::quote::{self, percent};
 use super::rows::{self, Block};
 use super::stream::{CellStream, Objects};
@@ -30,10 +31,13 @@ pub enum Product {
 /// What bounds a reader's memory and patience.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Rows that the database is asked to send in one piece.
+    /// Rows that the database is asked to send in one piece, at most; fewer where a measurement has many fields.
     pub chunk_rows: u32,
     /// Bytes of one piece; a larger one is an error of kind `Limit`.
     pub object_bytes_max: usize,
+    /// Values of one piece, empty ones included; more are an error of kind `Limit`. One takes about 100 bytes of
+    /// memory.
+    pub object_values_max: usize,
     /// Cells that [`Reader::read`] and [`Reader::read_all`] collect; more are an error of kind `Limit`.
     pub cells_max: usize,
     /// How long the database may be silent.
@@ -42,7 +46,13 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { chunk_rows: 2000, object_bytes_max: 64 << 20, cells_max: 10_000_000, idle: Duration::from_secs(60) }
+        Self {
+            chunk_rows: 2000,
+            object_bytes_max: 64 << 20,
+            object_values_max: 1 << 20,
+            cells_max: 10_000_000,
+            idle: Duration::from_secs(60),
+        }
     }
 }
 
@@ -118,8 +128,8 @@ impl Reader {
             .collect()
     }
 
-    /// The measurements of a database. 1.x lists those of all its policies, whatever `rp` says. A database that does not
-    /// exist has none.
+    /// The measurements of a database. 1.x lists those of all its policies, whatever `rp` says. A database that does
+    /// not exist has none.
     ///
     /// # Errors
     /// Of the connection and of the statement.
@@ -163,7 +173,8 @@ impl Reader {
         Ok(found)
     }
 
-    /// All cells of a measurement in a window, types exact even where they differ between shard groups.
+    /// All cells of a measurement in a window, types exact even where they differ between shard groups. Left out are
+    /// only [`unreadable_fields`].
     ///
     /// # Errors
     /// As [`CellStream::next`]; `Limit` beyond [`Limits::cells_max`]: choose a smaller window.
@@ -233,21 +244,52 @@ impl Reader {
     }
 
     /// Sends the one query that reads cells.
-    pub(super) async fn select(&self, db: &str, rp: &str, measurement: &[u8], window: Window) -> Result<Objects> {
+    pub(super) async fn select(
+        &self,
+        db: &str,
+        rp: &str,
+        measurement: &[u8],
+        keys: &FieldKeys,
+        window: Window,
+    ) -> Result<Objects> {
+        let columns = match unreadable_fields(keys).is_empty() {
+            true => "*::field".to_owned(),
+            false => self.readable_columns(measurement, keys)?,
+        };
         let from = quote::measurement(measurement);
-        let statement = format!("SELECT *::field FROM {from}{} GROUP BY *", window.clause());
-        self.ask(db, rp, statement).await
+        let statement = format!("SELECT {columns} FROM {from}{} GROUP BY *", window.clause());
+        let rows = self.limits.object_values_max / (keys.len() + 2);
+        self.ask_in_pieces(db, rp, statement, u32::try_from(rows).unwrap_or(u32::MAX)).await
+    }
+
+    /// All fields that a query can show, by name.
+    fn readable_columns(&self, measurement: &[u8], keys: &FieldKeys) -> Result<String> {
+        let unreadable = unreadable_fields(keys);
+        let readable = keys.keys().filter(|field| !unreadable.contains(&field.as_slice()));
+        let named = readable.map(|field| std::str::from_utf8(field).map(|name| quote::identifier(name) + "::field"));
+        let columns = named.collect::<Result<Vec<_>, _>>().map_err(|_| {
+            let (measurement, reserved) = (lossy(measurement), lossy(unreadable[0]));
+            let what = format!("measurement \"{measurement}\" has a field \"{reserved}\" and one that is not UTF-8");
+            Error::new(Kind::Answer, self.side(), what)
+        })?;
+        Ok(columns.join(", "))
     }
 
     pub(super) async fn ask(&self, db: &str, rp: &str, statement: String) -> Result<Objects> {
-        let mut parameters = format!("epoch=ns&chunked=true&chunk_size={}", self.limits.chunk_rows.max(1));
+        self.ask_in_pieces(db, rp, statement, u32::MAX).await
+    }
+
+    async fn ask_in_pieces(&self, db: &str, rp: &str, statement: String, rows: u32) -> Result<Objects> {
+        let rows = rows.min(self.limits.chunk_rows).max(1);
+        let mut parameters = format!("epoch=ns&chunked=true&chunk_size={rows}");
         for (name, value) in [("db", db), ("rp", rp)] {
             if !value.is_empty() {
                 parameters.push_str(&format!("&{name}={}", percent(value)));
             }
         }
         let answer = self.client.query(&parameters, format!("q={}", percent(&statement))).await?;
-        Ok(Objects::new(answer, self.limits.object_bytes_max, self.side()))
+        let framer = Framer::new(self.limits.object_bytes_max, self.limits.object_values_max, self.side());
+        Ok(Objects::new(answer, framer, self.side()))
     }
 
     /// Runs a `SHOW` statement and collects some columns of all its rows as text, behind the name of their series.
@@ -273,6 +315,16 @@ impl Reader {
         }
         Ok(all)
     }
+}
+
+/// Field names that InfluxQL uses for itself: both 1.x and 2.x store such a field and no query shows it, or a query
+/// shows invented rows in its place.
+const UNREADABLE: [&[u8]; 5] = [b"_fieldKey", b"_name", b"_seriesKey", b"_tagKey", b"_tagValue"];
+
+/// The fields that exist but that no query can read. A reader leaves them out; whoever copies must say so.
+#[must_use]
+pub fn unreadable_fields(keys: &FieldKeys) -> Vec<&[u8]> {
+    UNREADABLE.into_iter().filter(|field| keys.contains_key(*field)).collect()
 }
 
 /// Whether a field has several types, so that only windows inside one shard group can be read exactly.

@@ -1,8 +1,8 @@
 //! Reading a database with every type and every bit: what backfill copies and verification compares.
 //!
 //! Promise: a cell that is handed out is what the database holds, in type, bits and bytes, or the call is an error; an
-//! answer that ends early is an error, never a short result. Memory is bounded by the limits given, whatever the database
-//! answers.
+//! answer that ends early is an error, never a short result. Memory is bounded by the limits given, whatever the
+//! database answers.
 
 mod bucket;
 mod client;
@@ -15,6 +15,6 @@ mod stream;
 mod windows;
 
 pub use client::Auth;
-pub use influxql::{FieldKeys, Limits, Product, Reader, RetentionPolicy};
+pub use influxql::{FieldKeys, Limits, Product, Reader, RetentionPolicy, unreadable_fields};
 pub use stream::CellStream;
 pub use windows::{WEEK_NS, Window, shard_group_at};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rmpv::ValueRef;
 
 use crate::base::{Error, Kind, Result, Side};
-use crate::cell::{Cell, FieldType, Series, Value};
+use crate::cell::{Cell, FieldType, Series, Tags, Value};
 
 /// One object of a chunked answer.
 #[derive(Debug)]
@@ -22,7 +22,7 @@ pub(super) struct Document<'a> {
 #[derive(Debug)]
 pub(super) struct Block<'a> {
     pub(super) name: Vec<u8>,
-    pub(super) tags: Vec<(Vec<u8>, Vec<u8>)>,
+    pub(super) tags: Tags,
     pub(super) columns: Vec<Vec<u8>>,
     pub(super) rows: Vec<ValueRef<'a>>,
 }

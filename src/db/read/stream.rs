@@ -7,7 +7,7 @@ use crate::cell::Cell;
 
 use super::client::Answer;
 use super::frame::Framer;
-use super::influxql::{FieldKeys, Reader, is_mixed};
+use super::influxql::{FieldKeys, Reader, is_mixed, unreadable_fields};
 use super::rows::{self, NoCells, Signs};
 use super::windows::Window;
 
@@ -23,8 +23,8 @@ pub(super) struct Objects {
 }
 
 impl Objects {
-    pub(super) fn new(answer: Answer, object_bytes_max: usize, side: Side) -> Self {
-        Self { answer, framer: Framer::new(object_bytes_max, side), promised_more: true, ended: false, side }
+    pub(super) fn new(answer: Answer, framer: Framer, side: Side) -> Self {
+        Self { answer, framer, promised_more: true, ended: false, side }
     }
 
     /// Hands the next object to `use_it`; `None` at a proper end.
@@ -98,6 +98,8 @@ impl CellStream {
         // No fields: the query is sent all the same, because it names a database or policy that does not exist.
         let windows =
             if mixed { reader.windows_of_groups(db, rp, measurement, &keys, window).await? } else { vec![window] };
+        let nothing_to_read = !keys.is_empty() && unreadable_fields(&keys).len() == keys.len();
+        let windows = if nothing_to_read { Vec::new() } else { windows };
         Ok(Self {
             reader,
             db: db.to_owned(),
@@ -112,8 +114,14 @@ impl CellStream {
         })
     }
 
-    /// The next cells, never an empty list; `None` when all of the window was handed out. After an error the stream is of
-    /// no more use, and what it handed out is not the whole window.
+    /// The fields of the measurement with their types, as they were when the stream was opened.
+    #[must_use]
+    pub fn fields(&self) -> &FieldKeys {
+        &self.keys
+    }
+
+    /// The next cells, never an empty list; `None` when all of the window was handed out. After an error the stream is
+    /// of no more use, and what it handed out is not the whole window.
     ///
     /// # Errors
     /// Of the connection, of the statement, of a limit; `State` when a field got a second type meanwhile.
@@ -155,7 +163,7 @@ impl CellStream {
     async fn begin(&self, window: Window) -> Result<(Signs, Objects)> {
         let Self { reader, db, rp, measurement, keys, .. } = self;
         let signs = reader.signs(db, rp, measurement, keys, window).await?;
-        Ok((signs, reader.select(db, rp, measurement, window).await?))
+        Ok((signs, reader.select(db, rp, measurement, keys, window).await?))
     }
 
     /// A field that got a second type while we read over shard groups may have hidden values from us.

@@ -1,7 +1,8 @@
 //! Windows of time, and where shard groups cut them.
 //!
-//! InfluxDB keeps the type of a field per shard group. A query over groups of different types casts values or leaves them
-//! out without a word; a window inside one group is exact. So where a field has several types, windows are cut at groups.
+//! InfluxDB keeps the type of a field per shard group. A query over groups of different types casts values or leaves
+//! them out without a word; a window inside one group is exact. So where a field has several types, windows are cut at
+//! groups.
 
 use std::collections::BTreeSet;
 

@@ -39,8 +39,8 @@ fn writes_answer_as_1_13() {
     assert_eq!((good.status, good.body.len()), (204, 0));
     let partial = write(&sandbox, "db=d", b"m v=1i 2\nm v=2 3").unwrap();
     assert_eq!(partial.status, 400);
-    let text = "partial write: field type conflict: input field \"v\" on measurement \"m\" is type integer, already exists \
-                as type float dropped=1 for database: d for retention policy: autogen";
+    let text = "partial write: field type conflict: input field \"v\" on measurement \"m\" is type integer, already \
+                exists as type float dropped=1 for database: d for retention policy: autogen";
     assert_eq!(error(&partial).1, text);
     assert!(partial.head.contains(&format!("\r\nX-Influxdb-Error: {text}\r\n")));
     assert!(partial.text().ends_with("\"}\n"));

@@ -187,6 +187,8 @@ async fn an_answer_that_ends_early_is_an_error() {
     assert_eq!(databases(OK, names(&["a"], true)).await.unwrap_err().kind(), Kind::Answer, "more was promised");
     let cut = whole[..whole.len() - 1].to_vec();
     assert_eq!(databases(OK, cut).await.unwrap_err().kind(), Kind::Answer, "inside an object");
+    let more = [names(&["a"], false), b"\x81".to_vec()].concat();
+    assert_eq!(databases(OK, more).await.unwrap_err().kind(), Kind::Answer, "inside an object nobody promised");
     assert_eq!(databases(OK, Vec::new()).await.unwrap_err().kind(), Kind::Answer, "nothing at all");
     let unauthorised = "HTTP/1.1 401 Unauthorized\r\nConnection: close\r\n\r\n";
     let error = databases(unauthorised, b"{\"error\":\"authorization failed\"}".to_vec()).await.unwrap_err();
