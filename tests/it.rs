@@ -14,6 +14,12 @@ mod http;
 // Writers at work.
 #[path = "it/load.rs"]
 mod load;
+// What goes where, by identity and by rules.
+#[path = "it/mapping.rs"]
+mod mapping;
+// The destination goes away and comes back.
+#[path = "it/outage.rs"]
+mod outage;
 // Pairs of databases end equal to the writer's record.
 #[path = "it/pairs.rs"]
 mod pairs;
@@ -23,3 +29,12 @@ mod proxy;
 // The writer's own record.
 #[path = "it/record.rs"]
 mod record;
+// Lines that one side refuses.
+#[path = "it/refused.rs"]
+mod refused;
+// The source goes away and comes back.
+#[path = "it/source_down.rs"]
+mod source_down;
+// The end of the process and its next start.
+#[path = "it/stop.rs"]
+mod stop;

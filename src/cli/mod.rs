@@ -5,6 +5,7 @@
 
 mod check;
 mod completions;
+mod demo;
 pub mod exit;
 mod init;
 mod run;
@@ -95,6 +96,11 @@ enum Command {
     ///
     /// Asks the running twinline through its local socket. Exit code 10 when none runs on this data directory.
     Status(status::StatusArgs),
+    /// See it work: two databases, an outage, a crash, and the proof that nothing is missing
+    ///
+    /// Needs nothing: both databases live in this process, on 127.0.0.1, and everything goes when it ends. About 30 s. The
+    /// exit code is 0 when both databases are equal in the end, and 3 when they differ.
+    Demo(demo::DemoArgs),
     /// Print the completion script of a shell
     ///
     /// For bash: twinline completions bash > ~/.local/share/bash-completion/completions/twinline
@@ -165,6 +171,7 @@ fn dispatch(arguments: &Arguments) -> Result<Exit, Failure> {
         Command::Check(args) => check::run(global, args),
         Command::Run(args) => run::run(global, args),
         Command::Status(args) => status::run(global, args),
+        Command::Demo(args) => demo::run(global, args),
         Command::Completions(args) => completions::run(global, args),
         Command::Version => version::run(global),
     }

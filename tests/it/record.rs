@@ -84,7 +84,6 @@ pub(crate) struct Batch {
     pub(crate) gzip: bool,
     /// As it is sent.
     pub(crate) body: Vec<u8>,
-    pub(crate) lines: u64,
 }
 
 /// Makes batches and records them.
@@ -94,7 +93,8 @@ pub(crate) struct Writer {
     /// Database or bucket.
     name: String,
     number: usize,
-    unsigned: bool,
+    /// How many lines of 256 have no time.
+    pub(crate) untimed_of_256: u8,
     random: fastrand::Rng,
     /// Times given out so far, by unit.
     next: [i64; 4],
@@ -126,7 +126,7 @@ impl Writer {
             source,
             name: name.to_owned(),
             number,
-            unsigned,
+            untimed_of_256: 3,
             random: fastrand::Rng::with_seed(number as u64 + 1),
             next: [0; 4],
             untimed: 0,
@@ -141,7 +141,7 @@ impl Writer {
         let (unit, unit_ns) = UNITS[at];
         let mut body = Vec::new();
         for _ in 0..lines {
-            if self.random.u8(..) == 0 {
+            if self.random.u8(..) < self.untimed_of_256 {
                 self.untimed_line(&mut body);
             } else {
                 self.line(at, unit_ns, &mut body);
@@ -151,7 +151,7 @@ impl Writer {
         let target = self.target(second_api, unit);
         let zip = self.random.bool();
         self.record.lines += lines as u64;
-        Batch { target, gzip: zip, body: if zip { gzip(&body) } else { body }, lines: lines as u64 }
+        Batch { target, gzip: zip, body: if zip { gzip(&body) } else { body } }
     }
 
     fn target(&mut self, second_api: bool, unit: Unit) -> String {
