@@ -3,6 +3,7 @@
 //! Promise: stdout is data and stderr is talk; `-o json` gives one document; exit codes are those of [`Exit`]; every command ends with
 //! the next sensible one.
 
+mod check;
 mod completions;
 mod demo;
 pub mod exit;
@@ -80,6 +81,12 @@ enum Command {
     /// adds up the memory that the settings allow. Reads secrets, so that a missing one is found now. Exit code 78 when
     /// the file cannot be used.
     Validate(validate::ValidateArgs),
+    /// Ask both databases and the disk whether a mirror would work; changes nothing
+    ///
+    /// Looks at reachability, credentials and rights, the places of the source and their counterparts at the
+    /// destination, clocks, disk, and loops, and says what to type where something is missing. Exit code 3 when
+    /// something failed, 10 when a database does not answer, 12 when credentials are refused or rights are missing.
+    Check(check::CheckArgs),
     /// Run the proxy and the delivery until SIGTERM
     ///
     /// Listens where the clients of the source connect, keeps every accepted write on disk, and delivers it to the
@@ -161,6 +168,7 @@ fn dispatch(arguments: &Arguments) -> Result<Exit, Failure> {
     match &arguments.command {
         Command::Init(args) => init::run(global, args),
         Command::Validate(args) => validate::run(global, args),
+        Command::Check(args) => check::run(global, args),
         Command::Run(args) => run::run(global, args),
         Command::Status(args) => status::run(global, args),
         Command::Demo(args) => demo::run(global, args),

@@ -84,7 +84,8 @@ async fn next_batch(shared: &Shared, index: usize) -> Option<(u64, Batch)> {
 }
 
 async fn bring_to_end(shared: &Shared, lane: usize, batch: &Batch) -> End {
-    let mut parts = VecDeque::from([0..batch.len()]);
+    let mut parts = VecDeque::new();
+    parts.push_back(0..batch.len());
     while let Some(part) = parts.pop_front() {
         if shared.stopping.get() {
             return End::Stopped;

@@ -24,7 +24,7 @@ const JUDGED_BYTES_MAX: usize = 1 << 20;
 #[derive(Debug)]
 pub(super) enum PrimaryAnswer {
     /// An answer; `rest` is what lies beyond the judged part.
-    Answered { head: Parts, body: Bytes, rest: Option<AnswerBody> },
+    Answered { head: Box<Parts>, body: Bytes, rest: Option<AnswerBody> },
     /// The request was never sent.
     NotSent(String),
     /// It was sent, and no answer came.
@@ -51,7 +51,7 @@ impl Pipeline {
         let asking = async {
             let response = self.source.client().send(request).await?;
             let (head, body) = response.into_parts();
-            read_answer(head, body).await
+            read_answer(Box::new(head), body).await
         };
         let started = self.clock.monotonic();
         let answer = match tokio::time::timeout(self.source.answer_timeout(), asking).await {
@@ -99,7 +99,7 @@ pub(super) fn end_to_end(headers: &HeaderMap) -> HeaderMap {
     out
 }
 
-async fn read_answer(head: Parts, mut body: AnswerBody) -> Result<PrimaryAnswer, Failure> {
+async fn read_answer(head: Box<Parts>, mut body: AnswerBody) -> Result<PrimaryAnswer, Failure> {
     let mut read = BytesMut::new();
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|e| {
@@ -145,7 +145,7 @@ impl PrimaryAnswer {
     /// What the client hears.
     pub(super) fn into_reply(self, api: Api) -> Reply {
         match self {
-            Self::Answered { head, body, rest } => reply::pass_on(head, body, rest),
+            Self::Answered { head, body, rest } => reply::pass_on(*head, body, rest),
             Self::NotSent(why) => reply::unavailable(api, &Refusal::SourceDown(why)),
             Self::Lost { why, .. } => reply::unavailable(api, &Refusal::SourceLost(why)),
         }

@@ -249,3 +249,113 @@ impl CursorFile {
         Ok(file)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::disk::faulty::{Failure, FaultyDisk};
+    use crate::base::disk::simulated::SimulatedDisk;
+    use proptest::prelude::*;
+
+    fn id() -> DestinationId {
+        DestinationId::parse("main").unwrap()
+    }
+
+    fn wal() -> &'static Path {
+        Path::new("wal")
+    }
+
+    fn path() -> PathBuf {
+        wal().join("cursors/main.cur")
+    }
+
+    fn at(floor: u64) -> Cursor {
+        Cursor {
+            durable_seen: Lsn(floor + 5),
+            floors: vec![Lsn(floor); 3],
+            counters: vec![floor],
+            ..Cursor::start(id(), 3)
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_cursor_reads_back_as_saved(
+            durable: u64, epoch: u32,
+            floors in prop::collection::vec(any::<u64>(), 0..=LANES_MAX),
+            counters in prop::collection::vec(any::<u64>(), 0..=COUNTERS_MAX),
+        ) {
+            let disk: Arc<dyn Disk> = Arc::new(SimulatedDisk::new(1));
+            let floors = floors.into_iter().map(Lsn).collect();
+            let (destination, durable_seen, epoch) = (id(), Lsn(durable), Epoch(epoch));
+            let mut cursor = Cursor { destination, generation: 0, durable_seen, epoch, floors, counters };
+            CursorFile::new(Arc::clone(&disk), wal(), id(), 7).save(&mut cursor).unwrap();
+            prop_assert_eq!(cursor.generation, 8);
+            prop_assert_eq!(load(disk.as_ref(), wal(), &id()).unwrap(), Loaded { cursor: Some(cursor), warning: None });
+        }
+    }
+
+    #[test]
+    fn a_torn_save_costs_one_slot_and_two_bad_slots_are_told() {
+        let disk = SimulatedDisk::new(2);
+        let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+        assert_eq!(load(&disk, wal(), &id()).unwrap(), Loaded::default(), "no file is no reason to warn");
+        let mut file = CursorFile::new(shared, wal(), id(), 0);
+        for floor in 1..=5 {
+            file.save(&mut at(floor)).unwrap();
+            let loaded = load(&disk, wal(), &id()).unwrap().cursor.unwrap();
+            assert_eq!((loaded.generation, loaded.lowest_floor()), (floor, Some(Lsn(floor))));
+        }
+        disk.corrupt(&path(), |bytes| bytes[SLOT_BYTES + 700] ^= 1).unwrap();
+        assert_eq!(load(&disk, wal(), &id()).unwrap().cursor.unwrap().generation, 4);
+        disk.corrupt(&path(), |bytes| bytes[700] ^= 1).unwrap();
+        let loaded = load(&disk, wal(), &id()).unwrap();
+        assert!(loaded.cursor.is_none() && loaded.warning.is_some());
+    }
+
+    #[test]
+    fn a_cursor_of_another_destination_is_not_taken() {
+        let disk = SimulatedDisk::new(3);
+        CursorFile::new(Arc::new(disk.clone()), wal(), id(), 0).save(&mut at(1)).unwrap();
+        disk.rename(&path(), &wal().join("cursors/other.cur")).unwrap();
+        let other = DestinationId::parse("other").unwrap();
+        assert_eq!(list(&disk, wal()).unwrap(), std::slice::from_ref(&other));
+        assert!(load(&disk, wal(), &other).unwrap().cursor.is_none());
+    }
+
+    #[test]
+    fn after_a_failed_save_the_old_floor_holds_and_the_next_save_writes_a_new_file() {
+        for half in [false, true] {
+            let inner = SimulatedDisk::new(4);
+            let disk = FaultyDisk::new(Arc::new(inner.clone()));
+            let mut file = CursorFile::new(Arc::new(disk.clone()), wal(), id(), 0);
+            file.save(&mut at(1)).unwrap();
+            file.save(&mut at(2)).unwrap();
+            disk.fail(Some(Failure { at: disk.calls(), errno: 5, half, lasting: false }));
+            assert!(file.save(&mut at(3)).is_err());
+            assert_eq!(load(&inner, wal(), &id()).unwrap().cursor.unwrap().lowest_floor(), Some(Lsn(2)));
+            let before = disk.calls();
+            file.save(&mut at(4)).unwrap();
+            assert!(disk.calls() - before > 3, "create, write, rename and sync of the directory");
+            assert_eq!(load(&inner, wal(), &id()).unwrap().cursor.unwrap().lowest_floor(), Some(Lsn(4)));
+        }
+    }
+
+    #[test]
+    fn floors_are_fitted_to_the_log_and_to_the_lanes() {
+        let mut cursor = Cursor { floors: vec![Lsn(3), Lsn(50), Lsn(9)], ..at(0) };
+        assert_eq!(cursor.clamp(Lsn(10), Lsn(40)), Clamped { ahead: 1, behind: 1 });
+        assert_eq!(cursor.floors, [Lsn(3), Lsn(40), Lsn(9)], "never raised: the reader reports what is missing");
+        cursor.set_lanes(3);
+        assert_eq!(cursor.floors.len(), 3);
+        cursor.set_lanes(2);
+        assert_eq!(cursor.floors, [Lsn(3), Lsn(3)], "another number of lanes starts at the lowest floor");
+    }
+
+    #[test]
+    fn too_many_lanes_are_refused() {
+        let mut file = CursorFile::new(Arc::new(SimulatedDisk::new(5)), wal(), id(), 0);
+        let mut cursor = Cursor { floors: vec![Lsn(1); LANES_MAX + 1], ..at(0) };
+        assert_eq!(file.save(&mut cursor).unwrap_err().kind(), Kind::Limit);
+    }
+}

@@ -322,3 +322,106 @@ fn append_entries(group: &mut Group, job: &mut Job, bound: u64) {
         job.next += 1;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wal::record::{ALIGN, HEADER_BYTES, array_at};
+    use proptest::prelude::*;
+    use std::sync::mpsc;
+
+    fn entry(bytes: usize) -> Entry {
+        let (kind, route, request) = (Kind::Intent, RouteId(1), RequestId(2));
+        let (meta, body) = (Bytes::from_static(b"m"), Bytes::from(vec![b'x'; bytes]));
+        Entry { kind, flags: 0, route, request, lines: 1, received_ns: 5, meta, body }
+    }
+
+    fn tail() -> Tail {
+        Tail { next: Lsn(10), durable: Lsn(9), chain: 77, seed: 1 }
+    }
+
+    /// The headers in a group's bytes.
+    fn headers(group: &Group) -> Vec<Header> {
+        let bytes: Vec<u8> = group.slices().iter().flat_map(|slice| slice.iter().copied()).collect();
+        assert_eq!(bytes.len() as u64, group.bytes);
+        let (mut at, mut headers) = (0, Vec::new());
+        while at < bytes.len() {
+            let (header, _) = Header::decode(&array_at::<HEADER_BYTES>(&bytes, at), 1).expect("a sound header");
+            let payload = &bytes[at + HEADER_BYTES..][..header.payload_bytes as usize];
+            assert_eq!(payload_crc(payload, &[]), header.payload_crc);
+            at += header.record_bytes() as usize;
+            headers.push(header);
+        }
+        headers
+    }
+
+    proptest! {
+        #[test]
+        fn groups_keep_their_bound_and_every_bundle_gets_neighbouring_lsns(
+            shapes in prop::collection::vec((prop::collection::vec(0usize..90_000, 0..5), 0usize..5), 1..20),
+            limit in 1u64..300_000,
+            room in 100_000u64..400_000,
+        ) {
+            let mut queue = VecDeque::new();
+            let mut answers = Vec::new();
+            for (sizes, outcomes) in &shapes {
+                let outcomes = vec![[9; OUTCOME_BYTES]; outcomes + usize::from(sizes.is_empty())];
+                let (sender, receiver) = mpsc::channel();
+                let done = Box::new(move |result| sender.send(result).unwrap());
+                let entries = sizes.iter().map(|size| entry(*size)).collect();
+                queue.push_back(Job::new(Bundle { entries, outcomes, done }));
+                answers.push(receiver);
+            }
+            let (mut state, mut all) = (tail(), Vec::new());
+            while let Cut::Group(group) = cut(&mut queue, state, room, limit, 1, Vec::new()) {
+                prop_assert!(group.bytes <= room);
+                let found = headers(&group);
+                let largest = found.iter().map(Header::record_bytes).max().unwrap();
+                prop_assert!(group.bytes <= limit.max(largest) || group.bytes <= limit + largest);
+                prop_assert_eq!(found.len() as u64, group.records);
+                prop_assert!(found.iter().all(|header| header.durable == state.durable));
+                prop_assert!(found.iter().filter(|h| h.kind == 2).count() <= 1, "outcomes are merged");
+                state = Tail { durable: group.last(), ..group.tail };
+                let finished = group.finished;
+                all.extend(found);
+                queue.drain(..finished).for_each(|job| job.complete(Ok(())));
+            }
+            prop_assert!(queue.is_empty());
+            prop_assert!(all.iter().enumerate().all(|(index, header)| header.lsn.0 == 10 + index as u64));
+            for ((sizes, _), answer) in shapes.iter().zip(answers) {
+                let first = answer.try_recv().expect("every bundle hears").expect("success").0;
+                for (index, size) in sizes.iter().enumerate() {
+                    let header = all[(first - 10) as usize + index];
+                    prop_assert_eq!((header.kind, header.payload_bytes as usize), (1, size + 1));
+                }
+            }
+            let outcomes: usize = all.iter().filter(|h| h.kind == 2).map(|h| h.payload_bytes as usize / 16).sum();
+            let given: usize = shapes.iter().map(|(sizes, outcomes)| outcomes + usize::from(sizes.is_empty())).sum();
+            prop_assert_eq!(outcomes, given);
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_says_how_much_it_needs() {
+        let bundle = Bundle { entries: vec![entry(1000)], outcomes: vec![], done: Box::new(|_| ()) };
+        let need = bundle_bytes(&bundle);
+        let mut queue = VecDeque::from([Job::new(bundle)]);
+        assert!(matches!(cut(&mut queue, tail(), need - 1, 1, 0, vec![]), Cut::NoRoom(n) if n == need));
+        assert!(matches!(cut(&mut queue, tail(), need, 1, 0, vec![]), Cut::Group(group) if group.bytes == need));
+        assert_eq!(need % ALIGN, 0);
+    }
+
+    #[test]
+    fn a_bundle_that_is_dropped_hears_so() {
+        let (sender, receiver) = mpsc::channel();
+        let done = Box::new(move |result| sender.send(result).unwrap());
+        drop(Job::new(Bundle { entries: vec![entry(1)], outcomes: vec![], done }));
+        assert_eq!(receiver.try_recv(), Ok(Err(Fault::Closed)));
+    }
+
+    #[test]
+    fn a_completion_that_panics_does_not_take_the_log_with_it() {
+        let done = Box::new(|_| panic!("a completion of a test"));
+        Job::new(Bundle { entries: vec![entry(1)], outcomes: vec![], done }).complete(Ok(()));
+    }
+}

@@ -1,9 +1,10 @@
 //! Recovery: what every start does, clean or not. It reads, copies forward and publishes; it never changes a byte of
 //! an older segment.
 //!
-//! Pass 1 finds D, the highest LSN that anything proves durable. Pass 2 walks the last segment: what fails at or below D
-//! is damage of acknowledged data, what fails above it is a torn tail. Sound records above D may exist in the page cache
-//! only, so they are copied into a new segment that is published when it is durable. Running it twice gives the same.
+//! Pass 1 finds D, the highest LSN that anything proves durable. Pass 2 walks the last segment: what fails at or
+//! below D is damage of acknowledged data, what fails above it is a torn tail. Sound records above D may exist in the
+//! page cache only, so they are copied into a new segment that is published when it is durable. Running it twice
+//! gives the same.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -261,16 +262,17 @@ fn known_kind(header: &Header) -> Result<()> {
     Err(reader::unknown_kind(header))
 }
 
-/// LSNs that some reader will miss because no file holds them.
+/// LSNs that some reader will miss because no file holds them; what lies below every floor nobody misses.
 fn holes(context: &Context<'_>, listing: &Listing, durable: Lsn) -> Vec<Damage> {
     let mut holes = Vec::new();
+    let lowest = context.cursors.iter().filter_map(Cursor::lowest_floor).min();
     let mut hole = |first: Lsn, last: Lsn, from_ns: i64, to_ns: i64| {
-        if first <= last {
+        if first <= last && lowest.is_none_or(|floor| last > floor) {
             holes.push(Damage { first, last, route: None, from_ns, to_ns, lines: 0 });
         }
     };
     let oldest = listing.found.first().map_or(durable.next(), |found| found.header.base);
-    if let Some(floor) = context.cursors.iter().filter_map(Cursor::lowest_floor).min() {
+    if let Some(floor) = lowest {
         hole(floor.next(), oldest.before(), i64::MIN, listing.found.first().map_or(i64::MAX, |f| f.header.created_ns));
     }
     for pair in listing.found.windows(2) {

@@ -74,7 +74,7 @@ impl Inode {
 #[derive(Clone, Debug)]
 enum Entry {
     Link(PathBuf, u64),
-    Rename(PathBuf, PathBuf),
+    Rename(PathBuf, PathBuf, u64),
     Unlink(PathBuf),
 }
 
@@ -233,10 +233,11 @@ impl State {
             Entry::Link(path, inode) => {
                 names.insert(path.clone(), *inode);
             }
-            Entry::Rename(from, to) => {
-                if let Some(inode) = names.remove(from) {
-                    names.insert(to.clone(), inode);
+            Entry::Rename(from, to, inode) => {
+                if names.get(from) == Some(inode) {
+                    names.remove(from);
                 }
+                names.insert(to.clone(), *inode);
             }
             Entry::Unlink(path) => {
                 names.remove(path);
@@ -311,10 +312,10 @@ impl Disk for SimulatedDisk {
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let mut state = self.state();
-        state.inode_of(from)?;
+        let inode = state.inode_of(from)?;
         let part = state.change()?;
         if !part || state.random.bool() {
-            state.enter(Entry::Rename(from.to_owned(), to.to_owned()));
+            state.enter(Entry::Rename(from.to_owned(), to.to_owned(), inode));
         }
         if part { Err(io::Error::from_raw_os_error(EIO)) } else { Ok(()) }
     }
@@ -329,7 +330,7 @@ impl Disk for SimulatedDisk {
         let entries = std::mem::take(&mut state.unsynced_names);
         let (synced, rest): (Vec<_>, Vec<_>) = entries.into_iter().partition(|entry| match entry {
             Entry::Link(path, _) | Entry::Unlink(path) => inside(path),
-            Entry::Rename(from, to) => inside(from) || inside(to),
+            Entry::Rename(from, to, _) => inside(from) || inside(to),
         });
         synced.iter().for_each(|entry| State::apply(&mut state.durable_names, entry));
         state.unsynced_names = rest;

@@ -63,7 +63,7 @@ pub fn destination(flavor: Flavor, status: StatusCode, headers: &HeaderMap, body
     match status.as_u16() {
         204 => Action::Acknowledge,
         401 => pause(Limit::Destination),
-        403 | 404 | 405 => pause(Limit::Route),
+        403..=405 => pause(Limit::Route),
         413 => Action::Split { reason: reason() },
         429 if headers.contains_key("retry-after") => retry(),
         429 => pause(Limit::Destination),

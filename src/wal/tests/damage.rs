@@ -1,6 +1,7 @@
-//! Damage, exhaustively: every bit of a small log flipped, every truncation, every sector lost. Damage of k records costs at
-//! most k records, and is never silent when it was acknowledged and provable.
+//! Damage, exhaustively: every bit of a small log flipped, every truncation, every sector lost. Damage of k records
+//! costs at most k records, and is never silent when it was acknowledged and provable.
 
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -9,7 +10,7 @@ use super::super::*;
 use super::rig::*;
 use crate::base::Lsn;
 use crate::base::disk::simulated::{Crash, SimulatedDisk};
-use crate::base::disk::{Disk, Open};
+use crate::base::disk::{Disk, DiskFile, Durability, Open};
 
 const SEGMENT_BYTES: u64 = 64 << 10;
 
@@ -27,12 +28,16 @@ fn small_log(seed: u64) -> (SimulatedDisk, std::path::PathBuf, super::super::seg
     (disk, segment.path.clone(), segment.header)
 }
 
-/// What recovery's two passes make of the file: D, records at or below it, damaged LSNs at or below it, records above.
-fn read(
-    disk: &SimulatedDisk,
-    path: &Path,
-    header: &super::super::segment::SegmentHeader,
-) -> (Lsn, Vec<(Lsn, u8)>, Vec<Lsn>, Vec<Lsn>) {
+/// What recovery's two passes make of a file.
+struct State {
+    durable: Lsn,
+    /// At or below D, with the last byte of the payload.
+    records: Vec<(Lsn, u8)>,
+    damaged: Vec<Lsn>,
+    above: Vec<Lsn>,
+}
+
+fn read(disk: &SimulatedDisk, path: &Path, header: &super::super::segment::SegmentHeader) -> State {
     let file = disk.open(path, Open::Read).unwrap();
     let end = super::super::segment::data_end(header.capacity);
     let durable = prove(Arc::clone(&file), header, 1 << 20).unwrap().durable;
@@ -48,12 +53,12 @@ fn read(
     while let Some((header, _)) = walk.tail(end).unwrap() {
         above.push(header.lsn);
     }
-    (durable, records, damaged, above)
+    State { durable, records, damaged, above }
 }
 
 /// Checks one damaged state: `touched` says which LSNs the damage can have hit.
-fn check(what: &str, state: &(Lsn, Vec<(Lsn, u8)>, Vec<Lsn>, Vec<Lsn>), touched: &dyn Fn(Lsn) -> bool) {
-    let (durable, records, damaged, above) = state;
+fn check(what: &str, state: &State, touched: &dyn Fn(Lsn) -> bool) {
+    let State { durable, records, damaged, above } = state;
     for lsn in (1..=durable.0).map(Lsn) {
         let found = records.iter().find(|(l, _)| *l == lsn);
         assert!(found.is_some() != damaged.contains(&lsn), "{what}: record {lsn} must be there or be reported");
@@ -92,7 +97,8 @@ fn every_flipped_bit_costs_at_most_its_record_and_is_reported() {
     let offsets = offsets();
     let end = offsets.last().unwrap().end;
     let state = read(&disk, &path, &header);
-    assert_eq!((state.0, state.1.len(), state.2.len(), &state.3[..]), (Lsn(12), 12, 0, &[Lsn(13)][..]));
+    assert_eq!((state.durable, state.records.len(), state.damaged.len()), (Lsn(12), 12, 0));
+    assert_eq!(state.above, [Lsn(13)]);
     for at in 4096..end {
         for bit in [0, 3, 7] {
             let flip = |bytes: &mut Vec<u8>| bytes[at as usize] ^= 1 << bit;
@@ -100,7 +106,7 @@ fn every_flipped_bit_costs_at_most_its_record_and_is_reported() {
             let state = read(&disk, &path, &header);
             let hit = offsets.iter().position(|range| range.contains(&at)).map(|index| Lsn(index as u64 + 1)).unwrap();
             check(&format!("byte {at} bit {bit}"), &state, &|lsn| lsn == hit);
-            assert!(state.0 >= Lsn(11), "one flip hides at most the news of one group");
+            assert!(state.durable >= Lsn(11), "one flip hides at most the news of one group");
             disk.corrupt(&path, flip).unwrap();
         }
     }
@@ -260,5 +266,92 @@ fn a_kind_that_must_not_be_skipped_stops_the_start_and_one_that_may_be_is_skippe
         drop(rig);
         disk.crash(Crash::Process);
         assert_eq!(Rig::open(&shared, &options(SEGMENT_BYTES), 12).is_ok(), skipped);
+    }
+}
+
+#[test]
+fn a_segment_that_a_reader_stands_in_is_not_recycled() {
+    let disk: Arc<dyn Disk> = Arc::new(SimulatedDisk::new(12));
+    let mut rig = Rig::open(&disk, &options(SEGMENT_BYTES), 12).unwrap();
+    let mut reader = rig.reader(Lsn(1));
+    rig.append(vec![0; 3000]).unwrap();
+    assert!(reader.next().unwrap().is_some());
+    for n in 1..100u8 {
+        rig.append(vec![n; 3000]).unwrap();
+    }
+    rig.writer.live.release(Lsn(90));
+    rig.writer.supply.tend();
+    assert_eq!(rig.writer.live.oldest(), Lsn(1));
+    for n in 1..100u8 {
+        let Some(Item::Record(record)) = reader.next().unwrap() else { panic!("record {n}") };
+        assert_eq!(record.body[0], n);
+        rig.writer.supply.tend();
+    }
+    assert!(rig.writer.live.oldest() > Lsn(70), "once it has moved on, they go");
+}
+
+#[test]
+fn old_bytes_of_a_recycled_segment_are_refused_even_under_the_same_salt() {
+    let (disk, path, old) = small_log(13);
+    let header = super::super::segment::SegmentHeader { base: Lsn(100), ..old };
+    let state = read(&disk, &path, &header);
+    assert_eq!((state.durable, state.records.len(), state.above.len()), (Lsn::ZERO, 0, 0));
+}
+
+/// A file that cannot be read in some places.
+#[derive(Debug)]
+struct BadPlaces {
+    inner: Arc<dyn DiskFile>,
+    bad: std::ops::Range<u64>,
+}
+
+impl DiskFile for BadPlaces {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        if offset < self.bad.end && self.bad.start < offset + buffer.len() as u64 {
+            return Err(io::Error::from_raw_os_error(5));
+        }
+        self.inner.read_at(buffer, offset)
+    }
+
+    fn write_all_at(&self, _: &[io::IoSlice<'_>], _: u64, _: Durability) -> io::Result<()> {
+        unreachable!("recovery and readers never write here")
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        unreachable!("recovery and readers never sync here")
+    }
+
+    fn length(&self) -> io::Result<u64> {
+        self.inner.length()
+    }
+}
+
+#[test]
+fn an_unreadable_place_costs_its_records_and_an_unreadable_disk_is_an_error() {
+    let disk = SimulatedDisk::new(14);
+    let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+    let mut rig = Rig::open(&shared, &options(SEGMENT_BYTES), 14).unwrap();
+    for n in 0..12u8 {
+        rig.append(vec![n; 3000]).unwrap();
+    }
+    let segment = Arc::clone(&rig.writer.active.segment);
+    for chunk_bytes in [4096, 1 << 20] {
+        let walk = |bad| {
+            let inner = disk.open(&segment.path, Open::Read).unwrap();
+            let mut walk = Walk::new(Arc::new(BadPlaces { inner, bad }), &segment.header, chunk_bytes);
+            let mut damaged = Vec::new();
+            loop {
+                match walk.step(Lsn(12), segment.end(), Want::All)? {
+                    Step::End => return io::Result::Ok(damaged),
+                    Step::Record(..) => {}
+                    Step::Damage(damage, ..) => damaged.push((damage.first.0, damage.last.0)),
+                }
+            }
+        };
+        let damaged = walk(20_000..20_512).unwrap();
+        let lost: u64 = damaged.iter().map(|(first, last)| last - first + 1).sum();
+        assert!((1..=4).contains(&lost), "{damaged:?}: 4 KiB are looked at in one piece");
+        assert!(damaged.iter().any(|(first, last)| (*first..=*last).contains(&6)), "{damaged:?}");
+        assert!(walk(0..u64::MAX).is_err());
     }
 }

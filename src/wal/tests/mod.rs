@@ -1,6 +1,7 @@
 //! The log as a whole: on the simulated disk without threads (stories, damage, failing calls), and with its threads.
 
 mod damage;
+mod failing;
 mod rig;
 mod stories;
 mod threads;

@@ -1,6 +1,7 @@
 //! Seeded stories on the simulated disk: groups, rotation, recycling, full budgets, failing syncs, crashes and power
-//! loss, also in the middle of recovery. The oracle: what was answered with success is there, with the same bytes, under the
-//! same LSN; nothing is there that was not submitted; nothing is called damaged that was not; what was once read stays.
+//! loss, also in the middle of recovery. The oracle: what was answered with success is there, with the same bytes,
+//! under the same LSN; nothing is there that was not submitted; nothing is called damaged that was not; what was once
+//! read stays.
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
@@ -15,9 +16,15 @@ use crate::base::disk::simulated::{Crash, SimulatedDisk};
 
 const SEGMENT_BYTES: u64 = 32 << 10;
 
-/// How many stories are told; more on request.
-fn seeds() -> u64 {
-    std::env::var("TWINLINE_SIM_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(300)
+/// Which stories are told: `TWINLINE_SIM_SEEDS=first..last`, or how many. `TWINLINE_SIM_TALK=1` shows what each start
+/// finds.
+fn seeds() -> std::ops::Range<u64> {
+    let text = std::env::var("TWINLINE_SIM_SEEDS").unwrap_or_default();
+    let number = |text: &str| text.parse::<u64>().ok();
+    match text.split_once("..") {
+        Some((first, last)) => number(first).unwrap_or(0)..number(last).unwrap_or(0),
+        None => 0..number(&text).unwrap_or(300),
+    }
 }
 
 #[derive(Debug, Default)]
@@ -43,7 +50,8 @@ struct Story {
     kept: BTreeMap<Lsn, Bytes>,
     submitted: HashSet<Bytes>,
     next_id: u64,
-    saved_floor: Lsn,
+    loaded_floor: Lsn,
+    loaded_generation: u64,
     saved_generation: u64,
     seen: Seen,
 }
@@ -62,7 +70,8 @@ impl Story {
             kept: BTreeMap::new(),
             submitted: HashSet::new(),
             next_id: 0,
-            saved_floor: Lsn::ZERO,
+            loaded_floor: Lsn::ZERO,
+            loaded_generation: 0,
             saved_generation: 0,
             seen: Seen::default(),
         }
@@ -124,12 +133,12 @@ impl Story {
     /// Saves a floor, and releases below it when that is durable.
     fn save_floor(&mut self, rig: &Rig, file: &mut CursorFile) {
         let durable = rig.writer.live.durable();
-        let floor = Lsn(self.random.u64(self.saved_floor.0..=durable.0.max(self.saved_floor.0))).min(durable);
+        let floor = Lsn(self.random.u64(self.loaded_floor.0..=durable.0.max(self.loaded_floor.0))).min(durable);
         let mut cursor = Cursor::start(destination(), 1);
         cursor.durable_seen = durable;
         cursor.floors = vec![floor];
         if file.save(&mut cursor).is_ok() {
-            self.saved_floor = floor;
+            self.loaded_floor = floor;
             self.saved_generation = cursor.generation;
             rig.writer.live.release(floor.next());
         }
@@ -143,7 +152,8 @@ impl Story {
         let generation = loaded.cursor.as_ref().map_or(0, |c| c.generation);
         assert!(generation >= self.saved_generation, "seed {seed}: a saved floor went back");
         let floor = loaded.cursor.as_ref().and_then(Cursor::lowest_floor).unwrap_or(Lsn::ZERO);
-        (self.saved_generation, self.saved_floor) = (generation, floor);
+        // A loaded slot may lie in the page cache only: only what this process saves counts as saved.
+        (self.loaded_generation, self.loaded_floor) = (generation, floor);
         let oldest = rig.writer.live.oldest();
         assert!(oldest <= floor.next(), "seed {seed}: records above the floor are gone");
         self.kept = self.kept.split_off(&oldest);
@@ -179,10 +189,16 @@ impl Story {
         if self.disk.is_down() {
             return None;
         }
+        if std::env::var_os("TWINLINE_SIM_TALK").is_some() {
+            println!("opened: {:?}", rig.report);
+            for segment in rig.writer.live.segments().iter() {
+                println!("    {}: {} to {}", segment.path.display(), segment.header.base, segment.last());
+            }
+        }
         self.seen.torn_bytes += rig.report.torn_bytes;
         self.disk.stop_after(None);
         self.check(&rig);
-        let mut file = CursorFile::new(Arc::clone(&disk), Path::new(DIR), destination(), self.saved_generation);
+        let mut file = CursorFile::new(Arc::clone(&disk), Path::new(DIR), destination(), self.loaded_generation);
         let mut reader = rig.reader(rig.writer.live.oldest());
         if self.random.u32(0..3) == 0 {
             self.disk.stop_after(Some(self.random.u64(0..120)));
@@ -257,7 +273,7 @@ impl Story {
 #[test]
 fn no_story_loses_or_invents_a_record_or_cries_damage() {
     let mut sum = Seen::default();
-    for seed in 0..seeds() {
+    for seed in seeds() {
         let seen = Story::new(seed).tell();
         sum.crashes += seen.crashes;
         sum.rotations += seen.rotations;
@@ -270,6 +286,9 @@ fn no_story_loses_or_invents_a_record_or_cries_damage() {
         sum.acknowledged += seen.acknowledged;
     }
     println!("{sum:?}");
+    if seeds().count() < 100 {
+        return;
+    }
     // The stories must have shown what they are told for.
     assert!(sum.crashes > 0 && sum.rotations > 0 && sum.recycled > 0 && sum.full > 0 && sum.refused > 0, "{sum:?}");
     assert!(sum.faults > 0 && sum.refused_starts > 0 && sum.torn_bytes > 0 && sum.acknowledged > 0, "{sum:?}");

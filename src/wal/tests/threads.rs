@@ -297,3 +297,23 @@ fn header_reading_gives_outcomes_with_their_payload_and_the_same_positions() {
     assert_eq!(count, 80);
     assert!(headers.next_header().unwrap().is_none());
 }
+
+#[test]
+fn the_last_owner_may_let_go_inside_a_completion() {
+    let dir = tempfile::tempdir().unwrap();
+    let (wal, _) = open(&options(dir.path()));
+    let wal = Arc::new(wal);
+    let own = Arc::clone(&wal);
+    let (sender, receiver) = mpsc::channel();
+    let (go, gate) = mpsc::channel::<()>();
+    let done = Box::new(move |result| {
+        gate.recv().unwrap();
+        drop(own);
+        sender.send(result).unwrap();
+    });
+    wal.submit(Bundle { entries: vec![entry("last")], outcomes: vec![], done }).unwrap();
+    drop(wal);
+    go.send(()).unwrap();
+    receiver.recv_timeout(PATIENCE).unwrap().unwrap();
+    eventually("the lock is free", || Wal::open(real(), clock(), options(dir.path()), &[]).ok());
+}

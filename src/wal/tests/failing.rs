@@ -1,0 +1,74 @@
+//! One call fails: every call of a short life in turn, with each errno, written half or not at all, once or for ever.
+
+use std::sync::Arc;
+
+use super::super::*;
+use super::rig::*;
+use crate::base::Lsn;
+use crate::base::disk::Disk;
+use crate::base::disk::faulty::{Failure, FaultyDisk};
+use crate::base::disk::simulated::{Crash, SimulatedDisk};
+
+const SEGMENT_BYTES: u64 = 32 << 10;
+const EIO: i32 = 5;
+const ENOSPC: i32 = 28;
+
+/// Opens, appends over some segments, recycles, seals. Returns what was acknowledged and still has to be there.
+fn live(disk: &Arc<dyn Disk>) -> Vec<(Lsn, Vec<u8>)> {
+    let mut kept = Vec::new();
+    let Ok(mut rig) = Rig::open(disk, &options(SEGMENT_BYTES), 5) else { return kept };
+    for n in 0..30u8 {
+        let body = vec![n; 2500];
+        match rig.append(body.clone()) {
+            Ok(lsn) => kept.push((lsn, body)),
+            Err(Fault::Full) => {}
+            Err(_) => assert!(rig.writer.live.is_faulted()),
+        }
+        match n {
+            12 => rig.writer.mark(),
+            20 => {
+                rig.writer.live.release(Lsn(8));
+                kept.retain(|(lsn, _)| *lsn >= Lsn(8));
+            }
+            _ => rig.writer.supply.tend(),
+        }
+    }
+    let mut reader = rig.reader(Lsn(8));
+    while let Ok(Some(_)) = reader.next() {}
+    rig.writer.finish();
+    kept
+}
+
+#[test]
+fn whichever_call_fails_what_was_acknowledged_is_there_afterwards() {
+    let counting = FaultyDisk::new(Arc::new(SimulatedDisk::new(1)));
+    let shared: Arc<dyn Disk> = Arc::new(counting.clone());
+    assert_eq!(live(&shared).len(), 23);
+    let calls = counting.calls();
+    assert!(calls > 100, "{calls}");
+    let mut hits = 0;
+    for at in 0..calls {
+        for (errno, half, lasting) in
+            [(EIO, false, false), (EIO, true, true), (ENOSPC, true, false), (ENOSPC, false, true)]
+        {
+            let what = format!("call {at}, errno {errno}, half {half}, lasting {lasting}");
+            let inner = SimulatedDisk::new(at);
+            let faulty = FaultyDisk::new(Arc::new(inner.clone()));
+            faulty.fail(Some(Failure { at, errno, half, lasting }));
+            let shared: Arc<dyn Disk> = Arc::new(faulty.clone());
+            let kept = live(&shared);
+            hits += u64::from(faulty.was_hit());
+            faulty.fail(None);
+            inner.crash(if at % 2 == 0 { Crash::Power } else { Crash::Process });
+            let rig = Rig::open(&shared, &options(SEGMENT_BYTES), 6).unwrap_or_else(|e| panic!("{what}: {e}"));
+            let above: Vec<_> = rig.report.damages.iter().filter(|damage| damage.last >= Lsn(8)).collect();
+            assert!(above.is_empty(), "{what}: false damage {above:?}");
+            let found = rig.read_all(Lsn(8));
+            for (lsn, body) in kept {
+                let there = found.iter().any(|i| matches!(i, Item::Record(r) if r.lsn == lsn && r.body == body));
+                assert!(there, "{what}: record {lsn} is lost");
+            }
+        }
+    }
+    assert!(hits >= calls * 3, "the planned failures must have happened: {hits} of {}", calls * 4);
+}

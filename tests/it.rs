@@ -1,0 +1,40 @@
+//! The whole program between real databases, and between doubles where a fault must be made.
+//!
+//! Needs `influxd1` and `influxd2`: `tests/servers/get influxdb1 influxdb2`. `TWINLINE_POINTS` sets how many points each
+//! pair of databases is written with (20,000; one million in the long tier), `TWINLINE_OUTAGE_S` how long a destination is
+//! away (5).
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "tests wait on real time and end at a surprise")]
+
+// Real databases, started and stopped by id.
+#[path = "it/database.rs"]
+mod database;
+// A client that shows answers as they came.
+#[path = "it/http.rs"]
+mod http;
+// Writers at work.
+#[path = "it/load.rs"]
+mod load;
+// What goes where, by identity and by rules.
+#[path = "it/mapping.rs"]
+mod mapping;
+// The destination goes away and comes back.
+#[path = "it/outage.rs"]
+mod outage;
+// Pairs of databases end equal to the writer's record.
+#[path = "it/pairs.rs"]
+mod pairs;
+// The built program as a process.
+#[path = "it/proxy.rs"]
+mod proxy;
+// The writer's own record.
+#[path = "it/record.rs"]
+mod record;
+// Lines that one side refuses.
+#[path = "it/refused.rs"]
+mod refused;
+// The source goes away and comes back.
+#[path = "it/source_down.rs"]
+mod source_down;
+// The end of the process and its next start.
+#[path = "it/stop.rs"]
+mod stop;

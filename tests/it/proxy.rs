@@ -1,0 +1,206 @@
+//! The built program between two databases, as an operator runs it: a configuration, a process, its log, its status.
+
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+use crate::http::{Answer, Connection, call};
+
+/// How long anything may take that must come true; machines that run tests are busy.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
+
+/// A running `twinline run`. Dropped, it is killed and its data is gone.
+#[derive(Debug)]
+pub(crate) struct Twinline {
+    /// Where clients connect.
+    pub(crate) addr: String,
+    admin: String,
+    process: Child,
+    log: Arc<Mutex<Vec<String>>>,
+    directory: tempfile::TempDir,
+}
+
+impl Drop for Twinline {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+        if std::thread::panicking() {
+            let log = self.log.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            eprintln!("the end of twinline's log:\n{}", log[log.len().saturating_sub(40)..].join("\n"));
+        }
+    }
+}
+
+/// What a test changes in the configuration.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Setup {
+    /// Lines of `[source]` and `[destination]`.
+    pub(crate) source: String,
+    pub(crate) destination: String,
+    /// Lines of `[destination.delivery]`.
+    pub(crate) delivery: String,
+    /// Whole sections.
+    pub(crate) more: String,
+}
+
+impl Setup {
+    pub(crate) fn new(source: String, destination: String) -> Self {
+        // Short pauses: a test waits for each of them.
+        let delivery = "retry_initial = \"100ms\"\nretry_max = \"500ms\"".to_owned();
+        Self { source, destination, delivery, more: String::new() }
+    }
+
+    pub(crate) fn more(mut self, sections: &str) -> Self {
+        self.more.push_str(sections);
+        self
+    }
+
+    pub(crate) fn start(&self) -> Twinline {
+        let directory = tempfile::tempdir().unwrap();
+        let data = directory.path().join("data");
+        // Small segments: a fresh one is written through before it is used.
+        let text = format!(
+            "data_dir = {data:?}\n[[listen]]\naddress = \"127.0.0.1:0\"\nrole = \"proxy\"\n\
+             [[listen]]\naddress = \"127.0.0.1:0\"\nrole = \"admin\"\n\
+             [source]\n{}\n[destination]\n{}\n[destination.delivery]\n{}\n\
+             [queue]\nsegment_size = \"8MiB\"\nmax_size = \"2GiB\"\n[log]\nformat = \"json\"\n{}\n",
+            self.source, self.destination, self.delivery, self.more
+        );
+        std::fs::write(directory.path().join("twinline.toml"), text).unwrap();
+        let (process, log) = spawn(&directory);
+        let mut twinline = Twinline { addr: String::new(), admin: String::new(), process, log, directory };
+        twinline.learn_addresses();
+        twinline
+    }
+}
+
+/// The program with a configuration; its log goes into the list.
+fn spawn(directory: &tempfile::TempDir) -> (Child, Arc<Mutex<Vec<String>>>) {
+    let mut process = command(directory, &["run"]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let log = Arc::new(Mutex::new(Vec::new()));
+    let (to, stderr) = (Arc::clone(&log), process.stderr.take().unwrap());
+    std::thread::spawn(move || {
+        BufReader::new(stderr).lines().map_while(Result::ok).for_each(|line| to.lock().unwrap().push(line));
+    });
+    (process, log)
+}
+
+fn command(directory: &tempfile::TempDir, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_twinline"));
+    for name in ["TWINLINE_CONFIG", "TWINLINE_OUTPUT", "TWINLINE_COLOR"] {
+        command.env_remove(name);
+    }
+    command.stdin(Stdio::null()).arg("-c").arg(directory.path().join("twinline.toml")).args(arguments);
+    command
+}
+
+/// Waits until `look` finds something; panics with its last words when that does not come true.
+pub(crate) fn eventually<T>(what: &str, mut look: impl FnMut() -> Result<T, String>) -> T {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        match look() {
+            Ok(found) => return found,
+            Err(why) => assert!(Instant::now() < until, "{what}: not after {PATIENCE:?}: {why}"),
+        }
+        std::thread::sleep(Duration::from_millis(30));
+    }
+}
+
+impl Twinline {
+    fn learn_addresses(&mut self) {
+        let (addr, admin) = eventually("twinline listens", || {
+            let log = self.log.lock().unwrap().clone();
+            let address = |message: &str| {
+                log.iter()
+                    .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+                    .find_map(|line| (line["message"] == message).then(|| line["address"].as_str().unwrap().to_owned()))
+            };
+            let both = address("clients may connect").zip(address("operators may connect"));
+            both.ok_or_else(|| format!("its log so far:\n{}", log.join("\n")))
+        });
+        (self.addr, self.admin) = (addr, admin);
+    }
+
+    /// Ends the process with a signal and waits for its end.
+    pub(crate) fn stop(&mut self, signal: Signal) -> ExitStatus {
+        self.signal(signal);
+        self.process.wait().unwrap()
+    }
+
+    /// Sends a signal.
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.process), signal).unwrap();
+    }
+
+    /// Waits for the end of the process.
+    pub(crate) fn wait(&mut self) -> ExitStatus {
+        self.process.wait().unwrap()
+    }
+
+    pub(crate) fn process_id(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Starts it again on the same data; it listens elsewhere now.
+    pub(crate) fn start_again(&mut self) {
+        (self.process, self.log) = spawn(&self.directory);
+        self.learn_addresses();
+    }
+
+    /// Another command with the same configuration.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Output {
+        command(&self.directory, arguments).output().unwrap()
+    }
+
+    pub(crate) fn connect(&self) -> Connection {
+        Connection::open(&self.addr).unwrap()
+    }
+
+    /// The socket of the local command line.
+    pub(crate) fn socket(&self) -> std::path::PathBuf {
+        self.directory.path().join("data/twinline.sock")
+    }
+
+    /// One request of a client.
+    pub(crate) fn call(&self, line: &str, headers: &[&str], body: impl AsRef<[u8]>) -> Answer {
+        call(&self.addr, line, headers, body.as_ref()).unwrap_or_else(|e| panic!("{line}: {e}"))
+    }
+
+    /// A request to the admin listener.
+    pub(crate) fn admin(&self, path: &str) -> Answer {
+        call(&self.admin, &format!("GET {path}"), &[], b"").unwrap_or_else(|e| panic!("{path}: {e}"))
+    }
+
+    pub(crate) fn status(&self) -> Value {
+        self.admin("/api/v1/status").json()
+    }
+
+    /// Waits for a status that satisfies.
+    pub(crate) fn until(&self, what: &str, holds: impl Fn(&Value) -> bool) -> Value {
+        eventually(what, || {
+            let status = self.status();
+            if holds(&status) { Ok(status) } else { Err(format!("{status:#}")) }
+        })
+    }
+
+    /// Waits until every one of so many accepted lines has left the queue; returns the status then. Every line is in
+    /// exactly one state, so the sum must be met exactly.
+    pub(crate) fn settled(&self, accepted: u64) -> Value {
+        self.until(&format!("{accepted} lines are accounted for and none waits"), |status| {
+            let lines = &status["lines"];
+            let at = |state: &str| lines[state].as_u64().unwrap();
+            let sum: u64 = ["delivered", "doubt", "dead_lettered", "gap", "excluded"].map(at).iter().sum();
+            at("queued") == 0 && at("unanswered") == 0 && sum == accepted
+        })
+    }
+
+    /// The same, with every line delivered.
+    pub(crate) fn delivered(&self, accepted: u64) {
+        let status = self.settled(accepted);
+        assert_eq!(status["lines"]["delivered"], accepted, "{:#}", status["lines"]);
+    }
+}
