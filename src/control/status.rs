@@ -168,6 +168,9 @@ pub(super) fn status(facts: Facts, figures: &Figures) -> Status {
         ..Status::default()
     };
     status.not_covered = not_covered(&status, figures.totals.is_some());
+    if !view.ready {
+        status.not_covered.insert(0, "lines are not counted yet: delivery is starting".to_owned());
+    }
     status.next_steps = next_steps(&status);
     status
 }
@@ -180,6 +183,9 @@ fn not_covered(status: &Status, state_answers: bool) -> Vec<String> {
     }
     if lines.gap > 0 {
         missing.push(format!("{} lines in gaps await read-back", lines.gap));
+    }
+    if status.gaps.iter().any(|gap| gap.lines == 0) {
+        missing.push("gaps of unknown size await read-back".to_owned());
     }
     if lines.dead_lettered > 0 {
         missing.push(format!("{} lines were refused by the destination", lines.dead_lettered));

@@ -18,9 +18,9 @@ use super::target::TargetId;
 use super::view::Reading;
 use crate::base::{Error, Kind as ErrorKind, Lsn, Result, Side};
 use crate::line;
-use crate::queue::{Cause, Disposition, Intent, Scout};
+use crate::queue::{Cause, Disposition, Floors, Intent, Scout};
 use crate::state::{DeadLetter, DirtyRegion, Effects, Gap};
-use crate::wal::{Damage, Item, Kind, Reader, Record};
+use crate::wal::{Damage, Item, Kind, Reader, Record, Wal};
 
 /// Records looked at in one go before other tasks get their turn.
 const SCOUT_STEP: usize = 256;
@@ -34,9 +34,14 @@ pub(super) struct Distributor {
     shared: Rc<Shared>,
     scout: Rc<RefCell<Scout>>,
     ledger: Rc<RefCell<Ledger>>,
+    log: Arc<Wal>,
     reader: Reader,
     /// Floors of a former run with another number of lanes: lines at or below them are counted already.
     former: Option<Vec<Lsn>>,
+    /// The highest floor at the start.
+    top: Lsn,
+    /// Tells that the log has grown.
+    durable: Arc<Notify>,
     read: Rc<Cell<Read>>,
     canonical: Vec<u8>,
 }
@@ -48,6 +53,9 @@ pub(super) struct Read {
     position: u64,
     /// Arrival of the record that waits for room, or was read last.
     received_ns: i64,
+    /// Whether the figures are what they seem: after a start, lines that faster lanes have delivered before are known as
+    /// such only when reading has passed all floors.
+    settled: bool,
 }
 
 impl Read {
@@ -57,7 +65,13 @@ impl Read {
         let unread_ns = (unread_lines > 0).then_some(self.received_ns);
         let (unanswered_lines, unanswered_ns) = scout.waiting();
         let oldest_ns = [oldest_in_lanes_ns, unread_ns, unanswered_ns].into_iter().flatten().min();
-        Reading { unread_lines, unanswered_lines, head: scout.seen(), oldest_ns: oldest_ns.unwrap_or(0) }
+        let (ahead, head) = (scout.ahead(), scout.seen());
+        Reading { unread_lines, unanswered_lines, ahead, head, oldest_ns: oldest_ns.unwrap_or(0) }
+    }
+
+    /// Whether the figures may be shown.
+    pub(super) fn settled(self) -> bool {
+        self.settled
     }
 }
 
@@ -66,10 +80,17 @@ impl Distributor {
         shared: Rc<Shared>,
         scout: Rc<RefCell<Scout>>,
         ledger: Rc<RefCell<Ledger>>,
-        reader: Reader,
-        former: Option<Vec<Lsn>>,
-    ) -> Self {
-        Self { shared, scout, ledger, reader, former, read: Rc::default(), canonical: Vec::new() }
+        log: Arc<Wal>,
+        floors: &Floors,
+    ) -> Result<Self> {
+        let reader = log.reader(floors.lowest().next())?;
+        let former = (floors.lanes.len() != shared.lanes.len()).then(|| floors.lanes.clone());
+        let top = floors.lanes.iter().copied().max().unwrap_or(Lsn::ZERO);
+        let durable = Arc::new(Notify::new());
+        let wake = Arc::clone(&durable);
+        log.on_durable(Box::new(move || wake.notify_one()));
+        let (read, canonical) = (Rc::default(), Vec::new());
+        Ok(Self { shared, scout, ledger, log, reader, former, top, durable, read, canonical })
     }
 
     pub(super) fn progress(&self) -> Rc<Cell<Read>> {
@@ -77,40 +98,47 @@ impl Distributor {
     }
 
     /// Reads for ever.
-    pub(super) async fn run(mut self, durable: Arc<Notify>) -> Result<()> {
+    pub(super) async fn run(mut self) -> Result<()> {
         let mut held: Option<Item> = None;
         loop {
             let more = self.scout.borrow_mut().advance(SCOUT_STEP)?;
-            let resolved = self.scout.borrow().resolved();
             let mut dealt = 0;
             while dealt < SCOUT_STEP {
                 let item = match held.take() {
                     Some(item) => item,
                     None => match self.reader.next()? {
                         Some(item) => item,
-                        None => break,
+                        None => {
+                            self.settled();
+                            break;
+                        }
                     },
                 };
-                if last_of(&item) > resolved {
+                // Asked anew each time: the scout may have gone on while we waited for room.
+                if last_of(&item) > self.scout.borrow().resolved() {
                     held = Some(item);
                     break;
                 }
                 self.deal(item).await?;
                 dealt += 1;
-                self.room().await;
+                self.room().await?;
             }
             if more || dealt == SCOUT_STEP {
                 tokio::task::yield_now().await;
             } else {
-                durable.notified().await;
+                self.durable.notified().await;
             }
         }
+    }
+
+    fn settled(&self) {
+        self.read.set(Read { settled: true, ..self.read.get() });
     }
 
     async fn deal(&mut self, item: Item) -> Result<()> {
         let lsn = last_of(&item);
         match item {
-            Item::Damage(damage) => self.damage(&damage).await,
+            Item::Damage(damage) => self.damage(&damage).await?,
             Item::Record(record) => {
                 self.read.set(Read { position: record.position, received_ns: record.received_ns, ..self.read.get() });
                 if record.kind == Kind::Intent {
@@ -121,6 +149,9 @@ impl Distributor {
         for (lane, work) in self.shared.lanes.iter().zip(&self.shared.work) {
             lane.borrow_mut().read_to(lsn);
             work.notify_one();
+        }
+        if lsn >= self.top {
+            self.settled();
         }
         Ok(())
     }
@@ -148,13 +179,14 @@ impl Distributor {
             Disposition::NotApplied => Tally { not_applied: lines, ..Tally::default() },
             Disposition::Gapped => Tally { gapped: lines, ..Tally::default() },
             Disposition::Doubt if intent.excluded => Tally { excluded: lines, ..Tally::default() },
-            Disposition::Doubt => {
-                let dirty = regions(record, &intent, cause);
-                self.record(Effects { dirty, ..Effects::default() }).await;
-                Tally { doubt: lines, ..Tally::default() }
-            }
+            Disposition::Doubt => Tally { doubt: lines, ..Tally::default() },
         };
+        // Before the effect, so that the lines are never in no sum; the floor moves only after both.
         self.ledger.borrow_mut().note(record.lsn, tally);
+        if tally.doubt > 0 {
+            let dirty = regions(record, &intent, cause);
+            self.record(Effects { dirty, ..Effects::default() }).await;
+        }
         Ok(())
     }
 
@@ -199,19 +231,19 @@ impl Distributor {
             lane.push(target, at, &self.canonical, now, bounds);
             self.shared.pending_bytes.set(self.shared.pending_bytes.get() + self.canonical.len());
         }
-        if !dead_letters.is_empty() {
-            self.record(Effects { dead_letters, ..Effects::default() }).await;
-        }
         for (lane, (lines, dead)) in self.shared.lanes.iter().zip(counted) {
             if lines > 0 {
                 let (log_bytes, received_ns) = (record.position, record.received_ns);
                 lane.borrow_mut().note(Position { lsn: record.lsn, lines, log_bytes, received_ns }, dead);
             }
         }
+        if !dead_letters.is_empty() {
+            self.record(Effects { dead_letters, ..Effects::default() }).await;
+        }
         Ok(())
     }
 
-    async fn damage(&mut self, damage: &Damage) {
+    async fn damage(&mut self, damage: &Damage) -> Result<()> {
         let lines = damage.lines;
         let gap = Gap {
             route: damage.route,
@@ -229,8 +261,28 @@ impl Distributor {
             lines,
             "records of the log are damaged; their lines are a gap"
         );
-        self.record(Effects { gaps: vec![gap], ..Effects::default() }).await;
+        self.forget(damage)?;
         self.ledger.borrow_mut().note(damage.last, Tally { damaged: lines, ..Tally::default() });
+        self.record(Effects { gaps: vec![gap], ..Effects::default() }).await;
+        Ok(())
+    }
+
+    /// The scout reads headers only: where just the payload is damaged, it has counted the lines.
+    fn forget(&mut self, damage: &Damage) -> Result<()> {
+        let mut headers = self.log.reader(damage.first)?;
+        while headers.next_lsn() <= damage.last {
+            match headers.next_header()? {
+                Some(Item::Record(record)) if record.lsn <= damage.last && record.kind == Kind::Intent => {
+                    if self.scout.borrow_mut().take(record.lsn).0 == Disposition::Applied {
+                        let lines = self.read.get().lines + u64::from(record.lines);
+                        self.read.set(Read { lines, ..self.read.get() });
+                    }
+                }
+                Some(_) => {}
+                None => break,
+            }
+        }
+        Ok(())
     }
 
     /// Makes effects durable; waits as long as that takes, because the position must not move before.
@@ -238,13 +290,23 @@ impl Distributor {
         super::send::record_effects(&self.shared, effects).await;
     }
 
-    /// Waits until the lanes have room and the slowest is not too far behind.
-    async fn room(&self) {
+    /// Waits until the lanes have room and the slowest is not too far behind. The scout goes on meanwhile: what is queued
+    /// must be counted, however long the destination is away.
+    async fn room(&self) -> Result<()> {
         let settings = &self.shared.settings;
         let pending_max = settings.pending_bytes.as_usize();
         while self.shared.pending_bytes.get() >= pending_max || self.lead_bytes() > settings.lane_lead.0 {
-            self.shared.room.notified().await;
+            self.settled();
+            tokio::select! {
+                () = self.shared.room.notified() => {}
+                () = self.durable.notified() => {
+                    while self.scout.borrow_mut().advance(SCOUT_STEP)? {
+                        tokio::task::yield_now().await;
+                    }
+                }
+            }
         }
+        Ok(())
     }
 
     /// Bytes of log between what was read last and the lowest floor, as far as lanes are waiting.

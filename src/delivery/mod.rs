@@ -18,12 +18,12 @@ mod send;
 mod target;
 mod view;
 
+pub use target::write_path;
 pub use view::{PauseView, SharedView, View, shared_view, show_failure};
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
@@ -46,6 +46,8 @@ use target::Targets;
 const STOP_MAX: Duration = Duration::from_secs(5);
 /// How often floors become durable and figures are shown.
 const KEEP_EVERY: Duration = Duration::from_millis(200);
+/// The same while the figures are not known yet.
+const KEEP_SOON: Duration = Duration::from_millis(5);
 
 /// What delivery is made of.
 pub struct Parts {
@@ -108,7 +110,6 @@ pub async fn run(parts: Parts, server: Server, mut stop: watch::Receiver<bool>) 
     let Opened { queue, floors, scout, .. } = parts.opened;
     let lanes_count = parts.settings.lanes;
     let (lanes, base) = ledger::restore(&floors, lanes_count);
-    let former = (floors.lanes.len() != lanes_count).then(|| floors.lanes.clone());
     let shared = Rc::new(Shared {
         server,
         flavor: parts.flavor,
@@ -126,13 +127,10 @@ pub async fn run(parts: Parts, server: Server, mut stop: watch::Receiver<bool>) 
         settings: parts.settings,
         stopping: Cell::new(false),
     });
-    let durable = Arc::new(Notify::new());
-    let wake = Arc::clone(&durable);
-    queue.log().on_durable(Box::new(move || wake.notify_one()));
     let scout = Rc::new(RefCell::new(scout));
     let ledger = Rc::new(RefCell::new(Ledger::new(base, floors.lowest())));
-    let reader = queue.reader(floors.lowest().next())?;
-    let distributor = Distributor::new(Rc::clone(&shared), Rc::clone(&scout), Rc::clone(&ledger), reader, former);
+    let distributor =
+        Distributor::new(Rc::clone(&shared), Rc::clone(&scout), Rc::clone(&ledger), queue.log(), &floors)?;
     let mut keeper = Keeper {
         shared: Rc::clone(&shared),
         read: distributor.progress(),
@@ -147,7 +145,7 @@ pub async fn run(parts: Parts, server: Server, mut stop: watch::Receiver<bool>) 
         lanes.spawn_local(send::run_lane(Rc::clone(&shared), index));
     }
     let outcome = tokio::select! {
-        result = distributor.run(durable) => result,
+        result = distributor.run() => result,
         () = keeper.keep() => Ok(()),
         // Without a sender nobody can ask us to stop: then the end of the process does.
         _ = stop.wait_for(|stop| *stop) => Ok(()),
@@ -179,7 +177,8 @@ impl Keeper {
                 tracing::error!(%error, event = "cursor.failed", "floors cannot be made durable");
             }
             self.show();
-            tokio::time::sleep(KEEP_EVERY).await;
+            let pause = if self.read.get().settled() { KEEP_EVERY } else { KEEP_SOON };
+            tokio::time::sleep(pause).await;
         }
     }
 
@@ -194,6 +193,9 @@ impl Keeper {
     }
 
     fn show(&self) {
+        if !self.read.get().settled() {
+            return;
+        }
         let oldest = self.shared.lanes.iter().filter_map(|lane| lane.borrow().oldest()).map(|at| at.received_ns).min();
         let reading = self.read.get().view(&self.scout.borrow(), oldest);
         view::publish(&self.shared, reading, self.ledger.borrow().total(), &self.view);

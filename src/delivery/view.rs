@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::Shared;
 use super::ledger::Tally;
 use crate::base::{Error, Lsn, metric};
+use crate::queue::Ahead;
 
 /// Something that stands still.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, serde::Deserialize)]
@@ -75,6 +76,8 @@ pub(super) struct Reading {
     /// Lines in applied intents that were not read into lanes yet.
     pub(super) unread_lines: u64,
     pub(super) unanswered_lines: u64,
+    /// Resolved, not read yet, and nothing to deliver.
+    pub(super) ahead: Ahead,
     pub(super) head: Lsn,
     pub(super) oldest_ns: i64,
 }
@@ -96,12 +99,12 @@ pub(super) fn publish(shared: &Shared, reading: Reading, tally: Tally, to: &Shar
         delivered_lines: lanes().map(|lane| lane.delivered).sum(),
         queued_lines: reading.unread_lines + lanes().map(|lane| lane.lines_waiting()).sum::<u64>(),
         unanswered_lines: reading.unanswered_lines,
-        doubt_lines: tally.doubt,
+        doubt_lines: tally.doubt + reading.ahead.doubt,
         dead_lettered_lines: lanes().map(|lane| lane.dead).sum(),
         excluded_lines: tally.excluded,
         damaged_lines: tally.damaged,
-        refused_lines: tally.not_applied,
-        gapped_lines: tally.gapped,
+        refused_lines: tally.not_applied + reading.ahead.not_applied,
+        gapped_lines: tally.gapped + reading.ahead.gapped,
         floor_lsn: lanes().map(|lane| lane.floor().0).min().unwrap_or(0),
         head_lsn: reading.head.0,
         oldest_ns: reading.oldest_ns,

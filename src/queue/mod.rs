@@ -14,7 +14,7 @@ pub use appender::{Appender, Unavailable};
 pub use intent::{Intent, IntentError};
 pub use local::{Floors, LocalQueue, Opened};
 pub use outcome::{Cause, Disposition, Outcome};
-pub use scout::Scout;
+pub use scout::{Ahead, Scout};
 
 #[cfg(test)]
 mod tests;

@@ -16,13 +16,43 @@ struct Waiting {
     received_ns: i64,
 }
 
+#[derive(Clone, Copy, Debug)]
+struct Exception {
+    disposition: Disposition,
+    cause: Cause,
+    lines: u32,
+}
+
+/// Lines of intents that are resolved and that nobody has asked for yet, by what became of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ahead {
+    /// The primary kept nothing.
+    pub not_applied: u64,
+    /// Not known.
+    pub doubt: u64,
+    /// In a gap.
+    pub gapped: u64,
+}
+
+impl Ahead {
+    fn of(&mut self, disposition: Disposition) -> Option<&mut u64> {
+        match disposition {
+            Disposition::Applied => None,
+            Disposition::NotApplied => Some(&mut self.not_applied),
+            Disposition::Doubt => Some(&mut self.doubt),
+            Disposition::Gapped => Some(&mut self.gapped),
+        }
+    }
+}
+
 /// The run-ahead reader.
 #[derive(Debug)]
 pub struct Scout {
     reader: Reader,
     seen: Lsn,
     unresolved: BTreeMap<Lsn, Waiting>,
-    exceptions: BTreeMap<Lsn, (Disposition, Cause)>,
+    exceptions: BTreeMap<Lsn, Exception>,
+    ahead: Ahead,
     applied_lines: u64,
 }
 
@@ -30,7 +60,14 @@ impl Scout {
     /// Starts behind `from`: the first record looked at is the one after it.
     #[must_use]
     pub fn new(reader: Reader, from: Lsn) -> Self {
-        Self { reader, seen: from, unresolved: BTreeMap::new(), exceptions: BTreeMap::new(), applied_lines: 0 }
+        Self {
+            reader,
+            seen: from,
+            unresolved: BTreeMap::new(),
+            exceptions: BTreeMap::new(),
+            ahead: Ahead::default(),
+            applied_lines: 0,
+        }
     }
 
     /// Looks at every record that is durable now, at most `records_max` of them. True when there may be more.
@@ -59,10 +96,14 @@ impl Scout {
         for outcome in Outcome::decode_all(payload) {
             // The first outcome stands; an intent below our start was resolved before.
             let Some(waiting) = self.unresolved.remove(&outcome.lsn) else { continue };
-            if outcome.disposition == Disposition::Applied {
-                self.applied_lines += u64::from(waiting.lines);
-            } else {
-                self.exceptions.insert(outcome.lsn, (outcome.disposition, outcome.cause));
+            let Outcome { lsn, disposition, cause, .. } = outcome;
+            let lines = waiting.lines;
+            match self.ahead.of(disposition) {
+                None => self.applied_lines += u64::from(lines),
+                Some(sum) => {
+                    *sum += u64::from(lines);
+                    self.exceptions.insert(lsn, Exception { disposition, cause, lines });
+                }
             }
         }
     }
@@ -83,13 +124,24 @@ impl Scout {
     /// forgotten.
     pub fn take(&mut self, lsn: Lsn) -> (Disposition, Cause) {
         assert!(lsn <= self.resolved(), "an intent is judged only after its outcome");
-        let found = self.exceptions.remove(&lsn);
-        if let Some((first, _)) = self.exceptions.first_key_value()
-            && *first < lsn
+        while let Some(entry) = self.exceptions.first_entry()
+            && *entry.key() <= lsn
         {
-            self.exceptions = self.exceptions.split_off(&lsn);
+            let (at, exception) = entry.remove_entry();
+            if let Some(sum) = self.ahead.of(exception.disposition) {
+                *sum -= u64::from(exception.lines);
+            }
+            if at == lsn {
+                return (exception.disposition, exception.cause);
+            }
         }
-        found.unwrap_or((Disposition::Applied, Cause::None))
+        (Disposition::Applied, Cause::None)
+    }
+
+    /// Lines of resolved intents that were not applied and not taken yet.
+    #[must_use]
+    pub fn ahead(&self) -> Ahead {
+        self.ahead
     }
 
     /// Intents without an outcome, oldest first.

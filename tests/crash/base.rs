@@ -1,0 +1,180 @@
+//! The two databases: the sandbox in this process, or a real server in its own.
+
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
+
+use twinline::cell::Cell;
+use twinline::db::read::{Auth, Product, Reader};
+use twinline::sandbox::{Faults, Options, Sandbox};
+
+use super::proxy::{free_port, signal, wait_for};
+use super::wire::{Connection, Sent};
+
+/// The one database, or bucket, of all stories.
+pub(crate) const NAME: &str = "crash";
+const TOKEN: &str = "crash-token";
+
+pub(crate) enum Database {
+    Sandbox(Sandbox),
+    Real(Server),
+}
+
+impl Database {
+    pub(crate) fn sandbox() -> Self {
+        let sandbox = Sandbox::spawn_thread(Options::default()).expect("a sandbox");
+        sandbox.create_database(NAME);
+        Self::Sandbox(sandbox)
+    }
+
+    /// `None` where the program is not installed.
+    pub(crate) fn influxdb1() -> Option<Self> {
+        Server::new("influxd1", Product::Influx1).map(Self::Real)
+    }
+
+    /// As [`Database::influxdb1`].
+    pub(crate) fn influxdb2() -> Option<Self> {
+        Server::new("influxd2", Product::Influx2).map(Self::Real)
+    }
+
+    /// Its part of the configuration.
+    pub(crate) fn section(&self) -> String {
+        match self {
+            Self::Sandbox(sandbox) => format!("url = \"{}\"", sandbox.url()),
+            Self::Real(server) if server.product == Product::Influx2 => {
+                format!("url = \"http://127.0.0.1:{}\"\norg = \"o\"\ntoken = \"{TOKEN}\"", server.port)
+            }
+            Self::Real(server) => format!("url = \"http://127.0.0.1:{}\"", server.port),
+        }
+    }
+
+    /// Everything it holds.
+    pub(crate) fn cells(&self) -> Vec<Cell> {
+        let server = match self {
+            Self::Sandbox(sandbox) => return sandbox.cells(NAME, ""),
+            Self::Real(server) => server,
+        };
+        let auth = if server.product == Product::Influx2 { Auth::Token(TOKEN.to_owned()) } else { Auth::None };
+        let url = format!("http://127.0.0.1:{}", server.port);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let reader = Reader::new(&url, auth, server.product).expect("a usable URL");
+        runtime.block_on(reader.read_all(NAME, "autogen")).expect("a database that can be read")
+    }
+
+    /// Lines that it has taken, where that is known.
+    pub(crate) fn lines_received(&self) -> Option<u64> {
+        match self {
+            Self::Sandbox(sandbox) => Some(sandbox.lines_received()),
+            Self::Real(_) => None,
+        }
+    }
+
+    /// Takes it away, or brings it back.
+    pub(crate) fn set_down(&self, down: bool) {
+        match self {
+            Self::Sandbox(sandbox) => sandbox.set_faults(Faults { refuse: down, ..Faults::default() }),
+            Self::Real(server) if down => server.kill(),
+            Self::Real(server) => server.start(),
+        }
+    }
+
+    /// A real server stands still, or goes on.
+    pub(crate) fn set_still(&self, still: bool) {
+        if let Self::Real(server) = self {
+            let process = server.process.lock().expect("no panic elsewhere");
+            let signal_number = if still { rustix::process::Signal::STOP } else { rustix::process::Signal::CONT };
+            signal(process.as_ref().expect("it runs"), signal_number);
+        }
+    }
+}
+
+/// A real server; ends with the test.
+pub(crate) struct Server {
+    program: PathBuf,
+    product: Product,
+    port: u16,
+    process: Mutex<Option<Child>>,
+    directory: tempfile::TempDir,
+}
+
+impl Server {
+    fn new(name: &str, product: Product) -> Option<Self> {
+        let root = std::env::var_os("TWINLINE_SERVERS").map(PathBuf::from);
+        let root = root.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache/twinline-servers")))?;
+        let program = root.join("bin").join(name);
+        if !program.exists() {
+            eprintln!("skipped: {name} is not installed");
+            return None;
+        }
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let server = Self { program, product, port: free_port(), process: Mutex::default(), directory };
+        server.start();
+        match product {
+            Product::Influx1 => server.post("/query", &format!("q=CREATE+DATABASE+{NAME}"), 200),
+            Product::Influx2 => {
+                let body = format!(
+                    r#"{{"username":"admin","password":"password1","org":"o","bucket":"{NAME}","token":"{TOKEN}","retentionPeriodSeconds":0}}"#
+                );
+                server.post("/api/v2/setup", &body, 201);
+            }
+        }
+        Some(server)
+    }
+
+    fn start(&self) {
+        let mut command = Command::new(&self.program);
+        let place = |name: &str| self.directory.path().join(name);
+        let address = format!("127.0.0.1:{}", self.port);
+        match self.product {
+            Product::Influx1 => {
+                command.args(["run", "-config", "/dev/null"]);
+                let settings = [
+                    ("REPORTING_DISABLED", "true"),
+                    ("BIND_ADDRESS", "127.0.0.1:0"),
+                    ("HTTP_BIND_ADDRESS", &address),
+                    ("MONITOR_STORE_ENABLED", "false"),
+                    ("HTTP_LOG_ENABLED", "false"),
+                    ("DATA_INDEX_VERSION", "tsi1"),
+                ];
+                command.envs(settings.map(|(name, value)| (format!("INFLUXDB_{name}"), value)));
+                for (name, part) in [("META_DIR", "meta"), ("DATA_DIR", "data"), ("DATA_WAL_DIR", "wal")] {
+                    command.env(format!("INFLUXDB_{name}"), place(part));
+                }
+            }
+            Product::Influx2 => {
+                for (option, part) in [("--bolt-path", "bolt"), ("--sqlite-path", "sqlite"), ("--engine-path", "data")]
+                {
+                    command.arg(option).arg(place(part));
+                }
+                command.args(["--reporting-disabled", "--log-level", "error", "--http-bind-address", &address]);
+            }
+        }
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        *self.process.lock().expect("no panic elsewhere") = Some(child.expect("the server starts"));
+        wait_for("the server", || {
+            let answer = Connection::new(self.port).ask("GET /health HTTP/1.1\r\nHost: x", b"");
+            matches!(answer, Sent::Answer { status: 200, .. }).then_some(())
+        });
+    }
+
+    fn kill(&self) {
+        if let Some(mut child) = self.process.lock().expect("no panic elsewhere").take() {
+            // It may have ended by itself; either way it is gone afterwards.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+
+    fn post(&self, path: &str, body: &str, expected: u16) {
+        let kind = if path == "/query" { "application/x-www-form-urlencoded" } else { "application/json" };
+        let head = format!("POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: {kind}");
+        let answer = Connection::new(self.port).ask(&head, body.as_bytes());
+        assert!(matches!(answer, Sent::Answer { status, .. } if status == expected), "{path}: {answer:?}");
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
