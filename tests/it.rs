@@ -5,21 +5,54 @@
 //! away (5).
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "tests wait on real time and end at a surprise")]
 
+// Every accepted line is in one state; what idling costs.
+#[path = "it/account.rs"]
+mod account;
+// Clients that people use.
+#[path = "it/clients.rs"]
+mod clients;
 // Real databases, started and stopped by id.
 #[path = "it/database.rs"]
 mod database;
+// A source that shows what reaches it.
+#[path = "it/double.rs"]
+mod double;
+// Faults that no real server makes on demand.
+#[path = "it/faults.rs"]
+mod faults;
 // A client that shows answers as they came.
 #[path = "it/http.rs"]
 mod http;
 // Writers at work.
 #[path = "it/load.rs"]
 mod load;
+// What goes where, by identity and by rules.
+#[path = "it/mapping.rs"]
+mod mapping;
+// The destination goes away and comes back.
+#[path = "it/outage.rs"]
+mod outage;
 // Pairs of databases end equal to the writer's record.
 #[path = "it/pairs.rs"]
 mod pairs;
+// Answers pass through unchanged.
+#[path = "it/pass.rs"]
+mod pass;
 // The built program as a process.
 #[path = "it/proxy.rs"]
 mod proxy;
 // The writer's own record.
 #[path = "it/record.rs"]
 mod record;
+// Lines that one side refuses.
+#[path = "it/refused.rs"]
+mod refused;
+// The source goes away and comes back.
+#[path = "it/source_down.rs"]
+mod source_down;
+// The end of the process and its next start.
+#[path = "it/stop.rs"]
+mod stop;
+// The typed reader gives back every bit.
+#[path = "it/typed_read.rs"]
+mod typed_read;

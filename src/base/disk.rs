@@ -1,4 +1,5 @@
-//! The one doorway to the files of the log: every call that the log makes to a disk goes through [`Disk`] and [`DiskFile`].
+//! The one doorway to the files of the log: every call that the log makes to a disk goes through [`Disk`] and
+//! [`DiskFile`].
 //!
 //! Promises: a call either did all it was asked or returns the operating system's error with its errno; an interrupted
 //! or short write is continued, never reported as success; nothing is deleted but files that never were part of the log

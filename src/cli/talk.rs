@@ -46,6 +46,8 @@ pub enum Mark {
     Warning,
     /// Wrong.
     Bad,
+    /// Nobody knows.
+    Unknown,
 }
 
 impl Talk {
@@ -110,6 +112,7 @@ impl Talk {
             Mark::Good => ("✓", 32),
             Mark::Warning => ("!", 33),
             Mark::Bad => ("✗", 31),
+            Mark::Unknown => ("?", 36),
         };
         if self.color { format!("\x1b[{color}m{shape}\x1b[0m") } else { shape.to_owned() }
     }

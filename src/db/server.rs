@@ -200,6 +200,14 @@ impl Server {
     /// As [`Server::ask`]; or the answer is not that of an InfluxDB 1.x or 2.x.
     pub async fn version(&self) -> Result<Version> {
         let reply = self.ask(Method::GET, "/ping", Bytes::new()).await?;
+        self.read_version(&reply)
+    }
+
+    /// Reads kind and version off an answer to `/ping`.
+    ///
+    /// # Errors
+    /// The answer is not that of an InfluxDB 1.x or 2.x.
+    pub fn read_version(&self, reply: &Reply) -> Result<Version> {
         let header = reply.headers.get("x-influxdb-version").and_then(|v| v.to_str().ok());
         header.and_then(Version::read).ok_or_else(|| {
             let said = header.map_or("no X-Influxdb-Version header".to_owned(), |text| format!("version \"{text}\""));

@@ -20,6 +20,7 @@ mod send;
 mod target;
 mod view;
 
+pub use target::write_path;
 pub use view::{PauseView, SharedView, View, shared_view, show_failure};
 
 use std::cell::{Cell, RefCell};

@@ -69,7 +69,9 @@ impl Targets {
     }
 }
 
-fn write_path(target: &Target) -> String {
+/// Path and query of a write to this place, with explicit nanoseconds.
+#[must_use]
+pub fn write_path(target: &Target) -> String {
     let escape = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
     match target {
         Target::Database { db, rp } if rp.is_empty() => format!("/write?db={}&precision=ns", escape(db)),

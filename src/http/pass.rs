@@ -54,6 +54,8 @@ fn prepare(pipeline: &Pipeline, request: Request<Incoming>) -> Result<Request<Re
     let (mut head, body) = request.into_parts();
     let target = head.uri.path_and_query().map_or("/", |target| target.as_str());
     head.uri = format!("{}{target}", pipeline.source.prefix()).try_into()?;
+    // The far connection is ours: what version the client speaks is between it and us.
+    head.version = http::Version::HTTP_11;
     let chunked = head.headers.contains_key(TRANSFER_ENCODING);
     hop::strip(&mut head.headers);
     head.headers.insert(HOST, pipeline.source.host().clone());

@@ -15,3 +15,6 @@ pub use intent::{Intent, IntentError};
 pub use local::{Floors, LocalQueue, Opened};
 pub use outcome::{Cause, Disposition, Outcome};
 pub use scout::{Ahead, Scout};
+
+#[cfg(test)]
+mod tests;

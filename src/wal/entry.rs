@@ -41,8 +41,8 @@ pub struct Bundle {
     /// Outcomes of earlier intents (`FORMAT.md` has the layout); merged with those of other bundles. At most
     /// [`OUTCOMES_MAX`].
     pub outcomes: Vec<[u8; OUTCOME_BYTES]>,
-    /// Called once, on the log's thread, when everything in the bundle is durable or will not be: with the LSN of the first
-    /// entry, or of the outcomes' record where there is no entry. Must not block.
+    /// Called once, on the log's thread, when everything in the bundle is durable or will not be: with the LSN of the
+    /// first entry, or of the outcomes' record where there is no entry. Must not block.
     pub done: Box<dyn FnOnce(Result<Lsn, Fault>) + Send>,
 }
 

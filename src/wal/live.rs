@@ -11,7 +11,8 @@ use super::Fault;
 use super::segment::{HEADER_BLOCK_BYTES, SegmentHeader, data_end};
 use crate::base::Lsn;
 
-/// Buckets of the sync histogram: bucket n counts syncs that took less than 2^n microseconds (the last one: all others).
+/// Buckets of the sync histogram: bucket n counts syncs that took less than 2^n microseconds (the last one: all
+/// others).
 pub const SYNC_BUCKETS: usize = 24;
 
 /// A published segment. Whoever holds it keeps its file from being recycled.

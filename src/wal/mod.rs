@@ -6,12 +6,12 @@
 //! [`Options`]. Nothing is dropped in silence: a full or faulted log refuses.
 //!
 //! # Layout
-//! `record`, `segment` and `group` are pure. `walk` reads one segment; `recover` and `reader` use it. `writer` is the one
-//! writer, `retain` its supply of files, `live` what all share. `cursor` stores floors.
+//! `record`, `segment` and `group` are pure. `walk` reads one segment; `recover` and `reader` use it. `writer` is the
+//! one writer, `retain` its supply of files, `live` what all share. `cursor` stores floors.
 //!
 //! # Use
-//! [`cursor::list`] and [`cursor::load`], then [`Wal::open`], [`Cursor::clamp`], [`Wal::reader`]. Then [`Wal::submit`] bundles, save floors with
-//! [`CursorFile`], and [`Wal::release`] what lies below all saved floors.
+//! [`cursor::list`] and [`cursor::load`], then [`Wal::open`], [`Cursor::clamp`], [`Wal::reader`]. Then
+//! [`Wal::submit`] bundles, save floors with [`CursorFile`], and [`Wal::release`] what lies below all saved floors.
 
 pub mod cursor;
 mod entry;
@@ -164,7 +164,8 @@ impl Wal {
         self.live.durable()
     }
 
-    /// Has `wake` called after each group, after the completions of its bundles. Must not block.
+    /// Has `wake` called on the log's thread after each group, after the completions of its bundles. It must neither
+    /// block nor call this.
     pub fn on_durable(&self, wake: Box<dyn Fn() + Send + Sync>) {
         self.live.on_durable(wake);
     }
@@ -178,9 +179,9 @@ impl Wal {
         Ok(Reader::new(Arc::clone(&self.disk), Arc::clone(&self.live), from))
     }
 
-    /// Says that nobody needs the records below an LSN, now or after a restart: all floors that matter were saved by this
-    /// process. A floor that was only loaded may lie in the page cache: save it once before it releases anything.
-    /// Segments that lie below it completely are recycled in the background.
+    /// Says that nobody needs the records below an LSN, now or after a restart: all floors that matter were saved by
+    /// this process. A floor that was only loaded may lie in the page cache: save it once before it releases
+    /// anything. Segments that lie below it completely are recycled in the background.
     pub fn release(&self, below: Lsn) {
         self.live.release(below);
         let _already_asked = self.tend.try_send(());
@@ -218,8 +219,8 @@ impl Wal {
         }
     }
 
-    /// Ends the log: everything submitted before becomes durable (or hears that it did not), then the threads end. Later
-    /// submits are refused. The lock goes when the log is dropped.
+    /// Ends the log: everything submitted before becomes durable (or hears that it did not), then the threads end.
+    /// Later submits are refused. The lock goes when the log is dropped.
     ///
     /// # Errors
     /// The log is faulted; what was told durable still is.

@@ -44,14 +44,15 @@ impl Reader {
     /// The next record or damage; `None` when everything durable has been read, for now.
     ///
     /// # Errors
-    /// The file cannot be opened or read (worth trying again), or holds a kind of record that this version must not skip.
+    /// The file cannot be opened or read (worth trying again), or holds a kind of record that this version must not
+    /// skip.
     #[expect(clippy::should_implement_trait, reason = "an iterator is over at None; here more may come")]
     pub fn next(&mut self) -> Result<Option<Item>> {
         self.advance(Want::All)
     }
 
-    /// The same without the payloads, except those of outcomes: meta and body of all other records are empty, and damage
-    /// inside them is not seen.
+    /// The same without the payloads, except those of outcomes: meta and body of all other records are empty, and
+    /// damage inside them is not seen.
     ///
     /// # Errors
     /// As [`Reader::next`].

@@ -1,4 +1,5 @@
-//! One record: a header of 64 bytes, then the payload, padded with zeros to a multiple of 64. Pure: bytes in, bytes out.
+//! One record: a header of 64 bytes, then the payload, padded with zeros to a multiple of 64. Pure: bytes in, bytes
+//! out.
 //!
 //! The header has its own checksum, seeded by the segment's salt: a damaged payload costs one record, and old bytes of
 //! a recycled segment never pass for new ones. See `FORMAT.md` for the table.
@@ -157,7 +158,7 @@ pub(crate) fn u64_at(bytes: &[u8], at: usize) -> u64 {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     use super::*;
     use proptest::prelude::*;
 
@@ -167,8 +168,8 @@ pub(crate) mod tests {
             crc: u32, chain: u32, kind in 0u8.., flags: u8, route: u32, request: u64, lines: u32,
         ) -> Header {
             Header {
-                payload_bytes: u32::from(meta) + body, lsn: Lsn(lsn), durable: Lsn(lsn.saturating_sub(back)), received_ns,
-                payload_crc: crc, chain, kind: if kind == 3 { 1 } else { kind }, flags, meta_bytes: meta,
+                payload_bytes: u32::from(meta) + body, received_ns,
+                lsn: Lsn(lsn), durable: Lsn(lsn.saturating_sub(back)), payload_crc: crc, chain, kind: if kind == 3 { 1 } else { kind }, flags, meta_bytes: meta,
                 route: RouteId(route), request: RequestId(request), lines,
             }
         }

@@ -1,9 +1,10 @@
 //! Recovery: what every start does, clean or not. It reads, copies forward and publishes; it never changes a byte of
 //! an older segment.
 //!
-//! Pass 1 finds D, the highest LSN that anything proves durable. Pass 2 walks the last segment: what fails at or below D
-//! is damage of acknowledged data, what fails above it is a torn tail. Sound records above D may exist in the page cache
-//! only, so they are copied into a new segment that is published when it is durable. Running it twice gives the same.
+//! Pass 1 finds D, the highest LSN that anything proves durable. Pass 2 walks the last segment: what fails at or
+//! below D is damage of acknowledged data, what fails above it is a torn tail. Sound records above D may exist in the
+//! page cache only, so they are copied into a new segment that is published when it is durable. Running it twice
+//! gives the same.
 
 use std::io;
 use std::path::{Path, PathBuf};

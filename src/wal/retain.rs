@@ -2,8 +2,9 @@
 //! knows how much room is left.
 //!
 //! Promises: a file is taken back only when it lies below the released LSN and no reader stands in it, oldest first,
-//! one directory sync each (when one fails, recycling stops until the next start), and its bytes are not touched before its new name is durable; the sum of all files stays
-//! within the budget; a prepared file has been written from end to end (unwritten extents double a commit's latency).
+//! one directory sync each (when one fails, recycling stops until the next start), and its bytes are not touched
+//! before its new name is durable; the sum of all files stays within the budget; a prepared file has been written
+//! from end to end (unwritten extents double a commit's latency).
 
 use std::io::{self, IoSlice};
 use std::path::PathBuf;
@@ -168,8 +169,8 @@ impl Supply {
         self.live.active_room.load(Ordering::Acquire) + self.live.supply_room.load(Ordering::Acquire)
     }
 
-    /// Whether a bundle of this size still fits behind what waits. One that `asks` for something new leaves a reserve to
-    /// those that settle something old, and is refused while a start has taken the log above its budget.
+    /// Whether a bundle of this size still fits behind what waits. One that `asks` for something new leaves a reserve
+    /// to those that settle something old, and is refused while a start has taken the log above its budget.
     pub(crate) fn admits(&self, bytes: u64, asks: bool) -> bool {
         let part = self.budget.segment_bytes / SETTLE_RESERVE_PART;
         let reserve = if asks { part.min(SETTLE_RESERVE_BYTES) } else { 0 };
@@ -177,8 +178,8 @@ impl Supply {
         waiting + bytes + reserve <= self.room() && !(asks && self.live.over_budget.load(Ordering::Acquire))
     }
 
-    /// Length of the first segment of a start that must hold this many bytes of records at once: short, so that the start
-    /// is quick; and no longer than needed where the budget is used up.
+    /// Length of the first segment of a start that must hold this many bytes of records at once: short, so that the
+    /// start is quick; and no longer than needed where the budget is used up.
     pub(crate) fn first_bytes(&self, records_bytes: u64) -> u64 {
         let needed = capacity_for(records_bytes);
         let usual = self.budget.segment_bytes.min(FIRST_SEGMENT_BYTES).max(needed);

@@ -78,7 +78,7 @@ pub struct Stats {
     pub group_records: u64,
     /// Nanoseconds of the last write and sync.
     pub sync_ns_last: u64,
-    /// Bucket n: writes and syncs that took less than 2^n microseconds and not less than half of that; the last one also
-    /// holds all longer ones.
+    /// Bucket n: writes and syncs that took less than 2^n microseconds and not less than half of that; the last one
+    /// also holds all longer ones.
     pub sync_buckets: [u64; SYNC_BUCKETS],
 }

@@ -1,8 +1,8 @@
-//! The writer: cuts groups, writes and syncs them, rotates segments. [`Writer`] is plain sequential code; [`run`] is the
-//! thread around it.
+//! The writer: cuts groups, writes and syncs them, rotates segments. [`Writer`] is plain sequential code; [`run`] is
+//! the thread around it.
 //!
-//! Promises: one write and one sync a group, never delayed by a timer; a bundle hears success only after the sync of its
-//! last record; after any failed write or sync the log is faulted for good: that group and all later ones fail.
+//! Promises: one write and one sync a group, never delayed by a timer; a bundle hears success only after the sync of
+//! its last record; after any failed write or sync the log is faulted for good: that group and all later ones fail.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
@@ -294,8 +294,21 @@ impl Writer {
     }
 }
 
+/// A writer that panics leaves a log that says so.
+#[derive(Debug)]
+struct Sentinel(Arc<Live>);
+
+impl Drop for Sentinel {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.set_fault("the log's writer panicked".into());
+        }
+    }
+}
+
 /// The log thread: the sync is the linger; while it runs, the channel fills and the next group grows.
 pub(crate) fn run(mut writer: Writer, inbox: &Receiver<Message>, wake_supply: &dyn Fn()) {
+    let _sentinel = Sentinel(Arc::clone(&writer.live));
     let mut queue = VecDeque::new();
     loop {
         let first = if writer.unmarked && !writer.live.is_faulted() {

@@ -174,11 +174,14 @@ impl Database {
             (Kind::One, Some((db, rp))) => {
                 drop(self.query(&format!("CREATE RETENTION POLICY \"{rp}\" ON \"{db}\" DURATION 0s REPLICATION 1")));
             }
-            (Kind::Two, _) => {
-                let bucket = serde_json::json!({ "orgID": self.org_id, "name": name, "retentionRules": [] });
-                self.post("/api/v2/buckets", bucket.to_string().as_bytes(), 201);
-            }
+            (Kind::Two, _) => self.create_bucket(name, &serde_json::json!([])),
         }
+    }
+
+    /// Makes a bucket with these retention rules.
+    pub(crate) fn create_bucket(&self, name: &str, rules: &serde_json::Value) {
+        let bucket = serde_json::json!({ "orgID": self.org_id, "name": name, "retentionRules": rules });
+        self.post("/api/v2/buckets", bucket.to_string().as_bytes(), 201);
     }
 
     /// One statement; its answer, which must not be an error.

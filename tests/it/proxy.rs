@@ -2,7 +2,7 @@
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -158,6 +158,11 @@ impl Twinline {
 
     pub(crate) fn connect(&self) -> Connection {
         Connection::open(&self.addr).unwrap()
+    }
+
+    /// The socket of the local command line.
+    pub(crate) fn socket(&self) -> std::path::PathBuf {
+        self.directory.path().join("data/twinline.sock")
     }
 
     /// One request of a client.

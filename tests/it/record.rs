@@ -28,19 +28,20 @@ enum Unit {
 }
 
 type Place = (Arc<Series>, Arc<[u8]>, i64);
+type Field = (Arc<[u8]>, Value);
 
 /// What must stand on both sides.
 #[derive(Debug, Default)]
 pub(crate) struct Record {
     timed: HashMap<Place, Value>,
-    untimed: BTreeMap<Series, Vec<(Arc<[u8]>, Value)>>,
+    untimed: BTreeMap<Series, [Field; 2]>,
     /// Lines that were answered with success.
     pub(crate) lines: u64,
 }
 
 impl Record {
     pub(crate) fn cells(&self) -> usize {
-        self.timed.len() + self.untimed.values().map(Vec::len).sum::<usize>()
+        self.timed.len() + 2 * self.untimed.len()
     }
 
     pub(crate) fn put(&mut self, series: &Arc<Series>, field: &Arc<[u8]>, time_ns: i64, value: Value) {
@@ -84,7 +85,6 @@ pub(crate) struct Batch {
     pub(crate) gzip: bool,
     /// As it is sent.
     pub(crate) body: Vec<u8>,
-    pub(crate) lines: u64,
 }
 
 /// Makes batches and records them.
@@ -94,7 +94,8 @@ pub(crate) struct Writer {
     /// Database or bucket.
     name: String,
     number: usize,
-    unsigned: bool,
+    /// How many lines of 256 have no time.
+    pub(crate) untimed_of_256: u8,
     random: fastrand::Rng,
     /// Times given out so far, by unit.
     next: [i64; 4],
@@ -126,7 +127,7 @@ impl Writer {
             source,
             name: name.to_owned(),
             number,
-            unsigned,
+            untimed_of_256: 3,
             random: fastrand::Rng::with_seed(number as u64 + 1),
             next: [0; 4],
             untimed: 0,
@@ -141,7 +142,7 @@ impl Writer {
         let (unit, unit_ns) = UNITS[at];
         let mut body = Vec::new();
         for _ in 0..lines {
-            if self.random.u8(..) == 0 {
+            if self.random.u8(..) < self.untimed_of_256 {
                 self.untimed_line(&mut body);
             } else {
                 self.line(at, unit_ns, &mut body);
@@ -151,7 +152,7 @@ impl Writer {
         let target = self.target(second_api, unit);
         let zip = self.random.bool();
         self.record.lines += lines as u64;
-        Batch { target, gzip: zip, body: if zip { gzip(&body) } else { body }, lines: lines as u64 }
+        Batch { target, gzip: zip, body: if zip { gzip(&body) } else { body } }
     }
 
     fn target(&mut self, second_api: bool, unit: Unit) -> String {
@@ -200,7 +201,7 @@ impl Writer {
         let tags = vec![(b"id".to_vec(), id.clone().into_bytes())];
         let number = self.untimed as i64;
         body.extend(format!("untimed\\ lines,id={id} number={number}i,text=\"say \\\"{id}\\\"\"\n").as_bytes());
-        let fields = vec![
+        let fields = [
             (Arc::from(&b"number"[..]), Value::Integer(number)),
             (Arc::from(&b"text"[..]), Value::String(format!("say \"{id}\"").into_bytes())),
         ];

@@ -41,9 +41,16 @@ pub(super) struct RunArgs {
     /// How long requests under way may take to end after SIGTERM
     #[arg(long, value_name = "SPAN", default_value = "10s", value_parser = crate::base::size::parse_span)]
     drain_timeout: Duration,
+    /// End cleanly when the starting process is gone
+    #[arg(long, hide = true)]
+    end_with_parent: bool,
 }
 
 pub(super) fn run(global: &Global, args: &RunArgs) -> Result<Exit, Failure> {
+    if args.end_with_parent {
+        let asked = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::TERM));
+        asked.map_err(|e| Error::disk("cannot ask to be ended with the starting process", e.into()))?;
+    }
     let config = global.load()?.config;
     logging::start(&config.log, global.verbose);
     // Fails only when it was done before, which is as good.

@@ -1,5 +1,5 @@
-//! Damage, exhaustively: every bit of a small log flipped, every truncation, every sector lost. Damage of k records costs at
-//! most k records, and is never silent when it was acknowledged and provable.
+//! Damage, exhaustively: every bit of a small log flipped, every truncation, every sector lost. Damage of k records
+//! costs at most k records, and is never silent when it was acknowledged and provable.
 
 use std::io;
 use std::path::Path;

@@ -1,6 +1,7 @@
 //! Seeded stories on the simulated disk: groups, rotation, recycling, full budgets, failing syncs, crashes and power
-//! loss, also in the middle of recovery. The oracle: what was answered with success is there, with the same bytes, under the
-//! same LSN; nothing is there that was not submitted; nothing is called damaged that was not; what was once read stays.
+//! loss, also in the middle of recovery. The oracle: what was answered with success is there, with the same bytes,
+//! under the same LSN; nothing is there that was not submitted; nothing is called damaged that was not; what was once
+//! read stays.
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
@@ -15,7 +16,8 @@ use crate::base::disk::simulated::{Crash, SimulatedDisk};
 
 const SEGMENT_BYTES: u64 = 32 << 10;
 
-/// Which stories are told: `TWINLINE_SIM_SEEDS=first..last`, or how many.
+/// Which stories are told: `TWINLINE_SIM_SEEDS=first..last`, or how many. `TWINLINE_SIM_TALK=1` shows what each start
+/// finds.
 fn seeds() -> std::ops::Range<u64> {
     let text = std::env::var("TWINLINE_SIM_SEEDS").unwrap_or_default();
     let number = |text: &str| text.parse::<u64>().ok();
@@ -189,8 +191,8 @@ impl Story {
         }
         if std::env::var_os("TWINLINE_SIM_TALK").is_some() {
             println!("opened: {:?}", rig.report);
-            for s in rig.writer.live.segments().iter() {
-                println!("   {:?} {:?} {:?}", s.path, s.header.base, s.last());
+            for segment in rig.writer.live.segments().iter() {
+                println!("    {}: {} to {}", segment.path.display(), segment.header.base, segment.last());
             }
         }
         self.seen.torn_bytes += rig.report.torn_bytes;

@@ -1,0 +1,152 @@
+//! `loop` and `same`: no database is this twinline itself, and the two databases are two servers.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+
+use bytes::Bytes;
+use http::Method;
+
+use super::finding::{Code, Finding, Group, State};
+use super::reach::Met;
+use super::subject::Subject;
+use crate::config::Listen;
+
+/// The addresses that a database's host name stands for.
+pub(super) async fn resolve(subject: &Subject<'_>) -> std::io::Result<BTreeSet<SocketAddr>> {
+    let url = &subject.config.url;
+    Ok(tokio::net::lookup_host((url.host.as_str(), url.port)).await?.collect())
+}
+
+/// Whether a database's address is one of our own listeners. The configuration is refused where its text shows that
+/// already; here names are resolved.
+pub(super) async fn own_listener(
+    subject: &Subject<'_>,
+    addresses: &std::io::Result<BTreeSet<SocketAddr>>,
+    listeners: &[Listen],
+    answers: bool,
+) -> Finding {
+    let found = |state, text: String| subject.found(Group::Loop, state, Code::OWN_LISTENER, text);
+    let fix = format!("the database's own address in {}.url", subject.section);
+    let addresses = match addresses {
+        Ok(addresses) => addresses,
+        Err(error) => return found(State::Unknown, format!("its host name cannot be resolved: {error}")),
+    };
+    let hit =
+        listeners.iter().find(|listen| addresses.iter().any(|address| reaches(*address, listen.address, is_ours)));
+    if let Some(listen) = hit {
+        let text = format!("{} is our own listener {}", subject.config.url, listen.address);
+        return found(State::Failed, text).fix(fix);
+    }
+    if answers && is_admin_side(subject).await {
+        return found(State::Failed, "answers like the admin side of a twinline".to_owned()).fix(fix);
+    }
+    found(State::Ok, "is not one of our own listeners".to_owned())
+}
+
+fn reaches(address: SocketAddr, listen: SocketAddr, is_ours: impl Fn(IpAddr) -> bool) -> bool {
+    let ip = address.ip().to_canonical();
+    let listens = listen.ip().to_canonical();
+    address.port() == listen.port() && (ip == listens || (listens.is_unspecified() && is_ours(ip)))
+}
+
+/// Only an address of this machine can be bound.
+fn is_ours(ip: IpAddr) -> bool {
+    UdpSocket::bind((ip, 0)).is_ok()
+}
+
+async fn is_admin_side(subject: &Subject<'_>) -> bool {
+    let reply = subject.server.ask(Method::GET, "/healthz", Bytes::new()).await;
+    reply.is_ok_and(|reply| reply.status.is_success() && reply.body.as_ref() == b"ok\n")
+}
+
+/// What a process says about itself that no other process says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Mark {
+    /// Start of the process, in seconds with fractions, as text.
+    started: Option<String>,
+    /// The instance's number (2.x).
+    instance: Option<String>,
+    version: Option<String>,
+}
+
+/// Reads the mark off `/metrics`, which both kinds answer without credentials.
+pub(super) async fn mark(subject: &Subject<'_>, met: &Met) -> Mark {
+    let version = met.version.as_ref().map(|version| version.text.clone());
+    let reply = if met.answers { subject.server.ask(Method::GET, "/metrics", Bytes::new()).await.ok() } else { None };
+    let text = reply.filter(|reply| reply.status.is_success()).map(|reply| reply.body);
+    Mark { version, ..Mark::read(&String::from_utf8_lossy(text.as_deref().unwrap_or_default())) }
+}
+
+impl Mark {
+    fn read(metrics: &str) -> Self {
+        let started = metrics.lines().find_map(|line| line.strip_prefix("process_start_time_seconds "));
+        let instance = metrics.lines().find_map(|line| {
+            let rest = line.strip_prefix("influxdb_uptime_seconds{id=\"")?;
+            rest.split_once('"').map(|(id, _)| id)
+        });
+        Self { started: started.map(|s| s.trim().to_owned()), instance: instance.map(str::to_owned), version: None }
+    }
+
+    /// Whether the two are one process; `None`: they do not say enough.
+    fn is(&self, other: &Self) -> Option<bool> {
+        let both = |one: &Option<String>, other: &Option<String>| Some(one.as_ref()? == other.as_ref()?);
+        if both(&self.version, &other.version) == Some(false) {
+            return Some(false);
+        }
+        both(&self.instance, &other.instance).or_else(|| both(&self.started, &other.started))
+    }
+}
+
+/// Whether source and destination are one server.
+pub(super) fn same(
+    destination: &Subject<'_>,
+    marks: (&Mark, &Mark),
+    addresses: (&std::io::Result<BTreeSet<SocketAddr>>, &std::io::Result<BTreeSet<SocketAddr>>),
+) -> Finding {
+    let found = |state, text: &str| destination.found(Group::Same, state, Code::SAME_SERVER, text);
+    let fix = "the address of the new database in destination.url";
+    let shared = match addresses {
+        (Ok(source), Ok(destination)) => Some(!source.is_disjoint(destination)),
+        _ => None,
+    };
+    match (marks.0.is(marks.1), shared) {
+        (Some(false), _) => found(State::Ok, "is another server than the source, as both say themselves"),
+        (Some(true), _) => found(State::Failed, "is the source itself: both say that they are one process").fix(fix),
+        (None, Some(true)) => found(State::Failed, "is at the same address and port as the source").fix(fix),
+        (None, Some(false)) => found(
+            State::Unknown,
+            "is at another address or port than the source; whether one server stands behind both cannot be told",
+        ),
+        (None, None) => found(State::Unknown, "cannot be compared with the source: a host name cannot be resolved"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_listener_on_every_address_is_reached_by_each_of_ours() {
+        let at = |text: &str| text.parse::<SocketAddr>().unwrap();
+        let ours = |ip: IpAddr| ip == IpAddr::from([10, 0, 0, 5]) || ip.is_loopback();
+        assert!(reaches(at("10.0.0.5:8087"), at("0.0.0.0:8087"), ours));
+        assert!(reaches(at("[::1]:8087"), at("[::]:8087"), ours));
+        assert!(!reaches(at("10.0.0.6:8087"), at("0.0.0.0:8087"), ours), "another machine");
+        assert!(!reaches(at("10.0.0.5:8086"), at("0.0.0.0:8087"), ours), "another port");
+        assert!(!reaches(at("10.0.0.5:8087"), at("127.0.0.1:8087"), ours), "another address of ours");
+        assert!(is_ours(IpAddr::from([127, 0, 0, 1])) && !is_ours(IpAddr::from([192, 0, 2, 1])));
+    }
+
+    #[test]
+    fn servers_are_told_apart_by_what_they_say_and_not_told_where_they_say_nothing() {
+        let one = Mark::read("# HELP x\nprocess_start_time_seconds 1.79526767274e+09\n");
+        let other = Mark::read("process_start_time_seconds 1.79526767275e+09");
+        let two = Mark::read("influxdb_uptime_seconds{id=\"11ab920811249000\"} 5.5");
+        let later = Mark::read("influxdb_uptime_seconds{id=\"11ab920811249000\"} 6.5");
+        assert_eq!((one.is(&one), one.is(&other), two.is(&later)), (Some(true), Some(false), Some(true)));
+        assert_eq!((one.is(&two), Mark::default().is(&one)), (None, None));
+        let version = |text: &str| Mark { version: Some(text.to_owned()), ..Mark::default() };
+        assert_eq!(version("1.8.10").is(&version("v2.9.1")), Some(false));
+        assert_eq!(version("1.8.10").is(&version("1.8.10")), None);
+    }
+}

@@ -1,0 +1,100 @@
+//! The databases and policies, or buckets, that the source has, with how long each keeps its points.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::subject::{Subject, Unanswered, escape, identifier};
+use crate::base::size::parse_span;
+use crate::db::server::Flavor;
+use crate::route::RouteName;
+
+/// Places that are looked at; the finding says when there are more.
+pub(super) const PLACES_MAX: usize = 1000;
+const PAGE: usize = 100;
+
+/// One place at the source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) name: RouteName,
+    /// How long it keeps points; zero is for ever. `None` where we may not see it.
+    pub(super) keep: Option<Duration>,
+    /// 1.x: what its policy is called there.
+    pub(super) policy: Option<String>,
+}
+
+/// What there is.
+#[derive(Debug, Default)]
+pub(super) struct Listing {
+    pub(super) places: Vec<Place>,
+    /// Databases whose policies we may not see.
+    pub(super) closed: Vec<String>,
+    /// There are more than [`PLACES_MAX`].
+    pub(super) more: bool,
+}
+
+/// Lists what the source has, without what it keeps for itself.
+pub(super) async fn list(subject: &Subject<'_>, flavor: Flavor) -> Result<Listing, Unanswered> {
+    let mut listing = match flavor {
+        Flavor::Influx1 => policies(subject).await,
+        Flavor::Influx2 => buckets(subject).await,
+    }?;
+    // One database can have any number of policies.
+    listing.more |= listing.places.len() > PLACES_MAX;
+    listing.places.truncate(PLACES_MAX);
+    Ok(listing)
+}
+
+async fn policies(subject: &Subject<'_>) -> Result<Listing, Unanswered> {
+    let mut listing = Listing::default();
+    let names = subject.statement("SHOW DATABASES").await?.column("name");
+    for db in names.iter().filter_map(Value::as_str).filter(|db| *db != "_internal") {
+        if listing.places.len() >= PLACES_MAX {
+            listing.more = true;
+            break;
+        }
+        match subject.statement(&format!("SHOW RETENTION POLICIES ON {}", identifier(db))).await {
+            Ok(rows) => {
+                let (name, default, keep) = (rows.column("name"), rows.column("default"), rows.column("duration"));
+                for ((name, default), keep) in name.iter().zip(&default).zip(&keep) {
+                    let policy = name.as_str().unwrap_or_default().to_owned();
+                    let rp = if default.as_bool() == Some(true) { String::new() } else { policy.clone() };
+                    let keep = keep.as_str().and_then(|text| parse_span(text).ok());
+                    let name = RouteName::Database { db: db.to_owned(), rp };
+                    listing.places.push(Place { name, keep, policy: Some(policy) });
+                }
+            }
+            Err(Unanswered::Refused(..)) => {
+                let name = RouteName::Database { db: db.to_owned(), rp: String::new() };
+                listing.places.push(Place { name, keep: None, policy: None });
+                listing.closed.push(db.to_owned());
+            }
+            Err(broken) => return Err(broken),
+        }
+    }
+    Ok(listing)
+}
+
+async fn buckets(subject: &Subject<'_>) -> Result<Listing, Unanswered> {
+    let mut listing = Listing::default();
+    let org = subject.config.org.as_deref();
+    let of = org.map(|org| format!("&org={}", escape(org))).unwrap_or_default();
+    for offset in (0..).step_by(PAGE) {
+        let answer = subject.json(&format!("/api/v2/buckets?limit={PAGE}&offset={offset}{of}")).await?;
+        let page = answer.get("buckets").and_then(Value::as_array).cloned().unwrap_or_default();
+        for bucket in page.iter().filter(|bucket| bucket.get("type").and_then(Value::as_str) != Some("system")) {
+            let Some(name) = bucket.get("name").and_then(Value::as_str) else { continue };
+            let keep = bucket.pointer("/retentionRules/0/everySeconds").map_or(Some(0), Value::as_u64);
+            let name = RouteName::Bucket { org: org.unwrap_or_default().to_owned(), bucket: name.to_owned() };
+            listing.places.push(Place { name, keep: keep.map(Duration::from_secs), policy: None });
+        }
+        if page.len() < PAGE {
+            break;
+        }
+        if listing.places.len() >= PLACES_MAX {
+            listing.more = true;
+            break;
+        }
+    }
+    Ok(listing)
+}

@@ -1,0 +1,156 @@
+//! The queue over a real log: what is durable, what is resolved, and what a restart makes of the rest.
+
+use std::future::Future;
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::*;
+use crate::base::clock::SystemClock;
+use crate::base::{DestinationId, Epoch, Lsn, RequestId, RouteId, disk};
+use crate::wal::{Entry, Kind, Options};
+
+fn open(dir: &Path) -> Opened {
+    let options =
+        Options { segment_bytes: 1 << 20, max_bytes: 4 << 20, reserve_free_bytes: 0, ..Options::new(dir.join("wal")) };
+    LocalQueue::open(disk::real(), SystemClock::shared(), options, DestinationId::parse("main").unwrap(), Epoch(1))
+        .unwrap()
+}
+
+fn entry(lines: u32) -> Entry {
+    Entry {
+        kind: Kind::Intent,
+        flags: 0,
+        route: RouteId(1),
+        request: RequestId(1),
+        lines,
+        received_ns: 5,
+        meta: Bytes::from_static(b"meta"),
+        body: Bytes::from(vec![b'x'; 100]),
+    }
+}
+
+fn outcome(lsn: Lsn, disposition: Disposition) -> Outcome {
+    Outcome { lsn, status: 204, disposition, cause: Cause::None, epoch: Epoch(1) }
+}
+
+fn run<F: Future>(future: F) -> F::Output {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    tokio::task::LocalSet::new().block_on(&runtime, future)
+}
+
+fn advance(scout: &mut Scout) {
+    while scout.advance(100).unwrap() {}
+}
+
+#[test]
+fn an_intent_is_resolved_by_its_outcome_and_not_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let Opened { queue, mut scout, .. } = open(dir.path());
+    run(async {
+        let appender = Appender::start(queue.log(), Epoch(1));
+        let (a, b) = tokio::join!(appender.intents(vec![entry(3)]), appender.intents(vec![entry(5), entry(7)]));
+        let (a, b) = (a.unwrap(), b.unwrap());
+        assert_eq!(b, a.next(), "what one turn appends is contiguous");
+        advance(&mut scout);
+        assert_eq!(scout.resolved(), a.before());
+        assert_eq!(scout.waiting(), (15, Some(5)));
+
+        appender
+            .outcomes([outcome(b, Disposition::NotApplied), outcome(b.next(), Disposition::Applied)])
+            .await
+            .unwrap();
+        advance(&mut scout);
+        assert_eq!(scout.resolved(), a.before(), "an older intent without outcome holds up the newer ones");
+
+        appender.outcomes([outcome(a, Disposition::Applied)]).await.unwrap();
+        advance(&mut scout);
+        assert!(scout.resolved() >= b.next());
+        assert_eq!(scout.take(a).0, Disposition::Applied);
+        assert_eq!(scout.take(b).0, Disposition::NotApplied);
+        assert_eq!(scout.take(b.next()).0, Disposition::Applied);
+        assert_eq!(scout.applied_lines(), 10);
+    });
+}
+
+#[test]
+fn what_a_dead_process_left_open_is_doubt_and_outcomes_survive() {
+    let dir = tempfile::tempdir().unwrap();
+    let (done, open_one) = {
+        let Opened { queue, .. } = open(dir.path());
+        run(async {
+            let appender = Appender::start(queue.log(), Epoch(1));
+            let done = appender.intents(vec![entry(1)]).await.unwrap();
+            let open_one = appender.intents(vec![entry(1)]).await.unwrap();
+            appender.outcomes([outcome(done, Disposition::NotApplied)]).await.unwrap();
+            (done, open_one)
+        })
+    };
+    for start in 1..=2 {
+        let Opened { mut scout, doubted, .. } = open(dir.path());
+        assert_eq!(doubted, u64::from(start == 1), "doubt is written once");
+        assert_eq!(scout.take(done).0, Disposition::NotApplied);
+        let cause = scout.take(open_one);
+        assert_eq!(cause, (Disposition::Doubt, Cause::Crash));
+        assert_eq!(scout.waiting().0, 0);
+    }
+}
+
+#[test]
+fn an_append_that_was_given_up_does_not_hold_up_the_rest() {
+    let dir = tempfile::tempdir().unwrap();
+    let Opened { queue, mut scout, .. } = open(dir.path());
+    run(async {
+        let appender = Appender::start(queue.log(), Epoch(1));
+        let mut given_up = Box::pin(appender.intents(vec![entry(4)]));
+        // One poll hands it in; then its writer records a gap and goes on.
+        let _ = std::future::poll_fn(|cx| std::task::Poll::Ready(given_up.as_mut().poll(cx).is_ready())).await;
+        drop(given_up);
+        let next = appender.intents(vec![entry(1)]).await.unwrap();
+        appender.outcomes([outcome(next, Disposition::Applied)]).await.unwrap();
+        for _ in 0..200 {
+            advance(&mut scout);
+            if scout.resolved() >= next {
+                break;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+        assert!(scout.resolved() >= next, "an intent without a writer gets an outcome of its own");
+        assert_eq!(scout.take(next.before()).0, Disposition::Gapped);
+        assert_eq!(scout.take(next).0, Disposition::Applied);
+    });
+}
+
+#[test]
+fn floors_survive_and_a_full_queue_takes_writes_again_once_they_move() {
+    let dir = tempfile::tempdir().unwrap();
+    let Opened { mut queue, scout, .. } = open(dir.path());
+    drop(scout);
+    let last = run(async {
+        let appender = Appender::start(queue.log(), Epoch(1));
+        let big = || Entry { body: Bytes::from(vec![b'x'; 200 << 10]), ..entry(1) };
+        let mut last = Lsn::ZERO;
+        let full = loop {
+            match appender.intents(vec![big()]).await {
+                Ok(lsn) => last = lsn,
+                Err(why) => break why,
+            }
+            assert!(last < Lsn(100), "4 MiB do not hold a hundred such records");
+        };
+        assert_eq!(full, Unavailable::Full);
+        let floors = Floors { lanes: vec![last, last], counters: vec![1, 2, 3] };
+        queue.acknowledge(&floors).unwrap();
+        for _ in 0..500 {
+            if appender.intents(vec![big()]).await.is_ok() {
+                return last;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+        panic!("released segments are not used again");
+    });
+    drop(queue);
+    let opened = open(dir.path());
+    assert_eq!(opened.floors, Floors { lanes: vec![last, last], counters: vec![1, 2, 3] });
+    assert_eq!(Arc::strong_count(&opened.queue.log()), 2, "nobody else holds the log");
+}
