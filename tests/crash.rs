@@ -11,6 +11,8 @@
 mod base;
 #[path = "crash/hand.rs"]
 mod hand;
+#[path = "crash/late.rs"]
+mod late;
 #[path = "crash/proxy.rs"]
 mod proxy;
 #[path = "crash/story.rs"]
@@ -49,6 +51,16 @@ fn kills_while_a_real_destination_comes_and_goes_lose_nothing() {
 fn a_real_destination_that_stands_still_gets_no_older_value_over_a_newer_one() {
     let Some(destination) = Database::influxdb2() else { return };
     still("standing still", &Database::sandbox(), &destination);
+}
+
+#[test]
+fn a_write_that_takes_effect_late_does_not_win() {
+    late::a_late_write_does_not_win(false);
+}
+
+#[test]
+fn a_write_of_a_dead_process_that_takes_effect_late_does_not_win() {
+    late::a_late_write_does_not_win(true);
 }
 
 #[test]

@@ -8,6 +8,7 @@ use twinline::cell::Cell;
 use twinline::db::read::{Auth, Product, Reader};
 use twinline::sandbox::{Faults, Options, Sandbox};
 
+use super::late::Relay;
 use super::proxy::{free_port, signal, wait_for};
 use super::wire::{Connection, Sent};
 
@@ -18,6 +19,8 @@ const TOKEN: &str = "crash-token";
 pub(crate) enum Database {
     Sandbox(Sandbox),
     Real(Server),
+    /// A sandbox behind a relay.
+    Late(Relay),
 }
 
 impl Database {
@@ -40,11 +43,19 @@ impl Database {
     /// Its part of the configuration.
     pub(crate) fn section(&self) -> String {
         match self {
-            Self::Sandbox(sandbox) => format!("url = \"{}\"", sandbox.url()),
             Self::Real(server) if server.product == Product::Influx2 => {
                 format!("url = \"http://127.0.0.1:{}\"\norg = \"o\"\ntoken = \"{TOKEN}\"", server.port)
             }
-            Self::Real(server) => format!("url = \"http://127.0.0.1:{}\"", server.port),
+            _ => format!("url = \"http://127.0.0.1:{}\"", self.port()),
+        }
+    }
+
+    /// Where it listens.
+    pub(crate) fn port(&self) -> u16 {
+        match self {
+            Self::Sandbox(sandbox) => sandbox.addr().port(),
+            Self::Real(server) => server.port,
+            Self::Late(relay) => relay.port,
         }
     }
 
@@ -52,6 +63,7 @@ impl Database {
     pub(crate) fn cells(&self) -> Vec<Cell> {
         let server = match self {
             Self::Sandbox(sandbox) => return sandbox.cells(NAME, ""),
+            Self::Late(relay) => return relay.sandbox.cells(),
             Self::Real(server) => server,
         };
         let auth = if server.product == Product::Influx2 { Auth::Token(TOKEN.to_owned()) } else { Auth::None };
@@ -65,6 +77,7 @@ impl Database {
     pub(crate) fn lines_received(&self) -> Option<u64> {
         match self {
             Self::Sandbox(sandbox) => Some(sandbox.lines_received()),
+            Self::Late(relay) => relay.sandbox.lines_received(),
             Self::Real(_) => None,
         }
     }
@@ -73,6 +86,7 @@ impl Database {
     pub(crate) fn set_down(&self, down: bool) {
         match self {
             Self::Sandbox(sandbox) => sandbox.set_faults(Faults { refuse: down, ..Faults::default() }),
+            Self::Late(relay) => relay.sandbox.set_down(down),
             Self::Real(server) if down => server.kill(),
             Self::Real(server) => server.start(),
         }

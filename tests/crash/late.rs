@@ -1,0 +1,129 @@
+//! A destination that takes a request, tells nobody, and works on it later: what every server does that was stopped, swapped
+//! out or slow when a client gave up.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use super::base::{Database, NAME};
+use super::proxy::{Proxy, Settings, wait_for};
+use super::wire::{Connection, Sent};
+
+/// Head and body of a request.
+type Request = (String, Vec<u8>);
+
+/// Stands before a sandbox and hands on what it gets, but for one write.
+pub(crate) struct Relay {
+    pub(crate) sandbox: Box<Database>,
+    pub(crate) port: u16,
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    keep_next: AtomicBool,
+    kept: Mutex<Option<Request>>,
+}
+
+impl Relay {
+    fn start(sandbox: Database) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = listener.local_addr().expect("bound").port();
+        let shared = Arc::new(Shared::default());
+        let (handing, to) = (Arc::clone(&shared), sandbox.port());
+        // Ends with the process of the test: it holds nothing.
+        std::thread::spawn(move || {
+            for stream in listener.incoming().map_while(Result::ok) {
+                let shared = Arc::clone(&handing);
+                std::thread::spawn(move || hand_on(stream, to, &shared));
+            }
+        });
+        Self { sandbox: Box::new(sandbox), port, shared }
+    }
+
+    /// The next write is kept, and its connection closed without an answer.
+    fn keep_next(&self) {
+        self.shared.keep_next.store(true, Ordering::SeqCst);
+    }
+
+    fn has_kept(&self) {
+        wait_for("a write to be kept", || self.shared.kept.lock().expect("no panic elsewhere").is_some().then_some(()));
+    }
+
+    /// What was kept takes effect.
+    fn release(&self) {
+        let (head, body) = self.shared.kept.lock().expect("no panic elsewhere").take().expect("a write was kept");
+        let sent = Connection::new(self.sandbox.port()).ask(&head, &body);
+        assert!(matches!(sent, Sent::Answer { status: 204, .. }), "{sent:?}");
+    }
+}
+
+fn hand_on(stream: TcpStream, to: u16, shared: &Shared) {
+    let mut stream = BufReader::new(stream);
+    let mut server = Connection::new(to);
+    while let Some((head, body)) = read_request(&mut stream) {
+        if head.starts_with("POST") && shared.keep_next.swap(false, Ordering::SeqCst) {
+            *shared.kept.lock().expect("no panic elsewhere") = Some((head, body));
+            return;
+        }
+        let Sent::Answer { head, body, .. } = server.ask(&head, &body) else { return };
+        if stream.get_mut().write_all(format!("{head}{body}").as_bytes()).is_err() {
+            return;
+        }
+    }
+}
+
+/// A request; its length is left out of the head.
+fn read_request(stream: &mut impl BufRead) -> Option<Request> {
+    let (mut head, mut length) = (String::new(), 0);
+    loop {
+        let mut line = String::new();
+        if stream.read_line(&mut line).ok()? == 0 {
+            return None;
+        }
+        match line.trim_end().split_once(": ") {
+            Some((name, value)) if name.eq_ignore_ascii_case("content-length") => length = value.parse().ok()?,
+            None if line.trim_end().is_empty() => break,
+            _ => head.push_str(&line),
+        }
+    }
+    let mut body = vec![0; length];
+    stream.read_exact(&mut body).ok()?;
+    Some((head.trim_end().to_owned(), body))
+}
+
+/// An old value takes effect after its newer one was written at the source: the destination ends with the newer one. With
+/// `crash`, the process that sent the old value is dead by then.
+pub(crate) fn a_late_write_does_not_win(crash: bool) {
+    let (source, destination) = (Database::sandbox(), Database::Late(Relay::start(Database::sandbox())));
+    let Database::Late(relay) = &destination else { return };
+    let settings = Settings { delivery: "late_write_max = \"2s\"", ..Settings::default() };
+    let mut proxy = Proxy::new(&source, &destination, settings);
+    proxy.start();
+    let port = proxy.port;
+    let write = |body: &str| {
+        let head = format!("POST /write?db={NAME} HTTP/1.1\r\nHost: x");
+        let sent = Connection::new(port).ask(&head, body.as_bytes());
+        assert!(matches!(sent, Sent::Answer { status: 204, .. }), "{sent:?}");
+    };
+    let arrived = |cells: usize| {
+        wait_for("what need not wait", || (relay.sandbox.cells().len() == cells).then_some(()));
+    };
+    relay.keep_next();
+    write("m v=1i 1");
+    relay.has_kept();
+    if crash {
+        proxy.kill9();
+        proxy.start();
+    }
+    arrived(1);
+    write("m v=2i 1\nm v=7i 2");
+    arrived(2);
+    relay.release();
+    let last = proxy.drained();
+    assert_eq!(last.lines.delivered, 3, "{:?}", last.lines);
+    let found = twinline::cell::compare(source.cells(), destination.cells());
+    assert!(found.is_empty(), "source and destination: {found}");
+    proxy.stop();
+}
