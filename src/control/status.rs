@@ -77,6 +77,8 @@ pub struct QueueStatus {
     pub oldest_s: f64,
     /// Time of the last commit, seconds.
     pub commit_s: f64,
+    /// Whether writes are refused for want of room: they go to the source alone, or hear 503.
+    pub full: bool,
     /// Why it takes nothing, if so.
     pub fault: Option<String>,
 }
@@ -159,6 +161,7 @@ pub(super) fn status(facts: Facts, figures: &Figures) -> Status {
             segments: figures.log.segments,
             oldest_s: age_ns(view.oldest_ns),
             commit_s: figures.log.sync_ns_last as f64 / 1e9,
+            full: figures.log.full,
             fault: figures.log.fault.clone(),
         },
         paused: view.paused.clone(),
@@ -254,6 +257,9 @@ pub fn render(status: &Status) -> String {
     );
     if let Some(fault) = &queue.fault {
         let _ = writeln!(out, "✗ FAULT  the log takes nothing: {fault}");
+    }
+    if queue.full {
+        let _ = writeln!(out, "✗ FULL   the queue has reached queue.max_size or queue.reserve_free");
     }
     for pause in &status.paused {
         let _ = writeln!(
