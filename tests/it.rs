@@ -8,6 +8,9 @@
 // Every accepted line is in one state; what idling costs.
 #[path = "it/account.rs"]
 mod account;
+// Lines on which parsers disagree.
+#[path = "it/awkward.rs"]
+mod awkward;
 // Clients that people use.
 #[path = "it/clients.rs"]
 mod clients;
