@@ -9,7 +9,7 @@ use super::record::Record;
 use super::stage::{DATABASE, Stage};
 use super::writer::{Direction, UNTIMED, untimed_cells};
 use crate::base::{Result, Side};
-use crate::cell::{Cell, Value, compare};
+use crate::cell::{Cell, Difference, Value, compare};
 use crate::db::read::{Auth, Limits, Product, Reader};
 
 /// Two sets of values side by side.
@@ -94,15 +94,45 @@ fn side_by_side(left: &'static str, left_cells: Vec<Cell>, right: &'static str, 
         only_right: found.only_right,
         other_value: found.values,
         other_type: found.types,
-        examples: found.examples.iter().map(|example| describe(left, right, &example.to_string())).collect(),
+        examples: found.examples.iter().map(|example| describe(left, right, example)).collect(),
     }
 }
 
-fn describe(left: &str, right: &str, example: &str) -> String {
-    let (kind, rest) = example.split_once(':').unwrap_or(("", example));
-    match kind {
-        "only left" => format!("missing in {right}:{rest}"),
-        "only right" => format!("missing in {left}:{rest}"),
-        _ => format!("another {kind}:{rest}"),
+fn describe(left: &str, right: &str, difference: &Difference) -> String {
+    match difference {
+        Difference::OnlyLeft(cell) => format!("missing in {right}: {cell}"),
+        Difference::OnlyRight(cell) => format!("missing in {left}: {cell}"),
+        Difference::Value { left: a, right: b } => format!("{left}: {a}, but {right}: {}", b.value),
+        Difference::Type { left: a, right: b } => {
+            let (mine, other) = (a.value.field_type(), b.value.field_type());
+            format!("{left}: {a} ({mine}), but {right}: {} ({other})", b.value)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::demo::writer::untimed_cells;
+
+    #[test]
+    fn what_differs_is_named_with_its_side() {
+        let [mut one, two] = [untimed_cells(&[3]), untimed_cells(&[4])];
+        one.extend(untimed_cells(&[3]));
+        let found = side_by_side("a", one.clone(), "b", two);
+        assert_eq!((found.equal, found.different, found.only_left, found.only_right), (0, 3, 2, 1));
+        assert!(found.examples[0].starts_with("missing in b: door,name=north"), "{:?}", found.examples);
+        one[0].value = Value::Float(3.0);
+        let found = side_by_side("a", vec![one[1].clone()], "b", vec![one[0].clone()]);
+        assert_eq!(found.other_type, 1);
+        assert!(found.examples[0].ends_with("= 3i (integer), but b: 3.0 (float)"), "{:?}", found.examples);
+    }
+
+    #[test]
+    fn untimed_lines_compare_without_their_time_and_without_those_in_doubt() {
+        let mut side = untimed_cells(&[0, 1, 2, 3]);
+        side.iter_mut().for_each(|cell| cell.time_ns = 77);
+        let unknown = HashSet::from([3]);
+        assert_eq!(comparable(&side, &unknown), untimed_cells(&[0, 1, 2]));
     }
 }

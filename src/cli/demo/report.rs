@@ -11,6 +11,9 @@ use super::writer::Tally;
 use crate::cli::talk::{Mark, Talk};
 use crate::control::Status;
 
+/// Examples of differences that the text shows for each comparison; the document has more.
+const EXAMPLES_MAX: usize = 3;
+
 /// The document, `twinline.demo/1`. Counts are lines, except where the name says otherwise.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Report {
@@ -154,7 +157,7 @@ impl Report {
             let (equal, different) = (count(each.equal), count(each.different));
             let _ = writeln!(out, "  {:<15} = {:<11}{equal:>15}{different:>12}", each.left, each.right);
         }
-        for each in self.comparisons.iter().flat_map(|comparison| &comparison.examples) {
+        for each in self.comparisons.iter().flat_map(|comparison| comparison.examples.iter().take(EXAMPLES_MAX)) {
             let _ = writeln!(out, "      {each}");
         }
     }

@@ -107,6 +107,9 @@ segment_size = "1MiB"           # small, so that the queue changes files often
 reserve_free = "16MiB"
 stall_ms = 60000                # a busy laptop is no fault of the disk
 on_unavailable = "refuse"       # the clients repeat what is refused
+
+[log]
+format = "text"
 "#
         )
     }
