@@ -187,15 +187,23 @@ impl Twinline {
         })
     }
 
-    /// Waits until every one of so many accepted lines has left the queue; returns the status then. Every line is in
-    /// exactly one state, so the sum must be met exactly.
+    /// Waits until every one of so many accepted lines has left the queue, for as long as there is progress; returns the
+    /// status then. Every line is in exactly one state, so the sum must be met exactly.
     pub(crate) fn settled(&self, accepted: u64) -> Value {
-        self.until(&format!("{accepted} lines are accounted for and none waits"), |status| {
-            let lines = &status["lines"];
-            let at = |state: &str| lines[state].as_u64().unwrap();
-            let sum: u64 = ["delivered", "doubt", "dead_lettered", "gap", "excluded"].map(at).iter().sum();
-            at("queued") == 0 && at("unanswered") == 0 && sum == accepted
-        })
+        let (mut settled, mut since) = (0, Instant::now());
+        loop {
+            let status = self.status();
+            let at = |state: &str| status["lines"][state].as_u64().unwrap();
+            let sum = ["delivered", "doubt", "dead_lettered", "gap", "excluded"].map(at).iter().sum();
+            if at("queued") == 0 && at("unanswered") == 0 && sum == accepted {
+                return status;
+            }
+            if sum != settled {
+                (settled, since) = (sum, Instant::now());
+            }
+            assert!(since.elapsed() < PATIENCE, "{sum} of {accepted} lines are accounted for: {status:#}");
+            std::thread::sleep(Duration::from_millis(30));
+        }
     }
 
     /// The same, with every line delivered.
