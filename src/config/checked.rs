@@ -167,6 +167,9 @@ pub struct Delivery {
     pub pending_bytes: ByteSize,
     /// By so many bytes of log the fastest lane may lead the slowest. Default 256 MiB.
     pub lane_lead: ByteSize,
+    /// The longest time in which a request without an answer can still take effect; newer values of its cells wait so
+    /// long. Default 60 s.
+    pub late_write_max: Duration,
 }
 
 /// What happens to writes when the queue cannot take them.

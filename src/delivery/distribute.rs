@@ -227,7 +227,8 @@ impl Distributor {
                 });
                 continue;
             }
-            let at = LineAt { lsn: record.lsn, line: number, route: record.route };
+            let cell = hash_of(target, hash, at_ns);
+            let at = LineAt { lsn: record.lsn, line: number, route: record.route, cell };
             lane.push(target, at, &self.canonical, now, bounds);
             self.shared.pending_bytes.set(self.shared.pending_bytes.get() + self.canonical.len());
         }
@@ -314,6 +315,15 @@ impl Distributor {
         let waiting = self.shared.lanes.iter().filter_map(|lane| lane.borrow().oldest()).map(|at| at.log_bytes).min();
         waiting.map_or(0, |oldest| self.read.get().position.saturating_sub(oldest))
     }
+}
+
+/// Hash of a place at the destination. Equal hashes of different places cost a wait, never order.
+fn hash_of(target: TargetId, series: u64, at_ns: i64) -> u64 {
+    let mut bytes = [0; 20];
+    bytes[..4].copy_from_slice(&target.0.to_le_bytes());
+    bytes[4..12].copy_from_slice(&series.to_le_bytes());
+    bytes[12..].copy_from_slice(&at_ns.to_le_bytes());
+    xxhash_rust::xxh3::xxh3_64(&bytes)
 }
 
 fn last_of(item: &Item) -> Lsn {

@@ -1,8 +1,9 @@
 //! Queue -> mirror: everything that the primary applied, in order per series, at least once.
 //!
 //! Promises: lanes by hash of the destination's series key keep order, with one request in flight per lane. A floor passes
-//! a record only when each of its lines in that lane is acknowledged by the destination or has left a durable effect. An
-//! answer that is not understood pauses; it never drops. What waits is bounded in bytes.
+//! a record only when each of its lines in that lane is acknowledged by the destination or has left a durable effect. A
+//! newer value of a cell waits while a request without an answer may still write an older one. An answer that is not
+//! understood pauses; it never drops. What waits is bounded in bytes.
 //!
 //! The flow: [`distribute`] reads resolved intents and puts their lines into lanes; [`lane`] holds batches and knows the
 //! floor; [`send`] brings one batch to its end; [`ledger`] makes floors durable. All of it runs on one thread of its own, so
@@ -12,6 +13,7 @@ mod backoff;
 mod batch;
 mod distribute;
 mod lane;
+mod late;
 mod ledger;
 mod pause;
 mod send;
@@ -109,7 +111,11 @@ pub(crate) struct Shared {
 pub async fn run(parts: Parts, server: Server, mut stop: watch::Receiver<bool>) -> Result<()> {
     let Opened { queue, floors, scout, .. } = parts.opened;
     let lanes_count = parts.settings.lanes;
-    let (lanes, base) = ledger::restore(&floors, lanes_count);
+    let (mut lanes, base) = ledger::restore(&floors, lanes_count);
+    let (end, late) = (queue.log().durable(), parts.clock.monotonic() + parts.settings.late_write_max);
+    if end > floors.lowest() {
+        lanes.iter_mut().for_each(|lane| lane.inherit(end, late));
+    }
     let shared = Rc::new(Shared {
         server,
         flavor: parts.flavor,
