@@ -187,7 +187,18 @@ impl Twinline {
         })
     }
 
-    /// Waits until every one of so many accepted lines has left the queue, for as long as there is progress; returns the
+    /// Waits until nothing is in the queue, by figures taken well after this call began: what was answered before is in
+    /// them.
+    pub(crate) fn quiet(&self) -> Value {
+        let begun = Instant::now();
+        self.until("nothing waits", |status| {
+            let taken_after = begun.elapsed().as_secs_f64() - status["age_s"].as_f64().unwrap();
+            taken_after > 0.1 && status["lines"]["queued"] == 0 && status["lines"]["unanswered"] == 0
+        })
+    }
+
+    /// Waits until every one of so many accepted lines has left the queue, for as long as there is progress; returns
+    /// the
     /// status then. Every line is in exactly one state, so the sum must be met exactly.
     pub(crate) fn settled(&self, accepted: u64) -> Value {
         let (mut settled, mut since) = (0, Instant::now());
