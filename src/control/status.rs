@@ -83,6 +83,9 @@ pub struct QueueStatus {
     pub fault: Option<String>,
 }
 
+/// Characters of a refusal that a screen shows.
+const REASON_CHARS_MAX: usize = 300;
+
 /// Lines of one kind of trouble.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Trouble {
@@ -120,6 +123,9 @@ pub struct Status {
     pub paused: Vec<PauseView>,
     /// Refused lines by code.
     pub dead_letters: Vec<Trouble>,
+    /// The destination's words about the newest of them.
+    #[serde(default)]
+    pub dead_letter_reason: Option<String>,
     /// Number of regions to be read back.
     pub dirty_regions: u64,
     /// Gaps by cause.
@@ -166,6 +172,7 @@ pub(super) fn status(facts: Facts, figures: &Figures) -> Status {
         },
         paused: view.paused.clone(),
         dead_letters: trouble(totals.dead_letters),
+        dead_letter_reason: totals.dead_letter_reason,
         dirty_regions: totals.dirty_regions,
         gaps: trouble(totals.gaps),
         ..Status::default()
@@ -272,6 +279,12 @@ pub fn render(status: &Status) -> String {
     }
     for letter in &status.dead_letters {
         let _ = writeln!(out, "! DEAD LETTER {} lines: {}", letter.lines, letter.cause);
+    }
+    if let Some(reason) = &status.dead_letter_reason {
+        // A refusal may quote a whole line; on a screen its beginning is enough.
+        let begin: String =
+            reason.chars().take(REASON_CHARS_MAX).map(|c| if c.is_control() { ' ' } else { c }).collect();
+        let _ = writeln!(out, "              newest: {begin}");
     }
     for gap in &status.gaps {
         let _ = writeln!(out, "! GAP {} lines: {}", gap.lines, gap.cause);

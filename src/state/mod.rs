@@ -103,6 +103,8 @@ impl Effects {
 pub struct Totals {
     /// Dead letters by code: (code, lines).
     pub dead_letters: Vec<(String, u64)>,
+    /// The destination's words about the newest dead letter.
+    pub dead_letter_reason: Option<String>,
     /// Bytes that the dead letters' texts take.
     pub dead_letter_bytes: u64,
     /// Number of dirty regions.
