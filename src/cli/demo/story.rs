@@ -281,8 +281,8 @@ impl Story {
             };
             self.live.status.replace(status.clone());
             let lines = &status.lines;
-            // Figures from before the last write would show an empty queue as well.
-            let complete = accepted(&status) >= self.direction.tally.acknowledged.get();
+            // Figures from before the last write would show an empty queue as well. What is in doubt was not acknowledged.
+            let complete = accepted(&status) >= self.direction.tally.acknowledged.get() + lines.doubt;
             if complete && lines.queued == 0 && lines.unanswered == 0 {
                 return Ok((status, true));
             }
