@@ -10,12 +10,11 @@ use super::wire::{Connection, Sent};
 
 const BATCH: u64 = 10;
 
-/// The proxy between two sandboxes, and one client.
+/// The proxy between two sandboxes.
 pub(crate) struct Bench {
     pub(crate) source: Database,
     pub(crate) destination: Database,
     pub(crate) proxy: Proxy,
-    client: Connection,
     lines: u64,
 }
 
@@ -27,8 +26,7 @@ impl Bench {
         let mut proxy = Proxy::new(&source, &destination, settings);
         proxy.start();
         destination.set_down(true);
-        let client = Connection::new(proxy.port);
-        Self { source, destination, proxy, client, lines: 0 }
+        Self { source, destination, proxy, lines: 0 }
     }
 
     /// Sends lines that the proxy has not seen; the text of each is padded to at least this length.
@@ -37,7 +35,8 @@ impl Bench {
         self.lines = range.end;
         let line = |at: u64| format!("hand s=\"{}{}\" {at}\n", mark(at), "x".repeat(pad_bytes));
         let body: String = range.map(line).collect();
-        self.client.ask(&format!("POST /write?db={NAME} HTTP/1.1\r\nHost: x"), body.as_bytes())
+        // A new connection: the proxy may be another process by now.
+        Connection::new(self.proxy.port).ask(&format!("POST /write?db={NAME} HTTP/1.1\r\nHost: x"), body.as_bytes())
     }
 
     pub(crate) fn write(&mut self, lines: u64, pad_bytes: usize) {
