@@ -201,6 +201,7 @@ fn not_covered(status: &Status, state_answers: bool) -> Vec<String> {
         missing.push(format!("{} lines were refused by the destination", lines.dead_lettered));
     }
     missing.push("deletes and other statements are not mirrored".to_owned());
+    missing.push("points that two clients write at the same moment may differ".to_owned());
     if !state_answers {
         missing.push("the state store does not answer: gaps and dead letters are not shown".to_owned());
     }
