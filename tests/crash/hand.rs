@@ -52,13 +52,13 @@ impl Bench {
     /// The log's file that holds this line, its bytes, and where in it the line's mark stands.
     pub(crate) fn find(&self, line: u64) -> (PathBuf, Vec<u8>, usize) {
         let mark = mark(line);
-        let places = self.proxy.segments().into_iter().filter_map(|path| {
+        let mut places = self.proxy.segments().into_iter().filter_map(|path| {
             let bytes = std::fs::read(&path).expect("a segment");
             let at = bytes.windows(mark.len()).position(|window| window == mark.as_bytes())?;
             Some((path, bytes, at))
         });
         // The newest copy is the one that counts.
-        places.last().expect("the line is in the log")
+        places.next_back().expect("the line is in the log")
     }
 }
 
