@@ -266,6 +266,13 @@ pub fn render(status: &Status) -> String {
     if let Some(fault) = &queue.fault {
         let _ = writeln!(out, "✗ FAULT  the log takes nothing: {fault}");
     }
+    troubles(&mut out, status);
+    out
+}
+
+/// What needs a look, one line each.
+fn troubles(out: &mut String, status: &Status) {
+    let queue = &status.queue;
     if queue.full {
         let _ = writeln!(out, "✗ FULL   the queue has reached queue.max_size or queue.reserve_free");
     }
@@ -290,5 +297,4 @@ pub fn render(status: &Status) -> String {
     for gap in &status.gaps {
         let _ = writeln!(out, "! GAP {} lines: {}", gap.lines, gap.cause);
     }
-    out
 }
