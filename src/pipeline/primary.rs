@@ -11,7 +11,7 @@ use http_body_util::{BodyExt, Full};
 use super::reply::{self, Refusal, Reply};
 use super::stamp::Lines;
 use super::{ClientWrite, Pipeline};
-use crate::db::answer::{self, Kept, Parsed};
+use crate::db::answer::{self, Kept};
 use crate::db::client::{Answer as AnswerBody, Failure, RequestBody};
 use crate::db::precision::Api;
 use crate::db::server::Version;
@@ -127,7 +127,7 @@ impl PrimaryAnswer {
     }
 
     /// What the primary kept.
-    pub(super) fn outcome(&self, version: &Version, parsed: Parsed) -> Judged {
+    pub(super) fn outcome(&self, version: &Version, lines: &Lines) -> Judged {
         let judged = |kept, cause, status: u16| Judged { kept, cause, status, success: false };
         match self {
             Self::NotSent(_) => judged(Kept::Nothing, Cause::None, 0),
@@ -135,8 +135,10 @@ impl PrimaryAnswer {
             Self::Answered { head, body, rest } => {
                 let kept = match rest {
                     Some(_) if !head.status.is_success() => Kept::Unknown,
-                    _ => answer::source(version, head.status, body, parsed),
+                    _ => answer::source(version, head.status, body, lines.parsed),
                 };
+                // The source gave those lines a time of its own: what it keeps is not what the log has.
+                let kept = if kept == Kept::All && lines.unstamped > 0 { Kept::Unknown } else { kept };
                 Judged { kept, cause: Cause::Answer, status: head.status.as_u16(), success: head.status.is_success() }
             }
         }
