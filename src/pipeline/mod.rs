@@ -73,8 +73,10 @@ impl fmt::Debug for ClientWrite {
 
 /// What all writes share.
 pub struct Pipeline {
-    /// The primary.
+    /// The primary, for writes and the names they need.
     pub source: Server,
+    /// The primary again, with connections of its own for everything else: writes must not wait behind queries.
+    pub passing: Server,
     /// What it is; learned anew when it answers again after a fault.
     pub version: RefCell<Version>,
     /// Names as clients write them.
