@@ -15,6 +15,7 @@ mod distribute;
 mod lane;
 mod late;
 mod ledger;
+mod letters;
 mod pause;
 mod send;
 mod target;
@@ -107,6 +108,7 @@ pub(crate) struct Shared {
     room: Notify,
     pending_bytes: Cell<usize>,
     pauses: Pauses,
+    letters: letters::Letters,
     stopping: Cell<bool>,
 }
 
@@ -137,6 +139,7 @@ pub async fn run(parts: Parts, server: Server, mut stop: watch::Receiver<bool>) 
         pending_bytes: Cell::new(0),
         pauses: Pauses::new(parts.settings.retry_initial, parts.settings.retry_max),
         settings: parts.settings,
+        letters: letters::Letters::default(),
         stopping: Cell::new(false),
     });
     let scout = Rc::new(RefCell::new(scout));
