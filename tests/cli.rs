@@ -100,3 +100,24 @@ fn help_version_and_completions_go_to_stdout() {
     let nothing = twinline(dir.path(), &[]);
     assert_eq!((nothing.status.code(), stdout(&nothing)), (Some(2), String::new()));
 }
+
+#[test]
+fn a_check_without_databases_says_what_is_not_reachable_and_changes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    // Bound and dropped: nobody listens there now.
+    let free = || std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let (source, destination) = (free(), free());
+    let text = format!(
+        "listen = \"127.0.0.1:1\"\ndata_dir = \"data\"\n[source]\nurl = \"http://{source}\"\n[destination]\nurl = \"http://{destination}\"\n"
+    );
+    std::fs::write(dir.path().join("twinline.toml"), text).unwrap();
+    let said = twinline(dir.path(), &["check"]);
+    assert_eq!(said.status.code(), Some(10), "{}", stderr(&said));
+    assert_eq!(stdout(&said).matches("✗ failed: not reachable").count(), 2, "{}", stdout(&said));
+    assert!(stdout(&said).contains("TWL-2001") && stderr(&said).contains("Next: "), "{}", stderr(&said));
+    let names: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names, ["twinline.toml"]);
+    let wrong = twinline(dir.path(), &["check", "-c", "none.toml"]);
+    assert_eq!(wrong.status.code(), Some(78), "{}", stderr(&wrong));
+    assert_eq!(twinline(dir.path(), &["check", "--only", "nothing"]).status.code(), Some(2));
+}

@@ -9,6 +9,8 @@
 
 #[path = "crash/base.rs"]
 mod base;
+#[path = "crash/hand.rs"]
+mod hand;
 #[path = "crash/proxy.rs"]
 mod proxy;
 #[path = "crash/story.rs"]
@@ -19,7 +21,7 @@ mod wire;
 mod writer;
 
 use base::Database;
-use story::{Weather, story};
+use story::{Weather, still, story};
 
 #[test]
 fn kills_on_sandboxes_lose_nothing() {
@@ -35,4 +37,56 @@ fn kills_during_outages_lose_nothing() {
 fn kills_on_real_servers_lose_nothing() {
     let (Some(source), Some(destination)) = (Database::influxdb1(), Database::influxdb2()) else { return };
     story("influxdb 1 to 2", &source, &destination, Weather::Fair);
+}
+
+#[test]
+fn kills_while_a_real_destination_comes_and_goes_lose_nothing() {
+    let (Some(source), Some(destination)) = (Database::influxdb1(), Database::influxdb2()) else { return };
+    story("influxdb 1 to 2, outages", &source, &destination, Weather::Outages);
+}
+
+#[test]
+fn a_real_destination_that_stands_still_gets_no_older_value_over_a_newer_one() {
+    let Some(destination) = Database::influxdb2() else { return };
+    still("standing still", &Database::sandbox(), &destination);
+}
+
+#[test]
+fn a_record_damaged_after_a_crash_is_a_gap() {
+    hand::a_damaged_record_is_a_gap(proxy::Proxy::kill9);
+}
+
+#[test]
+fn a_record_damaged_after_a_stop_is_a_gap() {
+    hand::a_damaged_record_is_a_gap(proxy::Proxy::stop);
+}
+
+#[test]
+fn a_record_with_a_damaged_head_is_a_gap_of_unknown_size() {
+    hand::a_damaged_head_is_a_gap_of_unknown_size();
+}
+
+#[test]
+fn a_segment_cut_short_is_a_gap() {
+    hand::a_segment_cut_short_is_a_gap();
+}
+
+#[test]
+fn a_segment_without_its_empty_end_loses_nothing() {
+    hand::a_segment_without_its_empty_end_loses_nothing();
+}
+
+#[test]
+fn a_lost_cursor_costs_repetition_only() {
+    hand::a_lost_cursor_costs_repetition_only();
+}
+
+#[test]
+fn a_full_queue_fails_open_and_counts_the_gap() {
+    hand::a_full_queue_fails_open_and_counts_the_gap();
+}
+
+#[test]
+fn a_full_queue_refuses_where_that_is_wanted() {
+    hand::a_full_queue_refuses_where_that_is_wanted();
 }

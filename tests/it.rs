@@ -1,13 +1,30 @@
 //! The whole program between real databases, and between doubles where a fault must be made.
 //!
-//! Needs `influxd1` and `influxd2`: `tests/servers/get influxdb1 influxdb2`. `TWINLINE_POINTS` sets how many points each
-//! pair of databases is written with (20,000; one million in the long tier), `TWINLINE_OUTAGE_S` how long a destination is
+//! Needs `influxd1` and `influxd2`: `tests/servers/get influxdb1 influxdb2`. `TWINLINE_POINTS` sets how many points
+//! each
+//! pair of databases is written with (20,000; one million in the long tier), `TWINLINE_OUTAGE_S` how long a destination
+//! is
 //! away (5).
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "tests wait on real time and end at a surprise")]
 
+// Every accepted line is in one state; what idling costs.
+#[path = "it/account.rs"]
+mod account;
+// Lines on which parsers disagree.
+#[path = "it/awkward.rs"]
+mod awkward;
+// Clients that people use.
+#[path = "it/clients.rs"]
+mod clients;
 // Real databases, started and stopped by id.
 #[path = "it/database.rs"]
 mod database;
+// A source that shows what reaches it.
+#[path = "it/double.rs"]
+mod double;
+// Faults that no real server makes on demand.
+#[path = "it/faults.rs"]
+mod faults;
 // A client that shows answers as they came.
 #[path = "it/http.rs"]
 mod http;
@@ -23,6 +40,9 @@ mod outage;
 // Pairs of databases end equal to the writer's record.
 #[path = "it/pairs.rs"]
 mod pairs;
+// Answers pass through unchanged.
+#[path = "it/pass.rs"]
+mod pass;
 // The built program as a process.
 #[path = "it/proxy.rs"]
 mod proxy;
@@ -38,3 +58,6 @@ mod source_down;
 // The end of the process and its next start.
 #[path = "it/stop.rs"]
 mod stop;
+// The typed reader gives back every bit.
+#[path = "it/typed_read.rs"]
+mod typed_read;

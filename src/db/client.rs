@@ -24,11 +24,13 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use rustls_pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
+use super::head::{Awaited, Cleaned};
 use crate::base::{Error, Kind, Side};
 
 /// Any error that a body may end with.
@@ -83,8 +85,23 @@ struct Inner {
     opened: Cell<u64>,
 }
 
-struct IdleConnection {
+/// An open connection.
+struct Connection {
     sender: SendRequest<RequestBody>,
+    head: Awaited,
+}
+
+impl Connection {
+    async fn send(&mut self, request: Request<RequestBody>) -> Result<Response<Incoming>, Refused> {
+        self.head.expect();
+        self.sender.try_send_request(request).await
+    }
+}
+
+type Refused = hyper::client::conn::TrySendError<Request<RequestBody>>;
+
+struct IdleConnection {
+    connection: Connection,
     since: tokio::time::Instant,
 }
 
@@ -117,18 +134,18 @@ impl Client {
         let permit = Arc::clone(&self.0.permits).acquire_owned().await;
         let permit = permit.map_err(|_| Failure::NotSent(self.fault(Kind::State, "the connection pool is closed")))?;
         let mut request = request;
-        while let Some(mut sender) = self.take_idle() {
-            match sender.try_send_request(request).await {
-                Ok(response) => return Ok(self.answer(response, sender, permit)),
+        while let Some(mut connection) = self.take_idle() {
+            match connection.send(request).await {
+                Ok(response) => return Ok(self.answer(response, connection, permit)),
                 Err(mut refused) => match refused.take_message() {
                     Some(unsent) => request = unsent,
                     None => return Err(Failure::Unknown(self.broken(refused.into_error()))),
                 },
             }
         }
-        let mut sender = self.connect().await.map_err(Failure::NotSent)?;
-        match sender.try_send_request(request).await {
-            Ok(response) => Ok(self.answer(response, sender, permit)),
+        let mut connection = self.connect().await.map_err(Failure::NotSent)?;
+        match connection.send(request).await {
+            Ok(response) => Ok(self.answer(response, connection, permit)),
             Err(mut refused) => {
                 let unsent = refused.take_message().is_some();
                 let error = self.broken(refused.into_error());
@@ -137,16 +154,16 @@ impl Client {
         }
     }
 
-    fn take_idle(&self) -> Option<SendRequest<RequestBody>> {
+    fn take_idle(&self) -> Option<Connection> {
         let mut idle = self.0.idle.borrow_mut();
-        while let Some(connection) = idle.pop() {
-            if connection.since.elapsed() > self.0.endpoint.idle_max {
+        while let Some(kept) = idle.pop() {
+            if kept.since.elapsed() > self.0.endpoint.idle_max {
                 // The rest is older still: the pool is a stack.
                 idle.clear();
                 return None;
             }
-            if connection.sender.is_ready() {
-                return Some(connection.sender);
+            if kept.connection.sender.is_ready() {
+                return Some(kept.connection);
             }
         }
         None
@@ -155,11 +172,12 @@ impl Client {
     fn answer(
         &self,
         response: Response<Incoming>,
-        sender: SendRequest<RequestBody>,
+        connection: Connection,
         permit: tokio::sync::OwnedSemaphorePermit,
     ) -> Response<Answer> {
         response.map(|body| {
-            let mut answer = Answer { body, held: Some(Held { pool: Rc::clone(&self.0), sender, _permit: permit }) };
+            let mut answer =
+                Answer { body, held: Some(Held { pool: Rc::clone(&self.0), connection, _permit: permit }) };
             if answer.body.is_end_stream() {
                 answer.finish();
             }
@@ -167,7 +185,7 @@ impl Client {
         })
     }
 
-    async fn connect(&self) -> Result<SendRequest<RequestBody>, Error> {
+    async fn connect(&self) -> Result<Connection, Error> {
         let endpoint = &self.0.endpoint;
         let connecting = async {
             let stream = TcpStream::connect((endpoint.host.as_str(), endpoint.port)).await.map_err(|e| {
@@ -177,7 +195,7 @@ impl Client {
             let _ = stream.set_nodelay(true);
             self.0.opened.set(self.0.opened.get() + 1);
             match &endpoint.tls {
-                None => self.handshake(TokioIo::new(stream)).await,
+                None => self.handshake(stream).await,
                 Some((config, name)) => {
                     let tls = TlsConnector::from(Arc::clone(config)).connect(name.clone(), stream).await;
                     let tls = tls.map_err(|e| {
@@ -185,7 +203,7 @@ impl Client {
                             .because(e)
                             .hint("check the certificate, `tls.ca` and the host name in the URL")
                     })?;
-                    self.handshake(TokioIo::new(tls)).await
+                    self.handshake(tls).await
                 }
             }
         };
@@ -194,10 +212,12 @@ impl Client {
         })
     }
 
-    async fn handshake<T>(&self, io: T) -> Result<SendRequest<RequestBody>, Error>
+    async fn handshake<S>(&self, stream: S) -> Result<Connection, Error>
     where
-        T: hyper::rt::Read + hyper::rt::Write + Unpin + 'static,
+        S: AsyncRead + AsyncWrite + Unpin + 'static,
     {
+        let head = Awaited::default();
+        let io = TokioIo::new(Cleaned::new(stream, head.clone()));
         let mut builder = http1::Builder::new();
         builder.preserve_header_case(true).ignore_invalid_headers_in_responses(true).max_buf_size(1 << 20);
         let (sender, connection) = builder.handshake(io).await.map_err(|e| self.broken(e))?;
@@ -205,7 +225,7 @@ impl Client {
             // Its end is seen by whoever holds the sender.
             let _ = connection.await;
         });
-        Ok(sender)
+        Ok(Connection { sender, head })
     }
 
     fn name(&self) -> String {
@@ -223,7 +243,7 @@ impl Client {
 
 struct Held {
     pool: Rc<Inner>,
-    sender: SendRequest<RequestBody>,
+    connection: Connection,
     _permit: tokio::sync::OwnedSemaphorePermit,
 }
 
@@ -242,16 +262,16 @@ impl fmt::Debug for Answer {
 impl Answer {
     fn finish(&mut self) {
         let Some(held) = self.held.take() else { return };
-        let Held { pool, mut sender, _permit: permit } = held;
-        if sender.is_ready() {
-            pool.idle.borrow_mut().push(IdleConnection { sender, since: tokio::time::Instant::now() });
+        let Held { pool, mut connection, _permit: permit } = held;
+        if connection.sender.is_ready() {
+            pool.idle.borrow_mut().push(IdleConnection { connection, since: tokio::time::Instant::now() });
             return;
         }
         // hyper declares the connection ready one turn after the last byte; a closed one never becomes ready.
         tokio::task::spawn_local(async move {
-            let waited = timeout(Duration::from_millis(100), ReadyFor(&mut sender)).await;
+            let waited = timeout(Duration::from_millis(100), ReadyFor(&mut connection.sender)).await;
             if matches!(waited, Ok(Ok(()))) {
-                pool.idle.borrow_mut().push(IdleConnection { sender, since: tokio::time::Instant::now() });
+                pool.idle.borrow_mut().push(IdleConnection { connection, since: tokio::time::Instant::now() });
             }
             drop(permit);
         });

@@ -4,6 +4,7 @@
 
 pub mod answer;
 pub mod client;
+mod head;
 pub mod hop;
 pub mod precision;
 pub mod read;

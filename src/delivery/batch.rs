@@ -13,6 +13,8 @@ pub(super) struct LineAt {
     /// Number among the record's lines that parse.
     pub(super) line: u32,
     pub(super) route: RouteId,
+    /// Hash of its place at the destination: target, series and time.
+    pub(super) cell: u64,
 }
 
 /// A body in the destination's dialect: canonical escaping, explicit nanoseconds.
@@ -36,6 +38,19 @@ impl Batch {
         self.text.extend_from_slice(text);
         let end = u32::try_from(self.text.len()).expect("batches are bounded far below 4 GiB");
         self.lines.push((at, end));
+    }
+
+    /// Adds the lines of another batch of the target.
+    pub(super) fn append(&mut self, other: &Self) {
+        for index in 0..other.len() {
+            let (at, text) = other.line(index);
+            self.push(at, text);
+        }
+    }
+
+    /// The hashes of the lines' places.
+    pub(super) fn cells(&self, lines: &Range<usize>) -> impl ExactSizeIterator<Item = u64> {
+        self.lines[lines.clone()].iter().map(|(at, _)| at.cell)
     }
 
     pub(super) fn len(&self) -> usize {
@@ -72,7 +87,7 @@ mod tests {
     fn parts_are_whole_lines() {
         let mut batch = Batch::new(TargetId(0), Duration::ZERO);
         for (at, text) in ["a v=1 1\n", "bb v=1 1\n", "c v=1 1\n"].iter().enumerate() {
-            let at = LineAt { lsn: Lsn(1 + at as u64 / 2), line: at as u32, route: RouteId(0) };
+            let at = LineAt { lsn: Lsn(1 + at as u64 / 2), line: at as u32, route: RouteId(0), cell: 0 };
             batch.push(at, text.as_bytes());
         }
         assert_eq!(batch.part(&(0..3)), b"a v=1 1\nbb v=1 1\nc v=1 1\n");

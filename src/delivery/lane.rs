@@ -4,9 +4,11 @@
 //! more; `delivered` and `dead` count exactly the lines at or below it.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::ops::Range;
 use std::time::Duration;
 
 use super::batch::{Batch, LineAt};
+use super::late::Late;
 use super::target::TargetId;
 use crate::base::Lsn;
 
@@ -19,6 +21,24 @@ pub(super) struct Bounds {
 
 /// A batch that goes at once, without waiting for more.
 const FULL_ENOUGH_BYTES: usize = 256 << 10;
+/// Held lines go in batches of no more than this, below every bound that somebody sets.
+const HELD_LINES: usize = 1000;
+
+/// Where a batch that was taken goes back to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// Among those that wait, by number.
+    Waiting(u64),
+    /// Before everything else of its target that was held.
+    Held,
+}
+
+/// Lines that wait because a request without an answer may still write their cells.
+#[derive(Debug)]
+struct Held {
+    until: Duration,
+    batch: Batch,
+}
 
 /// A record with lines in a lane.
 #[derive(Clone, Copy, Debug)]
@@ -40,8 +60,13 @@ pub(super) struct Lane {
     /// The newest batch of each target, which may still grow.
     open: HashMap<TargetId, u64>,
     next_number: u64,
-    /// The batch under way: its number and first record.
-    under_way: Option<(u64, Lsn)>,
+    /// First record of the batch under way.
+    under_way: Option<Lsn>,
+    late: Late,
+    /// Oldest first, by target.
+    held: BTreeMap<TargetId, VecDeque<Held>>,
+    /// How many held lines each cell has: a newer one must not overtake them.
+    held_cells: HashMap<u64, u32>,
     /// Records above the floor with lines in this lane.
     positions: VecDeque<Position>,
     dead_above: BTreeMap<Lsn, u32>,
@@ -59,6 +84,9 @@ impl Lane {
             open: HashMap::new(),
             next_number: 0,
             under_way: None,
+            late: Late::default(),
+            held: BTreeMap::new(),
+            held_cells: HashMap::new(),
             positions: VecDeque::new(),
             dead_above: BTreeMap::new(),
             read: floor,
@@ -107,23 +135,55 @@ impl Lane {
     pub(super) fn read_to(&mut self, lsn: Lsn) {
         self.read = self.read.max(lsn);
         // While something waits, the floor hangs on it, not on how far we read.
-        if self.waiting.is_empty() && self.under_way.is_none() {
+        if self.waiting.is_empty() && self.under_way.is_none() && self.held.is_empty() {
             self.settle();
         }
     }
 
-    /// The oldest batch that may go now: of a target that is not held, and full enough or old enough.
+    /// What a process before us had read may still be written by it until then.
+    pub(super) fn inherit(&mut self, to: Lsn, until: Duration) {
+        self.late.inherit(to, until);
+    }
+
+    /// These lines of the batch under way were sent and not answered; the destination may work on them until then.
+    pub(super) fn unanswered(&mut self, batch: &Batch, lines: &Range<usize>, until: Duration) {
+        self.late.add(batch.cells(lines), until);
+    }
+
+    /// The oldest batch that may go now: of a target that is not paused, and full enough or old enough. Lines whose turn
+    /// has not come for the sake of an older request stay behind. Without any: when to ask again.
     pub(super) fn take(
         &mut self,
         now: Duration,
         wait: Duration,
-        held: impl Fn(TargetId) -> bool,
-    ) -> Result<(u64, Batch), Option<Duration>> {
+        paused: impl Fn(TargetId) -> bool,
+    ) -> Result<(Place, Batch), Option<Duration>> {
         assert!(self.under_way.is_none(), "one request in flight per lane");
+        loop {
+            let (place, batch) = match self.take_held(now, &paused) {
+                Ok(batch) => (Place::Held, batch),
+                Err(held) => match self.take_waiting(now, wait, &paused) {
+                    Ok((number, batch)) => (Place::Waiting(number), batch),
+                    Err(due) => return Err(held.into_iter().chain(due).min()),
+                },
+            };
+            if let Some(batch) = self.sift(batch, place, now) {
+                self.under_way = batch.first();
+                return Ok((place, batch));
+            }
+        }
+    }
+
+    fn take_waiting(
+        &mut self,
+        now: Duration,
+        wait: Duration,
+        paused: impl Fn(TargetId) -> bool,
+    ) -> Result<(u64, Batch), Option<Duration>> {
         let mut soonest: Option<Duration> = None;
         let mut found = None;
         for (number, batch) in &self.waiting {
-            if held(batch.target) {
+            if paused(batch.target) {
                 continue;
             }
             let due = batch.born + wait;
@@ -139,8 +199,73 @@ impl Lane {
         if self.open.get(&batch.target) == Some(&number) {
             self.open.remove(&batch.target);
         }
-        self.under_way = batch.first().map(|first| (number, first));
         Ok((number, batch))
+    }
+
+    fn take_held(&mut self, now: Duration, paused: impl Fn(TargetId) -> bool) -> Result<Batch, Option<Duration>> {
+        let mut soonest: Option<Duration> = None;
+        let mut found = None;
+        for (target, queue) in &self.held {
+            let Some(until) = queue.front().map(|held| held.until).filter(|_| !paused(*target)) else { continue };
+            if until <= now {
+                found = Some(*target);
+                break;
+            }
+            soonest = Some(soonest.map_or(until, |soonest| soonest.min(until)));
+        }
+        let queue = found.and_then(|target| self.held.get_mut(&target));
+        let Some(Held { batch, .. }) = queue.and_then(VecDeque::pop_front) else { return Err(soonest) };
+        self.held.retain(|_, queue| !queue.is_empty());
+        for cell in batch.cells(&(0..batch.len())) {
+            if let Some(count) = self.held_cells.get_mut(&cell) {
+                *count -= 1;
+                if *count == 0 {
+                    self.held_cells.remove(&cell);
+                }
+            }
+        }
+        Ok(batch)
+    }
+
+    /// Holds back the lines of a batch whose turn has not come; what is left may go.
+    fn sift(&mut self, batch: Batch, place: Place, now: Duration) -> Option<Batch> {
+        if self.late.is_over(now) && self.held_cells.is_empty() {
+            return Some(batch);
+        }
+        let (mut go, mut hold) = (Batch::new(batch.target, batch.born), Batch::new(batch.target, batch.born));
+        let mut until = Duration::ZERO;
+        for index in 0..batch.len() {
+            let (at, text) = batch.line(index);
+            // What was held before is older than everything held behind it; what comes anew is younger.
+            let behind = (place != Place::Held && self.held_cells.contains_key(&at.cell)).then_some(now);
+            match self.late.wait(at.cell, at.lsn, now).max(behind) {
+                None => go.push(at, text),
+                Some(due) => {
+                    until = until.max(due);
+                    *self.held_cells.entry(at.cell).or_default() += 1;
+                    hold.push(at, text);
+                }
+            }
+        }
+        if hold.len() > 0 {
+            self.hold(Held { until, batch: hold }, place);
+        }
+        (go.len() > 0).then_some(go)
+    }
+
+    fn hold(&mut self, held: Held, place: Place) {
+        let queue = self.held.entry(held.batch.target).or_default();
+        match queue.back_mut() {
+            _ if place == Place::Held => queue.push_front(held),
+            Some(last)
+                if held.until <= last.until
+                    && last.batch.len() + held.batch.len() <= HELD_LINES
+                    && last.batch.bytes() + held.batch.bytes() <= FULL_ENOUGH_BYTES =>
+            {
+                last.batch.append(&held.batch);
+            }
+            _ => queue.push_back(held),
+        }
     }
 
     /// The batch under way is done: every line of it is stored, or dead and recorded as such.
@@ -150,9 +275,20 @@ impl Lane {
     }
 
     /// The batch under way cannot go on now; it waits again at its old place.
-    pub(super) fn put_back(&mut self, number: u64, batch: Batch) {
+    pub(super) fn put_back(&mut self, place: Place, batch: Batch) {
         self.under_way = None;
-        self.waiting.insert(number, batch);
+        match place {
+            Place::Waiting(number) => {
+                self.waiting.insert(number, batch);
+            }
+            Place::Held => {
+                for cell in batch.cells(&(0..batch.len())) {
+                    *self.held_cells.entry(cell).or_default() += 1;
+                }
+                let queue = self.held.entry(batch.target).or_default();
+                queue.push_front(Held { until: Duration::ZERO, batch });
+            }
+        }
     }
 
     /// Position below which every line of this lane is done.
@@ -167,7 +303,8 @@ impl Lane {
 
     fn settle(&mut self) {
         let oldest_waiting = self.waiting.values().filter_map(Batch::first).min();
-        let oldest = oldest_waiting.into_iter().chain(self.under_way.map(|(_, first)| first)).min();
+        let oldest_held = self.held.values().flatten().filter_map(|held| held.batch.first()).min();
+        let oldest = [oldest_waiting, oldest_held, self.under_way].into_iter().flatten().min();
         let floor = oldest.map_or(self.read, Lsn::before).min(self.read);
         assert!(floor >= self.floor, "a floor never goes back");
         self.floor = floor;
@@ -192,14 +329,14 @@ mod tests {
 
     fn push(lane: &mut Lane, target: u32, lsn: u64, lines: u32) {
         for line in 0..lines {
-            let at = LineAt { lsn: Lsn(lsn), line, route: RouteId(1) };
+            let at = LineAt { lsn: Lsn(lsn), line, route: RouteId(1), cell: lsn * 100 + u64::from(line) };
             lane.push(TargetId(target), at, b"m v=1 1\n", Duration::ZERO, BOUNDS);
         }
         lane.note(Position { lsn: Lsn(lsn), lines, log_bytes: 0, received_ns: 0 }, 0);
         lane.read_to(Lsn(lsn));
     }
 
-    fn take(lane: &mut Lane) -> (u64, Batch) {
+    fn take(lane: &mut Lane) -> (Place, Batch) {
         lane.take(Duration::from_secs(1), WAIT, |_| false).unwrap()
     }
 
@@ -248,6 +385,69 @@ mod tests {
         assert_eq!(lane.dead, 1);
         lane.finish();
         assert_eq!((lane.floor(), lane.delivered, lane.dead), (Lsn(5), 12, 2));
+    }
+
+    fn push_cell(lane: &mut Lane, lsn: u64, cell: u64) {
+        let at = LineAt { lsn: Lsn(lsn), line: 0, route: RouteId(1), cell };
+        lane.push(TargetId(0), at, b"m v=1 1\n", Duration::ZERO, BOUNDS);
+        lane.note(Position { lsn: Lsn(lsn), lines: 1, log_bytes: 0, received_ns: 0 }, 0);
+        lane.read_to(Lsn(lsn));
+    }
+
+    fn lsns(batch: &Batch) -> Vec<u64> {
+        (0..batch.len()).map(|index| batch.line(index).0.lsn.0).collect()
+    }
+
+    #[test]
+    fn newer_values_wait_for_an_unanswered_request_in_their_order_and_others_go_on() {
+        let mut lane = Lane::new(Lsn(0), 0, 0);
+        let (now, over) = (Duration::from_secs(1), Duration::from_secs(61));
+        push_cell(&mut lane, 1, 7);
+        let (_, batch) = take(&mut lane);
+        lane.unanswered(&batch, &(0..1), over);
+        lane.finish(); // The same lines again were answered.
+        for (lsn, cell) in [(2, 7), (3, 8), (4, 7), (5, 9), (6, 7)] {
+            push_cell(&mut lane, lsn, cell);
+        }
+        let (_, batch) = lane.take(now, WAIT, |_| false).unwrap();
+        assert_eq!(lsns(&batch), [3]);
+        lane.finish();
+        let (_, batch) = lane.take(now, WAIT, |_| false).unwrap();
+        assert_eq!(lsns(&batch), [5]);
+        lane.finish();
+        assert_eq!((lane.floor(), lane.lines_waiting()), (Lsn(1), 5), "what is held holds the floor");
+        assert_eq!(lane.take(now, WAIT, |_| false).unwrap_err(), Some(over));
+
+        push_cell(&mut lane, 7, 7);
+        let (place, batch) = lane.take(over, WAIT, |_| false).unwrap();
+        assert_eq!(lsns(&batch), [2, 4, 6], "before the younger one that need not wait any more");
+        lane.unanswered(&batch, &(0..3), over * 2);
+        lane.put_back(place, batch);
+        assert_eq!(lane.take(over, WAIT, |_| false).unwrap_err(), Some(over * 2));
+        let (_, batch) = lane.take(over * 2, WAIT, |_| false).unwrap();
+        assert_eq!(lsns(&batch), [2, 4, 6, 7]);
+        lane.finish();
+        assert_eq!((lane.floor(), lane.delivered), (Lsn(7), 7));
+    }
+
+    #[test]
+    fn after_a_crash_the_second_value_of_a_cell_waits() {
+        let mut lane = Lane::new(Lsn(0), 0, 0);
+        let (now, over) = (Duration::from_secs(1), Duration::from_secs(61));
+        lane.inherit(Lsn(2), over);
+        for (lsn, cell) in [(1, 7), (2, 7), (3, 8), (4, 8)] {
+            push_cell(&mut lane, lsn, cell);
+        }
+        let (_, batch) = lane.take(now, WAIT, |_| false).unwrap();
+        assert_eq!(lsns(&batch), [1, 3], "the dead process may have sent the first value alone");
+        lane.finish();
+        let (_, batch) = lane.take(now, WAIT, |_| false).unwrap();
+        assert_eq!(lsns(&batch), [4]);
+        lane.finish();
+        let (_, batch) = lane.take(over, WAIT, |_| false).unwrap();
+        assert_eq!(lsns(&batch), [2]);
+        lane.finish();
+        assert_eq!(lane.floor(), Lsn(4));
     }
 
     #[test]

@@ -14,10 +14,11 @@ use metrics::counter;
 
 use super::Shared;
 use super::batch::Batch;
+use super::lane::Place;
 use super::target::TargetId;
 use crate::base::metric;
 use crate::db::answer::{self, Action, Limit};
-use crate::db::client::RequestBody;
+use crate::db::client::{Failure, RequestBody};
 use crate::state::{DeadLetter, Effects, Event, EventKind};
 
 /// A destination's words that we read at most.
@@ -37,7 +38,7 @@ enum End {
 
 /// Sends what a lane holds, for as long as the process runs.
 pub(super) async fn run_lane(shared: Rc<Shared>, index: usize) {
-    while let Some((number, batch)) = next_batch(&shared, index).await {
+    while let Some((place, batch)) = next_batch(&shared, index).await {
         let bytes = batch.bytes();
         match bring_to_end(&shared, index, &batch).await {
             End::Done => {
@@ -46,9 +47,9 @@ pub(super) async fn run_lane(shared: Rc<Shared>, index: usize) {
                 shared.room.notify_one();
                 counter!(metric::DELIVERED).increment(batch.len() as u64);
             }
-            End::Parked => shared.lanes[index].borrow_mut().put_back(number, batch),
+            End::Parked => shared.lanes[index].borrow_mut().put_back(place, batch),
             End::Stopped => {
-                shared.lanes[index].borrow_mut().put_back(number, batch);
+                shared.lanes[index].borrow_mut().put_back(place, batch);
                 return;
             }
         }
@@ -56,7 +57,7 @@ pub(super) async fn run_lane(shared: Rc<Shared>, index: usize) {
 }
 
 /// Waits for a batch that may go; `None` when we are stopping.
-async fn next_batch(shared: &Shared, index: usize) -> Option<(u64, Batch)> {
+async fn next_batch(shared: &Shared, index: usize) -> Option<(Place, Batch)> {
     loop {
         if shared.stopping.get() {
             return None;
@@ -94,7 +95,7 @@ async fn bring_to_end(shared: &Shared, lane: usize, batch: &Batch) -> End {
             let middle = part.start + part.len() / 2;
             [part.start..middle, middle..part.end]
         };
-        match attempt(shared, batch, &part).await {
+        match attempt(shared, lane, batch, &part).await {
             Action::Acknowledge => resumed(shared, batch.target),
             Action::Split { .. } | Action::Bisect { .. } if part.is_empty() => {}
             Action::Split { reason } if part.len() == 1 => bury(shared, lane, batch, part, "too-large", &reason).await,
@@ -139,26 +140,38 @@ async fn rest(shared: &Shared) {
     }
 }
 
-/// One request.
-async fn attempt(shared: &Shared, batch: &Batch, part: &Range<usize>) -> Action {
+/// One request. Whatever its end, its lines are remembered where the destination may still be working on them.
+async fn attempt(shared: &Shared, lane: usize, batch: &Batch, part: &Range<usize>) -> Action {
     let text = batch.part(part);
     let request = match request(shared, batch.target, text) {
         Ok(request) => request,
         Err(error) => return Action::Pause { limit: Limit::Route, reason: error.to_string() },
     };
     let asking = async {
-        let response = shared.server.client().send(request).await.map_err(|failure| failure.error().to_string())?;
+        let response = shared.server.client().send(request).await?;
         let (head, body) = response.into_parts();
         let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
         // An answer that is too long to read still has its status.
         let body = body.map(http_body_util::Collected::to_bytes).unwrap_or_default();
-        Ok::<_, String>((head, body))
+        Ok::<_, Failure>((head, body))
     };
-    let action = match tokio::time::timeout(shared.server.answer_timeout(), asking).await {
-        Ok(Ok((head, body))) => answer::destination(shared.flavor, head.status, &head.headers, &body),
-        Ok(Err(reason)) => Action::Retry { after_s: None, reason },
-        Err(_) => Action::Retry { after_s: None, reason: "no answer in time".to_owned() },
+    let (action, ended) = match tokio::time::timeout(shared.server.answer_timeout(), asking).await {
+        Ok(Ok((head, body))) => {
+            let action = answer::destination(shared.flavor, head.status, &head.headers, &body);
+            // A server that gives up on a write may still be doing it; one that turns it away is not.
+            let ended = !matches!(action, Action::Retry { .. }) || matches!(head.status.as_u16(), 429 | 503);
+            (action, ended)
+        }
+        Ok(Err(failure)) => {
+            let reason = failure.error().to_string();
+            (Action::Retry { after_s: None, reason }, matches!(failure, Failure::NotSent(_)))
+        }
+        Err(_) => (Action::Retry { after_s: None, reason: "no answer in time".to_owned() }, false),
     };
+    if !ended {
+        let until = shared.clock.monotonic() + shared.settings.late_write_max;
+        shared.lanes[lane].borrow_mut().unanswered(batch, part, until);
+    }
     let outcome = match &action {
         Action::Acknowledge => "acknowledged",
         Action::Retry { .. } => "retry",

@@ -46,6 +46,7 @@ impl Refusal {
             Self::Queue(Unavailable::Full) => "twinline: the queue is full".to_owned(),
             Self::Queue(Unavailable::Faulted) => "twinline: the queue's disk failed".to_owned(),
             Self::Queue(Unavailable::Stalled) => "twinline: the queue's disk does not answer".to_owned(),
+            Self::Queue(Unavailable::Oversized) => "twinline: a line is too long for the queue".to_owned(),
             Self::Gap => "twinline: neither the queue nor the gap record can be written".to_owned(),
             Self::Capacity(what) => format!("twinline: over capacity: {what}"),
         }

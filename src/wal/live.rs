@@ -36,7 +36,7 @@ impl Segment {
 
     /// A segment that is complete.
     pub(crate) fn complete(header: SegmentHeader, path: PathBuf, bytes: u64, last: Lsn) -> Self {
-        let end = data_end(header.capacity.min(bytes));
+        let end = data_end(header.capacity).min(bytes);
         Self { header, path, bytes, last: AtomicU64::new(last.0), end: AtomicU64::new(end) }
     }
 

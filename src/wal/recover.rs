@@ -216,7 +216,7 @@ fn read_end(context: &Context<'_>, listing: &Listing) -> Result<End> {
     let proof = prove(Arc::clone(&last.file), &last.header, CHUNK_BYTES).map_err(error)?;
     let durable = floor.max(proof.durable);
     let mut walk = Walk::new(Arc::clone(&last.file), &last.header, CHUNK_BYTES);
-    let data_end = super::segment::data_end(last.header.capacity.min(last.bytes));
+    let data_end = super::segment::data_end(last.header.capacity).min(last.bytes);
     let damages = walk_acknowledged(context, last, &mut walk, durable, data_end)?;
     let chain = walk.chain().unwrap_or(0);
     let position = walk.position();
@@ -226,7 +226,26 @@ fn read_end(context: &Context<'_>, listing: &Listing) -> Result<End> {
         copies.push(copy);
     }
     let torn_bytes = proof.end.saturating_sub(walk.offset());
-    Ok(End { durable, copies, chain, position, torn_bytes, damages })
+    let cut = walk.is_cut(last.bytes, last.header.capacity).map_err(error)?;
+    let mut end = End { durable, copies, chain, position, torn_bytes, damages };
+    if cut {
+        let lost_bytes = last.header.capacity.saturating_sub(walk.offset());
+        end.lose(lost_bytes / super::record::ALIGN, last.header.created_ns);
+    }
+    Ok(end)
+}
+
+impl End {
+    /// Up to so many records that were acknowledged are gone without a trace. LSNs that they may have had are not used
+    /// again.
+    fn lose(&mut self, records: u64, from_ns: i64) {
+        // What stands before them was acknowledged earlier.
+        self.durable = self.copies.drain(..).map(|(header, _)| header.lsn).max().unwrap_or(self.durable);
+        let (first, last) = (self.durable.next(), Lsn(self.durable.0.saturating_add(records)));
+        self.damages.push(Damage { first, last, route: None, from_ns, to_ns: i64::MAX, lines: 0 });
+        self.durable = last;
+        self.chain = 0;
+    }
 }
 
 fn walk_acknowledged(
@@ -293,13 +312,7 @@ fn account_headless(listing: &Listing, end: &mut End) {
     if records == 0 {
         return;
     }
-    // A later segment was published, so everything in the one before was durable.
-    end.durable = end.copies.drain(..).map(|(header, _)| header.lsn).max().unwrap_or(end.durable);
-    let (first, last) = (end.durable.next(), Lsn(end.durable.0.saturating_add(records)));
-    let from_ns = listing.found.last().map_or(i64::MIN, |found| found.header.created_ns);
-    end.damages.push(Damage { first, last, route: None, from_ns, to_ns: i64::MAX, lines: 0 });
-    end.durable = last;
-    end.chain = 0;
+    end.lose(records, listing.found.last().map_or(i64::MIN, |found| found.header.created_ns));
 }
 
 /// Enters the segments that count; returns those that hold nothing that counts.

@@ -223,6 +223,18 @@ impl Walk {
         Ok(Some((header, payload)))
     }
 
+    /// Whether a record may have stood here that the file, shorter now than it was made, no longer holds.
+    pub(crate) fn is_cut(&mut self, bytes: u64, capacity: u64) -> io::Result<bool> {
+        let end = data_end(capacity);
+        if bytes >= capacity || self.offset >= end {
+            return Ok(false);
+        }
+        if self.offset + ALIGN > bytes {
+            return Ok(true);
+        }
+        Ok(self.header_at(self.offset, end)?.is_some_and(|(header, _)| self.follows(&header)))
+    }
+
     /// Looks for the next sound header at the multiples of 64 from here on. `None`: found without a loss.
     fn resync(&mut self, limit: Lsn, end: u64) -> io::Result<Option<Step>> {
         let (from, first, since) = (self.offset, self.expect, self.received_ns);

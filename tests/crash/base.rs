@@ -69,7 +69,7 @@ impl Database {
         }
     }
 
-    /// Takes it away, or brings it back.
+    /// Takes it away (a real server by kill -9), or brings it back.
     pub(crate) fn set_down(&self, down: bool) {
         match self {
             Self::Sandbox(sandbox) => sandbox.set_faults(Faults { refuse: down, ..Faults::default() }),
@@ -122,6 +122,9 @@ impl Server {
     }
 
     fn start(&self) {
+        if self.process.lock().expect("no panic elsewhere").is_some() {
+            return;
+        }
         let mut command = Command::new(&self.program);
         let place = |name: &str| self.directory.path().join(name);
         let address = format!("127.0.0.1:{}", self.port);

@@ -45,6 +45,14 @@ pub(crate) fn sum(status: &Status) -> u64 {
     lines.delivered + lines.queued + lines.doubt + lines.dead_lettered + lines.gap + lines.excluded + lines.unanswered
 }
 
+/// Further lines of sections of the configuration.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Settings {
+    pub(crate) queue: &'static str,
+    pub(crate) destination: &'static str,
+    pub(crate) delivery: &'static str,
+}
+
 pub(crate) struct Proxy {
     directory: tempfile::TempDir,
     pub(crate) port: u16,
@@ -53,17 +61,17 @@ pub(crate) struct Proxy {
 }
 
 impl Proxy {
-    /// `queue` and `delivery` are further lines of those sections.
-    pub(crate) fn new(source: &Database, destination: &Database, queue: &str, delivery: &str) -> Self {
+    pub(crate) fn new(source: &Database, destination: &Database, settings: Settings) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let proxy = Self { port: free_port(), child: None, starts: 0, directory };
-        proxy.configure(source, destination, queue, delivery);
+        proxy.configure(source, destination, settings);
         proxy
     }
 
-    pub(crate) fn configure(&self, source: &Database, destination: &Database, queue: &str, delivery: &str) {
+    fn configure(&self, source: &Database, destination: &Database, settings: Settings) {
+        let Settings { queue, destination: more, delivery } = settings;
         let text = format!(
-            "data_dir = \"{}\"\nlisten = \"127.0.0.1:{}\"\n[source]\n{}\n[destination]\n{}\n[destination.delivery]\n\
+            "data_dir = \"{}\"\nlisten = \"127.0.0.1:{}\"\n[source]\n{}\n[destination]\n{}\n{more}\n[destination.delivery]\n\
              retry_max = \"500ms\"\n{delivery}\n[queue]\nreserve_free = \"16MiB\"\n{queue}\n[log]\nformat = \"text\"\n",
             self.data().display(),
             self.port,

@@ -9,13 +9,14 @@ use twinline::cell::compare;
 use twinline::control::Status;
 
 use super::base::Database;
-use super::proxy::{Proxy, status_at, sum};
+use super::proxy::{Proxy, Settings, status_at, sum};
 use super::writer::Writers;
 
 /// Small, so that segments are sealed, recycled and met half full by every kind of crash.
 const QUEUE: &str = "segment_size = \"1MiB\"\nmax_size = \"512MiB\"";
 /// Small, so that an outage fills what waits in memory, and reading stands still.
-const DELIVERY: &str = "batch_bytes = \"128KiB\"\npending_bytes = \"1MiB\"\nlane_lead = \"4MiB\"";
+const DELIVERY: &str =
+    "batch_bytes = \"128KiB\"\npending_bytes = \"1MiB\"\nlane_lead = \"4MiB\"\nlate_write_max = \"2s\"";
 
 /// What happens to the destination meanwhile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +39,8 @@ pub(crate) fn story(name: &str, source: &Database, destination: &Database, weath
     let rest = Duration::from_millis(number("TWINLINE_KILL_REST_MS", 16));
     println!("{name}: TWINLINE_KILL_SEED={seed} TWINLINE_KILL_CYCLES={cycles}, {count} writers");
     let mut random = fastrand::Rng::with_seed(seed);
-    let mut proxy = Proxy::new(source, destination, QUEUE, DELIVERY);
+    let mut proxy =
+        Proxy::new(source, destination, Settings { queue: QUEUE, delivery: DELIVERY, ..Settings::default() });
     proxy.start();
     let watch = Watch::start(proxy.socket());
     let writers = Writers::start(proxy.port, count, seed, rest);
@@ -56,7 +58,10 @@ pub(crate) fn story(name: &str, source: &Database, destination: &Database, weath
             proxy.start();
         }
         std::thread::sleep(Duration::from_millis(random.u64(20..400)));
-        proxy.kill9();
+        match random.u8(0..8) {
+            0 => proxy.stop(),
+            _ => proxy.kill9(),
+        }
         proxy.start();
         if cycle % 4 == 1 {
             rebuilt(&mut proxy, &writers);
@@ -65,37 +70,71 @@ pub(crate) fn story(name: &str, source: &Database, destination: &Database, weath
     }
     destination_back(destination, weather);
 
+    let last = judged(name, &mut proxy, writers, source, destination);
+    watch.finish();
+    let lines = &last.lines;
+    if let Some(taken) = source.lines_received() {
+        let bounds = lines.delivered..=lines.delivered + lines.doubt;
+        assert!(bounds.contains(&taken), "the source took {taken} lines: {lines:?}");
+    }
+    proxy.stop();
+}
+
+/// Ends the writers, waits for the queue, and compares what everybody knows.
+pub(crate) fn judged(
+    name: &str,
+    proxy: &mut Proxy,
+    writers: Writers,
+    source: &Database,
+    destination: &Database,
+) -> Status {
     writers.set_paused(true);
     let last = proxy.drained();
     accounts(&last, &writers);
-    watch.finish();
     let (record, heard) = writers.finish();
     let lines = &last.lines;
     println!(
-        "{name}: {} starts; acknowledged {}, unknown {}, refused {}, repeats {}; delivered {}, doubt {}; segments {}",
+        "{name}: {} starts; acknowledged {}, unknown {}, repeats {}; delivered {}, doubt {}; segments {}",
         proxy.starts,
         heard.acknowledged(),
         heard.unknown(),
-        heard.refused(),
-        heard.repeats.load(Ordering::SeqCst),
+        heard.repeats(),
         lines.delivered,
         lines.doubt,
         last.queue.segments
     );
     assert_eq!(heard.refused(), 0, "the source was always there, and the queue never full");
     assert_eq!(lines.queued + lines.unanswered + lines.dead_lettered + lines.gap + lines.excluded, 0, "{lines:?}");
-    if let Some(taken) = source.lines_received() {
-        let bounds = lines.delivered..=lines.delivered + lines.doubt;
-        assert!(bounds.contains(&taken), "the source took {taken} lines: {lines:?}");
-    }
     assert!(!proxy.has_said("panicked"), "{}", proxy.said());
-    proxy.stop();
-
     let at_source = compare(record.clone(), source.cells());
     assert!(at_source.is_empty(), "record and source: {at_source}");
     let at_destination = compare(record, destination.cells());
     assert!(at_destination.is_empty(), "record and destination: {at_destination}");
     println!("{name}: {} cells are equal in the record and in both databases", at_destination.equal);
+    last
+}
+
+/// A server that stands still and goes on has requests in its hands that nobody waits for any more: what it makes of them
+/// must not come over newer values.
+pub(crate) fn still(name: &str, source: &Database, destination: &Database) {
+    let settings = Settings {
+        queue: QUEUE,
+        destination: "request_timeout = \"500ms\"",
+        delivery: "late_write_max = \"3s\"\nbatch_bytes = \"16KiB\"",
+    };
+    let mut proxy = Proxy::new(source, destination, settings);
+    proxy.start();
+    let writers = Writers::start(proxy.port, 8, fastrand::u64(..), Duration::from_millis(16));
+    for _ in 0..number("TWINLINE_STILL_CYCLES", 2) {
+        std::thread::sleep(Duration::from_millis(300));
+        destination.set_still(true);
+        std::thread::sleep(Duration::from_millis(number("TWINLINE_STILL_MS", 2500)));
+        destination.set_still(false);
+        std::thread::sleep(Duration::from_millis(700));
+    }
+    let last = judged(name, &mut proxy, writers, source, destination);
+    assert_eq!(last.lines.doubt, 0, "the source was well all the time: {:?}", last.lines);
+    proxy.stop();
 }
 
 fn destination_back(destination: &Database, weather: Weather) {

@@ -1,7 +1,7 @@
 //! A plain HTTP client over one connection, which knows what every client must know: whether a request that has no answer
 //! may have had an effect.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -15,6 +15,7 @@ const SILENCE_MAX: Duration = Duration::from_secs(20);
 pub(crate) enum Sent {
     Answer {
         status: u16,
+        head: String,
         body: String,
     },
     /// No connection: nothing can have happened.
@@ -47,7 +48,7 @@ impl Connection {
             [head.as_bytes(), format!("\r\nContent-Length: {}\r\n\r\n", body.len()).as_bytes(), body].concat();
         let answer = stream.get_mut().write_all(&request).and_then(|()| read_answer(stream));
         match answer {
-            Ok((status, body)) => Sent::Answer { status, body },
+            Ok((status, head, body)) => Sent::Answer { status, head, body },
             Err(_) => {
                 self.stream = None;
                 Sent::Unknown
@@ -56,14 +57,15 @@ impl Connection {
     }
 }
 
-fn read_answer(stream: &mut impl BufRead) -> std::io::Result<(u16, String)> {
+fn read_answer(stream: &mut impl BufRead) -> std::io::Result<(u16, String, String)> {
     let broken = || std::io::Error::from(std::io::ErrorKind::UnexpectedEof);
-    let (mut status, mut length) = (None, 0);
+    let (mut status, mut length, mut head) = (None, 0, String::new());
     loop {
         let mut line = String::new();
         if stream.read_line(&mut line)? == 0 {
             return Err(broken());
         }
+        head.push_str(&line);
         let line = line.trim_end();
         if line.is_empty() {
             break;
@@ -78,7 +80,7 @@ fn read_answer(stream: &mut impl BufRead) -> std::io::Result<(u16, String)> {
     }
     let mut body = vec![0; length];
     stream.read_exact(&mut body)?;
-    Ok((status.ok_or_else(broken)?, String::from_utf8_lossy(&body).into_owned()))
+    Ok((status.ok_or_else(broken)?, head, String::from_utf8_lossy(&body).into_owned()))
 }
 
 /// One request to a Unix socket; `None` where nobody answers.
@@ -86,5 +88,5 @@ pub(crate) fn ask_socket(path: &Path, target: &str) -> Option<(u16, String)> {
     let mut stream = UnixStream::connect(path).ok()?;
     stream.set_read_timeout(Some(SILENCE_MAX)).ok()?;
     stream.write_all(format!("GET {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").as_bytes()).ok()?;
-    read_answer(&mut BufReader::new(stream)).ok()
+    read_answer(&mut BufReader::new(stream)).ok().map(|(status, _, body)| (status, body))
 }

@@ -27,13 +27,13 @@ type Point = BTreeMap<&'static str, Value>;
 #[derive(Debug, Default)]
 pub(crate) struct Heard {
     /// In requests answered with success, repeats included.
-    pub(crate) acknowledged: AtomicU64,
+    acknowledged: AtomicU64,
     /// In requests without an answer: they may or may not have had an effect.
-    pub(crate) unknown: AtomicU64,
+    unknown: AtomicU64,
     /// In requests answered with 503.
-    pub(crate) refused: AtomicU64,
+    refused: AtomicU64,
     /// Requests that had to be repeated.
-    pub(crate) repeats: AtomicU64,
+    repeats: AtomicU64,
 }
 
 impl Heard {
@@ -43,6 +43,10 @@ impl Heard {
 
     pub(crate) fn unknown(&self) -> u64 {
         self.unknown.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn repeats(&self) -> u64 {
+        self.repeats.load(Ordering::SeqCst)
     }
 
     pub(crate) fn refused(&self) -> u64 {
@@ -200,7 +204,7 @@ impl Writer {
                     return;
                 }
                 Sent::Answer { status: 503, .. } => &heard.refused,
-                Sent::Answer { status, body } => panic!("a write was answered with {status}: {body}"),
+                Sent::Answer { status, body, .. } => panic!("a write was answered with {status}: {body}"),
                 Sent::Unknown => &heard.unknown,
                 Sent::Unsent => {
                     std::thread::sleep(Duration::from_millis(5));

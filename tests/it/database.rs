@@ -1,4 +1,5 @@
-//! Real databases: InfluxDB 1.13 and 2.9, each in a directory of its own on a free port, gone when the last user drops it.
+//! Real databases: InfluxDB 1.13 and 2.9, each in a directory of its own on a free port, gone when the last user drops
+//! it.
 //!
 //! A program that is not there is a failure that says how to get it, never a skipped test.
 
@@ -167,18 +168,22 @@ impl Database {
         assert_eq!(self.launch(&self.addr), self.addr);
     }
 
-    /// Makes a database (1.x) or bucket (2.x) that keeps everything; `d/r` is policy `r` of `d`, which must be there on 1.x.
+    /// Makes a database (1.x) or bucket (2.x) that keeps everything; `d/r` is policy `r` of `d`, which must be there on
+    /// 1.x.
     pub(crate) fn create(&self, name: &str) {
         match (self.kind, name.split_once('/')) {
             (Kind::One, None) => drop(self.query(&format!("CREATE DATABASE \"{name}\""))),
             (Kind::One, Some((db, rp))) => {
                 drop(self.query(&format!("CREATE RETENTION POLICY \"{rp}\" ON \"{db}\" DURATION 0s REPLICATION 1")));
             }
-            (Kind::Two, _) => {
-                let bucket = serde_json::json!({ "orgID": self.org_id, "name": name, "retentionRules": [] });
-                self.post("/api/v2/buckets", bucket.to_string().as_bytes(), 201);
-            }
+            (Kind::Two, _) => self.create_bucket(name, &serde_json::json!([])),
         }
+    }
+
+    /// Makes a bucket with these retention rules.
+    pub(crate) fn create_bucket(&self, name: &str, rules: &serde_json::Value) {
+        let bucket = serde_json::json!({ "orgID": self.org_id, "name": name, "retentionRules": rules });
+        self.post("/api/v2/buckets", bucket.to_string().as_bytes(), 201);
     }
 
     /// One statement; its answer, which must not be an error.

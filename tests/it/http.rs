@@ -57,6 +57,15 @@ impl Connection {
 
     /// Reads one answer, `100 Continue` included; `bodiless`: to a HEAD request.
     pub(crate) fn answer(&mut self, bodiless: bool) -> std::io::Result<Answer> {
+        let mut answer = self.begin()?;
+        if !bodiless && !matches!(answer.status, 100 | 204 | 304) {
+            answer.body = self.body(&answer)?;
+        }
+        Ok(answer)
+    }
+
+    /// Reads the head of an answer; its body comes next.
+    pub(crate) fn begin(&mut self) -> std::io::Result<Answer> {
         let mut head = Vec::new();
         loop {
             let mut line = Vec::new();
@@ -69,11 +78,7 @@ impl Connection {
         }
         let bad = || std::io::Error::other(format!("no answer: {head:?}"));
         let status = head.first().and_then(|line| line.split(' ').nth(1)?.parse().ok()).ok_or_else(bad)?;
-        let mut answer = Answer { status, head, body: Vec::new() };
-        if !bodiless && !matches!(status, 100 | 204 | 304) {
-            answer.body = self.body(&answer)?;
-        }
-        Ok(answer)
+        Ok(Answer { status, head, body: Vec::new() })
     }
 
     fn body(&mut self, answer: &Answer) -> std::io::Result<Vec<u8>> {

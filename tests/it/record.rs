@@ -1,7 +1,9 @@
 //! The writer's own record: what it wrote, kept as cells by the writer itself and never parsed back from its bytes.
 //!
-//! A [`Writer`] makes points of every type that its source has, in measurements and series with awkward names, some written
-//! over earlier ones, in batches of every API, precision and encoding. Series carry the writer's number: each series has one
+//! A [`Writer`] makes points of every type that its source has, in measurements and series with awkward names, some
+//! written
+//! over earlier ones, in batches of every API, precision and encoding. Series carry the writer's number: each series
+//! has one
 //! writer, which waits for each answer, so the last value written is the one that both sides must hold.
 
 use std::collections::{BTreeMap, HashMap};
@@ -28,19 +30,20 @@ enum Unit {
 }
 
 type Place = (Arc<Series>, Arc<[u8]>, i64);
+type Field = (Arc<[u8]>, Value);
 
 /// What must stand on both sides.
 #[derive(Debug, Default)]
 pub(crate) struct Record {
     timed: HashMap<Place, Value>,
-    untimed: BTreeMap<Series, Vec<(Arc<[u8]>, Value)>>,
+    untimed: BTreeMap<Series, [Field; 2]>,
     /// Lines that were answered with success.
     pub(crate) lines: u64,
 }
 
 impl Record {
     pub(crate) fn cells(&self) -> usize {
-        self.timed.len() + self.untimed.values().map(Vec::len).sum::<usize>()
+        self.timed.len() + 2 * self.untimed.len()
     }
 
     pub(crate) fn put(&mut self, series: &Arc<Series>, field: &Arc<[u8]>, time_ns: i64, value: Value) {
@@ -200,7 +203,7 @@ impl Writer {
         let tags = vec![(b"id".to_vec(), id.clone().into_bytes())];
         let number = self.untimed as i64;
         body.extend(format!("untimed\\ lines,id={id} number={number}i,text=\"say \\\"{id}\\\"\"\n").as_bytes());
-        let fields = vec![
+        let fields = [
             (Arc::from(&b"number"[..]), Value::Integer(number)),
             (Arc::from(&b"text"[..]), Value::String(format!("say \"{id}\"").into_bytes())),
         ];

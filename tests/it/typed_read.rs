@@ -1,174 +1,14 @@
 //! The typed reader against real servers: every type, size, name and time that they store comes back bit by bit.
-//!
-//! Needs `influxd1` and `influxd2` in `$TWINLINE_SERVERS/bin` (by default `~/.cache/twinline-servers/bin`); a server
-//! that is not there is skipped with a note.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::TcpStream;
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
 use twinline::cell::{Cell, Series, Value, compare};
-use twinline::db::read::{Auth, Limits, Product, Reader, Window, unreadable_fields};
+use twinline::db::read::{Limits, Window, unreadable_fields};
 use twinline::line::{self, Dialect, Precision};
 use twinline::sandbox::{Options, Sandbox};
 
-const TOKEN: &str = "typed-read-token";
-
-/// A server that ends with the test.
-struct Server {
-    process: Child,
-    addr: String,
-    product: Product,
-    _directory: tempfile::TempDir,
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // It may have ended by itself; either way it is gone afterwards.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-fn program(name: &str) -> Option<PathBuf> {
-    let root = std::env::var_os("TWINLINE_SERVERS").map(PathBuf::from);
-    let root = root.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache/twinline-servers")))?;
-    let path = root.join("bin").join(name);
-    if !path.exists() {
-        eprintln!("skipped: {name} is not installed");
-        return None;
-    }
-    Some(path)
-}
-
-impl Server {
-    fn influxdb1() -> Option<Self> {
-        let program = program("influxd1")?;
-        let directory = tempfile::tempdir().unwrap();
-        let mut command = Command::new(program);
-        command.args(["run", "-config", "/dev/null"]);
-        for (name, value) in
-            [("REPORTING_DISABLED", "true"), ("BIND_ADDRESS", "127.0.0.1:0"), ("HTTP_BIND_ADDRESS", "127.0.0.1:0")]
-        {
-            command.env(format!("INFLUXDB_{name}"), value);
-        }
-        for (name, value) in
-            [("MONITOR_STORE_ENABLED", "false"), ("HTTP_LOG_ENABLED", "false"), ("DATA_INDEX_VERSION", "tsi1")]
-        {
-            command.env(format!("INFLUXDB_{name}"), value);
-        }
-        for (name, place) in [("META_DIR", "meta"), ("DATA_DIR", "data"), ("DATA_WAL_DIR", "wal")] {
-            command.env(format!("INFLUXDB_{name}"), directory.path().join(place));
-        }
-        let port = |line: &str| line.contains("Listening on HTTP").then(|| after(line, "addr=127.0.0.1:"));
-        let server = Self::start(command, directory, Product::Influx1, port);
-        server.post("/query", "q=CREATE+DATABASE+d", 200);
-        server.post("/query", "q=CREATE+RETENTION+POLICY+r+ON+d+DURATION+0s+REPLICATION+1+SHARD+DURATION+1d", 200);
-        Some(server)
-    }
-
-    fn influxdb2() -> Option<Self> {
-        let program = program("influxd2")?;
-        let directory = tempfile::tempdir().unwrap();
-        let mut command = Command::new(program);
-        for (option, place) in [("--bolt-path", "i.bolt"), ("--sqlite-path", "i.sqlite"), ("--engine-path", "engine")] {
-            command.arg(option).arg(directory.path().join(place));
-        }
-        command.args(["--http-bind-address", "127.0.0.1:0", "--reporting-disabled"]);
-        let port = |line: &str| line.contains("transport=http").then(|| after(line, " port="));
-        let server = Self::start(command, directory, Product::Influx2, port);
-        let setup = format!(
-            r#"{{"username":"admin","password":"password1","org":"o","bucket":"d","token":"{TOKEN}"}}"#
-        );
-        let made = server.post("/api/v2/setup", setup, 201);
-        let made: serde_json::Value = serde_json::from_slice(&made).unwrap();
-        let org = made["org"]["id"].as_str().unwrap();
-        // Shard groups of one hour: a bucket that keeps one day would expire our points, so the duration is given.
-        let rules = r#"[{"type":"expire","everySeconds":0,"shardGroupDurationSeconds":3600}]"#;
-        let bucket = format!(r#"{{"orgID":"{org}","name":"d/r","retentionRules":{rules}}}"#);
-        server.post("/api/v2/buckets", bucket, 201);
-        Some(server)
-    }
-
-    fn start(
-        mut command: Command,
-        directory: tempfile::TempDir,
-        product: Product,
-        port: impl Fn(&str) -> Option<String>,
-    ) -> Self {
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut process = command.spawn().unwrap();
-        // 1.x logs to stderr, 2.x to stdout; the other one stays silent.
-        let logs = [process.stdout.take().map(boxed), process.stderr.take().map(boxed)];
-        let (found, ports) = std::sync::mpsc::channel();
-        for log in logs.into_iter().flatten() {
-            let found = found.clone();
-            // Reads on to the end, or the server would block on a full pipe.
-            std::thread::spawn(move || {
-                BufReader::new(log).lines().map_while(Result::ok).for_each(|line| drop(found.send(line)))
-            });
-        }
-        drop(found);
-        let port = ports.iter().find_map(|line| port(&line)).expect("the server told its port");
-        std::thread::spawn(move || ports.iter().for_each(drop));
-        let server = Self { process, addr: format!("127.0.0.1:{port}"), product, _directory: directory };
-        while server.send("GET /health", "").is_none_or(|(status, _)| status != 200) {
-            std::thread::yield_now();
-        }
-        server
-    }
-
-    fn send(&self, request: &str, body: impl AsRef<[u8]>) -> Option<(u16, Vec<u8>)> {
-        Self::send_to(&self.addr, request, body.as_ref())
-    }
-
-    fn send_to(addr: &str, request: &str, body: &[u8]) -> Option<(u16, Vec<u8>)> {
-        let mut stream = TcpStream::connect(addr).ok()?;
-        let kind = if request.contains("/query") { "application/x-www-form-urlencoded" } else { "text/plain" };
-        let head = format!(
-            "{request} HTTP/1.0\r\nHost: x\r\nAuthorization: Token {TOKEN}\r\n\
-             Content-Type: {kind}\r\nContent-Length: {}\r\n\r\n",
-            body.len()
-        );
-        stream.write_all(&[head.as_bytes(), body].concat()).ok()?;
-        let mut all = Vec::new();
-        stream.read_to_end(&mut all).ok()?;
-        let end = all.windows(4).position(|w| w == b"\r\n\r\n")?;
-        let status = std::str::from_utf8(&all[..end]).ok()?.split(' ').nth(1)?.parse().ok()?;
-        Some((status, all[end + 4..].to_vec()))
-    }
-
-    fn post(&self, path: &str, body: impl AsRef<[u8]>, expected: u16) -> Vec<u8> {
-        let (status, answer) = self.send(&format!("POST {path}"), body).expect("an answer");
-        assert_eq!(status, expected, "{path}: {}", String::from_utf8_lossy(&answer));
-        answer
-    }
-
-    fn write(&self, rp: &str, body: &[u8]) {
-        self.post(&format!("/write?db=d&rp={rp}"), body, 204);
-    }
-
-    fn reader(&self, limits: Limits) -> Reader {
-        let auth = if self.product == Product::Influx2 { Auth::Token(TOKEN.to_owned()) } else { Auth::None };
-        let url = format!("http://{}", self.addr);
-        Reader::with_limits(&url, auth, self.product, twinline::base::Side::Source, limits).unwrap()
-    }
-
-    fn dialect(&self) -> Dialect {
-        if self.product == Product::Influx2 { Dialect::Influx2 } else { Dialect::Influx1 }
-    }
-}
-
-fn boxed(log: impl std::io::Read + Send + 'static) -> Box<dyn std::io::Read + Send> {
-    Box::new(log)
-}
-
-fn after(line: &str, mark: &str) -> String {
-    let rest = line.split(mark).last().unwrap_or_default();
-    rest.chars().take_while(char::is_ascii_digit).collect()
-}
+use crate::database::{Database, Kind};
+use crate::http::call;
 
 /// The cells that a body holds, by our own parser.
 fn cells_of(body: &[u8], dialect: Dialect) -> Vec<Cell> {
@@ -342,8 +182,25 @@ fn mixed_body(dialect: Dialect) -> Vec<u8> {
     body.into_bytes()
 }
 
-async fn reads_back(server: &Server, rp: &str, body: &[u8]) {
-    server.write(rp, body);
+/// A server with database `d` and its policies `autogen` and `r`; shard groups of `r` are short.
+fn server(kind: Kind) -> Database {
+    let server = Database::start(kind);
+    server.create("d");
+    match kind {
+        Kind::One => {
+            server.query("CREATE RETENTION POLICY r ON d DURATION 0s REPLICATION 1 SHARD DURATION 1d");
+        }
+        // A bucket that keeps one day would expire our points, so the duration of its groups is given.
+        Kind::Two => server.create_bucket(
+            "d/r",
+            &serde_json::json!([{ "type": "expire", "everySeconds": 0, "shardGroupDurationSeconds": 3600 }]),
+        ),
+    }
+    server
+}
+
+async fn reads_back(server: &Database, rp: &str, body: &[u8]) {
+    server.post(&format!("/write?db=d&rp={rp}"), body, 204);
     for chunk_rows in [7, 2000] {
         let reader = server.reader(Limits { chunk_rows, ..Limits::default() });
         let found = reader.read_all("d", rp).await.unwrap();
@@ -353,10 +210,10 @@ async fn reads_back(server: &Server, rp: &str, body: &[u8]) {
 }
 
 /// Five field names are stored and cannot be queried: they are told, and the other fields are read.
-async fn reserved_names_are_told(server: &Server) {
+async fn reserved_names_are_told(server: &Database) {
     let reserved = ["_fieldKey", "_name", "_seriesKey", "_tagKey", "_tagValue"];
     let lines = reserved.map(|name| format!("reserved,v=t {name}=1i,v=2i 7\nonly_{name} {name}=1i 7\n"));
-    server.write("r", lines.concat().as_bytes());
+    server.post("/write?db=d&rp=r", lines.concat().as_bytes(), 204);
     let reader = server.reader(Limits::default());
     let keys = reader.field_keys("d", "r", b"reserved").await.unwrap();
     assert_eq!(unreadable_fields(&keys), reserved.map(str::as_bytes));
@@ -369,7 +226,7 @@ async fn reserved_names_are_told(server: &Server) {
     }
 }
 
-async fn everything(server: Server) {
+async fn everything(server: Database) {
     let dialect = server.dialect();
     reads_back(&server, "autogen", &hard_body(dialect)).await;
     reads_back(&server, "r", &mixed_body(dialect)).await;
@@ -377,7 +234,7 @@ async fn everything(server: Server) {
     let reader = server.reader(Limits::default());
     assert!(reader.databases().await.unwrap().contains(&"d".to_owned()));
     let many: String = (0..30_000).map(|at| format!("bulk,t={} v={at}i {at}\n", at % 3)).collect();
-    server.write("autogen", many.as_bytes());
+    server.post("/write?db=d", many.as_bytes(), 204);
     let window = Window { start_ns: 5, end_ns: 29_000 };
     let found = reader.read("d", "autogen", b"bulk", window).await.unwrap();
     let wanted = cells_of(many.as_bytes(), dialect).into_iter().filter(|c| (5..29_000).contains(&c.time_ns));
@@ -389,27 +246,27 @@ async fn everything(server: Server) {
 
 #[tokio::test]
 async fn influxdb_1_gives_back_every_cell() {
-    let Some(server) = Server::influxdb1() else { return };
-    everything(server).await;
+    everything(server(Kind::One)).await;
 }
 
 #[tokio::test]
 async fn influxdb_2_gives_back_every_cell() {
-    let Some(server) = Server::influxdb2() else { return };
-    everything(server).await;
+    everything(server(Kind::Two)).await;
 }
 
 /// The sandbox stands in for InfluxDB 1.x elsewhere: the same bytes must become the same cells and the same answers.
 #[tokio::test]
 async fn the_sandbox_holds_what_influxdb_1_holds() {
-    let Some(server) = Server::influxdb1() else { return };
+    let server = server(Kind::One);
     let sandbox = Sandbox::spawn_thread(Options::default()).unwrap();
     sandbox.create_database("d");
     let double = |path: &str, body: &[u8]| {
-        let to_sandbox = Server::send_to(&sandbox.addr().to_string(), &format!("POST {path}"), body).unwrap();
-        let to_server = server.send(&format!("POST {path}"), body).unwrap();
-        let text = |(status, body): &(u16, Vec<u8>)| (*status, String::from_utf8_lossy(body).into_owned());
-        assert_eq!(text(&to_sandbox), text(&to_server), "{path}: {}", String::from_utf8_lossy(body));
+        let form = ["Content-Type: application/x-www-form-urlencoded"];
+        let [to_sandbox, to_server] = [&sandbox.addr().to_string(), &server.addr].map(|addr| {
+            let answer = call(addr, &format!("POST {path}"), &form, body).unwrap();
+            (answer.status, answer.text())
+        });
+        assert_eq!(to_sandbox, to_server, "{path}: {}", String::from_utf8_lossy(body));
     };
     double("/write?db=d", &hard_body(Dialect::Influx1));
     double("/write?db=d", b"m v=1 1\nbad\nm v=2 2\nbad2 v=");

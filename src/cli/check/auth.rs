@@ -11,7 +11,7 @@ use super::subject::{Subject, Unanswered, identifier, shell_word};
 use crate::db::server::Flavor;
 use crate::route::Target;
 
-/// Asks the smallest question that needs rights. True when more may be asked.
+/// Asks the smallest question that needs rights. False when further questions would be refused alike.
 pub(super) async fn credentials(subject: &Subject<'_>, flavor: Flavor) -> (bool, Finding) {
     let answer = match flavor {
         Flavor::Influx1 => subject.statement("SHOW DATABASES").await.map(|rows| Some(rows.column("name").len())),
@@ -23,7 +23,10 @@ pub(super) async fn credentials(subject: &Subject<'_>, flavor: Flavor) -> (bool,
             let text = format!("{}{}", accepted(subject), visible.unwrap_or_default());
             (true, subject.found(Group::Auth, State::Ok, Code::CREDENTIALS, text))
         }
-        Err(why) => (false, refused(subject, flavor, &why)),
+        Err(why) => {
+            let alike = matches!(why, Unanswered::Broken(_) | Unanswered::Refused(StatusCode::UNAUTHORIZED, _));
+            (!alike, refused(subject, flavor, &why))
+        }
     }
 }
 
@@ -54,9 +57,11 @@ fn refused(subject: &Subject<'_>, flavor: Flavor, why: &Unanswered) -> Finding {
         Unanswered::Refused(StatusCode::UNAUTHORIZED, said) => {
             found(State::Failed, format!("credentials refused: {said}")).fix(format!("correct {setting}"))
         }
-        Unanswered::Refused(StatusCode::FORBIDDEN, said) => {
-            found(State::Failed, format!("rights are missing: {said}")).fix(format!("grant them, or correct {setting}"))
+        Unanswered::Refused(StatusCode::FORBIDDEN, said) if subject.about == About::Source => {
+            let text = format!("rights to see what there is are missing: {said}");
+            found(State::Warning, text).fix(format!("grant them, or correct {setting}"))
         }
+        // At the destination the right to write decides, which is asked for on its own.
         Unanswered::Refused(..) => found(State::Unknown, format!("cannot be found out: {}", why.text())),
         Unanswered::Broken(error) => found(State::Unknown, format!("cannot be found out: {error}")),
     }

@@ -84,6 +84,14 @@ pub(super) fn listed(listing: &Listing, refused: Option<&str>) -> Option<Finding
     listing.places.is_empty().then(|| unknown("the source has nothing yet: there is nothing to check".to_owned()))
 }
 
+/// Where the destination cannot be asked, nothing is known of its places.
+pub(super) fn not_asked(plan: &Plan) -> Option<Finding> {
+    let number = plan.targets.len();
+    let text =
+        format!("{number} places are needed at the destination, and it does not answer our questions about them");
+    (number > 0).then(|| Finding::new(Group::Mapping, About::Mapping, State::Unknown, Code::WRITE_PROBE, text))
+}
+
 /// What the probes say about the plan.
 pub(super) fn judge(plan: &Plan, probed: &[Probed]) -> Vec<Finding> {
     let found = |state, code, text: String| Finding::new(Group::Mapping, About::Mapping, state, code, text);
@@ -138,7 +146,7 @@ fn organisation(org: &str, places: usize) -> Finding {
         return found("InfluxDB 2 keeps buckets by organisation, and none is named".to_owned())
             .fix("org = \"my-org\" in [destination]");
     }
-    let text = format!("organisation {org} is not at the destination ({places} buckets of it are needed)");
+    let text = format!("organisation {org} is not at the destination (it is needed for {places} of our places)");
     found(text).fix(format!("correct destination.org, or: influx org create --name {}", shell_word(org)))
 }
 
@@ -188,7 +196,7 @@ mod tests {
     }
 
     fn bucket_kind() -> TargetKind {
-        TargetKind::Bucket { org: Some("o".into()) }
+        TargetKind::Bucket { org: Some("o".into()), source_org: None }
     }
 
     fn all_missing(plan: &Plan, verdict: &Verdict) -> Vec<String> {

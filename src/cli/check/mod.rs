@@ -117,19 +117,27 @@ async fn rights_and_places(
     };
     findings.extend(auth::read_rights(source, &listing.closed));
     findings.extend(mapping::listed(&listing, refused.as_deref()));
-    let Some(flavor) = met_destination.flavor else { return findings };
-    let (accepted, finding) = auth::credentials(destination, flavor).await;
-    findings.push(finding);
-    let kind = match flavor {
-        Flavor::Influx1 => TargetKind::Database,
-        Flavor::Influx2 => TargetKind::Bucket { org: config.destination.server.org.clone() },
-    };
     let places = if refused.is_some() { mapping::named_by_rules(&config.mapping) } else { listing.places };
+    let (mut kind, mut may_ask) = (TargetKind::Database, false);
+    if let Some(flavor) = met_destination.flavor {
+        if flavor == Flavor::Influx2 {
+            kind = TargetKind::Bucket {
+                org: config.destination.server.org.clone(),
+                source_org: config.source.server.org.clone(),
+            };
+        }
+        let (accepted, finding) = auth::credentials(destination, flavor).await;
+        findings.push(finding);
+        may_ask = accepted;
+    }
     let plan = mapping::Plan::new(&config.mapping, &places, &kind);
-    // With refused credentials every place would be refused alike.
-    let probed = if accepted { probe::probe_all(destination, plan.targets.keys()).await } else { Vec::new() };
-    findings.extend(auth::write_rights(destination, &probed));
-    findings.extend(mapping::judge(&plan, &probed));
+    if may_ask {
+        let probed = probe::probe_all(destination, plan.targets.keys()).await;
+        findings.extend(auth::write_rights(destination, &probed));
+        findings.extend(mapping::judge(&plan, &probed));
+    } else {
+        findings.extend(mapping::not_asked(&plan));
+    }
     findings
 }
 

@@ -35,10 +35,14 @@ pub(super) struct Listing {
 
 /// Lists what the source has, without what it keeps for itself.
 pub(super) async fn list(subject: &Subject<'_>, flavor: Flavor) -> Result<Listing, Unanswered> {
-    match flavor {
+    let mut listing = match flavor {
         Flavor::Influx1 => policies(subject).await,
         Flavor::Influx2 => buckets(subject).await,
-    }
+    }?;
+    // One database can have any number of policies.
+    listing.more |= listing.places.len() > PLACES_MAX;
+    listing.places.truncate(PLACES_MAX);
+    Ok(listing)
 }
 
 async fn policies(subject: &Subject<'_>) -> Result<Listing, Unanswered> {

@@ -57,7 +57,7 @@ pub(super) async fn meet(subject: &Subject<'_>, clock: &SharedClock) -> Met {
 }
 
 fn known(subject: &Subject<'_>, version: &Version, took: Duration) -> (Option<Flavor>, Finding) {
-    let text = &version.text;
+    let text = version.text.trim_start_matches('v');
     match subject.configured {
         Some(configured) if configured != version.flavor => {
             let section = subject.section;

@@ -117,16 +117,21 @@ fn line(out: &mut String, talk: Talk, finding: &Finding) {
         State::Failed => (Mark::Bad, "failed: "),
         State::Unknown => (Mark::Unknown, "unknown: "),
     };
-    out.push_str(&format!("  {} {word}{}", talk.mark(mark), finding.text));
+    out.push_str(&format!("  {} {word}{}", talk.mark(mark), printable(&finding.text)));
     if finding.state != State::Ok {
         out.push_str(&format!("   {}", finding.code));
     }
     out.push('\n');
     for (number, fix) in finding.fix.iter().flat_map(|fix| fix.lines()).enumerate() {
         out.push_str(if number == 0 { "      fix: " } else { "           " });
-        out.push_str(fix);
+        out.push_str(&printable(fix));
         out.push('\n');
     }
+}
+
+/// Names come from servers; what goes to a terminal must not steer it.
+fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
 /// What a script hears: the most basic of all faults decides.
@@ -174,6 +179,11 @@ mod tests {
         assert_eq!(exit(&[map]), Exit::No);
         let soft = [finding(State::Warning, Code::CREDENTIALS), finding(State::Unknown, Code::REACHABLE)];
         assert_eq!(exit(&soft), Exit::Success);
+    }
+
+    #[test]
+    fn a_name_cannot_steer_the_terminal() {
+        assert_eq!(printable("a\u{1b}[2Jb\rc → d"), "a\u{fffd}[2Jb\u{fffd}c → d");
     }
 
     #[test]

@@ -100,6 +100,7 @@ kind = "influxdb1"
 [destination.delivery]
 retry_initial = "100ms"         # short pauses, because the whole demonstration is short
 retry_max = "1s"
+late_write_max = "1s"
 
 [queue]
 max_size = "256MiB"

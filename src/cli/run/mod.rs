@@ -7,6 +7,7 @@ mod learn;
 mod logging;
 mod threads;
 
+use std::os::unix::fs::DirBuilderExt;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -34,6 +35,8 @@ use learn::Learnt;
 
 /// The first primary. Flips count it up; none exist yet.
 const EPOCH: Epoch = Epoch(1);
+/// Added to the time that a write may take before its intent counts as forgotten.
+const UNANSWERED_SLACK: Duration = Duration::from_secs(60);
 
 /// Options of `run`.
 #[derive(Clone, Debug, Args)]
@@ -57,26 +60,38 @@ pub(super) fn run(global: &Global, args: &RunArgs) -> Result<Exit, Failure> {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let recorder = Recorder::install()?;
     let clock = SystemClock::shared();
-    std::fs::create_dir_all(&config.data_dir)
+    // Clients' data lies there: nobody else may look in. An existing directory keeps its rights.
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&config.data_dir)
         .map_err(|e| Error::disk(format!("cannot make data_dir {}", config.data_dir.display()), e))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|e| Error::disk("cannot start the event loop", e))?;
     let local = tokio::task::LocalSet::new();
-    let opened = open_queue(&config, &clock)?;
     let state: SharedState = Arc::new(SqliteState::open(&config.data_dir.join("state.db"))?);
+    let opened = open_queue(&config, &clock, node(&state)?)?;
     tell_start(&state, &opened, clock.wall_ns());
     let exit = local.block_on(&runtime, daemon(config, args.drain_timeout, clock, state, opened, recorder))?;
     Ok(exit)
 }
 
-/// Opens the log first: it holds the lock of the data directory.
-fn open_queue(config: &Config, clock: &SharedClock) -> Result<Opened> {
+/// The number of this installation, made once.
+fn node(state: &SharedState) -> Result<[u8; 16]> {
+    let made: Vec<u8> = std::iter::repeat_with(|| fastrand::u8(..)).take(16).collect();
+    let kept = state.get_or_set("node", made).wait()?;
+    kept.try_into().map_err(|_| Error::new(Kind::Damage, Side::Own, "the node id in the state store is not 16 bytes"))
+}
+
+/// Opens the log, which holds the lock of the data directory.
+fn open_queue(config: &Config, clock: &SharedClock, node: [u8; 16]) -> Result<Opened> {
     let queue = &config.queue;
     let options = wal::Options {
         segment_bytes: queue.segment_size.0,
         max_bytes: queue.max_size.0,
         reserve_free_bytes: queue.reserve_free.0,
         channel_bytes: config.limits.in_flight.as_usize(),
+        node,
         ..wal::Options::new(config.data_dir.join("wal"))
     };
     LocalQueue::open(disk::real(), Arc::clone(clock), options, config.destination.id.clone(), EPOCH)
@@ -159,7 +174,10 @@ async fn daemon(
 fn target_kind(config: &Config, learnt: &Learnt) -> TargetKind {
     match learnt.destination.flavor {
         crate::db::server::Flavor::Influx1 => TargetKind::Database,
-        crate::db::server::Flavor::Influx2 => TargetKind::Bucket { org: config.destination.server.org.clone() },
+        crate::db::server::Flavor::Influx2 => TargetKind::Bucket {
+            org: config.destination.server.org.clone(),
+            source_org: config.source.server.org.clone(),
+        },
     }
 }
 
@@ -184,6 +202,7 @@ fn delivery_parts(
         state: Arc::clone(state),
         clock: Arc::clone(clock),
         view,
+        unanswered_max: config.source.server.request_timeout + 2 * config.queue.stall + UNANSWERED_SLACK,
     }
 }
 

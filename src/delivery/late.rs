@@ -1,0 +1,113 @@
+//! Cells that a request without an answer may still write: the order that no retry may break.
+//!
+//! A request that timed out, or whose connection or process died, may still be worked on by the destination. Its lines are
+//! sent again at once, and are the same; but a newer value of one of its cells waits until the old request can no longer
+//! take effect, or that would put the older value over it. Everything else goes on.
+//!
+//! Promise: memory is bounded by [`CELLS_MAX`]; a request with more cells than fit makes everything newer wait.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use crate::base::Lsn;
+
+/// Cells that one lane remembers. More than a lane can deliver between two saved floors, so the request that was under way
+/// when a process died is always among the first so many lines of the next one.
+const CELLS_MAX: usize = 1 << 18;
+
+/// The cells of one lane, by hash. Times are monotonic.
+#[derive(Debug, Default)]
+pub(super) struct Late {
+    cells: HashMap<u64, Duration>,
+    /// Until then every cell counts.
+    all_until: Duration,
+    /// When the last of them is forgotten.
+    newest: Duration,
+    /// Records that a process before us may have been sending when it died, and until when that may take effect.
+    inherited: Option<(Lsn, Duration)>,
+}
+
+impl Late {
+    /// What a process before us had read may be under way until then.
+    pub(super) fn inherit(&mut self, to: Lsn, until: Duration) {
+        self.inherited = Some((to, until));
+    }
+
+    /// A request with these cells was sent and not answered.
+    pub(super) fn add(&mut self, cells: impl ExactSizeIterator<Item = u64>, until: Duration) {
+        self.newest = self.newest.max(until);
+        if self.cells.len() + cells.len() > CELLS_MAX {
+            self.all_until = self.all_until.max(until);
+            return;
+        }
+        for cell in cells {
+            let slot = self.cells.entry(cell).or_default();
+            *slot = until.max(*slot);
+        }
+    }
+
+    /// A line is about to be sent. Until when it must wait, if so; else it is remembered where a dead process may have sent
+    /// it too, and older lines of its cell with it.
+    pub(super) fn wait(&mut self, cell: u64, lsn: Lsn, now: Duration) -> Option<Duration> {
+        let until = self.cells.get(&cell).copied().unwrap_or_default().max(self.all_until);
+        if until > now {
+            return Some(until);
+        }
+        if let Some((to, until)) = self.inherited
+            && lsn <= to
+            && self.cells.len() < CELLS_MAX
+        {
+            self.add(std::iter::once(cell), until);
+        }
+        None
+    }
+
+    /// Forgets what is over. True when nothing is left to look for.
+    pub(super) fn is_over(&mut self, now: Duration) -> bool {
+        if self.inherited.is_some_and(|(_, until)| until <= now) {
+            self.inherited = None;
+        }
+        if self.newest <= now {
+            self.cells = HashMap::new();
+        }
+        self.inherited.is_none() && self.cells.is_empty() && self.all_until <= now
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Duration = Duration::from_secs(100);
+    const LATER: Duration = Duration::from_secs(160);
+
+    #[test]
+    fn a_cell_of_an_unanswered_request_waits_and_others_do_not() {
+        let mut late = Late::default();
+        assert!(late.is_over(NOW));
+        late.add([7].into_iter(), LATER);
+        assert_eq!((late.wait(7, Lsn(1), NOW), late.wait(8, Lsn(1), NOW)), (Some(LATER), None));
+        assert!(!late.is_over(NOW));
+        assert!(late.is_over(LATER));
+        assert_eq!(late.wait(7, Lsn(1), LATER), None);
+    }
+
+    #[test]
+    fn after_a_crash_the_first_line_of_a_cell_goes_and_the_next_waits() {
+        let mut late = Late::default();
+        late.inherit(Lsn(5), LATER);
+        assert_eq!(late.wait(7, Lsn(5), NOW), None);
+        assert_eq!(late.wait(7, Lsn(6), NOW), Some(LATER));
+        assert_eq!(late.wait(8, Lsn(6), NOW), None);
+        assert_eq!(late.wait(8, Lsn(7), NOW), None, "both came after the crash");
+        assert!(late.is_over(LATER));
+    }
+
+    #[test]
+    fn a_request_with_too_many_cells_holds_everything() {
+        let mut late = Late::default();
+        late.add(vec![7; CELLS_MAX + 1].into_iter(), LATER);
+        assert_eq!(late.wait(1, Lsn(1), NOW), Some(LATER));
+        assert!(late.is_over(LATER));
+    }
+}

@@ -1,0 +1,139 @@
+//! `twinline check` between real databases: what it finds, what it tells to type, and that it changes nothing.
+//!
+//! Needs `influxd1` and `influxd2`: `tests/servers/get influxdb1 influxdb2`.
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "tests wait on real time and end at a surprise")]
+
+// Real databases, started and stopped by id.
+#[allow(dead_code, reason = "shared with other tests, which use more of it")]
+#[path = "it/database.rs"]
+mod database;
+// A client that shows answers as they came.
+#[allow(dead_code, reason = "shared with other tests, which use more of it")]
+#[path = "it/http.rs"]
+mod http;
+
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use database::{Database, Kind, ORG, shared};
+use http::call;
+
+/// Runs the check; gives its exit code and its document.
+fn check(source: &str, destination: &str) -> (i32, Value) {
+    let dir = tempfile::tempdir().unwrap();
+    let text = format!(
+        "listen = \"127.0.0.1:1\"\ndata_dir = {:?}\n[source]\n{source}\n[destination]\n{destination}\n\
+         [queue]\nmax_size = \"8MiB\"\nsegment_size = \"1MiB\"\nreserve_free = 0\n",
+        dir.path().join("data")
+    );
+    let file = dir.path().join("twinline.toml");
+    std::fs::write(&file, text).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_twinline"));
+    let said = command.args(["check", "-o", "json", "-q", "-c"]).arg(&file).output().unwrap();
+    let document = serde_json::from_slice(&said.stdout);
+    let document = document.unwrap_or_else(|e| panic!("{e}: {}", String::from_utf8_lossy(&said.stderr)));
+    (said.status.code().unwrap(), document)
+}
+
+/// The findings that are not in order: state, code, advice.
+fn open(document: &Value) -> Vec<(String, String, String)> {
+    let text = |finding: &Value, key: &str| finding[key].as_str().unwrap_or_default().to_owned();
+    let findings = document["findings"].as_array().unwrap();
+    let all = findings.iter().map(|f| (text(f, "state"), text(f, "code"), text(f, "fix")));
+    all.filter(|(state, ..)| state != "ok").collect()
+}
+
+fn get(database: &Database, path: &str) -> Value {
+    call(&database.addr, &format!("GET {path}"), &[&database.authorization()], b"").unwrap().json()
+}
+
+/// A token that may only write to this bucket.
+fn write_only(database: &Database, bucket: &str) -> String {
+    let found = get(database, &format!("/api/v2/buckets?name={bucket}"));
+    let (org, id) = (&found["buckets"][0]["orgID"], &found["buckets"][0]["id"]);
+    let rights = json!([{ "action": "write", "resource": { "type": "buckets", "id": id, "orgID": org } }]);
+    let made = database.post(
+        "/api/v2/authorizations",
+        json!({ "orgID": org, "permissions": rights }).to_string().as_bytes(),
+        201,
+    );
+    made.json()["token"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn what_it_tells_to_type_at_1_13_makes_the_next_check_pass() {
+    let (source, destination) = (Database::start(Kind::Two), Database::start(Kind::One));
+    source.create("sensors");
+    source.create("sensors/week");
+    let (code, document) = check(&source.section(), &destination.section());
+    let missing = open(&document);
+    assert_eq!((code, missing.len()), (3, 3), "{document:#}");
+    for (state, _, fix) in &missing {
+        assert_eq!(state, "failed");
+        destination.query(fix);
+    }
+    let (code, document) = check(&source.section(), &destination.section());
+    assert_eq!((code, open(&document)), (0, Vec::new()), "{document:#}");
+    assert_eq!(document["next_steps"][0].as_str().unwrap().split(" -c").next(), Some("twinline run"));
+    let series = destination.query("SHOW SERIES ON sensors");
+    assert_eq!(series.pointer("/results/0/series"), None, "asking has written nothing: {series}");
+}
+
+#[test]
+fn a_narrow_token_of_2_9_is_enough_where_it_may_write_and_told_where_it_may_not() {
+    let (source, destination) = (Database::start(Kind::One), shared(Kind::Two, 0));
+    source.create("narrow");
+    destination.create("narrow");
+    let token = write_only(&destination, "narrow");
+    let section = format!("url = \"http://{}\"\norg = \"{ORG}\"\ntoken = \"{token}\"", destination.addr);
+    let (code, document) = check(&source.section(), &section);
+    assert_eq!((code, open(&document)), (0, Vec::new()), "{document:#}");
+
+    source.create("closed");
+    destination.create("closed");
+    source.create("absent");
+    let before = get(&destination, "/api/v2/buckets");
+    let (code, document) = check(&source.section(), &section);
+    let found = open(&document);
+    assert_eq!((code, found.len()), (12, 2), "{document:#}");
+    assert!(found[0].1 == "TWL-2013" && found[0].2.contains("--name closed"), "{found:?}");
+    assert_eq!((&found[1].1[..], &found[1].2[..]), ("TWL-2313", "influx bucket create --org o --name absent"));
+    assert_eq!(get(&destination, "/api/v2/buckets"), before, "asking has made nothing");
+}
+
+#[test]
+fn wrong_credentials_and_a_wrong_organisation_have_their_codes() {
+    let (source, destination) = (Database::start(Kind::One), shared(Kind::Two, 0));
+    source.create("telegraf");
+    let wrong = format!("url = \"http://{}\"\norg = \"{ORG}\"\ntoken = \"wrong\"", destination.addr);
+    let (code, document) = check(&source.section(), &wrong);
+    assert_eq!((code, &open(&document)[0].1[..]), (12, "TWL-2011"), "{document:#}");
+    let elsewhere = destination.section().replace("org = \"o\"", "org = \"nobody\"");
+    let (code, document) = check(&source.section(), &elsewhere);
+    assert_eq!((code, &open(&document)[0].1[..]), (3, "TWL-2314"), "{document:#}");
+    // A configuration with none is refused by the same rule at the destination and only told at the source.
+    let none = format!("url = \"http://{}\"", destination.addr);
+    let (code, document) = check(&none, &source.section());
+    let found = open(&document);
+    assert_eq!((code, &found[0].0[..], &found[0].1[..]), (0, "warning", "TWL-2011"), "{document:#}");
+}
+
+#[test]
+fn one_server_under_two_names_is_not_two() {
+    for database in [&Database::start(Kind::One), &*shared(Kind::Two, 0)] {
+        let other_name = database.section().replace("127.0.0.1", "localhost");
+        let (code, document) = check(&database.section(), &other_name);
+        let same: Vec<_> = open(&document).into_iter().filter(|(_, code, _)| code == "TWL-2701").collect();
+        assert!(code == 3 && same.len() == 1 && same[0].0 == "failed", "{document:#}");
+    }
+}
+
+#[test]
+fn a_server_that_was_stopped_is_not_reachable() {
+    let (source, destination) = (Database::start(Kind::One), Database::start(Kind::One));
+    source.create("telegraf");
+    destination.stop(rustix::process::Signal::KILL);
+    let (code, document) = check(&source.section(), &destination.section());
+    assert_eq!((code, &open(&document)[0].1[..]), (10, "TWL-2001"), "{document:#}");
+}
