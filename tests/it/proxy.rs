@@ -50,7 +50,7 @@ pub(crate) struct Setup {
 impl Setup {
     pub(crate) fn new(source: String, destination: String) -> Self {
         // Short pauses: a test waits for each of them.
-        let delivery = "retry_initial = \"100ms\"\nretry_max = \"500ms\"".to_owned();
+        let delivery = "retry_initial = \"100ms\"\nretry_max = \"500ms\"\nlate_write_max = \"2s\"".to_owned();
         Self { source, destination, delivery, more: String::new() }
     }
 
