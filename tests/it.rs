@@ -1,13 +1,18 @@
 //! The whole program between real databases, and between doubles where a fault must be made.
 //!
-//! Needs `influxd1` and `influxd2`: `tests/servers/get influxdb1 influxdb2`. `TWINLINE_POINTS` sets how many points each
-//! pair of databases is written with (20,000; one million in the long tier), `TWINLINE_OUTAGE_S` how long a destination is
+//! Needs `influxd1` and `influxd2`: `tests/servers/get influxdb1 influxdb2`. `TWINLINE_POINTS` sets how many points
+//! each
+//! pair of databases is written with (20,000; one million in the long tier), `TWINLINE_OUTAGE_S` how long a destination
+//! is
 //! away (5).
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "tests wait on real time and end at a surprise")]
 
 // Every accepted line is in one state; what idling costs.
 #[path = "it/account.rs"]
 mod account;
+// Lines on which parsers disagree.
+#[path = "it/awkward.rs"]
+mod awkward;
 // Clients that people use.
 #[path = "it/clients.rs"]
 mod clients;

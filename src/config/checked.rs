@@ -203,7 +203,7 @@ pub struct Queue {
 pub struct Limits {
     /// Largest request body, before and after decompression. Default 256 MiB; not above `in_flight`.
     pub max_body: ByteSize,
-    /// A body may unpack to so many times its size, 10 to 10,000. Default 200.
+    /// A body may unpack to so many times its size, 10 to 10,000. Default 1,100: gzip reaches no more, so that only `max_body` bounds it.
     pub max_decompression_ratio: u32,
     /// Request bodies held at once. Default 256 MiB.
     pub in_flight: ByteSize,

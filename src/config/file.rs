@@ -197,7 +197,7 @@ fn limits(section: Section<'_>) -> Limits {
     }
     let limits = Limits {
         max_body,
-        max_decompression_ratio: section.count("max_decompression_ratio", 200, 10..=10_000) as u32,
+        max_decompression_ratio: section.count("max_decompression_ratio", 1_100, 10..=10_000) as u32,
         in_flight,
         memory: section.size("memory", ByteSize(GIB), 64 * MIB..=1024 * TIB),
         routes: section.count("routes", 10_000, 1..=1_000_000) as usize,

@@ -48,7 +48,7 @@ fn the_shortest_file_gets_every_default() {
     assert_eq!(config.destination.delivery.pending_bytes, ByteSize(64 << 20));
     assert_eq!(config.queue.segment_size, ByteSize(128 << 20));
     assert_eq!(config.queue.stall, Duration::from_secs(3));
-    assert_eq!(config.limits.max_decompression_ratio, 200);
+    assert_eq!(config.limits.max_decompression_ratio, 1_100);
     assert_eq!(config.log, Log { format: LogFormat::Auto, level: "info".to_owned() });
     assert!(config.mapping.rules.is_empty());
     assert!(config.destination.gzip(), "auto compresses to another machine");

@@ -96,8 +96,11 @@ impl Control {
         let mut reasons = Vec::new();
         if let Some(fault) = &figures.log.fault {
             reasons.push(format!("the queue has failed: {fault}"));
-        } else if figures.log.room_bytes == 0 {
+        } else if figures.log.full {
             reasons.push("the queue is full".to_owned());
+        }
+        if let Some(failed) = &figures.view.failed {
+            reasons.push(format!("delivery has stopped: {failed}"));
         }
         if !figures.view.ready {
             reasons.push("delivery has not started".to_owned());

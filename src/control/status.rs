@@ -77,9 +77,14 @@ pub struct QueueStatus {
     pub oldest_s: f64,
     /// Time of the last commit, seconds.
     pub commit_s: f64,
+    /// Whether writes are refused for want of room: they go to the source alone, or hear 503.
+    pub full: bool,
     /// Why it takes nothing, if so.
     pub fault: Option<String>,
 }
+
+/// Characters of a refusal that a screen shows.
+const REASON_CHARS_MAX: usize = 300;
 
 /// Lines of one kind of trouble.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -118,6 +123,9 @@ pub struct Status {
     pub paused: Vec<PauseView>,
     /// Refused lines by code.
     pub dead_letters: Vec<Trouble>,
+    /// The destination's words about the newest of them.
+    #[serde(default)]
+    pub dead_letter_reason: Option<String>,
     /// Number of regions to be read back.
     pub dirty_regions: u64,
     /// Gaps by cause.
@@ -159,10 +167,12 @@ pub(super) fn status(facts: Facts, figures: &Figures) -> Status {
             segments: figures.log.segments,
             oldest_s: age_ns(view.oldest_ns),
             commit_s: figures.log.sync_ns_last as f64 / 1e9,
+            full: figures.log.full,
             fault: figures.log.fault.clone(),
         },
         paused: view.paused.clone(),
         dead_letters: trouble(totals.dead_letters),
+        dead_letter_reason: totals.dead_letter_reason,
         dirty_regions: totals.dirty_regions,
         gaps: trouble(totals.gaps),
         ..Status::default()
@@ -191,6 +201,7 @@ fn not_covered(status: &Status, state_answers: bool) -> Vec<String> {
         missing.push(format!("{} lines were refused by the destination", lines.dead_lettered));
     }
     missing.push("deletes and other statements are not mirrored".to_owned());
+    missing.push("points that two clients write at the same moment may differ".to_owned());
     if !state_answers {
         missing.push("the state store does not answer: gaps and dead letters are not shown".to_owned());
     }
@@ -255,6 +266,16 @@ pub fn render(status: &Status) -> String {
     if let Some(fault) = &queue.fault {
         let _ = writeln!(out, "✗ FAULT  the log takes nothing: {fault}");
     }
+    troubles(&mut out, status);
+    out
+}
+
+/// What needs a look, one line each.
+fn troubles(out: &mut String, status: &Status) {
+    let queue = &status.queue;
+    if queue.full {
+        let _ = writeln!(out, "✗ FULL   the queue has reached queue.max_size or queue.reserve_free");
+    }
     for pause in &status.paused {
         let _ = writeln!(
             out,
@@ -267,8 +288,13 @@ pub fn render(status: &Status) -> String {
     for letter in &status.dead_letters {
         let _ = writeln!(out, "! DEAD LETTER {} lines: {}", letter.lines, letter.cause);
     }
+    if let Some(reason) = &status.dead_letter_reason {
+        // A refusal may quote a whole line; on a screen its beginning is enough.
+        let begin: String =
+            reason.chars().take(REASON_CHARS_MAX).map(|c| if c.is_control() { ' ' } else { c }).collect();
+        let _ = writeln!(out, "              newest: {begin}");
+    }
     for gap in &status.gaps {
         let _ = writeln!(out, "! GAP {} lines: {}", gap.lines, gap.cause);
     }
-    out
 }

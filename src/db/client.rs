@@ -131,27 +131,26 @@ impl Client {
     /// # Errors
     /// [`Failure`]; a kept connection that turns out to be closed before anything was sent is replaced by a new one.
     pub async fn send(&self, request: Request<RequestBody>) -> Result<Response<Answer>, Failure> {
-        let permit = Arc::clone(&self.0.permits).acquire_owned().await;
+        self.ready().await?.send(request).await
+    }
+
+    /// Waits for a turn and an open connection; nothing is sent yet.
+    ///
+    /// # Errors
+    /// [`Failure::NotSent`] only: no turn or no connection, each within the time that a connection may take.
+    pub async fn ready(&self) -> Result<Ready, Failure> {
+        let turn = timeout(self.0.endpoint.connect_timeout, Arc::clone(&self.0.permits).acquire_owned()).await;
+        let permit = turn.map_err(|_| {
+            let most = self.0.endpoint.connections_max;
+            let what = format!("all {most} connections to {} are in use", self.name());
+            Failure::NotSent(self.fault(Kind::Limit, &what).retryable().hint("raise `max_connections`"))
+        })?;
         let permit = permit.map_err(|_| Failure::NotSent(self.fault(Kind::State, "the connection pool is closed")))?;
-        let mut request = request;
-        while let Some(mut connection) = self.take_idle() {
-            match connection.send(request).await {
-                Ok(response) => return Ok(self.answer(response, connection, permit)),
-                Err(mut refused) => match refused.take_message() {
-                    Some(unsent) => request = unsent,
-                    None => return Err(Failure::Unknown(self.broken(refused.into_error()))),
-                },
-            }
-        }
-        let mut connection = self.connect().await.map_err(Failure::NotSent)?;
-        match connection.send(request).await {
-            Ok(response) => Ok(self.answer(response, connection, permit)),
-            Err(mut refused) => {
-                let unsent = refused.take_message().is_some();
-                let error = self.broken(refused.into_error());
-                Err(if unsent { Failure::NotSent(error) } else { Failure::Unknown(error) })
-            }
-        }
+        let connection = match self.take_idle() {
+            Some(kept) => kept,
+            None => self.connect().await.map_err(Failure::NotSent)?,
+        };
+        Ok(Ready { client: self.clone(), connection, permit })
     }
 
     fn take_idle(&self) -> Option<Connection> {
@@ -238,6 +237,51 @@ impl Client {
 
     fn broken(&self, cause: hyper::Error) -> Error {
         self.fault(Kind::Connect, &format!("the connection to {} broke", self.name())).because(cause).retryable()
+    }
+}
+
+/// A turn and an open connection, for one request.
+pub struct Ready {
+    client: Client,
+    connection: Connection,
+    permit: tokio::sync::OwnedSemaphorePermit,
+}
+
+impl fmt::Debug for Ready {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Ready").field(&self.client).finish()
+    }
+}
+
+impl Ready {
+    /// Sends the request and waits for the head of the answer.
+    ///
+    /// # Errors
+    /// As [`Client::send`].
+    pub async fn send(self, request: Request<RequestBody>) -> Result<Response<Answer>, Failure> {
+        let Self { client, mut connection, permit } = self;
+        let mut request = request;
+        let mut opened_now = false;
+        loop {
+            let mut refused = match connection.send(request).await {
+                Ok(response) => return Ok(client.answer(response, connection, permit)),
+                Err(refused) => refused,
+            };
+            let unsent = refused.take_message();
+            let error = client.broken(refused.into_error());
+            request = match unsent {
+                None => return Err(Failure::Unknown(error)),
+                Some(_) if opened_now => return Err(Failure::NotSent(error)),
+                Some(unsent) => unsent,
+            };
+            connection = match client.take_idle() {
+                Some(kept) => kept,
+                None => {
+                    opened_now = true;
+                    client.connect().await.map_err(Failure::NotSent)?
+                }
+            };
+        }
     }
 }
 
@@ -389,6 +433,22 @@ mod tests {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
             assert_eq!(client.opened(), 3);
+        });
+    }
+
+    #[test]
+    fn a_request_that_never_gets_its_turn_was_not_sent() {
+        run(async {
+            let endpoint = Endpoint {
+                connections_max: 1,
+                connect_timeout: Duration::from_millis(50),
+                ..client(server(usize::MAX).await).0.endpoint.clone()
+            };
+            let client = Client::new(endpoint, Side::Source);
+            let held = client.ready().await.unwrap();
+            let Err(Failure::NotSent(error)) = client.send(request()).await else { panic!("it had no turn") };
+            assert_eq!(error.kind(), Kind::Limit);
+            assert_eq!(held.send(request()).await.unwrap().status(), 204);
         });
     }
 

@@ -1,7 +1,9 @@
 //! Heads of answers as hyper can read them.
 //!
-//! InfluxDB 1.x quotes a line that it refuses in `X-Influxdb-Error`, byte for byte. Other control characters make hyper pass
-//! over that header; a NUL makes it give up the whole answer, and the client would hear of a lost source, and come again for
+//! InfluxDB 1.x quotes a line that it refuses in `X-Influxdb-Error`, byte for byte. Other control characters make hyper
+//! pass
+//! over that header; a NUL makes it give up the whole answer, and the client would hear of a lost source, and come
+//! again for
 //! ever, where it should hear 400. Promise: a NUL in a head becomes a space; bodies are never touched.
 
 use std::cell::Cell;

@@ -43,6 +43,8 @@ pub(super) struct Distributor {
     /// Tells that the log has grown.
     durable: Arc<Notify>,
     read: Rc<Cell<Read>>,
+    /// Read, and waiting for its outcome.
+    held: Option<Item>,
     canonical: Vec<u8>,
 }
 
@@ -89,22 +91,21 @@ impl Distributor {
         let durable = Arc::new(Notify::new());
         let wake = Arc::clone(&durable);
         log.on_durable(Box::new(move || wake.notify_one()));
-        let (read, canonical) = (Rc::default(), Vec::new());
-        Ok(Self { shared, scout, ledger, log, reader, former, top, durable, read, canonical })
+        let (read, held, canonical) = (Rc::default(), None, Vec::new());
+        Ok(Self { shared, scout, ledger, log, reader, former, top, durable, read, held, canonical })
     }
 
     pub(super) fn progress(&self) -> Rc<Cell<Read>> {
         Rc::clone(&self.read)
     }
 
-    /// Reads for ever.
-    pub(super) async fn run(mut self) -> Result<()> {
-        let mut held: Option<Item> = None;
+    /// Reads for ever. After an error it may be called again, and goes on where it was.
+    pub(super) async fn run(&mut self) -> Result<()> {
         loop {
             let more = self.scout.borrow_mut().advance(SCOUT_STEP)?;
             let mut dealt = 0;
             while dealt < SCOUT_STEP {
-                let item = match held.take() {
+                let item = match self.held.take() {
                     Some(item) => item,
                     None => match self.reader.next()? {
                         Some(item) => item,
@@ -116,7 +117,7 @@ impl Distributor {
                 };
                 // Asked anew each time: the scout may have gone on while we waited for room.
                 if last_of(&item) > self.scout.borrow().resolved() {
-                    held = Some(item);
+                    self.held = Some(item);
                     break;
                 }
                 self.deal(item).await?;
@@ -141,8 +142,10 @@ impl Distributor {
             Item::Damage(damage) => self.damage(&damage).await?,
             Item::Record(record) => {
                 self.read.set(Read { position: record.position, received_ns: record.received_ns, ..self.read.get() });
-                if record.kind == Kind::Intent {
-                    self.intent(&record).await?;
+                match record.kind {
+                    Kind::Intent => self.intent(&record).await?,
+                    Kind::Statement => return Err(unknown(&record)),
+                    _ => {}
                 }
             }
         }
@@ -326,6 +329,12 @@ fn hash_of(target: TargetId, series: u64, at_ns: i64) -> u64 {
     xxhash_rust::xxh3::xxh3_64(&bytes)
 }
 
+/// To pass over a delete would leave its data at the destination for ever.
+fn unknown(record: &Record) -> Error {
+    Error::new(ErrorKind::State, Side::Own, format!("record {} of the log is a statement", record.lsn))
+        .hint("it was written by a newer twinline: start that version, or let it drain the queue first")
+}
+
 fn last_of(item: &Item) -> Lsn {
     match item {
         Item::Record(record) => record.lsn,
@@ -345,14 +354,20 @@ fn regions(record: &Record, intent: &Intent, cause: Cause) -> Vec<DirtyRegion> {
     };
     let whole = || vec![region(Vec::new(), intent.min_ns, intent.max_ns)];
     let mut found: BTreeMap<(Vec<u8>, i64), ()> = BTreeMap::new();
-    for parsed in line::lines(&record.body, intent.dialect, intent.precision).filter_map(std::result::Result::ok) {
+    // A line that we cannot read may be one that the source could: then nobody knows what it touched.
+    let mut malformed = false;
+    for parsed in line::lines(&record.body, intent.dialect, intent.precision) {
+        let Ok(parsed) = parsed else {
+            malformed = true;
+            continue;
+        };
         let at_ns = parsed.timestamp_ns().unwrap_or(intent.max_ns);
         found.insert((parsed.measurement().into_owned(), at_ns.div_euclid(BUCKET_NS)), ());
         if found.len() > REGIONS_MAX {
             return whole();
         }
     }
-    if found.is_empty() {
+    if found.is_empty() || malformed {
         return whole();
     }
     let bounds = |bucket: i64| {

@@ -3,7 +3,7 @@
 //! Pure: no clock, no network. Promise: the floor is the position below which every line of this lane is done, never
 //! more; `delivered` and `dead` count exactly the lines at or below it.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::ops::Range;
 use std::time::Duration;
 
@@ -52,6 +52,21 @@ pub(super) struct Position {
     pub(super) received_ns: i64,
 }
 
+/// Lines of a record that are in the dead-letter store.
+#[derive(Debug, Default)]
+struct Dead {
+    /// Those that never entered the lane.
+    unsent: u32,
+    /// Those that were refused, by number: a batch that is sent again meets the same refusals.
+    refused: BTreeSet<u32>,
+}
+
+impl Dead {
+    fn lines(&self) -> u32 {
+        self.unsent.saturating_add(u32::try_from(self.refused.len()).unwrap_or(u32::MAX))
+    }
+}
+
 /// One lane.
 #[derive(Debug)]
 pub(super) struct Lane {
@@ -69,7 +84,7 @@ pub(super) struct Lane {
     held_cells: HashMap<u64, u32>,
     /// Records above the floor with lines in this lane.
     positions: VecDeque<Position>,
-    dead_above: BTreeMap<Lsn, u32>,
+    dead_above: BTreeMap<Lsn, Dead>,
     read: Lsn,
     floor: Lsn,
     pub(super) delivered: u64,
@@ -116,7 +131,9 @@ impl Lane {
     /// Says how many lines of a record belong to the lane, and that `dead` of them never leave; call once a record.
     pub(super) fn note(&mut self, position: Position, dead: u32) {
         self.positions.push_back(position);
-        self.mark_dead(position.lsn, dead);
+        if dead > 0 {
+            self.dead_above.entry(position.lsn).or_default().unsent = dead;
+        }
     }
 
     /// The oldest record that is not done.
@@ -124,10 +141,10 @@ impl Lane {
         self.positions.front().copied()
     }
 
-    /// Lines of this record are in the dead-letter store.
-    pub(super) fn mark_dead(&mut self, lsn: Lsn, lines: u32) {
-        if lines > 0 {
-            *self.dead_above.entry(lsn).or_default() += lines;
+    /// This line of this record is in the dead-letter store; saying so again changes nothing.
+    pub(super) fn mark_dead(&mut self, lsn: Lsn, line: u32) {
+        if lsn > self.floor {
+            self.dead_above.entry(lsn).or_default().refused.insert(line);
         }
     }
 
@@ -311,10 +328,17 @@ impl Lane {
         while let Some(position) = self.positions.front()
             && position.lsn <= floor
         {
-            let dead = self.dead_above.remove(&position.lsn).unwrap_or(0);
+            // Of a record that a former run has counted in part, more lines can be dead than are counted now.
+            let dead = self.dead_above.remove(&position.lsn).map_or(0, |dead| dead.lines()).min(position.lines);
             self.dead += u64::from(dead);
-            self.delivered += u64::from(position.lines.saturating_sub(dead));
+            self.delivered += u64::from(position.lines - dead);
             self.positions.pop_front();
+        }
+        // Records that a former run has counted whole have no position, and nobody else comes for theirs.
+        while let Some(orphan) = self.dead_above.first_entry()
+            && *orphan.key() <= floor
+        {
+            orphan.remove();
         }
     }
 }
@@ -385,6 +409,35 @@ mod tests {
         assert_eq!(lane.dead, 1);
         lane.finish();
         assert_eq!((lane.floor(), lane.delivered, lane.dead), (Lsn(5), 12, 2));
+    }
+
+    #[test]
+    fn a_refused_line_of_a_batch_that_is_sent_again_counts_once() {
+        let mut lane = Lane::new(Lsn(4), 0, 0);
+        push(&mut lane, 0, 5, 3);
+        let (place, batch) = take(&mut lane);
+        lane.mark_dead(Lsn(5), 1);
+        lane.put_back(place, batch);
+        take(&mut lane);
+        lane.mark_dead(Lsn(5), 1);
+        lane.mark_dead(Lsn(5), 2);
+        lane.finish();
+        assert_eq!((lane.delivered, lane.dead), (1, 2));
+    }
+
+    #[test]
+    fn dead_lines_that_a_former_run_has_counted_are_forgotten_with_their_record() {
+        let mut lane = Lane::new(Lsn(4), 7, 1);
+        let at = LineAt { lsn: Lsn(5), line: 0, route: RouteId(1), cell: 0 };
+        lane.push(TargetId(0), at, b"m v=1 1\n", Duration::ZERO, BOUNDS);
+        lane.read_to(Lsn(5)); // No position: all of its lines were counted before.
+        take(&mut lane);
+        lane.mark_dead(Lsn(5), 0);
+        lane.finish();
+        assert_eq!((lane.floor(), lane.delivered, lane.dead), (Lsn(5), 7, 1));
+        assert!(lane.dead_above.is_empty());
+        lane.mark_dead(Lsn(5), 0);
+        assert!(lane.dead_above.is_empty());
     }
 
     fn push_cell(lane: &mut Lane, lsn: u64, cell: u64) {

@@ -15,6 +15,7 @@ mod distribute;
 mod lane;
 mod late;
 mod ledger;
+mod letters;
 mod pause;
 mod send;
 mod target;
@@ -31,7 +32,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 
 use crate::base::clock::SharedClock;
-use crate::base::{DestinationId, Result};
+use crate::base::{DestinationId, Result, Retry};
 use crate::config::{Delivery as Settings, Mapping};
 use crate::db::server::{Flavor, Server};
 use crate::queue::{Floors, LocalQueue, Opened, Scout};
@@ -48,7 +49,11 @@ use target::Targets;
 const STOP_MAX: Duration = Duration::from_secs(5);
 /// How often floors become durable and figures are shown.
 const KEEP_EVERY: Duration = Duration::from_millis(200);
-/// The same while the figures are not known yet.
+/// Pause before the queue is read again after an error.
+const READ_RETRY: Duration = Duration::from_secs(1);
+/// Overdue intents that are given up at one look.
+const OVERDUE_MAX: usize = 4096;
+/// The pause while figures are not known yet.
 const KEEP_SOON: Duration = Duration::from_millis(5);
 
 /// What delivery is made of.
@@ -75,6 +80,8 @@ pub struct Parts {
     pub clock: SharedClock,
     /// Where the figures are shown.
     pub view: SharedView,
+    /// No write is without an answer for longer than this: what has no outcome then gets none.
+    pub unanswered_max: Duration,
 }
 
 impl fmt::Debug for Parts {
@@ -101,6 +108,7 @@ pub(crate) struct Shared {
     room: Notify,
     pending_bytes: Cell<usize>,
     pauses: Pauses,
+    letters: letters::Letters,
     stopping: Cell<bool>,
 }
 
@@ -131,11 +139,12 @@ pub async fn run(parts: Parts, server: Server, mut stop: watch::Receiver<bool>) 
         pending_bytes: Cell::new(0),
         pauses: Pauses::new(parts.settings.retry_initial, parts.settings.retry_max),
         settings: parts.settings,
+        letters: letters::Letters::default(),
         stopping: Cell::new(false),
     });
     let scout = Rc::new(RefCell::new(scout));
     let ledger = Rc::new(RefCell::new(Ledger::new(base, floors.lowest())));
-    let distributor =
+    let mut distributor =
         Distributor::new(Rc::clone(&shared), Rc::clone(&scout), Rc::clone(&ledger), queue.log(), &floors)?;
     let mut keeper = Keeper {
         shared: Rc::clone(&shared),
@@ -145,13 +154,14 @@ pub async fn run(parts: Parts, server: Server, mut stop: watch::Receiver<bool>) 
         queue,
         saved: floors,
         view: parts.view,
+        unanswered_max: parts.unanswered_max,
     };
     let mut lanes = tokio::task::JoinSet::new();
     for index in 0..lanes_count {
         lanes.spawn_local(send::run_lane(Rc::clone(&shared), index));
     }
     let outcome = tokio::select! {
-        result = distributor.run() => result,
+        result = keep_distributing(&mut distributor) => result,
         () = keeper.keep() => Ok(()),
         // Without a sender nobody can ask us to stop: then the end of the process does.
         _ = stop.wait_for(|stop| *stop) => Ok(()),
@@ -164,6 +174,19 @@ pub async fn run(parts: Parts, server: Server, mut stop: watch::Receiver<bool>) 
     outcome
 }
 
+/// Deals records out; faults that can pass (a disk that fails to read, no file handle left) are waited out.
+async fn keep_distributing(distributor: &mut Distributor) -> Result<()> {
+    loop {
+        match distributor.run().await {
+            Err(error) if error.retry() == Retry::Yes => {
+                tracing::error!(%error, event = "delivery.retry", "the queue cannot be read; trying again");
+                tokio::time::sleep(READ_RETRY).await;
+            }
+            other => return other,
+        }
+    }
+}
+
 /// Makes floors durable and shows figures, a few times a second.
 struct Keeper {
     shared: Rc<Shared>,
@@ -173,6 +196,7 @@ struct Keeper {
     queue: LocalQueue,
     saved: Floors,
     view: SharedView,
+    unanswered_max: Duration,
 }
 
 impl Keeper {
@@ -182,9 +206,20 @@ impl Keeper {
                 // The floors on disk stay where they were: after a crash some lines are delivered again.
                 tracing::error!(%error, event = "cursor.failed", "floors cannot be made durable");
             }
+            self.give_up_overdue();
             self.show();
             let pause = if self.read.get().settled() { KEEP_EVERY } else { KEEP_SOON };
             tokio::time::sleep(pause).await;
+        }
+    }
+
+    /// Every intent gets an outcome: one whose task has died would hold up all that follow.
+    fn give_up_overdue(&self) {
+        let before_ns = self.shared.clock.wall_ns().saturating_sub(self.unanswered_max.as_nanos() as i64);
+        let overdue = self.scout.borrow().overdue(before_ns, OVERDUE_MAX);
+        if !overdue.is_empty() {
+            tracing::warn!(event = "queue.overdue", intents = overdue.len(), "intents without an outcome become doubt");
+            self.queue.give_up(&overdue);
         }
     }
 

@@ -11,6 +11,8 @@ use super::target::TargetId;
 struct Pause {
     reason: String,
     since: Duration,
+    /// When the newest answer that asks for it came.
+    told: Duration,
     until: Duration,
     backoff: Backoff,
 }
@@ -47,9 +49,14 @@ impl Pauses {
         news
     }
 
-    /// A request was answered as it should be. Returns what was paused until now: destination, target.
-    pub(super) fn succeeded(&self, target: TargetId) -> (bool, bool) {
-        (self.destination.take().is_some(), self.targets.borrow_mut().remove(&target).is_some())
+    /// A request that began at `began` was answered as it should be. Returns what is not paused any more: destination,
+    /// target. A request older than the newest refusal says nothing about what holds since.
+    pub(super) fn succeeded(&self, target: TargetId, began: Duration) -> (bool, bool) {
+        let newer = |pause: &mut Pause| pause.told <= began;
+        let destination = self.destination.borrow_mut().take_if(newer).is_some();
+        let mut targets = self.targets.borrow_mut();
+        let over = targets.get_mut(&target).is_some_and(newer);
+        (destination, over && targets.remove(&target).is_some())
     }
 
     /// Until when the whole destination is left alone.
@@ -77,16 +84,20 @@ impl Pauses {
     }
 
     fn fresh(&self, now: Duration) -> Pause {
-        Pause { reason: String::new(), since: now, until: now, backoff: Backoff::new(self.initial, self.max) }
+        let backoff = Backoff::new(self.initial, self.max);
+        Pause { reason: String::new(), since: now, told: now, until: now, backoff }
     }
 }
 
 fn extend(pause: &mut Pause, reason: String, now: Duration, asked: Option<Duration>) {
     pause.reason = reason;
+    pause.told = now;
     // Several lanes meet the same outage: only the first of them in each round lengthens the pause.
     if pause.until <= now {
         pause.until = now + pause.backoff.next(asked, fastrand::f64());
     }
+    // What the server asks for holds whatever runs already.
+    pause.until = pause.until.max(now + asked.unwrap_or_default());
 }
 
 #[cfg(test)]
@@ -105,7 +116,24 @@ mod tests {
         assert!(!pauses.holds(TargetId(1), now + SECOND), "it may be probed after the pause");
         assert!(pauses.pause_destination("401".into(), now, None));
         assert!(pauses.destination_until(now).is_some());
-        assert_eq!(pauses.succeeded(TargetId(1)), (true, true));
-        assert_eq!(pauses.succeeded(TargetId(1)), (false, false));
+        assert_eq!(pauses.succeeded(TargetId(1), now + SECOND), (true, true));
+        assert_eq!(pauses.succeeded(TargetId(1), now + SECOND), (false, false));
+    }
+
+    #[test]
+    fn an_older_request_does_not_end_a_newer_pause() {
+        let pauses = Pauses::new(SECOND, SECOND);
+        let now = Duration::from_secs(100);
+        pauses.pause_destination("503".into(), now, None);
+        pauses.pause_target(TargetId(1), "404".into(), now);
+        pauses.pause_destination("429".into(), now + SECOND / 2, Some(SECOND * 300));
+        let until = now + SECOND / 2 + SECOND * 300;
+        assert_eq!(pauses.destination_until(now + SECOND), Some(until), "asked for while a shorter pause runs");
+        assert_eq!(pauses.succeeded(TargetId(1), now - SECOND), (false, false));
+        assert_eq!(pauses.succeeded(TargetId(1), now + SECOND / 4), (false, true), "the target's is older");
+        assert_eq!(pauses.destination_until(now + SECOND), Some(until));
+        pauses.pause_destination("503".into(), now + SECOND, None);
+        assert_eq!(pauses.destination_until(now + SECOND), Some(until), "nothing shortens it");
+        assert_eq!(pauses.succeeded(TargetId(1), until), (true, false));
     }
 }

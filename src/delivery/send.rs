@@ -15,16 +15,17 @@ use metrics::counter;
 use super::Shared;
 use super::batch::Batch;
 use super::lane::Place;
+use super::letters::{self, words};
 use super::target::TargetId;
 use crate::base::metric;
 use crate::db::answer::{self, Action, Limit};
 use crate::db::client::{Failure, RequestBody};
-use crate::state::{DeadLetter, Effects, Event, EventKind};
+use crate::state::{Effects, Event, EventKind};
 
 /// A destination's words that we read at most.
 const ANSWER_BYTES_MAX: usize = 1 << 20;
 /// Pause between attempts to write to our own state store.
-const STATE_RETRY: Duration = Duration::from_millis(500);
+pub(super) const STATE_RETRY: Duration = Duration::from_millis(500);
 
 /// How a batch left.
 enum End {
@@ -87,37 +88,43 @@ async fn next_batch(shared: &Shared, index: usize) -> Option<(Place, Batch)> {
 async fn bring_to_end(shared: &Shared, lane: usize, batch: &Batch) -> End {
     let mut parts = VecDeque::new();
     parts.push_back(0..batch.len());
+    let mut gzip = shared.gzip;
     while let Some(part) = parts.pop_front() {
+        // Another lane may have met what holds for us as well.
+        rest(shared).await;
         if shared.stopping.get() {
             return End::Stopped;
         }
-        let halves = |part: &Range<usize>| {
-            let middle = part.start + part.len() / 2;
-            [part.start..middle, middle..part.end]
-        };
-        match attempt(shared, lane, batch, &part).await {
-            Action::Acknowledge => resumed(shared, batch.target),
-            Action::Split { .. } | Action::Bisect { .. } if part.is_empty() => {}
-            Action::Split { reason } if part.len() == 1 => bury(shared, lane, batch, part, "too-large", &reason).await,
-            Action::Bisect { code, reason, dropped } if part.len() == 1 || dropped == Some(part.len() as u64) => {
-                resumed(shared, batch.target);
-                bury(shared, lane, batch, part, code, &reason).await;
+        let (action, began) = attempt(shared, lane, batch, &part, gzip).await;
+        match if gzip { action } else { action.plain_failed() } {
+            Action::Acknowledge => resumed(shared, batch.target, began),
+            Action::Shrink { .. } | Action::Split { .. } | Action::Bisect { .. } if part.is_empty() => {}
+            Action::Plain { .. } => {
+                gzip = false;
+                parts.push_front(part);
+            }
+            Action::Split { reason } if part.len() == 1 => {
+                letters::bury(shared, lane, batch, part, "too-large", &reason).await;
+            }
+            Action::Bisect { code, reason, dropped } if part.len() == 1 || is_whole(code, dropped, part.len()) => {
+                resumed(shared, batch.target, began);
+                letters::bury(shared, lane, batch, part, code, &reason).await;
             }
             Action::Split { .. } | Action::Bisect { .. } => {
-                resumed(shared, batch.target);
-                for half in halves(&part).into_iter().rev() {
-                    parts.push_front(half);
-                }
+                resumed(shared, batch.target, began);
+                halve(&mut parts, part);
+            }
+            Action::Shrink { reason } => {
+                pause_destination(shared, reason, None);
+                halve(&mut parts, part);
             }
             Action::Retry { after_s, reason } => {
                 pause_destination(shared, reason, after_s.map(Duration::from_secs));
                 parts.push_front(part);
-                rest(shared).await;
             }
             Action::Pause { limit: Limit::Destination, reason } => {
                 pause_destination(shared, reason, None);
                 parts.push_front(part);
-                rest(shared).await;
             }
             Action::Pause { limit: Limit::Route, reason } => {
                 pause_target(shared, batch.target, reason);
@@ -126,6 +133,22 @@ async fn bring_to_end(shared: &Shared, lane: usize, batch: &Batch) -> End {
         }
     }
     End::Done
+}
+
+/// Whether an answer says for certain that every line of a part is refused: of these reasons alone the count is known to be
+/// one of lines.
+fn is_whole(code: &str, dropped: Option<u64>, lines: usize) -> bool {
+    dropped == Some(lines as u64) && matches!(code, "expired" | "type-conflict")
+}
+
+/// Puts the halves of a part in its place; a single line stays as it is.
+fn halve(parts: &mut VecDeque<Range<usize>>, part: Range<usize>) {
+    let middle = part.start + part.len() / 2;
+    for half in [middle..part.end, part.start..middle] {
+        if !half.is_empty() {
+            parts.push_front(half);
+        }
+    }
 }
 
 /// Waits out the destination's pause.
@@ -140,12 +163,12 @@ async fn rest(shared: &Shared) {
     }
 }
 
-/// One request. Whatever its end, its lines are remembered where the destination may still be working on them.
-async fn attempt(shared: &Shared, lane: usize, batch: &Batch, part: &Range<usize>) -> Action {
-    let text = batch.part(part);
-    let request = match request(shared, batch.target, text) {
+/// One request, and when it began. Whatever its end, its lines are remembered where the destination may still be working on them.
+async fn attempt(shared: &Shared, lane: usize, batch: &Batch, part: &Range<usize>, gzip: bool) -> (Action, Duration) {
+    let began = shared.clock.monotonic();
+    let request = match request(shared, batch.target, batch.part(part), gzip) {
         Ok(request) => request,
-        Err(error) => return Action::Pause { limit: Limit::Route, reason: error.to_string() },
+        Err(error) => return (Action::Pause { limit: Limit::Route, reason: error.to_string() }, began),
     };
     let asking = async {
         let response = shared.server.client().send(request).await?;
@@ -159,7 +182,9 @@ async fn attempt(shared: &Shared, lane: usize, batch: &Batch, part: &Range<usize
         Ok(Ok((head, body))) => {
             let action = answer::destination(shared.flavor, head.status, &head.headers, &body);
             // A server that gives up on a write may still be doing it; one that turns it away is not.
-            let ended = !matches!(action, Action::Retry { .. }) || matches!(head.status.as_u16(), 429 | 503);
+            let open =
+                matches!(action, Action::Retry { .. } | Action::Shrink { .. } | Action::Plain { passes: true, .. });
+            let ended = !open || matches!(head.status.as_u16(), 429 | 503);
             (action, ended)
         }
         Ok(Err(failure)) => {
@@ -174,16 +199,16 @@ async fn attempt(shared: &Shared, lane: usize, batch: &Batch, part: &Range<usize
     }
     let outcome = match &action {
         Action::Acknowledge => "acknowledged",
-        Action::Retry { .. } => "retry",
+        Action::Retry { .. } | Action::Shrink { .. } | Action::Plain { .. } => "retry",
         Action::Split { .. } => "split",
         Action::Bisect { .. } => "refused",
         Action::Pause { .. } => "pause",
     };
     counter!(metric::ATTEMPTS, "outcome" => outcome).increment(1);
-    action
+    (action, began)
 }
 
-fn request(shared: &Shared, target: TargetId, text: &[u8]) -> Result<Request<RequestBody>, http::Error> {
+fn request(shared: &Shared, target: TargetId, text: &[u8], gzip: bool) -> Result<Request<RequestBody>, http::Error> {
     let path = format!("{}{}", shared.server.prefix(), shared.targets.get(target).path);
     let mut request = Request::builder()
         .method(Method::POST)
@@ -194,7 +219,7 @@ fn request(shared: &Shared, target: TargetId, text: &[u8]) -> Result<Request<Req
     if let Some(authorization) = shared.server.authorization() {
         request = request.header(AUTHORIZATION, authorization.clone());
     }
-    let body = if shared.gzip {
+    let body = if gzip {
         request = request.header(CONTENT_ENCODING, "gzip");
         let mut encoder =
             flate2::write::GzEncoder::new(Vec::with_capacity(text.len() / 5), flate2::Compression::fast());
@@ -206,45 +231,6 @@ fn request(shared: &Shared, target: TargetId, text: &[u8]) -> Result<Request<Req
     request.header(CONTENT_LENGTH, body.len()).body(Full::new(body).map_err(|e| match e {}).boxed_unsync())
 }
 
-/// Records lines that are refused for good; durable before the floor can pass them.
-async fn bury(shared: &Shared, lane: usize, batch: &Batch, part: Range<usize>, code: &str, reason: &str) {
-    let letters: Vec<DeadLetter> = part
-        .map(|index| {
-            let (at, text) = batch.line(index);
-            DeadLetter {
-                lsn: at.lsn,
-                line: at.line,
-                route: at.route,
-                code: code.to_owned(),
-                reason: reason.to_owned(),
-                text: text.trim_ascii_end().to_vec(),
-            }
-        })
-        .collect();
-    room_for_dead_letters(shared, letters.iter().map(|letter| letter.text.len() as u64).sum()).await;
-    let lsns: Vec<_> = letters.iter().map(|letter| letter.lsn).collect();
-    let text = format!("{} line(s) refused by {} as {code}: {reason}", letters.len(), shared.id);
-    tracing::warn!(event = "delivery.dead_letter", lines = letters.len(), code, "a line was refused for good");
-    record_effects(shared, Effects { dead_letters: letters, ..Effects::default() }).await;
-    drop(shared.state.add_event(Event { at_ns: shared.clock.wall_ns(), kind: EventKind::DeadLetter, text }));
-    for lsn in lsns {
-        shared.lanes[lane].borrow_mut().mark_dead(lsn, 1);
-    }
-}
-
-/// The store of refused lines is bounded too: when it is full, delivery stands still until somebody looks at it.
-async fn room_for_dead_letters(shared: &Shared, bytes: u64) {
-    loop {
-        let stored = shared.state.totals(&shared.id).await.map_or(0, |totals| totals.dead_letter_bytes);
-        if stored + bytes <= shared.dead_letter_bytes_max || shared.stopping.get() {
-            return;
-        }
-        let reason = format!("the dead-letter store holds {stored} bytes, as many as queue.dead_letter_max allows");
-        pause_destination(shared, reason, None);
-        tokio::time::sleep(STATE_RETRY).await;
-    }
-}
-
 /// Makes effects durable, however long that takes: the floor must not pass before.
 pub(super) async fn record_effects(shared: &Shared, effects: Effects) {
     if effects.is_empty() {
@@ -254,12 +240,17 @@ pub(super) async fn record_effects(shared: &Shared, effects: Effects) {
         tracing::error!(%error, event = "state.retry", "delivery waits for the state store");
         tokio::time::sleep(STATE_RETRY).await;
     }
+    shared.letters.stored(&effects.dead_letters);
 }
 
-fn pause_destination(shared: &Shared, reason: String, asked: Option<Duration>) {
+pub(super) fn pause_destination(shared: &Shared, reason: String, asked: Option<Duration>) {
     let now = shared.clock.monotonic();
     if shared.pauses.pause_destination(reason.clone(), now, asked) {
-        tell(shared, EventKind::DestinationPaused, format!("destination {} cannot be written to: {reason}", shared.id));
+        tell(
+            shared,
+            EventKind::DestinationPaused,
+            format!("destination {} cannot be written to: {}", shared.id, words(&reason)),
+        );
     }
 }
 
@@ -267,12 +258,12 @@ fn pause_target(shared: &Shared, target: TargetId, reason: String) {
     let now = shared.clock.monotonic();
     let name = shared.targets.get(target).target.to_string();
     if shared.pauses.pause_target(target, reason.clone(), now) {
-        tell(shared, EventKind::RoutePaused, format!("{name} cannot be written to: {reason}"));
+        tell(shared, EventKind::RoutePaused, format!("{name} cannot be written to: {}", words(&reason)));
     }
 }
 
-fn resumed(shared: &Shared, target: TargetId) {
-    let (destination, route) = shared.pauses.succeeded(target);
+fn resumed(shared: &Shared, target: TargetId, began: Duration) {
+    let (destination, route) = shared.pauses.succeeded(target, began);
     if destination {
         tell(shared, EventKind::DestinationResumed, format!("destination {} takes writes again", shared.id));
     }
@@ -291,4 +282,25 @@ fn tell(shared: &Shared, kind: EventKind, text: String) {
         _ => tracing::info!(event = ?kind, "{text}"),
     }
     drop(shared.state.add_event(Event { at_ns: shared.clock.wall_ns(), kind, text }));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn halves_come_in_order_and_a_line_stays() {
+        let mut parts = VecDeque::from([7..9]);
+        halve(&mut parts, 2..7);
+        assert_eq!(parts, [2..4, 4..7, 7..9]);
+        let mut parts = VecDeque::new();
+        halve(&mut parts, 3..4);
+        assert_eq!(parts, [3..4]);
+    }
+
+    #[test]
+    fn only_a_count_that_is_surely_one_of_lines_buries_many() {
+        assert!(is_whole("expired", Some(3), 3) && is_whole("type-conflict", Some(3), 3));
+        assert!(!is_whole("expired", Some(2), 3) && !is_whole("expired", None, 3) && !is_whole("bad-name", Some(3), 3));
+    }
 }

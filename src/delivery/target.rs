@@ -91,7 +91,7 @@ mod tests {
     fn names_are_escaped_and_nanoseconds_explicit() {
         let targets = Targets::new(
             Mapping { unmapped: Unmapped::SourceOnly, rules: Vec::new() },
-            TargetKind::Bucket { org: Some("a b".into()) },
+            TargetKind::Bucket { org: Some("a b".into()), source_org: None },
         );
         let id = targets.of(&RouteName::Database { db: "d&x".into(), rp: "w".into() }).unwrap();
         assert_eq!(targets.get(id).path, "/api/v2/write?org=a%20b&bucket=d%26x%2Fw&precision=ns");

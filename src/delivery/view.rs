@@ -51,6 +51,8 @@ pub struct View {
     pub oldest_ns: i64,
     /// What stands still.
     pub paused: Vec<PauseView>,
+    /// Why delivery has ended, if it has.
+    pub failed: Option<String>,
     /// When these figures were taken, ns.
     pub at_ns: i64,
 }
@@ -67,7 +69,9 @@ pub fn shared_view() -> SharedView {
 /// Shows that delivery has ended.
 pub fn show_failure(view: &SharedView, error: &Error) {
     let pause = PauseView { what: "delivery has stopped".to_owned(), reason: error.to_string(), for_s: 0 };
-    view.lock().unwrap_or_else(PoisonError::into_inner).paused = vec![pause];
+    let mut view = view.lock().unwrap_or_else(PoisonError::into_inner);
+    view.failed = Some(error.to_string());
+    view.paused = vec![pause];
 }
 
 /// Positions that only the distributor knows.
@@ -109,6 +113,7 @@ pub(super) fn publish(shared: &Shared, reading: Reading, tally: Tally, to: &Shar
         head_lsn: reading.head.0,
         oldest_ns: reading.oldest_ns,
         paused,
+        failed: None,
         at_ns: shared.clock.wall_ns(),
     };
     gauges(&view);

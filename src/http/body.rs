@@ -1,107 +1,139 @@
 //! Reads a write's body whole, within two bounds: its own size, and what all bodies together may take.
+//!
+//! Promise: a client takes room for what it has sent, not for what it has announced, and not for longer than
+//! [`FRAME_WAIT`] without sending more.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
-use http::header::{CONTENT_TYPE, HeaderValue};
-use http::{Response, StatusCode};
+use bytes::Bytes;
 use http_body::Body;
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
-use super::edge::UNIT_BYTES;
-use crate::db::precision::Api;
-use crate::pipeline::{Reply, whole};
+use crate::pipeline::{NoRoom, Room};
 
-/// A body that was read.
-pub(super) struct ReadBody {
-    pub(super) bytes: Bytes,
-    /// Its share of what may be in flight.
-    pub(super) room: Option<OwnedSemaphorePermit>,
-}
+/// A client that sends nothing for so long in the middle of a body has broken off.
+const FRAME_WAIT: Duration = Duration::from_secs(30);
+/// Memory asked for at most on a client's word alone.
+const TRUSTED_BYTES: usize = 1 << 20;
 
 /// Why there is none.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(super) enum Unread {
     TooLarge,
     NoRoom,
     Broken,
 }
 
-pub(super) async fn read(
-    mut body: Incoming,
-    bytes_max: usize,
-    room: Arc<Semaphore>,
-    wait: Duration,
-) -> Result<ReadBody, Unread> {
+impl From<NoRoom> for Unread {
+    fn from(_: NoRoom) -> Self {
+        Self::NoRoom
+    }
+}
+
+pub(super) async fn read<B>(mut body: B, bytes_max: usize, room: &mut Room) -> Result<Bytes, Unread>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
     let declared = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
     if declared > bytes_max {
         return Err(Unread::TooLarge);
     }
-    let mut taken: Option<OwnedSemaphorePermit> = None;
-    take(&room, &mut taken, declared, wait).await?;
-    let mut first: Option<Bytes> = None;
-    let mut rest = BytesMut::new();
-    while let Some(frame) = body.frame().await {
+    let mut first = Bytes::new();
+    let mut rest = Vec::new();
+    while let Some(frame) = timeout(FRAME_WAIT, body.frame()).await.map_err(|_| Unread::Broken)? {
         let Ok(data) = frame.map_err(|_| Unread::Broken)?.into_data() else { continue };
-        let length = first.as_ref().map_or(0, Bytes::len) + rest.len() + data.len();
-        if length > bytes_max {
+        let before = first.len() + rest.len();
+        if data.len() > bytes_max.saturating_sub(before) {
             return Err(Unread::TooLarge);
         }
-        take(&room, &mut taken, length, wait).await?;
+        room.grow(data.len()).await?;
         // A body that comes in one piece is not copied.
-        match &first {
-            None => first = Some(data),
-            Some(begin) => {
-                if rest.is_empty() {
-                    rest.reserve(declared.max(begin.len() + data.len()));
-                    rest.extend_from_slice(begin);
-                    first = Some(Bytes::new());
+        if before == 0 {
+            first = data;
+            continue;
+        }
+        if rest.is_empty() {
+            rest.reserve_exact(declared.min(TRUSTED_BYTES).max(before + data.len()));
+            rest.extend_from_slice(&std::mem::take(&mut first));
+        }
+        rest.extend_from_slice(&data);
+    }
+    Ok(if rest.is_empty() { first } else { Bytes::from(rest) })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+    use std::convert::Infallible;
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+
+    use http_body::{Frame, SizeHint};
+
+    use super::*;
+    use crate::pipeline::Budget;
+
+    /// Sends its frames, then nothing more, neither an end nor an error, when more was declared.
+    struct Sent {
+        declared: u64,
+        frames: VecDeque<&'static [u8]>,
+    }
+
+    impl Body for Sent {
+        type Data = Bytes;
+        type Error = Infallible;
+
+        fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+            match self.frames.pop_front() {
+                Some(data) => {
+                    self.declared -= data.len() as u64;
+                    Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(data)))))
                 }
-                rest.extend_from_slice(&data);
+                None if self.declared == 0 => Poll::Ready(None),
+                None => Poll::Pending,
             }
         }
-    }
-    let bytes = if rest.is_empty() { first.unwrap_or_default() } else { rest.freeze() };
-    Ok(ReadBody { bytes, room: taken })
-}
 
-/// Brings the share to `bytes`.
-async fn take(
-    room: &Arc<Semaphore>,
-    taken: &mut Option<OwnedSemaphorePermit>,
-    bytes: usize,
-    wait: Duration,
-) -> Result<(), Unread> {
-    let have = taken.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
-    let more = bytes.div_ceil(UNIT_BYTES).saturating_sub(have);
-    if more == 0 {
-        return Ok(());
+        fn size_hint(&self) -> SizeHint {
+            SizeHint::with_exact(self.declared)
+        }
     }
-    let more = u32::try_from(more).map_err(|_| Unread::TooLarge)?;
-    let permit = timeout(wait, Arc::clone(room).acquire_many_owned(more)).await;
-    let permit = permit.map_err(|_| Unread::NoRoom)?.map_err(|_| Unread::NoRoom)?;
-    match taken {
-        Some(taken) => taken.merge(permit),
-        None => *taken = Some(permit),
-    }
-    Ok(())
-}
 
-/// 413 in the form of the API, as the servers word it.
-pub(super) fn too_large(api: Api) -> Reply {
-    let (body, content_type) = match api {
-        Api::V1 => ("{\"error\":\"Request Entity Too Large\"}\n", "application/json"),
-        Api::V2 => (
-            r#"{"code":"request too large","message":"unable to read data: points batch is too large"}"#,
-            "application/json; charset=utf-8",
-        ),
-    };
-    let mut reply = Response::new(whole(Bytes::from_static(body.as_bytes())));
-    *reply.status_mut() = StatusCode::PAYLOAD_TOO_LARGE;
-    reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-    reply
+    fn sent(declared: u64, frames: &[&'static [u8]]) -> Sent {
+        Sent { declared, frames: frames.iter().copied().collect() }
+    }
+
+    fn run<F: Future>(future: F) -> F::Output {
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+    }
+
+    #[test]
+    fn a_silent_client_holds_no_room_for_what_it_announced() {
+        run(async {
+            let budget = Budget::new(64 << 10, Duration::ZERO);
+            let mut silent = budget.room();
+            let mut waiting = Box::pin(read(sent(64 << 10, &[b"m v=1"]), 64 << 10, &mut silent));
+            let mut context = Context::from_waker(std::task::Waker::noop());
+            assert!(waiting.as_mut().poll(&mut context).is_pending());
+            let mut other = budget.room();
+            let body = read(sent(10, &[b"m v=1", b"\nm v="]), 64 << 10, &mut other).await;
+            assert_eq!(body, Ok(Bytes::from_static(b"m v=1\nm v=")));
+            assert_eq!(budget.free_bytes(), 62 << 10);
+        });
+    }
+
+    #[test]
+    fn too_much_is_refused_before_it_is_read() {
+        run(async {
+            let budget = Budget::new(64 << 10, Duration::ZERO);
+            let mut room = budget.room();
+            assert_eq!(read(sent(11, &[]), 10, &mut room).await, Err(Unread::TooLarge));
+            assert_eq!(read(sent(10, &[b"0123456789"]), 10, &mut room).await, Ok(Bytes::from_static(b"0123456789")));
+            let small = Budget::new(1 << 10, Duration::ZERO);
+            let (mut one, mut other) = (small.room(), small.room());
+            assert!(read(sent(5, &[b"m v=1"]), 10, &mut one).await.is_ok());
+            assert_eq!(read(sent(5, &[b"m v=1"]), 10, &mut other).await, Err(Unread::NoRoom));
+        });
+    }
 }

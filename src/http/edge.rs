@@ -1,25 +1,23 @@
 //! What kind of request it is, and who answers it.
 
+use std::borrow::Cow;
 use std::cell::Cell;
 use std::fmt;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::EXPECT;
 use http::{Method, Request};
 use hyper::body::Incoming;
 use metrics::counter;
-use tokio::sync::Semaphore;
+use percent_encoding::percent_decode_str;
 
 use super::body::{self, Unread};
 use super::pass;
 use crate::base::metric;
 use crate::db::precision::Api;
-use crate::pipeline::{ClientWrite, Pipeline, Refusal, Reply, unavailable};
+use crate::pipeline::{Budget, ClientWrite, Pipeline, Refusal, Reply, too_large, unavailable};
 
-/// In-flight bytes are counted in units of this size.
-pub(super) const UNIT_BYTES: usize = 1024;
 /// How long a write waits for room before it hears 503.
 const ROOM_WAIT: Duration = Duration::from_secs(2);
 
@@ -29,7 +27,7 @@ pub struct Edge(Rc<Inner>);
 
 struct Inner {
     pipeline: Rc<Pipeline>,
-    room: Arc<Semaphore>,
+    budget: Budget,
     body_bytes_max: usize,
     writes: Cell<u64>,
 }
@@ -41,11 +39,11 @@ impl fmt::Debug for Edge {
 }
 
 impl Edge {
-    /// `in_flight_bytes`: request bodies held at once; `body_bytes_max`: the largest one.
+    /// `in_flight_bytes`: request bodies held at once, as they came and unpacked; `body_bytes_max`: the largest one.
     #[must_use]
     pub fn new(pipeline: Rc<Pipeline>, in_flight_bytes: usize, body_bytes_max: usize) -> Self {
-        let room = Arc::new(Semaphore::new((in_flight_bytes / UNIT_BYTES).clamp(1, Semaphore::MAX_PERMITS)));
-        Self(Rc::new(Inner { pipeline, room, body_bytes_max, writes: Cell::new(0) }))
+        let budget = Budget::new(in_flight_bytes, ROOM_WAIT);
+        Self(Rc::new(Inner { pipeline, budget, body_bytes_max, writes: Cell::new(0) }))
     }
 
     /// Writes that are being worked on.
@@ -68,10 +66,10 @@ impl Edge {
 
     async fn write(&self, api: Api, request: Request<Incoming>) -> Reply {
         let (head, body) = request.into_parts();
-        let read = body::read(body, self.0.body_bytes_max, Arc::clone(&self.0.room), ROOM_WAIT).await;
-        let read = match read {
-            Ok(read) => read,
-            Err(Unread::TooLarge) => return body::too_large(api),
+        let mut room = self.0.budget.room();
+        let body = match body::read(body, self.0.body_bytes_max, &mut room).await {
+            Ok(body) => body,
+            Err(Unread::TooLarge) => return too_large(api, self.0.body_bytes_max),
             Err(Unread::NoRoom) => return unavailable(api, &Refusal::Capacity("too many bytes in flight")),
             Err(Unread::Broken) => return unavailable(api, &Refusal::Capacity("the body did not arrive")),
         };
@@ -82,31 +80,66 @@ impl Edge {
             target,
             headers: head.headers,
             extensions: head.extensions,
-            body: read.bytes,
+            body,
+            room,
         };
         let pipeline = Rc::clone(&self.0.pipeline);
-        let edge = self.clone();
-        edge.0.writes.set(edge.0.writes.get() + 1);
+        let counted = UnderWay::count(self.clone());
         // On a task of its own: when the client goes away, the write that was begun still gets its outcome.
         let working = tokio::task::spawn_local(async move {
-            let reply = pipeline.write(write).await;
-            drop(read.room);
-            edge.0.writes.set(edge.0.writes.get() - 1);
-            reply
+            let _counted = counted;
+            pipeline.write(write).await
         });
         working.await.unwrap_or_else(|_| unavailable(api, &Refusal::Capacity("the write was given up")))
     }
 }
 
+/// A write that is being worked on. Counted off even when its task panics, since a stop waits for the count.
+struct UnderWay(Edge);
+
+impl UnderWay {
+    fn count(edge: Edge) -> Self {
+        edge.0.writes.set(edge.0.writes.get() + 1);
+        Self(edge)
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        let writes = &self.0.0.writes;
+        writes.set(writes.get().saturating_sub(1));
+    }
+}
+
 /// Whether a request is a write that we understand. An `Expect` other than `100-continue` is the source's to refuse.
-fn write_api(request: &Request<Incoming>) -> Option<Api> {
+/// The path is read as the source reads it, decoded: `/%77rite` writes there.
+fn write_api<B>(request: &Request<B>) -> Option<Api> {
     if request.method() != Method::POST {
         return None;
     }
     let plain = request.headers().get(EXPECT).is_none_or(|v| v.as_bytes().eq_ignore_ascii_case(b"100-continue"));
-    match request.uri().path() {
-        "/write" if plain => Some(Api::V1),
-        "/api/v2/write" if plain => Some(Api::V2),
+    let path: Cow<'_, [u8]> = percent_decode_str(request.uri().path()).into();
+    match &*path {
+        b"/write" if plain => Some(Api::V1),
+        b"/api/v2/write" if plain => Some(Api::V2),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_write_is_seen_however_its_path_is_written() {
+        let api = |path: &str| write_api(&Request::post(path).body(()).unwrap());
+        for path in ["/write?db=d", "/%77rite?db=d", "/%77%72%69%74%65"] {
+            assert_eq!(api(path), Some(Api::V1), "{path}");
+        }
+        assert_eq!(api("/api/v2/%77rite?bucket=b"), Some(Api::V2));
+        for path in ["/query", "/%2577rite", "/write/", "/writer"] {
+            assert_eq!(api(path), None, "{path}");
+        }
+        assert_eq!(write_api(&Request::get("/write").body(()).unwrap()), None);
     }
 }

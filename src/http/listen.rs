@@ -1,11 +1,9 @@
 //! Sockets and connections: bounded in number, closed when idle for long, drained on a stop.
 
-use std::cell::Cell;
 use std::net::SocketAddr;
-use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::UnixListener as StdUnixListener;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::net::{UnixListener as StdUnixListener, UnixStream as StdUnixStream};
 use std::path::Path;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,9 +15,13 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
 
 use crate::base::{Error, Kind, Result, Side, metric};
 use crate::pipeline::Reply;
+
+/// hyper takes no smaller bound.
+const HEADER_BYTES_LEAST: usize = 8 << 10;
 
 /// A listener that is bound.
 #[derive(Debug)]
@@ -61,60 +63,89 @@ pub async fn bind(address: SocketAddr) -> Result<Bound> {
     Ok(Bound { listener, address })
 }
 
-/// Accepts connections until `stop` turns true, then lets requests under way end.
+/// Accepts connections until `stop` turns true, then lets requests under way end; after `drain_max` it cuts them.
 pub async fn serve<F, Fut>(bound: Bound, limits: Serve, handle: F, mut stop: watch::Receiver<bool>)
 where
     F: Fn(Request<Incoming>) -> Fut + Clone + 'static,
     Fut: Future<Output = Reply> + 'static,
 {
     let permits = Arc::new(Semaphore::new(limits.connections_max));
-    let open = Rc::new(Cell::new(0usize));
+    let gauge = metrics::gauge!(metric::HTTP_CONNECTIONS);
+    let mut open = JoinSet::new();
     loop {
         let accepted = tokio::select! {
             accepted = accept(&bound.listener, &permits) => accepted,
+            Some(_) = open.join_next() => {
+                gauge.decrement(1.0);
+                continue;
+            }
             _ = stop.wait_for(|stop| *stop) => break,
         };
         let Some((stream, permit)) = accepted else { continue };
-        open.set(open.get() + 1);
-        metrics::gauge!(metric::HTTP_CONNECTIONS).set(open.get() as f64);
-        let (handle, stop, open) = (handle.clone(), stop.clone(), Rc::clone(&open));
-        tokio::task::spawn_local(async move {
+        gauge.increment(1.0);
+        let (handle, stop) = (handle.clone(), stop.clone());
+        open.spawn_local(async move {
             connection(stream, limits, handle, stop).await;
             drop(permit);
-            open.set(open.get() - 1);
-            metrics::gauge!(metric::HTTP_CONNECTIONS).set(open.get() as f64);
         });
     }
     drop(bound);
     let drained = async {
-        while open.get() > 0 {
-            tokio::time::sleep(Duration::from_millis(10)).await;
+        while open.join_next().await.is_some() {
+            gauge.decrement(1.0);
         }
     };
     if tokio::time::timeout(limits.drain_max, drained).await.is_err() {
-        tracing::warn!(connections = open.get(), "connections were cut after the drain time");
+        tracing::warn!(connections = open.len(), "connections are cut after the drain time");
+        gauge.decrement(open.len() as f64);
+        open.shutdown().await;
     }
 }
 
-/// Binds the local socket; only its owner may open it. A socket that a dead process left behind is replaced: whoever calls
-/// this holds the lock of the data directory.
+/// Binds the local socket; only its owner may open it. A socket that a dead process left behind is replaced; nothing else
+/// that stands there is.
 ///
 /// # Errors
-/// The directory is missing or not ours.
+/// The directory is missing or not ours; a file stands there; a living process listens there.
 pub fn bind_unix(path: &Path) -> Result<StdUnixListener> {
     let fault = |e: std::io::Error| {
         Error::new(Kind::Config, Side::Own, format!("cannot open the socket {}", path.display()))
             .because(e)
             .hint("check `listen_unix.path`: the directory must exist and belong to this user")
     };
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(fault(error)),
-        _ => {}
-    }
+    clear_dead_socket(path, &fault)?;
     let listener = StdUnixListener::bind(path).map_err(fault)?;
     listener.set_nonblocking(true).map_err(fault)?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(fault)?;
     Ok(listener)
+}
+
+fn clear_dead_socket(path: &Path, fault: &impl Fn(std::io::Error) -> Error) -> Result<()> {
+    use std::io::ErrorKind;
+
+    match std::fs::symlink_metadata(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(fault(error)),
+        Ok(found) if !found.file_type().is_socket() => {
+            let what = format!("{} exists and is no socket: it is left as it is", path.display());
+            return Err(Error::new(Kind::Config, Side::Own, what).hint("change `listen_unix.path`"));
+        }
+        Ok(_) => {}
+    }
+    match StdUnixStream::connect(path) {
+        Err(error) if error.kind() == ErrorKind::ConnectionRefused => {}
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(fault(error)),
+        Ok(_) => {
+            let what = format!("another process listens on the socket {}", path.display());
+            let hint = "stop it, or give this one a `listen_unix.path` of its own";
+            return Err(Error::new(Kind::Locked, Side::Own, what).hint(hint));
+        }
+    }
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(fault(error)),
+        _ => Ok(()),
+    }
 }
 
 /// Serves the local socket until `stop` turns true.
@@ -176,7 +207,7 @@ where
         .timer(TokioTimer::new())
         .header_read_timeout(limits.idle_timeout)
         .preserve_header_case(true)
-        .max_buf_size(limits.header_bytes_max.max(64 << 10));
+        .max_buf_size(limits.header_bytes_max.max(HEADER_BYTES_LEAST));
     let connection = builder.serve_connection(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);
     tokio::select! {
@@ -185,4 +216,23 @@ where
         _ = stop.wait_for(|stop| *stop) => connection.as_mut().graceful_shutdown(),
     }
     let _ = connection.await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_dead_socket_is_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s.sock");
+        let living = bind_unix(&path).unwrap();
+        assert_eq!(bind_unix(&path).unwrap_err().kind(), Kind::Locked);
+        drop(living);
+        drop(bind_unix(&path).unwrap());
+        let file = dir.path().join("notes");
+        std::fs::write(&file, "mine").unwrap();
+        assert_eq!(bind_unix(&file).unwrap_err().kind(), Kind::Config);
+        assert_eq!(std::fs::read(&file).unwrap(), b"mine");
+    }
 }

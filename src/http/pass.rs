@@ -26,7 +26,7 @@ pub(super) async fn pass(pipeline: &Pipeline, request: Request<Incoming>) -> Rep
         Err(error) => return unavailable(api, &Refusal::SourceDown(error.to_string())),
     };
     // No time limit of ours: a query takes as long as its client waits.
-    let reply = match pipeline.source.client().send(outgoing).await {
+    let reply = match pipeline.passing.client().send(outgoing).await {
         Ok(response) => answer(response),
         Err(Failure::NotSent(error)) => unavailable(api, &Refusal::SourceDown(error.to_string())),
         Err(Failure::Unknown(error)) => unavailable(api, &Refusal::SourceLost(error.to_string())),
@@ -53,12 +53,12 @@ fn may_move_names(request: &Request<Incoming>) -> bool {
 fn prepare(pipeline: &Pipeline, request: Request<Incoming>) -> Result<Request<RequestBody>, http::Error> {
     let (mut head, body) = request.into_parts();
     let target = head.uri.path_and_query().map_or("/", |target| target.as_str());
-    head.uri = format!("{}{target}", pipeline.source.prefix()).try_into()?;
+    head.uri = format!("{}{target}", pipeline.passing.prefix()).try_into()?;
     // The far connection is ours: what version the client speaks is between it and us.
     head.version = http::Version::HTTP_11;
     let chunked = head.headers.contains_key(TRANSFER_ENCODING);
     hop::strip(&mut head.headers);
-    head.headers.insert(HOST, pipeline.source.host().clone());
+    head.headers.insert(HOST, pipeline.passing.host().clone());
     // hyper says `100 Continue` to the client when we begin to read; what else is expected is the source's to refuse.
     if head.headers.get(EXPECT).is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
         head.headers.remove(EXPECT);

@@ -2,14 +2,19 @@
 //!
 //! 1.x knows `gzip` in exactly this spelling and takes anything else as text; 2.x knows `x-gzip` too. Several gzip members
 //! are one body. What we cannot decode is forwarded as it came: the source decides.
+//!
+//! Promise: room is taken before each step of unpacking, so that no body becomes larger than what was counted for it; and
+//! long bodies are unpacked beside the event loop.
 
-use std::io::Read;
+use std::io::{Cursor, Read};
 
 use bytes::Bytes;
 use flate2::read::MultiGzDecoder;
 use http::header::CONTENT_ENCODING;
 
-use super::ClientWrite;
+use super::beside::beside;
+use super::room::NoRoom;
+use super::{ClientWrite, Refusal};
 use crate::db::server::{Flavor, Version};
 
 /// Bounds of a decoded body.
@@ -32,16 +37,41 @@ pub(super) enum Decoded {
     Opaque,
 }
 
-/// The decoded body would be larger than configured.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct TooLarge {
-    pub(super) limit_bytes: usize,
+impl Decoded {
+    /// Length of the text.
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Self::Plain(text) | Self::Gzip(text) => text.len(),
+            Self::Opaque => 0,
+        }
+    }
 }
+
+/// Why a body was not decoded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Undecoded {
+    /// It would be larger than configured.
+    TooLarge { limit_bytes: usize },
+    /// Over our own capacity.
+    Refused(Refusal),
+}
+
+impl From<NoRoom> for Undecoded {
+    fn from(_: NoRoom) -> Self {
+        Self::Refused(Refusal::Capacity(NO_ROOM))
+    }
+}
+
+/// What a client hears when its body finds no room.
+pub(super) const NO_ROOM: &str = "too many bytes in flight";
 
 /// A small body may unpack to this much whatever the ratio says: short texts of zeros are no bomb.
 const RATIO_FREE_BYTES: usize = 1 << 20;
 
-pub(super) fn decode(version: &Version, request: &ClientWrite, limits: Limits) -> Result<Decoded, TooLarge> {
+/// Unpacked in one go. The first step is done on the event loop.
+const STEP_BYTES: usize = 1 << 20;
+
+pub(super) async fn decode(version: &Version, request: &mut ClientWrite, limits: Limits) -> Result<Decoded, Undecoded> {
     let encoding = request.headers.get(CONTENT_ENCODING).map(|value| value.as_bytes());
     let gzip = match encoding {
         Some(b"gzip") => true,
@@ -53,22 +83,62 @@ pub(super) fn decode(version: &Version, request: &ClientWrite, limits: Limits) -
     }
     let by_ratio = request.body.len().saturating_mul(limits.ratio_max as usize).max(RATIO_FREE_BYTES);
     let limit_bytes = limits.body_bytes_max.min(by_ratio);
-    let mut out = Vec::with_capacity((request.body.len() * 6).min(limit_bytes));
-    match MultiGzDecoder::new(&request.body[..]).take(limit_bytes as u64 + 1).read_to_end(&mut out) {
-        Ok(_) if out.len() > limit_bytes => Err(TooLarge { limit_bytes }),
-        Ok(_) => Ok(Decoded::Gzip(Bytes::from(out))),
-        Err(_) => Ok(Decoded::Opaque),
+    let held_bytes = request.room.bytes();
+    let mut unpacking = Unpacking::new(request.body.clone());
+    // Most bodies are small, and text packs to about a sixth.
+    let mut step_bytes = (request.body.len().saturating_mul(8)).clamp(4 << 10, STEP_BYTES).min(limit_bytes + 1);
+    while !unpacking.ended {
+        request.room.grow(step_bytes).await?;
+        unpacking = match unpacking.out.len() {
+            0 => unpacking.step(step_bytes),
+            _ => beside(move || unpacking.step(step_bytes)).await.map_err(Undecoded::Refused)?,
+        };
+        if unpacking.out.len() > limit_bytes {
+            return Err(Undecoded::TooLarge { limit_bytes });
+        }
+        step_bytes = STEP_BYTES.min(limit_bytes + 1 - unpacking.out.len());
+    }
+    request.room.shrink_to(held_bytes + unpacking.out.len());
+    Ok(if unpacking.broken { Decoded::Opaque } else { Decoded::Gzip(Bytes::from(unpacking.out)) })
+}
+
+/// A body that is being unpacked.
+struct Unpacking {
+    from: MultiGzDecoder<Cursor<Bytes>>,
+    out: Vec<u8>,
+    ended: bool,
+    broken: bool,
+}
+
+impl Unpacking {
+    fn new(packed: Bytes) -> Self {
+        Self { from: MultiGzDecoder::new(Cursor::new(packed)), out: Vec::new(), ended: false, broken: false }
+    }
+
+    /// Unpacks at most so many bytes more.
+    fn step(mut self, bytes: usize) -> Self {
+        self.out.reserve_exact(bytes);
+        match (&mut self.from).take(bytes as u64).read_to_end(&mut self.out) {
+            Ok(read) => self.ended = read < bytes,
+            Err(_) => {
+                (self.ended, self.broken) = (true, true);
+                self.out = Vec::new();
+            }
+        }
+        self
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::io::Write;
+    use std::time::Duration;
 
     use http::{HeaderMap, Method};
 
     use super::*;
     use crate::db::precision::Api;
+    use crate::pipeline::Budget;
 
     fn gzip(text: &[u8]) -> Vec<u8> {
         let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
@@ -76,18 +146,25 @@ mod tests {
         encoder.finish().unwrap()
     }
 
-    fn decode_as(version: &str, encoding: &str, body: Vec<u8>) -> Result<Decoded, TooLarge> {
+    fn decode_as(version: &str, encoding: &str, body: Vec<u8>) -> Result<Decoded, Undecoded> {
+        decode_within(version, encoding, body, &Budget::new(64 << 20, Duration::ZERO))
+    }
+
+    fn decode_within(version: &str, encoding: &str, body: Vec<u8>, budget: &Budget) -> Result<Decoded, Undecoded> {
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_ENCODING, encoding.parse().unwrap());
-        let request = ClientWrite {
+        let mut request = ClientWrite {
             api: Api::V1,
             method: Method::POST,
             target: "/write?db=d".into(),
             headers,
             extensions: http::Extensions::new(),
             body: body.into(),
+            room: budget.room(),
         };
-        decode(&Version::read(version).unwrap(), &request, Limits { body_bytes_max: 4 << 20, ratio_max: 10 })
+        let (version, limits) = (Version::read(version).unwrap(), Limits { body_bytes_max: 4 << 20, ratio_max: 10 });
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(decode(&version, &mut request, limits))
     }
 
     #[test]
@@ -106,6 +183,29 @@ mod tests {
     #[test]
     fn a_bomb_is_refused_without_being_unpacked() {
         let bomb = gzip(&vec![b'\n'; 64 << 20]);
-        assert_eq!(decode_as("1.13.2", "gzip", bomb).map_err(|e| e.limit_bytes <= 4 << 20), Err(true));
+        let refused = decode_as("1.13.2", "gzip", bomb);
+        assert!(matches!(refused, Err(Undecoded::TooLarge { limit_bytes }) if limit_bytes <= 4 << 20), "{refused:?}");
+    }
+
+    #[test]
+    fn long_bodies_come_out_whole_and_take_room_while_they_do() {
+        let mut state = 1_u32;
+        let text: Vec<u8> = std::iter::repeat_with(|| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            b'a' + (state >> 27) as u8
+        })
+        .take(3 << 20)
+        .collect();
+        let budget = Budget::new(64 << 20, Duration::ZERO);
+        let decoded = decode_within("1.13.2", "gzip", gzip(&text), &budget);
+        assert!(decoded == Ok(Decoded::Gzip(Bytes::from(text.clone()))));
+        assert_eq!(budget.free_bytes(), 64 << 20, "all room came back");
+
+        let short = Budget::new(2 << 20, Duration::ZERO);
+        let mut other = short.room();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(other.grow(512 << 10)).unwrap();
+        let refused = decode_within("1.13.2", "gzip", gzip(&text), &short);
+        assert!(matches!(refused, Err(Undecoded::Refused(_))));
     }
 }

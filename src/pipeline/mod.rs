@@ -6,18 +6,21 @@
 //!
 //! [`Pipeline::write`] is the whole story; each step has a file of its own.
 
+mod beside;
 mod decode;
 mod gap;
 mod intent;
 mod meters;
 mod primary;
 mod reply;
+mod room;
 mod skew;
 mod stamp;
 
 pub use decode::Limits;
 pub use meters::EdgeMeters;
-pub use reply::{Refusal, Reply, ReplyBody, unavailable, whole};
+pub use reply::{Refusal, Reply, ReplyBody, too_large, unavailable, whole};
+pub use room::{Budget, NoRoom, Room};
 pub use skew::Skew;
 
 use std::cell::RefCell;
@@ -37,8 +40,10 @@ use crate::queue::Appender;
 use crate::route::{Catalogue, Resolver, WriteIdentity};
 use crate::state::SharedState;
 
+use decode::{NO_ROOM, Undecoded};
+use stamp::Lines;
+
 /// A write as a client sent it, read completely.
-#[derive(Debug)]
 pub struct ClientWrite {
     /// Endpoint.
     pub api: Api,
@@ -52,12 +57,26 @@ pub struct ClientWrite {
     pub extensions: http::Extensions,
     /// Body as it came, in its own encoding.
     pub body: Bytes,
+    /// Its share of what may be in flight; holds the body's bytes.
+    pub room: Room,
+}
+
+impl fmt::Debug for ClientWrite {
+    /// Without the query and the headers: both may carry credentials.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let path = self.target.split('?').next().unwrap_or_default();
+        let mut shown = f.debug_struct("ClientWrite");
+        shown.field("method", &self.method).field("path", &path).field("body_bytes", &self.body.len());
+        shown.finish_non_exhaustive()
+    }
 }
 
 /// What all writes share.
 pub struct Pipeline {
-    /// The primary.
+    /// The primary, for writes and the names they need.
     pub source: Server,
+    /// The primary again, with connections of its own for everything else: writes must not wait behind queries.
+    pub passing: Server,
     /// What it is; learned anew when it answers again after a fault.
     pub version: RefCell<Version>,
     /// Names as clients write them.
@@ -95,17 +114,16 @@ impl fmt::Debug for Pipeline {
 impl Pipeline {
     /// One write, from the complete request to the complete answer. Runs to its end even if the client goes away: what
     /// was begun gets its outcome.
-    pub async fn write(self: Rc<Self>, request: ClientWrite) -> Reply {
+    pub async fn write(self: Rc<Self>, mut request: ClientWrite) -> Reply {
         let (arrived_ns, began) = (self.clock.wall_ns(), self.clock.monotonic());
         let identity = WriteIdentity::read(request.api, request.target.split_once('?').map_or("", |(_, query)| query));
         let version = self.version.borrow().clone();
 
-        let body = match decode::decode(&version, &request, self.limits) {
-            Ok(body) => body,
-            Err(too_large) => return reply::too_large(request.api, &too_large),
+        let lines = match self.read(&version, &identity, &mut request, arrived_ns).await {
+            Ok(lines) => lines,
+            Err(Undecoded::TooLarge { limit_bytes }) => return reply::too_large(request.api, limit_bytes),
+            Err(Undecoded::Refused(refused)) => return reply::unavailable(request.api, &refused),
         };
-        let stamped_ns = arrived_ns.saturating_add(self.skew.correction_ns());
-        let lines = stamp::read(&version, &identity, body, stamped_ns);
         let name = self.resolver.name(&identity).await;
         let intent = match self.log_intent(name, &lines, arrived_ns).await {
             Ok(intent) => intent,
@@ -114,12 +132,60 @@ impl Pipeline {
         self.meters.lines(lines.parsed.lines, request.body.len());
 
         let (answer, source_time) = self.forward(&request, &lines).await;
-        let outcome = answer.outcome(&version, lines.parsed);
+        let outcome = answer.outcome(&version, &lines);
         if let Err(refused) = self.log_outcome(intent, &outcome, &lines, arrived_ns).await {
             return reply::unavailable(request.api, &refused);
         }
         self.meters.outcome(outcome.kept);
         self.meters.overhead(self.clock.monotonic().saturating_sub(began).saturating_sub(source_time));
         answer.into_reply(request.api)
+    }
+
+    /// The lines of a write, all of them timed. Room is taken for what is unpacked and stamped; large bodies are read
+    /// beside the event loop.
+    async fn read(
+        &self,
+        version: &Version,
+        identity: &WriteIdentity,
+        request: &mut ClientWrite,
+        arrived_ns: i64,
+    ) -> Result<Lines, Undecoded> {
+        let body = decode::decode(version, request, self.limits).await?;
+        let stamped_ns = arrived_ns.saturating_add(self.skew.correction_ns());
+        let large = body.bytes();
+        let (version, identity) = (version.clone(), identity.clone());
+        let reading = beside::by_size(large, move || stamp::read(&version, &identity, body, stamped_ns));
+        let mut lines = reading.await.map_err(Undecoded::Refused)?;
+        if lines.wants_stamps() {
+            let stamping_bytes = lines.stamping_bytes();
+            let grown = request.room.grow(stamping_bytes).await;
+            grown.map_err(|_| Undecoded::Refused(Refusal::Capacity(NO_ROOM)))?;
+            let stamping = beside::by_size(large, move || lines.stamped(stamped_ns));
+            lines = stamping.await.map_err(Undecoded::Refused)?;
+        }
+        request.room.shrink_to(request.body.len() + lines.held_bytes());
+        Ok(lines)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_write_is_shown_without_its_credentials() {
+        let mut headers = HeaderMap::new();
+        headers.insert("authorization", "Token hunter2".parse().unwrap());
+        let write = ClientWrite {
+            api: Api::V1,
+            method: Method::POST,
+            target: "/write?db=d&u=me&p=hunter2".into(),
+            headers,
+            extensions: http::Extensions::new(),
+            body: Bytes::new(),
+            room: Budget::new(1 << 20, Duration::ZERO).room(),
+        };
+        let shown = format!("{write:?}");
+        assert!(shown.contains("/write") && !shown.contains("hunter2"), "{shown}");
     }
 }

@@ -11,8 +11,8 @@ use http_body_util::{BodyExt, Full};
 use super::reply::{self, Refusal, Reply};
 use super::stamp::Lines;
 use super::{ClientWrite, Pipeline};
-use crate::db::answer::{self, Kept, Parsed};
-use crate::db::client::{Answer as AnswerBody, Failure, RequestBody};
+use crate::db::answer::{self, Kept};
+use crate::db::client::{Answer as AnswerBody, Failure, Ready, RequestBody};
 use crate::db::precision::Api;
 use crate::db::server::Version;
 use crate::queue::Cause;
@@ -48,19 +48,10 @@ impl Pipeline {
             Ok(request) => request,
             Err(error) => return (PrimaryAnswer::NotSent(error.to_string()), Duration::ZERO),
         };
-        let asking = async {
-            let response = self.source.client().send(request).await?;
-            let (head, body) = response.into_parts();
-            read_answer(Box::new(head), body).await
-        };
         let started = self.clock.monotonic();
-        let answer = match tokio::time::timeout(self.source.answer_timeout(), asking).await {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(Failure::NotSent(error))) => PrimaryAnswer::NotSent(error.to_string()),
-            Ok(Err(Failure::Unknown(error))) => PrimaryAnswer::Lost { why: error.to_string(), cause: Cause::Reset },
-            Err(_) => {
-                PrimaryAnswer::Lost { why: "the source did not answer in time".to_owned(), cause: Cause::Timeout }
-            }
+        let answer = match self.source.client().ready().await {
+            Ok(ready) => self.ask(ready, request).await,
+            Err(failure) => PrimaryAnswer::NotSent(failure.error().to_string()),
         };
         let took = self.clock.monotonic().saturating_sub(started);
         self.meters.source_answered(answer.status(), took);
@@ -70,6 +61,22 @@ impl Pipeline {
             self.skew.observe(date, &self.clock, &self.state);
         }
         (answer, took)
+    }
+
+    /// The time for the answer runs from here, where sending begins: what waited for its turn was not sent.
+    async fn ask(&self, ready: Ready, request: Request<RequestBody>) -> PrimaryAnswer {
+        let asking = async {
+            let (head, body) = ready.send(request).await?.into_parts();
+            read_answer(Box::new(head), body).await
+        };
+        match tokio::time::timeout(self.source.answer_timeout(), asking).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(Failure::NotSent(error))) => PrimaryAnswer::NotSent(error.to_string()),
+            Ok(Err(Failure::Unknown(error))) => PrimaryAnswer::Lost { why: error.to_string(), cause: Cause::Reset },
+            Err(_) => {
+                PrimaryAnswer::Lost { why: "the source did not answer in time".to_owned(), cause: Cause::Timeout }
+            }
+        }
     }
 
     fn prepare(&self, request: &ClientWrite, body: Bytes) -> Result<Request<RequestBody>, http::Error> {
@@ -127,7 +134,7 @@ impl PrimaryAnswer {
     }
 
     /// What the primary kept.
-    pub(super) fn outcome(&self, version: &Version, parsed: Parsed) -> Judged {
+    pub(super) fn outcome(&self, version: &Version, lines: &Lines) -> Judged {
         let judged = |kept, cause, status: u16| Judged { kept, cause, status, success: false };
         match self {
             Self::NotSent(_) => judged(Kept::Nothing, Cause::None, 0),
@@ -135,8 +142,10 @@ impl PrimaryAnswer {
             Self::Answered { head, body, rest } => {
                 let kept = match rest {
                     Some(_) if !head.status.is_success() => Kept::Unknown,
-                    _ => answer::source(version, head.status, body, parsed),
+                    _ => answer::source(version, head.status, body, lines.parsed),
                 };
+                // The source gave those lines a time of its own: what it keeps is not what the log has.
+                let kept = if kept == Kept::All && lines.unstamped > 0 { Kept::Unknown } else { kept };
                 Judged { kept, cause: Cause::Answer, status: head.status.as_u16(), success: head.status.is_success() }
             }
         }

@@ -13,7 +13,6 @@ use http::{Response, StatusCode};
 use http_body::{Body, Frame};
 use http_body_util::{BodyExt, Full};
 
-use super::decode::TooLarge;
 use crate::db::client::{Answer, BodyError};
 use crate::db::precision::Api;
 use crate::queue::Unavailable;
@@ -46,6 +45,7 @@ impl Refusal {
             Self::Queue(Unavailable::Full) => "twinline: the queue is full".to_owned(),
             Self::Queue(Unavailable::Faulted) => "twinline: the queue's disk failed".to_owned(),
             Self::Queue(Unavailable::Stalled) => "twinline: the queue's disk does not answer".to_owned(),
+            Self::Queue(Unavailable::Oversized) => "twinline: a line is too long for the queue".to_owned(),
             Self::Gap => "twinline: neither the queue nor the gap record can be written".to_owned(),
             Self::Capacity(what) => format!("twinline: over capacity: {what}"),
         }
@@ -66,9 +66,10 @@ pub fn unavailable(api: Api, refusal: &Refusal) -> Reply {
     reply
 }
 
-/// 413 in the API's own form.
-pub(super) fn too_large(api: Api, limit: &TooLarge) -> Reply {
-    tracing::warn!(limit_bytes = limit.limit_bytes, "a body is larger than limits.max_body allows");
+/// 413 in the API's own form, worded as the servers do; `limit_bytes` is told to the operator.
+#[must_use]
+pub fn too_large(api: Api, limit_bytes: usize) -> Reply {
+    tracing::warn!(limit_bytes, "a body is larger than limits.max_body allows");
     match api {
         Api::V1 => error(api, StatusCode::PAYLOAD_TOO_LARGE, "", "Request Entity Too Large"),
         Api::V2 => error(
@@ -124,5 +125,20 @@ impl Body for Continued {
             return Poll::Ready(Some(Ok(Frame::data(first))));
         }
         Pin::new(&mut self.rest).poll_frame(cx).map_err(Into::into)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_that_is_too_large_hears_so_in_the_form_of_its_api() {
+        let v1 = too_large(Api::V1, 10);
+        assert_eq!(v1.status(), 413);
+        assert_eq!(v1.headers()["x-influxdb-error"], "Request Entity Too Large");
+        let v2 = too_large(Api::V2, 10);
+        assert_eq!(v2.status(), 413);
+        assert!(v2.headers().get("x-influxdb-error").is_none());
     }
 }

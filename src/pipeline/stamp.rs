@@ -24,53 +24,130 @@ pub(super) struct Lines {
     pub(super) dialect: Dialect,
     pub(super) precision: Precision,
     pub(super) parsed: Parsed,
+    /// Earliest and latest time that the write may touch. All time when a part of it cannot be read.
     pub(super) min_ns: i64,
     pub(super) max_ns: i64,
+    /// Lines that could not be stamped: the source gives them a time that we do not know.
+    pub(super) unstamped: u32,
+    untimed: u32,
+    zipped: bool,
 }
+
+/// The longest stamp, with its blank.
+const STAMP_BYTES: usize = 21;
 
 impl Lines {
     /// Nothing in it that a server could store: blank, or comments only.
     pub(super) fn is_blank(&self) -> bool {
         self.parsed.decoded && self.parsed.lines == 0 && self.parsed.malformed == 0
     }
+
+    /// Whether lines must be stamped.
+    pub(super) fn wants_stamps(&self) -> bool {
+        self.untimed > 0
+    }
+
+    /// Bytes that stamping may add to what is held.
+    pub(super) fn stamping_bytes(&self) -> usize {
+        let stamped = (self.untimed as usize).saturating_mul(STAMP_BYTES).saturating_add(self.text.len());
+        if self.zipped { stamped.saturating_mul(2) } else { stamped }
+    }
+
+    /// Bytes held beside the body as it came.
+    pub(super) fn held_bytes(&self) -> usize {
+        let text = if self.zipped || self.forward.is_some() { self.text.len() } else { 0 };
+        let forward = if self.zipped { self.forward.as_ref().map_or(0, Bytes::len) } else { 0 };
+        text + forward
+    }
+
+    /// With one time for all lines that have none.
+    pub(super) fn stamped(mut self, at_ns: i64) -> Self {
+        let stamped = Bytes::from(line::stamp(&self.text, self.dialect, self.precision, at_ns));
+        self.unstamped = line::inspect(&stamped, self.dialect, self.precision, at_ns).untimed;
+        self.forward = Some(if self.zipped { gzip(&stamped) } else { stamped.clone() });
+        self.text = stamped;
+        self.untimed = 0;
+        self
+    }
 }
 
+/// Reads a body; lines without a time count as of `at_ns`.
 pub(super) fn read(version: &Version, identity: &WriteIdentity, body: Decoded, at_ns: i64) -> Lines {
     let dialect = match version.flavor {
         Flavor::Influx1 => Dialect::Influx1,
         Flavor::Influx2 => Dialect::Influx2,
     };
     let precision = effective(version, identity.api, identity.precision.as_deref());
-    let (text, zipped) = match body {
+    let mut lines = Lines {
+        text: Bytes::new(),
+        forward: None,
+        dialect,
+        precision,
+        parsed: Parsed { lines: 0, malformed: 0, decoded: false },
+        min_ns: i64::MIN,
+        max_ns: i64::MAX,
+        unstamped: 0,
+        untimed: 0,
+        zipped: false,
+    };
+    (lines.text, lines.zipped) = match body {
         Decoded::Plain(text) => (text, false),
         Decoded::Gzip(text) => (text, true),
-        Decoded::Opaque => {
-            let parsed = Parsed { lines: 0, malformed: 0, decoded: false };
-            return Lines {
-                text: Bytes::new(),
-                forward: None,
-                dialect,
-                precision,
-                parsed,
-                min_ns: at_ns,
-                max_ns: at_ns,
-            };
-        }
+        Decoded::Opaque => return lines,
     };
-    let default_ns = precision.truncate(at_ns);
-    let summary = line::inspect(&text, dialect, precision, default_ns);
-    let parsed = Parsed { lines: summary.lines, malformed: summary.malformed, decoded: true };
-    let (min_ns, max_ns) = (summary.min_ns, summary.max_ns);
-    if summary.untimed == 0 {
-        return Lines { text, forward: None, dialect, precision, parsed, min_ns, max_ns };
+    let summary = line::inspect(&lines.text, dialect, precision, precision.truncate(at_ns));
+    lines.parsed = Parsed { lines: summary.lines, malformed: summary.malformed, decoded: true };
+    lines.untimed = summary.untimed;
+    // Points that the source may read where we cannot may have any time.
+    if summary.malformed == 0 {
+        let blank = summary.lines == 0;
+        (lines.min_ns, lines.max_ns) = if blank { (at_ns, at_ns) } else { (summary.min_ns, summary.max_ns) };
     }
-    let stamped = Bytes::from(line::stamp(&text, dialect, precision, at_ns));
-    let forward = if zipped { gzip(&stamped) } else { stamped.clone() };
-    Lines { text: stamped, forward: Some(forward), dialect, precision, parsed, min_ns, max_ns }
+    lines
 }
 
 fn gzip(text: &[u8]) -> Bytes {
     let mut encoder = flate2::write::GzEncoder::new(Vec::with_capacity(text.len() / 4), flate2::Compression::fast());
     let packed = encoder.write_all(text).and_then(|()| encoder.finish());
     Bytes::from(packed.expect("writing into memory does not fail"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn look(body: Decoded) -> Lines {
+        let identity = WriteIdentity::read(crate::db::precision::Api::V1, "db=d");
+        read(&Version::assumed(Flavor::Influx1), &identity, body, 1_000)
+    }
+
+    fn plain(text: &'static str) -> Decoded {
+        Decoded::Plain(Bytes::from_static(text.as_bytes()))
+    }
+
+    #[test]
+    fn what_cannot_be_read_may_touch_any_time() {
+        let range = |body| {
+            let lines = look(body);
+            (lines.min_ns, lines.max_ns)
+        };
+        assert_eq!(range(plain("m v=1 5\nm v=2\n")), (5, 1_000));
+        assert_eq!(range(plain("m v=1 5\nnonsense\n")), (i64::MIN, i64::MAX));
+        assert_eq!(range(plain("nonsense\n")), (i64::MIN, i64::MAX));
+        assert_eq!(range(Decoded::Opaque), (i64::MIN, i64::MAX));
+        assert_eq!(range(plain("# nothing\n")), (1_000, 1_000), "never inverted");
+    }
+
+    #[test]
+    fn stamped_lines_have_one_time_and_the_source_gets_the_same() {
+        let lines = look(plain("m v=1\nm v=2 7\n"));
+        assert!(lines.wants_stamps());
+        let most = lines.stamping_bytes();
+        let lines = lines.stamped(1_000);
+        assert_eq!(&lines.text[..], b"m v=1 1000\nm v=2 7\n");
+        assert_eq!((lines.forward.as_ref(), lines.unstamped), (Some(&lines.text), 0));
+        assert!(lines.held_bytes() <= most && !lines.wants_stamps());
+        let timed = look(plain("m v=1 5\n"));
+        assert!(!timed.wants_stamps() && timed.held_bytes() == 0);
+    }
 }

@@ -8,12 +8,13 @@ use std::cell::RefCell;
 use std::fmt;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::{Notify, oneshot};
 
 use super::outcome::{Cause, Disposition, Outcome};
 use crate::base::{Epoch, Lsn};
-use crate::wal::{Bundle, Entry, Refused, Wal};
+use crate::wal::{Bundle, Entry, Fault, PAYLOAD_MAX_BYTES, Refused, Wal};
 
 /// Why an append did not become durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -24,6 +25,8 @@ pub enum Unavailable {
     Faulted,
     /// No durability within the configured time.
     Stalled,
+    /// One line is larger than a record of the log may be.
+    Oversized,
 }
 
 impl Unavailable {
@@ -34,9 +37,15 @@ impl Unavailable {
             Self::Full => "queue-full",
             Self::Faulted => "queue-faulted",
             Self::Stalled => "queue-stalled",
+            Self::Oversized => "line-too-long",
         }
     }
 }
+
+/// Pause before a bundle is offered again to a log that has too much waiting.
+const BUSY_PAUSE: Duration = Duration::from_millis(1);
+/// Pause before outcomes are offered again to a log that is full beyond its reserve.
+const OWED_PAUSE: Duration = Duration::from_millis(50);
 
 type Appended = Result<Lsn, Unavailable>;
 
@@ -58,6 +67,8 @@ type Done = (Vec<Waiter>, Appended);
 #[derive(Default)]
 struct Finished {
     list: Mutex<Vec<Done>>,
+    /// Outcomes that a full log did not take.
+    owed: Mutex<Vec<[u8; 16]>>,
     wake: Notify,
 }
 
@@ -101,6 +112,11 @@ impl Appender {
     /// The queue cannot make them durable. A caller that drops this future early (because it waited too long) has recorded
     /// a gap: should the pieces become durable later, they are marked as gapped.
     pub async fn intents(&self, entries: Vec<Entry>) -> Result<Lsn, Unavailable> {
+        // Checked here, because the log refuses a whole bundle, and with it the writes of others.
+        let fits = |entry: &Entry| entry.meta.len() + entry.body.len() <= PAYLOAD_MAX_BYTES;
+        if entries.is_empty() || !entries.iter().all(fits) {
+            return Err(Unavailable::Oversized);
+        }
         let (answer, result) = oneshot::channel();
         {
             let mut gathering = self.0.gathering.borrow_mut();
@@ -132,42 +148,54 @@ impl Appender {
             self.0.flush.notified().await;
             // Everything that is ready now, and what the sockets bring in one more poll, joins this bundle.
             tokio::task::yield_now().await;
-            let gathered = self.0.gathering.take();
-            if gathered.waiters.is_empty() {
-                continue;
+            let Gathering { entries, mut outcomes, waiters } = self.0.gathering.take();
+            outcomes.append(&mut self.owed());
+            let (intents, settling): (Vec<_>, Vec<_>) = waiters.into_iter().partition(|waiter| waiter.entry.is_some());
+            // Outcomes never share a bundle with intents: a full log refuses intents, but has a reserve for outcomes, so
+            // that what was forwarded can always be settled and the log can drain.
+            if !outcomes.is_empty() || !settling.is_empty() {
+                self.submit(Vec::new(), outcomes, settling).await;
             }
-            let mut bundle = self.bundle(gathered);
-            loop {
-                match self.0.wal.submit(bundle) {
-                    Ok(()) => break,
-                    Err((Refused::Busy, back)) => {
-                        // Bounded: the log thread works off its channel. Whoever waits too long gives up by itself.
-                        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
-                        bundle = back;
-                    }
-                    Err((Refused::Full, back)) => {
-                        (back.done)(Err(crate::wal::Fault::Full));
-                        break;
-                    }
-                    Err((_, back)) => {
-                        (back.done)(Err(crate::wal::Fault::Closed));
-                        break;
-                    }
-                }
+            if !entries.is_empty() {
+                self.submit(entries, Vec::new(), intents).await;
             }
         }
     }
 
-    fn bundle(&self, gathered: Gathering) -> Bundle {
+    fn owed(&self) -> Vec<[u8; 16]> {
+        std::mem::take(&mut *self.0.finished.owed.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    async fn submit(&self, entries: Vec<Entry>, outcomes: Vec<[u8; 16]>, waiters: Vec<Waiter>) {
+        let mut bundle = self.bundle(entries, outcomes, waiters);
+        loop {
+            match self.0.wal.submit(bundle) {
+                Ok(()) => return,
+                Err((Refused::Busy, back)) => {
+                    // Bounded: the log thread works off its channel. Whoever waits too long gives up by itself.
+                    tokio::time::sleep(BUSY_PAUSE).await;
+                    bundle = back;
+                }
+                Err((Refused::Full, back)) => return (back.done)(Err(Fault::Full)),
+                Err((_, back)) => return (back.done)(Err(Fault::Closed)),
+            }
+        }
+    }
+
+    fn bundle(&self, entries: Vec<Entry>, outcomes: Vec<[u8; 16]>, waiters: Vec<Waiter>) -> Bundle {
         let finished = Arc::clone(&self.0.finished);
-        let Gathering { entries, outcomes, waiters } = gathered;
+        let kept = outcomes.clone();
         Bundle {
             entries,
             outcomes,
             done: Box::new(move |result| {
+                if matches!(result, Err(Fault::Full)) {
+                    // Even the reserve is used up: the outcomes go again with the next bundle, for as long as it takes.
+                    finished.owed.lock().unwrap_or_else(PoisonError::into_inner).extend(kept);
+                }
                 let result = result.map_err(|fault| match fault {
-                    crate::wal::Fault::Full => Unavailable::Full,
-                    _ => Unavailable::Faulted,
+                    Fault::Full => Unavailable::Full,
+                    Fault::Disk(_) | Fault::Closed => Unavailable::Faulted,
                 });
                 finished.list.lock().unwrap_or_else(PoisonError::into_inner).push((waiters, result));
                 finished.wake.notify_one();
@@ -177,7 +205,14 @@ impl Appender {
 
     async fn bring_back(self) {
         loop {
-            self.0.finished.wake.notified().await;
+            let owing = !self.0.finished.owed.lock().unwrap_or_else(PoisonError::into_inner).is_empty();
+            if owing && tokio::time::timeout(OWED_PAUSE, self.0.finished.wake.notified()).await.is_err() {
+                self.0.flush.notify_one();
+                continue;
+            }
+            if !owing {
+                self.0.finished.wake.notified().await;
+            }
             let list = std::mem::take(&mut *self.0.finished.list.lock().unwrap_or_else(PoisonError::into_inner));
             for (waiters, result) in list {
                 for waiter in waiters {

@@ -92,6 +92,11 @@ impl LocalQueue {
         let (wal, recovery) = Wal::open(Arc::clone(&disk), clock, options, &cursors)?;
         let wal = Arc::new(wal);
         let others = cursors.iter().filter(|c| c.destination != destination).filter_map(Cursor::lowest_floor).min();
+        for other in cursors.iter().filter(|c| c.destination != destination) {
+            tracing::warn!(event = "queue.other_destination", id = %other.destination,
+                "a destination that is not configured now has a cursor here: its records are kept and take disk space; \
+                 set destination.id back, or remove its file from wal/cursors while twinline is stopped");
+        }
         let mut own = cursors.into_iter().find(|c| c.destination == destination);
         let generation = own.as_ref().map_or(0, |own| own.generation);
         if let Some(own) = &mut own {
@@ -148,6 +153,20 @@ impl LocalQueue {
         }
         while scout.advance(SCAN_STEP)? {}
         Ok(unresolved.len() as u64)
+    }
+
+    /// Gives intents the outcome *doubt* that nobody else will ever give one: their task has died, or their outcome could
+    /// not be written. Should a late outcome come all the same, the first one stands. Not waited for: what is not durable
+    /// is given up again at the next look.
+    pub fn give_up(&self, intents: &[Lsn]) {
+        let outcome = |lsn: &Lsn| {
+            let (disposition, cause) = (Disposition::Doubt, Cause::Timeout);
+            Outcome { lsn: *lsn, status: 0, disposition, cause, epoch: self.epoch }.encode()
+        };
+        let outcomes = intents.iter().map(outcome).collect();
+        if let Err((refused, _)) = self.wal.submit(Bundle { entries: Vec::new(), outcomes, done: Box::new(|_| {}) }) {
+            tracing::warn!(event = "queue.give_up", ?refused, "intents without an outcome cannot be settled now");
+        }
     }
 
     /// The log itself, for the appender and for figures.

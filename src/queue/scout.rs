@@ -149,6 +149,13 @@ impl Scout {
         self.unresolved.keys().copied()
     }
 
+    /// Intents without an outcome that arrived before `before_ns`, oldest first, at most `limit`.
+    #[must_use]
+    pub fn overdue(&self, before_ns: i64, limit: usize) -> Vec<Lsn> {
+        let overdue = self.unresolved.iter().filter(|(_, waiting)| waiting.received_ns < before_ns);
+        overdue.map(|(lsn, _)| *lsn).take(limit).collect()
+    }
+
     /// Lines in intents without an outcome, and the arrival of the oldest of them.
     #[must_use]
     pub fn waiting(&self) -> (u64, Option<i64>) {

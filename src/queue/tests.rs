@@ -154,3 +154,67 @@ fn floors_survive_and_a_full_queue_takes_writes_again_once_they_move() {
     assert_eq!(opened.floors, Floors { lanes: vec![last, last], counters: vec![1, 2, 3] });
     assert_eq!(Arc::strong_count(&opened.queue.log()), 2, "nobody else holds the log");
 }
+
+#[test]
+fn a_full_queue_still_settles_what_was_forwarded_and_drains() {
+    let dir = tempfile::tempdir().unwrap();
+    let Opened { queue, mut scout, .. } = open(dir.path());
+    run(async {
+        let appender = Appender::start(queue.log(), Epoch(1));
+        let big = || Entry { body: Bytes::from(vec![b'x'; 100 << 10]), ..entry(1) };
+        let mut forwarded = Vec::new();
+        // Each turn appends an intent and the outcome of the one before, as a busy edge does.
+        loop {
+            let settle = forwarded.last().map(|lsn| outcome(*lsn, Disposition::Applied));
+            let (intent, settled) = tokio::join!(appender.intents(vec![big()]), async {
+                match settle {
+                    Some(settle) => appender.outcomes([settle]).await,
+                    None => Ok(()),
+                }
+            });
+            assert_eq!(settled, Ok(()), "an outcome is not refused because an intent is");
+            match intent {
+                Ok(lsn) => forwarded.push(lsn),
+                Err(why) => {
+                    assert_eq!(why, Unavailable::Full);
+                    break;
+                }
+            }
+        }
+        advance(&mut scout);
+        assert!(scout.resolved() >= *forwarded.last().unwrap(), "nothing holds up delivery");
+    });
+}
+
+#[test]
+fn a_line_that_fits_in_no_record_harms_only_its_own_write() {
+    let dir = tempfile::tempdir().unwrap();
+    let Opened { queue, .. } = open(dir.path());
+    run(async {
+        let appender = Appender::start(queue.log(), Epoch(1));
+        let huge = Entry { body: Bytes::from(vec![b'x'; 33 << 20]), ..entry(1) };
+        let (huge, neighbour) = tokio::join!(appender.intents(vec![huge]), appender.intents(vec![entry(1)]));
+        assert_eq!(huge, Err(Unavailable::Oversized));
+        assert!(neighbour.is_ok());
+    });
+}
+
+#[test]
+fn an_intent_that_nobody_settles_is_given_up_as_doubt() {
+    let dir = tempfile::tempdir().unwrap();
+    let Opened { queue, mut scout, .. } = open(dir.path());
+    run(async {
+        let appender = Appender::start(queue.log(), Epoch(1));
+        let lost = appender.intents(vec![entry(1)]).await.unwrap();
+        advance(&mut scout);
+        assert_eq!(scout.overdue(5, 10), Vec::new(), "it arrived at 5");
+        let overdue = scout.overdue(6, 10);
+        assert_eq!(overdue, vec![lost]);
+        queue.give_up(&overdue);
+        while scout.resolved() < lost {
+            advance(&mut scout);
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+        assert_eq!(scout.take(lost).0, Disposition::Doubt);
+    });
+}

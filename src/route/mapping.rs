@@ -12,6 +12,9 @@ pub enum TargetKind {
     Bucket {
         /// `destination.org`.
         org: Option<String>,
+        /// `source.org`: where it is set, other organisations are not mirrored without a rule, since their buckets may
+        /// have the same names.
+        source_org: Option<String>,
     },
 }
 
@@ -19,10 +22,20 @@ pub enum TargetKind {
 #[must_use]
 pub fn map(mapping: &Mapping, name: &RouteName, kind: &TargetKind) -> Option<Target> {
     if mapping.rules.is_empty() {
-        return Some(identity(name, kind));
+        return is_mirrored(name, kind).then(|| identity(name, kind));
     }
     let rule = mapping.rules.iter().find(|rule| matches(&rule.from, name))?;
     Some(apply(&rule.to, name, kind))
+}
+
+/// Whether identity may take it: not a bucket of another organisation than the one that is mirrored.
+fn is_mirrored(name: &RouteName, kind: &TargetKind) -> bool {
+    match (name, kind) {
+        (RouteName::Bucket { org: own, .. }, TargetKind::Bucket { source_org: Some(org), .. }) => {
+            own.is_empty() || own == org
+        }
+        _ => true,
+    }
 }
 
 fn matches(pattern: &Pattern, name: &RouteName) -> bool {
@@ -45,10 +58,10 @@ fn matches(pattern: &Pattern, name: &RouteName) -> bool {
 fn identity(name: &RouteName, kind: &TargetKind) -> Target {
     match (name, kind) {
         (RouteName::Database { db, rp }, TargetKind::Database) => Target::Database { db: db.clone(), rp: rp.clone() },
-        (RouteName::Database { db, rp }, TargetKind::Bucket { org }) => {
+        (RouteName::Database { db, rp }, TargetKind::Bucket { org, .. }) => {
             Target::Bucket { org: org.clone().unwrap_or_default(), bucket: bucket_name(db, rp) }
         }
-        (RouteName::Bucket { org: own, bucket }, TargetKind::Bucket { org }) => {
+        (RouteName::Bucket { org: own, bucket }, TargetKind::Bucket { org, .. }) => {
             Target::Bucket { org: org.clone().unwrap_or_else(|| own.clone()), bucket: bucket.clone() }
         }
         (RouteName::Bucket { bucket, .. }, TargetKind::Database) => {
@@ -99,7 +112,7 @@ mod tests {
         Mapping { unmapped: Unmapped::SourceOnly, rules }
     }
     fn bucket_kind() -> TargetKind {
-        TargetKind::Bucket { org: Some("o".into()) }
+        TargetKind::Bucket { org: Some("o".into()), source_org: Some("x".into()) }
     }
     fn bucket(name: &str) -> Option<Target> {
         Some(Target::Bucket { org: "o".into(), bucket: name.into() })
@@ -112,6 +125,8 @@ mod tests {
         assert_eq!(map(&none, &database("d", "week"), &bucket_kind()), bucket("d/week"));
         let back = RouteName::Bucket { org: "x".into(), bucket: "d/week".into() };
         assert_eq!(map(&none, &back, &bucket_kind()), bucket("d/week"));
+        let other = RouteName::Bucket { org: "other".into(), bucket: "d".into() };
+        assert_eq!(map(&none, &other, &bucket_kind()), None, "another tenant's bucket may have the same name");
         let target = Some(Target::Database { db: "d".into(), rp: "week".into() });
         assert_eq!(map(&none, &database("d", "week"), &TargetKind::Database), target);
         assert_eq!(map(&none, &back, &TargetKind::Database), target);

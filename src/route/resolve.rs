@@ -41,6 +41,8 @@ enum Question {
     Mapping(String, String),
     /// 2.x: name of a bucket id.
     BucketId(String),
+    /// 2.x: name of an organisation's id.
+    OrgId(String),
 }
 
 #[derive(Clone, Debug)]
@@ -85,15 +87,23 @@ impl Resolver {
             }
             (Flavor::Influx2, Api::V2) => {
                 let bucket = identity.bucket.as_deref().filter(|b| !b.is_empty())?;
-                let id = bucket.len() == 16 && bucket.bytes().all(|b| b.is_ascii_hexdigit());
-                let found = if id { self.look_up(Question::BucketId(bucket.to_owned())).await } else { None };
+                let found =
+                    if is_id(bucket) { self.look_up(Question::BucketId(bucket.to_owned())).await } else { None };
                 let bucket = found.unwrap_or_else(|| bucket.to_owned());
-                match &identity.org {
-                    Some(org) if !org.is_empty() => Some(RouteName::Bucket { org: org.clone(), bucket }),
-                    _ => Some(self.bucket(bucket)),
-                }
+                Some(match self.organisation(identity).await {
+                    Some(org) => RouteName::Bucket { org, bucket },
+                    None => self.bucket(bucket),
+                })
             }
         }
+    }
+
+    /// The organisation that the request names: by name, by id, or by an id in the place of the name.
+    async fn organisation(&self, identity: &WriteIdentity) -> Option<String> {
+        let by_name = identity.org.as_deref().filter(|org| !org.is_empty());
+        let named = by_name.or(identity.org_id.as_deref()).filter(|org| !org.is_empty())?;
+        let found = if is_id(named) { self.look_up(Question::OrgId(named.to_owned())).await } else { None };
+        Some(found.unwrap_or_else(|| named.to_owned()))
     }
 
     fn bucket(&self, bucket: String) -> RouteName {
@@ -137,15 +147,15 @@ impl Resolver {
                 let org = escape(self.org.as_deref()?);
                 let found = self.json(&format!("/api/v2/dbrps?org={org}&db={}", escape(db))).await?;
                 let id = mapped_bucket(&found, rp)?;
-                self.bucket_by_id(&id).await
+                self.named(&format!("/api/v2/buckets/{}", escape(&id))).await
             }
-            Question::BucketId(id) => self.bucket_by_id(id).await,
+            Question::BucketId(id) => self.named(&format!("/api/v2/buckets/{}", escape(id))).await,
+            Question::OrgId(id) => self.named(&format!("/api/v2/orgs/{}", escape(id))).await,
         }
     }
 
-    async fn bucket_by_id(&self, id: &str) -> Option<String> {
-        let bucket = self.json(&format!("/api/v2/buckets/{}", escape(id))).await?;
-        bucket.get("name")?.as_str().map(str::to_owned)
+    async fn named(&self, path: &str) -> Option<String> {
+        self.json(path).await?.get("name")?.as_str().map(str::to_owned)
     }
 
     async fn json(&self, path: &str) -> Option<Value> {
@@ -164,6 +174,11 @@ impl Resolver {
             }
         }
     }
+}
+
+/// 16 hexadecimal digits: the servers try such a text as an id first.
+fn is_id(text: &str) -> bool {
+    text.len() == 16 && text.bytes().all(|b| b.is_ascii_hexdigit())
 }
 
 fn escape(text: &str) -> String {

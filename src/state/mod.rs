@@ -103,6 +103,8 @@ impl Effects {
 pub struct Totals {
     /// Dead letters by code: (code, lines).
     pub dead_letters: Vec<(String, u64)>,
+    /// The destination's words about the newest dead letter.
+    pub dead_letter_reason: Option<String>,
     /// Bytes that the dead letters' texts take.
     pub dead_letter_bytes: u64,
     /// Number of dirty regions.
@@ -178,6 +180,10 @@ pub trait State: Send + Sync + fmt::Debug {
     fn add_event(&self, event: Event) -> Pending<()>;
     /// Events after `after` (an event's id), oldest first, at most `limit`.
     fn events(&self, after: i64, limit: usize) -> Pending<Vec<(i64, Event)>>;
+    /// A small named value, if it was ever set.
+    fn get(&self, name: &'static str) -> Pending<Option<Vec<u8>>>;
+    /// Sets a small named value.
+    fn set(&self, name: &'static str, value: Vec<u8>) -> Pending<()>;
     /// A small named value, for things that happen once (node id, incarnation).
     fn get_or_set(&self, name: &'static str, value: Vec<u8>) -> Pending<Vec<u8>>;
 }

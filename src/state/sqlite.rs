@@ -183,6 +183,19 @@ impl State for SqliteState {
         })
     }
 
+    fn get(&self, name: &'static str) -> Pending<Option<Vec<u8>>> {
+        self.call("cannot read a value", move |tx| {
+            tx.query_row("SELECT value FROM value WHERE name = ?1", [name], |row| row.get(0)).optional()
+        })
+    }
+
+    fn set(&self, name: &'static str, value: Vec<u8>) -> Pending<()> {
+        self.call("cannot write a value", move |tx| {
+            let sql = "INSERT INTO value VALUES (?1, ?2) ON CONFLICT DO UPDATE SET value = excluded.value";
+            tx.execute(sql, params![name, value]).map(drop)
+        })
+    }
+
     fn get_or_set(&self, name: &'static str, value: Vec<u8>) -> Pending<Vec<u8>> {
         self.call("cannot read a value", move |tx| {
             tx.execute("INSERT INTO value VALUES (?1, ?2) ON CONFLICT DO NOTHING", params![name, value])?;
@@ -258,6 +271,13 @@ fn read_totals(tx: &Transaction<'_>, destination: &str) -> rusqlite::Result<Tota
     let count = |sql: &str| tx.query_row(sql, [destination], |row| row.get::<_, u64>(0));
     Ok(Totals {
         dead_letters: pairs("SELECT code, lines FROM dead_letter_sum WHERE destination = ?1 ORDER BY code")?,
+        dead_letter_reason: tx
+            .query_row(
+                "SELECT reason FROM dead_letter WHERE destination = ?1 ORDER BY lsn DESC, line DESC LIMIT 1",
+                [destination],
+                |row| row.get(0),
+            )
+            .optional()?,
         dead_letter_bytes: count("SELECT coalesce(sum(bytes), 0) FROM dead_letter_sum WHERE destination = ?1")?,
         dirty_regions: count("SELECT count(*) FROM dirty_region WHERE destination = ?1")?,
         gaps: pairs("SELECT cause, sum(lines) FROM gap WHERE destination = ?1 GROUP BY cause ORDER BY cause")?,

@@ -205,6 +205,7 @@ impl Wal {
             used_bytes: head.saturating_sub(first),
             limit_bytes: self.options.max_bytes,
             room_bytes: self.supply.room(),
+            full: !self.supply.admits(64 << 10, true),
             waiting_bytes: self.live.waiting_bytes.load(Ordering::Acquire),
             position: head,
             durable: self.live.durable(),

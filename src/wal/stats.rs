@@ -58,6 +58,8 @@ pub struct Stats {
     pub limit_bytes: u64,
     /// Bytes of records that can still be appended.
     pub room_bytes: u64,
+    /// Whether an ordinary write of 64 KiB would be refused: what is left is kept for outcomes and gaps.
+    pub full: bool,
     /// Bytes of bundles that wait.
     pub waiting_bytes: u64,
     /// Log position of the head: bytes of records since the log began.

@@ -1,4 +1,5 @@
-//! Every line that the source has accepted is in exactly one state, at every moment, across a restart, in JSON and text; and
+//! Every line that the source has accepted is in exactly one state, at every moment, across a restart, in JSON and
+//! text; and
 //! what the process costs while nothing happens.
 
 use rustix::process::Signal;

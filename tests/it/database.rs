@@ -1,4 +1,5 @@
-//! Real databases: InfluxDB 1.13 and 2.9, each in a directory of its own on a free port, gone when the last user drops it.
+//! Real databases: InfluxDB 1.13 and 2.9, each in a directory of its own on a free port, gone when the last user drops
+//! it.
 //!
 //! A program that is not there is a failure that says how to get it, never a skipped test.
 
@@ -167,7 +168,8 @@ impl Database {
         assert_eq!(self.launch(&self.addr), self.addr);
     }
 
-    /// Makes a database (1.x) or bucket (2.x) that keeps everything; `d/r` is policy `r` of `d`, which must be there on 1.x.
+    /// Makes a database (1.x) or bucket (2.x) that keeps everything; `d/r` is policy `r` of `d`, which must be there on
+    /// 1.x.
     pub(crate) fn create(&self, name: &str) {
         match (self.kind, name.split_once('/')) {
             (Kind::One, None) => drop(self.query(&format!("CREATE DATABASE \"{name}\""))),

@@ -1,4 +1,5 @@
-//! Faults that no real server makes on demand, made by sandboxes: what the source is not known to have kept is doubt and is
+//! Faults that no real server makes on demand, made by sandboxes: what the source is not known to have kept is doubt
+//! and is
 //! not delivered; what the destination answers decides what happens to a batch, and nothing is ever dropped.
 
 use std::time::{Duration, Instant};
@@ -51,7 +52,8 @@ impl Pair {
         assert!(differences.is_empty() && differences.equal == cells, "{differences}");
     }
 
-    /// A write of two lines that the source does not answer with a success is doubt; those before and after are delivered.
+    /// A write of two lines that the source does not answer with a success is doubt; those before and after are
+    /// delivered.
     fn leaves_doubt(&self, fault: WriteAction, status: u16) -> Value {
         self.accepted("d", "m v=1 1");
         self.source.set_faults(faults(fault, Some(1)));
@@ -111,7 +113,8 @@ fn a_429_of_the_source_is_the_clients_own_and_nothing_is_delivered() {
     pair.assert_equal("d", 1);
 }
 
-/// The destination does so for some writes; afterwards everything is there, in order, without any client having heard of it.
+/// The destination does so for some writes; afterwards everything is there, in order, without any client having heard
+/// of it.
 fn passes(fault: WriteAction, next: u64) -> Pair {
     let pair = pair();
     pair.accepted("d", "m v=1 1");

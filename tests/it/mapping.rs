@@ -3,6 +3,8 @@
 use crate::database::{Database, Kind, shared};
 use crate::proxy::{Setup, Twinline};
 
+const FORM: &str = "Content-Type: application/x-www-form-urlencoded";
+
 fn write(twinline: &Twinline, target: &str, body: &str) {
     let answer = twinline.call(&format!("POST {target}"), &[], body);
     assert_eq!(answer.status, 204, "{target}: {}", answer.text());
@@ -57,19 +59,30 @@ fn another_policy_goes_to_a_bucket_of_both_names() {
     assert_eq!(held(&destination, "policies/other"), [(1, "2i".to_owned()), (2, "3i".to_owned())]);
 }
 
-/// A change of the default policy changes what an unnamed policy means, from that statement on.
+/// A change of the default policy that passes through changes at once what no name means and what each name means.
 #[test]
-fn a_changed_default_policy_keeps_the_names_apart() {
+fn a_changed_default_policy_keeps_the_policies_apart() {
     let (source, destination) = (shared(Kind::One, 0), shared(Kind::One, 1));
     for database in [&source, &destination] {
         database.create("moved");
         database.create("moved/week");
     }
     let twinline = Setup::new(source.section(), destination.section()).start();
-    write(&twinline, "/write?db=moved&rp=week", "m v=1i 1");
-    twinline.delivered(1);
-    assert_eq!(held(&destination, "moved/week"), [(1, "1i".to_owned())]);
-    assert_eq!(held(&destination, "moved/autogen"), []);
+    write(&twinline, "/write?db=moved", "m v=1i 1");
+    write(&twinline, "/write?db=moved&rp=week", "m v=2i 2");
+    twinline.delivered(2);
+    let change = "ALTER RETENTION POLICY week ON moved DEFAULT";
+    destination.query(change);
+    let changed = twinline.call("POST /query", &[FORM], format!("q={}", change.replace(' ', "+")));
+    assert_eq!(changed.text().trim(), r#"{"results":[{"statement_id":0}]}"#);
+    write(&twinline, "/write?db=moved", "m v=3i 3");
+    write(&twinline, "/write?db=moved&rp=week", "m v=4i 4");
+    write(&twinline, "/write?db=moved&rp=autogen", "m v=5i 5");
+    twinline.delivered(5);
+    for database in [&source, &destination] {
+        let times = |name| held(database, name).into_iter().map(|(time, _)| time).collect::<Vec<_>>();
+        assert_eq!((times("moved/autogen"), times("moved/week")), (vec![1, 5], vec![2, 3, 4]));
+    }
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! Every pair of databases: what clients write through Twinline stands on both sides, equal to the writer's own record in
+//! Every pair of databases: what clients write through Twinline stands on both sides, equal to the writer's own record
+//! in
 //! number, value, type and time.
 
 use std::sync::Arc;

@@ -187,15 +187,34 @@ impl Twinline {
         })
     }
 
-    /// Waits until every one of so many accepted lines has left the queue; returns the status then. Every line is in
-    /// exactly one state, so the sum must be met exactly.
-    pub(crate) fn settled(&self, accepted: u64) -> Value {
-        self.until(&format!("{accepted} lines are accounted for and none waits"), |status| {
-            let lines = &status["lines"];
-            let at = |state: &str| lines[state].as_u64().unwrap();
-            let sum: u64 = ["delivered", "doubt", "dead_lettered", "gap", "excluded"].map(at).iter().sum();
-            at("queued") == 0 && at("unanswered") == 0 && sum == accepted
+    /// Waits until nothing is in the queue, by figures taken well after this call began: what was answered before is in
+    /// them.
+    pub(crate) fn quiet(&self) -> Value {
+        let begun = Instant::now();
+        self.until("nothing waits", |status| {
+            let taken_after = begun.elapsed().as_secs_f64() - status["age_s"].as_f64().unwrap();
+            taken_after > 0.1 && status["lines"]["queued"] == 0 && status["lines"]["unanswered"] == 0
         })
+    }
+
+    /// Waits until every one of so many accepted lines has left the queue, for as long as there is progress; returns
+    /// the
+    /// status then. Every line is in exactly one state, so the sum must be met exactly.
+    pub(crate) fn settled(&self, accepted: u64) -> Value {
+        let (mut settled, mut since) = (0, Instant::now());
+        loop {
+            let status = self.status();
+            let at = |state: &str| status["lines"][state].as_u64().unwrap();
+            let sum = ["delivered", "doubt", "dead_lettered", "gap", "excluded"].map(at).iter().sum();
+            if at("queued") == 0 && at("unanswered") == 0 && sum == accepted {
+                return status;
+            }
+            if sum != settled {
+                (settled, since) = (sum, Instant::now());
+            }
+            assert!(since.elapsed() < PATIENCE, "{sum} of {accepted} lines are accounted for: {status:#}");
+            std::thread::sleep(Duration::from_millis(30));
+        }
     }
 
     /// The same, with every line delivered.

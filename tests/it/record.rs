@@ -1,7 +1,9 @@
 //! The writer's own record: what it wrote, kept as cells by the writer itself and never parsed back from its bytes.
 //!
-//! A [`Writer`] makes points of every type that its source has, in measurements and series with awkward names, some written
-//! over earlier ones, in batches of every API, precision and encoding. Series carry the writer's number: each series has one
+//! A [`Writer`] makes points of every type that its source has, in measurements and series with awkward names, some
+//! written
+//! over earlier ones, in batches of every API, precision and encoding. Series carry the writer's number: each series
+//! has one
 //! writer, which waits for each answer, so the last value written is the one that both sides must hold.
 
 use std::collections::{BTreeMap, HashMap};

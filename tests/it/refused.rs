@@ -1,4 +1,5 @@
-//! Lines that one side refuses: a poisoned line does not hold up its neighbours, and what the source refused is not sent on.
+//! Lines that one side refuses: a poisoned line does not hold up its neighbours, and what the source refused is not
+//! sent on.
 
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
@@ -46,6 +47,9 @@ fn poisoned(source: Kind, destination: (Kind, usize), name: &str) {
     assert_eq!(document["dead_letters"][0]["cause"], "type-conflict");
     let text = String::from_utf8(twinline.command(&["status"]).stdout).unwrap();
     assert!(text.contains("! DEAD LETTER 1 lines: type-conflict"), "{text}");
+    for shown in [document["dead_letter_reason"].as_str().unwrap(), &text] {
+        assert!(shown.contains("field type conflict: input field \"v\" on measurement \"poisoned\""), "{shown}");
+    }
     assert!(text.lines().next().unwrap().contains("1 lines were refused by the destination"), "{text}");
 
     let good = |database: &Database| {
@@ -104,7 +108,8 @@ fn influxdb_2_keeps_nothing_of_a_broken_write_and_so_does_the_copy() {
     assert!(differences.is_empty() && differences.equal == 1, "{differences}");
 }
 
-/// Which lines a type conflict left at the source is not said by its answer: such a write is doubt until it is read back.
+/// Which lines a type conflict left at the source is not said by its answer: such a write is doubt until it is read
+/// back.
 #[test]
 fn a_type_conflict_at_the_source_is_doubt_and_not_delivered() {
     let name = "conflict_1";

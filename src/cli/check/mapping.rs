@@ -196,7 +196,7 @@ mod tests {
     }
 
     fn bucket_kind() -> TargetKind {
-        TargetKind::Bucket { org: Some("o".into()) }
+        TargetKind::Bucket { org: Some("o".into()), source_org: None }
     }
 
     fn all_missing(plan: &Plan, verdict: &Verdict) -> Vec<String> {

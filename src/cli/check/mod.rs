@@ -121,7 +121,10 @@ async fn rights_and_places(
     let (mut kind, mut may_ask) = (TargetKind::Database, false);
     if let Some(flavor) = met_destination.flavor {
         if flavor == Flavor::Influx2 {
-            kind = TargetKind::Bucket { org: config.destination.server.org.clone() };
+            kind = TargetKind::Bucket {
+                org: config.destination.server.org.clone(),
+                source_org: config.source.server.org.clone(),
+            };
         }
         let (accepted, finding) = auth::credentials(destination, flavor).await;
         findings.push(finding);

@@ -110,11 +110,13 @@ fn say_addresses(talk: Talk, report: &Report) {
     let at = report.addresses();
     talk.say(&format!(
         "\n  Everything still runs; Ctrl-C ends it.\n\n\
-         \x20 Write to Twinline:       curl -i '{}/write?db=demo' -d 'room degrees=21.5'\n\
-         \x20 Ask the source:          curl '{}/query?db=demo' -d 'q=SELECT * FROM room'\n\
-         \x20 Ask the destination:     curl '{}/query?db=demo' -d 'q=SELECT * FROM room'\n\
-         \x20 Twinline's metrics:      curl {}/metrics\n\
-         \x20 Twinline's status:       twinline status --watch -c {}",
+         \x20 Write to Twinline, then ask the source, then the destination:\n\
+         \x20   curl -i '{}/write?db=demo' -d 'room degrees=21.5'\n\
+         \x20   curl '{}/query?db=demo' -d 'q=SELECT * FROM room'\n\
+         \x20   curl '{}/query?db=demo' -d 'q=SELECT * FROM room'\n\
+         \x20 Look at Twinline itself:\n\
+         \x20   curl {}/metrics\n\
+         \x20   twinline status --watch -c {}",
         at.clients, at.source, at.destination, at.admin, at.config
     ));
 }

@@ -130,6 +130,7 @@ impl Story {
         self.live.destination_up.set(false);
         self.direction.overwrites_percent.set(OVERWRITES.1);
         self.until(KILL_AT).await?;
+        self.something_waits().await?;
 
         self.tell(
             "Twinline is killed with kill -9",
@@ -153,6 +154,7 @@ impl Story {
         self.live.twinline_up.set(true);
         drop(gate);
         self.until(BACK_AT).await?;
+        self.something_waits().await?;
 
         self.tell("The destination is back", "The queue drains, oldest first, while new writes go on.");
         self.stage.destination.set_faults(Faults::default());
@@ -174,6 +176,23 @@ impl Story {
                     return;
                 }
             }
+        }
+    }
+
+    /// On a machine that is too busy for our times, the story waits for what it tells: lines wait for the destination.
+    async fn something_waits(&mut self) -> Result<(), Failure> {
+        let mut patience = Patience::new(&self.clock);
+        loop {
+            self.proxy.still_runs()?;
+            let queued = self.proxy.status().await.map_or(0, |status| status.lines.queued);
+            self.queued_most = self.queued_most.max(queued);
+            if queued > 0 {
+                return Ok(());
+            }
+            if patience.is_over(self.direction.tally.acknowledged.get()) {
+                return Err(Failure::new(Exit::Failed, "Twinline takes no writes while the destination is away"));
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
         }
     }
 
@@ -281,8 +300,8 @@ impl Story {
             };
             self.live.status.replace(status.clone());
             let lines = &status.lines;
-            // Figures from before the last write would show an empty queue as well.
-            let complete = accepted(&status) >= self.direction.tally.acknowledged.get();
+            // Figures from before the last write would show an empty queue as well. What is in doubt was not acknowledged.
+            let complete = accepted(&status) >= self.direction.tally.acknowledged.get() + lines.doubt;
             if complete && lines.queued == 0 && lines.unanswered == 0 {
                 return Ok((status, true));
             }

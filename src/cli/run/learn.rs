@@ -13,6 +13,8 @@ use crate::state::SharedState;
 
 /// How often a source that told its version is asked again: it may be upgraded behind us.
 const ASK_AGAIN: Duration = Duration::from_secs(60);
+/// A start waits this long for each of them.
+const ASK_MAX: Duration = Duration::from_secs(2);
 /// How often one that did not.
 const ASK_SOON: Duration = Duration::from_secs(5);
 
@@ -39,11 +41,11 @@ pub(super) async fn learn(
         DestinationKind::Influxdb2 => Some(Flavor::Influx2),
         DestinationKind::Auto => None,
     };
-    Ok(Learnt {
-        source: one(source, source_kind, "source", "kind.source", Side::Source, state).await?,
-        destination: one(destination, destination_kind, "destination", "kind.destination", Side::Destination, state)
-            .await?,
-    })
+    let (source, destination) = tokio::join!(
+        one(source, source_kind, "source", "kind.source", Side::Source, state),
+        one(destination, destination_kind, "destination", "kind.destination", Side::Destination, state),
+    );
+    Ok(Learnt { source: source?, destination: destination? })
 }
 
 async fn one(
@@ -54,7 +56,11 @@ async fn one(
     side: Side,
     state: &SharedState,
 ) -> Result<Version> {
-    match (server.version().await, configured) {
+    // A database that hangs must not keep clients from connecting to us.
+    let asked = tokio::time::timeout(ASK_MAX, server.version()).await.unwrap_or_else(|_| {
+        Err(Error::new(Kind::Timeout, side, format!("the {section} does not answer /ping in time")).retryable())
+    });
+    match (asked, configured) {
         (Ok(version), Some(flavor)) if version.flavor != flavor => {
             let what = format!(
                 "the {section} says that it is version {}, but {section}.kind is {}",
@@ -65,7 +71,7 @@ async fn one(
         }
         (Ok(version), _) => {
             // Only remembered for a start at which it does not answer.
-            let _ = state.get_or_set(remembered, name(version.flavor).as_bytes().to_vec()).await;
+            let _ = state.set(remembered, name(version.flavor).as_bytes().to_vec()).await;
             Ok(version)
         }
         (Err(error), Some(flavor)) => {
@@ -73,7 +79,7 @@ async fn one(
             Ok(Version::assumed(flavor))
         }
         (Err(error), None) => {
-            let known = state.get_or_set(remembered, Vec::new()).await.unwrap_or_default();
+            let known = state.get(remembered).await.ok().flatten().unwrap_or_default();
             let flavor = [Flavor::Influx1, Flavor::Influx2].into_iter().find(|f| name(*f).as_bytes() == known);
             flavor.map(Version::assumed).ok_or_else(|| {
                 error

@@ -7,12 +7,13 @@ mod learn;
 mod logging;
 mod threads;
 
+use std::os::unix::fs::DirBuilderExt;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use clap::Args;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use super::Global;
@@ -34,6 +35,11 @@ use learn::Learnt;
 
 /// The first primary. Flips count it up; none exist yet.
 const EPOCH: Epoch = Epoch(1);
+/// Added to the time that a write may take before its intent counts as forgotten.
+const UNANSWERED_SLACK: Duration = Duration::from_secs(60);
+
+/// Threads that read large bodies beside the event loop; names of servers are looked up there too.
+const BLOCKING_THREADS_MAX: usize = 2;
 
 /// Options of `run`.
 #[derive(Clone, Debug, Args)]
@@ -57,26 +63,39 @@ pub(super) fn run(global: &Global, args: &RunArgs) -> Result<Exit, Failure> {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let recorder = Recorder::install()?;
     let clock = SystemClock::shared();
-    std::fs::create_dir_all(&config.data_dir)
+    // Clients' data lies there: nobody else may look in. An existing directory keeps its rights.
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&config.data_dir)
         .map_err(|e| Error::disk(format!("cannot make data_dir {}", config.data_dir.display()), e))?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_all().max_blocking_threads(BLOCKING_THREADS_MAX).build();
     let runtime = runtime.map_err(|e| Error::disk("cannot start the event loop", e))?;
     let local = tokio::task::LocalSet::new();
-    let opened = open_queue(&config, &clock)?;
     let state: SharedState = Arc::new(SqliteState::open(&config.data_dir.join("state.db"))?);
+    let opened = open_queue(&config, &clock, node(&state)?)?;
     tell_start(&state, &opened, clock.wall_ns());
     let exit = local.block_on(&runtime, daemon(config, args.drain_timeout, clock, state, opened, recorder))?;
     Ok(exit)
 }
 
-/// Opens the log first: it holds the lock of the data directory.
-fn open_queue(config: &Config, clock: &SharedClock) -> Result<Opened> {
+/// The number of this installation, made once.
+fn node(state: &SharedState) -> Result<[u8; 16]> {
+    let made: Vec<u8> = std::iter::repeat_with(|| fastrand::u8(..)).take(16).collect();
+    let kept = state.get_or_set("node", made).wait()?;
+    kept.try_into().map_err(|_| Error::new(Kind::Damage, Side::Own, "the node id in the state store is not 16 bytes"))
+}
+
+/// Opens the log, which holds the lock of the data directory.
+fn open_queue(config: &Config, clock: &SharedClock, node: [u8; 16]) -> Result<Opened> {
     let queue = &config.queue;
     let options = wal::Options {
         segment_bytes: queue.segment_size.0,
         max_bytes: queue.max_size.0,
         reserve_free_bytes: queue.reserve_free.0,
         channel_bytes: config.limits.in_flight.as_usize(),
+        node,
         ..wal::Options::new(config.data_dir.join("wal"))
     };
     LocalQueue::open(disk::real(), Arc::clone(clock), options, config.destination.id.clone(), EPOCH)
@@ -130,20 +149,20 @@ async fn daemon(
         Control::new(Arc::clone(&log), view, Arc::clone(&state), id, Arc::clone(&clock), Arc::clone(&facts), recorder);
     let controlling = threads::control(control, admin, bind_unix(&config.unix_socket)?, late_stopped)?;
 
+    let passing = Server::new(&config.source.server, Side::Source)?;
+    let source = Source { writes: source, passing };
     let pipeline = Rc::new(pipeline(&config, source, learnt, kind, Appender::start(log, EPOCH), &state, &clock));
     tokio::task::spawn_local(learn::keep_learning(Rc::clone(&pipeline), facts));
     let edge = Edge::new(pipeline, config.limits.in_flight.as_usize(), config.limits.max_body.as_usize());
     let serving = serve_all(&config, proxies, edge.clone(), drain, &stopped);
 
-    let exit = wait_for_signal().await?;
+    let mut signals = Signals::listen()?;
+    let exit = signals.next().await?;
     tracing::info!("stopping: no new connections, requests under way end");
     stop.send_replace(true);
-    for task in serving {
-        // A listener's task that panicked has told so already.
-        let _ = task.await;
-    }
-    while edge.writes_under_way() > 0 {
-        tokio::time::sleep(Duration::from_millis(5)).await;
+    tokio::select! {
+        () = end_requests(serving, &edge, drain + config.source.server.request_timeout) => {}
+        _ = signals.next() => tracing::warn!("a second signal: requests under way are given up"),
     }
     late_stop.send_replace(true);
     // Nothing else runs here any more that waiting could hold up.
@@ -159,7 +178,10 @@ async fn daemon(
 fn target_kind(config: &Config, learnt: &Learnt) -> TargetKind {
     match learnt.destination.flavor {
         crate::db::server::Flavor::Influx1 => TargetKind::Database,
-        crate::db::server::Flavor::Influx2 => TargetKind::Bucket { org: config.destination.server.org.clone() },
+        crate::db::server::Flavor::Influx2 => TargetKind::Bucket {
+            org: config.destination.server.org.clone(),
+            source_org: config.source.server.org.clone(),
+        },
     }
 }
 
@@ -184,12 +206,19 @@ fn delivery_parts(
         state: Arc::clone(state),
         clock: Arc::clone(clock),
         view,
+        unanswered_max: config.source.server.request_timeout + 2 * config.queue.stall + UNANSWERED_SLACK,
     }
+}
+
+/// The source twice: queries have connections of their own, so that writes never wait behind them.
+struct Source {
+    writes: Server,
+    passing: Server,
 }
 
 fn pipeline(
     config: &Config,
-    source: Server,
+    source: Source,
     learnt: Learnt,
     kind: TargetKind,
     appender: Appender,
@@ -199,9 +228,10 @@ fn pipeline(
     let org = config.source.server.org.clone();
     let (mapping, routes_max) = (config.mapping.clone(), config.limits.routes);
     Pipeline {
-        resolver: Resolver::new(source.clone(), learnt.source.flavor, org),
+        resolver: Resolver::new(source.writes.clone(), learnt.source.flavor, org),
         catalogue: Catalogue::new(Arc::clone(state), mapping, kind, routes_max),
-        source,
+        source: source.writes,
+        passing: source.passing,
         version: learnt.source.into(),
         appender,
         state: Arc::clone(state),
@@ -261,12 +291,39 @@ fn facts(
     }
 }
 
-async fn wait_for_signal() -> Result<Exit> {
-    let listen = |kind| signal(kind).map_err(|e| Error::disk("cannot listen for signals", e));
-    let (mut term, mut int) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
-    tokio::select! {
-        got = term.recv() => got.map(|()| Exit::Terminated),
-        got = int.recv() => got.map(|()| Exit::Interrupted),
+/// Waits for the listeners' ends, then for writes whose clients may be gone, but for no longer than `writes_max`.
+async fn end_requests(serving: Vec<tokio::task::JoinHandle<()>>, edge: &Edge, writes_max: Duration) {
+    for task in serving {
+        // A listener's task that panicked has told so already.
+        let _ = task.await;
     }
-    .ok_or_else(|| Error::new(Kind::State, Side::Own, "signals are not delivered any more"))
+    let ended = async {
+        while edge.writes_under_way() > 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    if tokio::time::timeout(writes_max, ended).await.is_err() {
+        tracing::warn!(writes = edge.writes_under_way(), "writes without an end are given up: they become doubt");
+    }
+}
+
+/// SIGTERM and SIGINT.
+struct Signals {
+    term: Signal,
+    int: Signal,
+}
+
+impl Signals {
+    fn listen() -> Result<Self> {
+        let listen = |kind| signal(kind).map_err(|e| Error::disk("cannot listen for signals", e));
+        Ok(Self { term: listen(SignalKind::terminate())?, int: listen(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) -> Result<Exit> {
+        tokio::select! {
+            got = self.term.recv() => got.map(|()| Exit::Terminated),
+            got = self.int.recv() => got.map(|()| Exit::Interrupted),
+        }
+        .ok_or_else(|| Error::new(Kind::State, Side::Own, "signals are not delivered any more"))
+    }
 }

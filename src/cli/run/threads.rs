@@ -1,6 +1,7 @@
 //! The threads beside the edge, each with an event loop of its own.
 
 use std::net::TcpListener as StdListener;
+use std::panic::AssertUnwindSafe;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -33,11 +34,18 @@ pub(super) fn bind_admin(config: &Config) -> Result<Vec<(StdListener, Listen)>> 
 /// A running thread; its result is what its work came to.
 pub(super) type Running = JoinHandle<Result<()>>;
 
-fn event_loop(name: &str, work: impl AsyncFnOnce() -> Result<()> + Send + 'static) -> Result<Running> {
+/// Runs `work` on a thread with an event loop; `failed` hears of its error, or of its panic.
+fn event_loop(
+    name: &str,
+    work: impl AsyncFnOnce() -> Result<()> + Send + 'static,
+    failed: impl FnOnce(&Error) + Send + 'static,
+) -> Result<Running> {
     let body = move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|e| Error::disk("cannot start an event loop", e))?;
-        tokio::task::LocalSet::new().block_on(&runtime, work())
+        let run = AssertUnwindSafe(|| tokio::task::LocalSet::new().block_on(&runtime, work()));
+        let result = std::panic::catch_unwind(run).unwrap_or_else(|_| Err(died()));
+        result.inspect_err(failed)
     };
     std::thread::Builder::new().name(name.to_owned()).spawn(body).map_err(|e| Error::disk("cannot start a thread", e))
 }
@@ -45,17 +53,11 @@ fn event_loop(name: &str, work: impl AsyncFnOnce() -> Result<()> + Send + 'stati
 /// Starts delivery. Should it end with an error while the process runs, clients go on being served and the status says so.
 pub(super) fn delivery(parts: Parts, server: config::Server, stop: watch::Receiver<bool>) -> Result<Running> {
     let view = parts.view.clone();
-    event_loop("delivery", async move || {
-        // Its own connections: a pool belongs to one thread.
-        let result = match Server::new(&server, Side::Destination) {
-            Ok(server) => delivery::run(parts, server, stop).await,
-            Err(error) => Err(error),
-        };
-        if let Err(error) = &result {
-            tracing::error!(%error, event = "delivery.failed", "delivery has stopped; writes go on into the queue");
-            delivery::show_failure(&view, error);
-        }
-        result
+    // Its own connections: a pool belongs to one thread.
+    let work = async move || delivery::run(parts, Server::new(&server, Side::Destination)?, stop).await;
+    event_loop("delivery", work, move |error| {
+        tracing::error!(%error, event = "delivery.failed", "delivery has stopped; writes go on into the queue");
+        delivery::show_failure(&view, error);
     })
 }
 
@@ -66,7 +68,8 @@ pub(super) fn control(
     socket: std::os::unix::net::UnixListener,
     stop: watch::Receiver<bool>,
 ) -> Result<Running> {
-    event_loop("control", async move || {
+    let failed = |error: &Error| tracing::error!(%error, event = "control.failed", "the admin side has stopped");
+    let work = async move || {
         let limits = |listen: Option<&Listen>| Serve {
             connections_max: listen.map_or(64, |listen| listen.max_connections),
             idle_timeout: listen.map_or(Duration::from_secs(60), |listen| listen.idle_timeout),
@@ -103,11 +106,15 @@ pub(super) fn control(
                 _ = stop.wait_for(|stop| *stop) => return Ok(()),
             }
         }
-    })
+    };
+    event_loop("control", work, failed)
 }
 
 /// Waits for a thread's end.
 pub(super) fn join(running: Running) -> Result<()> {
-    let died = || Error::new(Kind::State, Side::Own, "a thread has ended without a word: this is a bug");
     running.join().unwrap_or_else(|_| Err(died()))
+}
+
+fn died() -> Error {
+    Error::new(Kind::State, Side::Own, "a part of the program has panicked: this is a bug; the log holds what it said")
 }

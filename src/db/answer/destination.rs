@@ -5,6 +5,9 @@ use http::{HeaderMap, StatusCode};
 use super::message;
 use crate::db::server::Flavor;
 
+/// No server makes us wait longer than a day at a time.
+const AFTER_MAX_S: u64 = 86_400;
+
 /// What to do next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
@@ -22,7 +25,19 @@ pub enum Action {
         /// What it said.
         reason: String,
     },
-    /// Some line in it is refused for good. With `all`, every line of the batch is (so it says itself).
+    /// It has no room for so much at a time: wait, and send less at once. Nothing is wrong with any line.
+    Shrink {
+        /// What it said.
+        reason: String,
+    },
+    /// It could not unpack the body: send the same lines once without compression; see [`Action::plain_failed`].
+    Plain {
+        /// What it said.
+        reason: String,
+        /// Whether the same answer to a body that is not compressed may pass.
+        passes: bool,
+    },
+    /// Some line in it is refused for good.
     Bisect {
         /// Short code for the dead letter.
         code: &'static str,
@@ -38,6 +53,18 @@ pub enum Action {
         /// What it said.
         reason: String,
     },
+}
+
+impl Action {
+    /// What [`Action::Plain`] means when the body was not compressed; others stay as they are.
+    #[must_use]
+    pub fn plain_failed(self) -> Self {
+        match self {
+            Self::Plain { reason, passes: true } => Self::Retry { after_s: None, reason },
+            Self::Plain { reason, passes: false } => Self::Pause { limit: Limit::Route, reason },
+            other => other,
+        }
+    }
 }
 
 /// How far a pause reaches.
@@ -59,6 +86,7 @@ pub fn destination(flavor: Flavor, status: StatusCode, headers: &HeaderMap, body
     };
     let pause = |limit| Action::Pause { limit, reason: format!("{} {}", status.as_u16(), reason()) };
     let retry = || Action::Retry { after_s: retry_after(headers), reason: format!("{} {}", status.as_u16(), reason()) };
+    let plain = |passes| Action::Plain { reason: format!("{} {}", status.as_u16(), reason()), passes };
     let text = message(body);
     match status.as_u16() {
         204 => Action::Acknowledge,
@@ -67,6 +95,7 @@ pub fn destination(flavor: Flavor, status: StatusCode, headers: &HeaderMap, body
         413 => Action::Split { reason: reason() },
         429 if headers.contains_key("retry-after") => retry(),
         429 => pause(Limit::Destination),
+        400 if cannot_unpack(&text) => plain(false),
         400 | 422 => refused(&text, reason()).unwrap_or_else(|| pause(Limit::Route)),
         408 | 499 | 503 => retry(),
         500 if text.contains("retention policy not found") => pause(Limit::Route),
@@ -75,7 +104,10 @@ pub fn destination(flavor: Flavor, status: StatusCode, headers: &HeaderMap, body
         500 if text.contains("engine: unable to parse") => {
             Action::Bisect { code: "unstorable", reason: reason(), dropped: None }
         }
-        500 if text.contains("cache-max-memory-size") => Action::Split { reason: reason() },
+        500 if text.contains("cache-max-memory-size") => Action::Shrink { reason: format!("500 {}", reason()) },
+        // What 2.x says to a body with a broken gzip header, and to much else.
+        500 if flavor == Flavor::Influx2 && text.contains("An internal error has occurred") => plain(true),
+        500 if cannot_unpack(&text) => plain(true),
         500 if text.contains("hinted handoff queue not empty") => Action::Acknowledge,
         500 if flavor == Flavor::Influx2 && text.contains("partial write") => {
             refused(&text, reason()).unwrap_or_else(retry)
@@ -87,13 +119,30 @@ pub fn destination(flavor: Flavor, status: StatusCode, headers: &HeaderMap, body
     }
 }
 
+/// Words about the compression of a body, and none that quote a line.
+fn cannot_unpack(text: &str) -> bool {
+    let quotes = text.contains("unable to parse") || text.contains("partial write");
+    !quotes && (text.contains("gzip:") || text.ends_with("unexpected EOF"))
+}
+
 /// 400 and 422: refused lines, by the text; `None` where the text is not known to be about lines.
 fn refused(text: &str, reason: String) -> Option<Action> {
     let has = |part: &str| text.contains(part);
-    let dropped = text.rsplit_once("dropped=").and_then(|(_, rest)| {
-        let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
-        digits.parse().ok()
-    });
+    let words = text.trim_start_matches("failure writing points to database: ").trim_start_matches("partial write: ");
+    // Behind these come names and lines of the user, in which every other text may stand.
+    let first = [
+        ("unable to parse", "parse"),
+        ("field type conflict", "type-conflict"),
+        ("invalid field name", "bad-name"),
+        ("invalid tag key", "bad-name"),
+    ];
+    if let Some((_, code)) = first.iter().find(|(start, _)| words.starts_with(start)) {
+        // Of lines that do not parse, none is counted as dropped.
+        let dropped = if *code == "parse" { None } else { dropped(text) };
+        let code = if has("cannot use reserved tag key") { "bad-name" } else { *code };
+        return Some(Action::Bisect { code, reason, dropped });
+    }
+    let dropped = dropped(text);
     if has("has been stripped from point") && dropped == Some(0) {
         // The source stripped the field as well.
         return Some(Action::Acknowledge);
@@ -114,19 +163,33 @@ fn refused(text: &str, reason: String) -> Option<Action> {
         "too-large"
     } else if has("unable to parse") {
         "parse"
-    } else if has("partial write") {
-        "partial-write"
     } else {
+        // Also a partial write whose reason is not known: what it refused may be wanted.
         return None;
     };
     Some(Action::Bisect { code, reason, dropped })
 }
 
-/// Seconds of `Retry-After`: a number, also with a fraction (rounded up). A date is left to the ordinary back-off.
+/// The number of lines dropped, where the server says it: at the end, or before the database's name. Anywhere else it is
+/// part of a name or a line.
+fn dropped(text: &str) -> Option<u64> {
+    let (_, rest) = text.rsplit_once(" dropped=")?;
+    let digits = rest.trim_start_matches(|c: char| c.is_ascii_digit());
+    let number = rest[..rest.len() - digits.len()].parse().ok()?;
+    (digits.trim_end().is_empty() || digits.starts_with(" for database")).then_some(number)
+}
+
+/// Seconds of `Retry-After`: a number, also with a fraction (rounded up), or a date, by the server's own clock. A date
+/// without the answer's own `Date` is left to the ordinary back-off.
 fn retry_after(headers: &HeaderMap) -> Option<u64> {
-    let text = headers.get("retry-after")?.to_str().ok()?.trim();
-    let seconds: f64 = text.parse().ok()?;
-    (seconds.is_finite() && seconds >= 0.0).then(|| seconds.ceil().min(86_400.0) as u64)
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
+    let asked = text("retry-after")?;
+    if let Ok(seconds) = asked.parse::<f64>() {
+        return (seconds.is_finite() && seconds >= 0.0).then(|| seconds.ceil().min(AFTER_MAX_S as f64) as u64);
+    }
+    let date = |text: &str| httpdate::parse_http_date(text).ok();
+    let (then, now) = (date(asked)?, date(text("date")?)?);
+    Some(then.duration_since(now).map_or(0, |wait| wait.as_secs().min(AFTER_MAX_S)))
 }
 
 #[cfg(test)]
@@ -171,5 +234,60 @@ mod tests {
         headers.insert("retry-after", "2.5".parse().unwrap());
         let action = destination(Flavor::Influx2, StatusCode::TOO_MANY_REQUESTS, &headers, b"");
         assert!(matches!(action, Action::Retry { after_s: Some(3), .. }), "{action:?}");
+    }
+
+    #[test]
+    fn a_date_in_retry_after_is_read_by_the_servers_own_clock() {
+        let mut headers = HeaderMap::new();
+        headers.insert("retry-after", "Wed, 21 Oct 2015 07:33:00 GMT".parse().unwrap());
+        let ask = |headers: &HeaderMap| destination(Flavor::Influx2, StatusCode::TOO_MANY_REQUESTS, headers, b"");
+        let action = ask(&headers);
+        assert!(matches!(action, Action::Retry { after_s: None, .. }), "no Date, no difference: {action:?}");
+        headers.insert("date", "Wed, 21 Oct 2015 07:28:00 GMT".parse().unwrap());
+        let action = ask(&headers);
+        assert!(matches!(action, Action::Retry { after_s: Some(300), .. }), "{action:?}");
+        headers.insert("date", "Wed, 21 Oct 2015 07:40:00 GMT".parse().unwrap());
+        assert!(matches!(ask(&headers), Action::Retry { after_s: Some(0), .. }));
+    }
+
+    #[test]
+    fn a_full_cache_is_no_fault_of_a_line() {
+        let action = judge(Flavor::Influx1, 500, r#"{"error":"engine: cache-max-memory-size exceeded: (4800/4000)"}"#);
+        assert!(matches!(action, Action::Shrink { .. }), "{action:?}");
+    }
+
+    #[test]
+    fn a_partial_write_for_an_unknown_reason_pauses_and_buries_nothing() {
+        let action = judge(Flavor::Influx1, 400, r#"{"error":"partial write: the moon is full dropped=2"}"#);
+        assert!(matches!(action, Action::Pause { limit: Limit::Route, .. }), "{action:?}");
+    }
+
+    #[test]
+    fn what_a_line_says_about_itself_is_not_believed() {
+        let quoted = "partial write: unable to parse 'm v=\" has been stripped from point dropped=0': bad dropped=0";
+        let action = judge(Flavor::Influx1, 400, quoted);
+        assert!(matches!(action, Action::Bisect { code: "parse", dropped: None, .. }), "{action:?}");
+        let named =
+            "partial write: field type conflict: input field \"v\" on measurement \"a dropped=9\" is type float";
+        let action = judge(Flavor::Influx1, 400, named);
+        assert!(matches!(action, Action::Bisect { code: "type-conflict", dropped: None, .. }), "{action:?}");
+        let ended = format!("{named} dropped=1 for database: d");
+        let action = judge(Flavor::Influx1, 400, &ended);
+        assert!(matches!(action, Action::Bisect { dropped: Some(1), .. }), "{action:?}");
+    }
+
+    #[test]
+    fn a_body_that_cannot_be_unpacked_is_sent_plain_and_then_waits() {
+        let internal = r#"{"code":"internal error","message":"An internal error has occurred - check server logs"}"#;
+        let action = judge(Flavor::Influx2, 500, internal);
+        assert!(matches!(action, Action::Plain { passes: true, .. }), "{action:?}");
+        assert!(matches!(action.plain_failed(), Action::Retry { .. }));
+        for text in ["unexpected EOF", "gzip: invalid header", "unable to read data: gzip: invalid checksum"] {
+            let action = judge(Flavor::Influx1, 400, text);
+            assert!(matches!(action, Action::Plain { passes: false, .. }), "{action:?}");
+            assert!(matches!(action.plain_failed(), Action::Pause { limit: Limit::Route, .. }));
+        }
+        let quoted = judge(Flavor::Influx1, 400, "unable to parse 'm v=gzip: 1': invalid boolean");
+        assert!(matches!(quoted, Action::Bisect { code: "parse", .. }), "{quoted:?}");
     }
 }

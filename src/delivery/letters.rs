@@ -1,0 +1,159 @@
+//! Lines that are refused for good: recorded, counted and told.
+//!
+//! Promises: a letter is durable before the floor can pass its line; the store of letters is bounded in bytes, and when it
+//! is full delivery stands still until somebody looks at it; a flood of refusals makes one event per reason and minute.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::ops::Range;
+use std::time::Duration;
+
+use super::Shared;
+use super::batch::Batch;
+use super::send::{STATE_RETRY, pause_destination, record_effects};
+use crate::state::{DeadLetter, Effects, Event, EventKind};
+
+/// At most one event per reason in this time.
+const TELL_EVERY: Duration = Duration::from_secs(60);
+/// What of a destination's words goes into an event, characters.
+const WORDS_MAX: usize = 200;
+
+/// What is known about the letters of one destination without asking the store.
+#[derive(Debug, Default)]
+pub(super) struct Letters {
+    /// Bytes that they take, never less than there are: a letter written again counts twice here until the store is asked.
+    bytes: Cell<Option<u64>>,
+    /// By code, of which there are a few: when it was told last, and lines refused since.
+    told: RefCell<HashMap<&'static str, (Duration, u64)>>,
+}
+
+impl Letters {
+    /// These are in the store now.
+    pub(super) fn stored(&self, letters: &[DeadLetter]) {
+        self.bytes.set(self.bytes.get().map(|known| known + bytes_of(letters)));
+    }
+
+    /// Whether so many bytes more fit for sure.
+    fn fit(&self, bytes: u64, max: u64) -> bool {
+        self.bytes.get().is_some_and(|known| known.saturating_add(bytes) <= max)
+    }
+
+    /// Counts refused lines; how many are to be told now, if it is time to.
+    fn due(&self, code: &'static str, lines: u64, now: Duration) -> Option<u64> {
+        let mut told = self.told.borrow_mut();
+        let Some((last, since)) = told.get_mut(code) else {
+            told.insert(code, (now, 0));
+            return Some(lines);
+        };
+        *since += lines;
+        if now.saturating_sub(*last) < TELL_EVERY {
+            return None;
+        }
+        *last = now;
+        Some(std::mem::take(since))
+    }
+}
+
+/// A destination's words for an event: short, and without the line that they quote.
+pub(super) fn words(reason: &str) -> String {
+    const QUOTES: &str = "unable to parse";
+    let end = reason.find(QUOTES).map_or(reason.len(), |start| start + QUOTES.len());
+    reason[..end].chars().take(WORDS_MAX).collect()
+}
+
+fn bytes_of(letters: &[DeadLetter]) -> u64 {
+    letters.iter().map(|letter| letter.text.len() as u64).sum()
+}
+
+/// Records lines that are refused for good; durable before the floor can pass them.
+pub(super) async fn bury(
+    shared: &Shared,
+    lane: usize,
+    batch: &Batch,
+    part: Range<usize>,
+    code: &'static str,
+    reason: &str,
+) {
+    let letters: Vec<DeadLetter> = part
+        .clone()
+        .map(|index| {
+            let (at, text) = batch.line(index);
+            DeadLetter {
+                lsn: at.lsn,
+                line: at.line,
+                route: at.route,
+                code: code.to_owned(),
+                reason: reason.to_owned(),
+                text: text.trim_ascii_end().to_vec(),
+            }
+        })
+        .collect();
+    room(shared, bytes_of(&letters)).await;
+    record_effects(shared, Effects { dead_letters: letters, ..Effects::default() }).await;
+    for index in part.clone() {
+        let (at, _) = batch.line(index);
+        shared.lanes[lane].borrow_mut().mark_dead(at.lsn, at.line);
+    }
+    if let Some(lines) = shared.letters.due(code, part.len() as u64, shared.clock.monotonic()) {
+        tracing::warn!(event = "delivery.dead_letter", lines, code, "lines were refused for good");
+        let text = format!("{lines} line(s) refused by {} as {code}: {}", shared.id, words(reason));
+        drop(shared.state.add_event(Event { at_ns: shared.clock.wall_ns(), kind: EventKind::DeadLetter, text }));
+    }
+}
+
+/// The store of refused lines is bounded too: when it is full, delivery stands still until somebody looks at it.
+async fn room(shared: &Shared, bytes: u64) {
+    while !shared.letters.fit(bytes, shared.dead_letter_bytes_max) && !shared.stopping.get() {
+        if let Ok(totals) = shared.state.totals(&shared.id).await {
+            let stored = totals.dead_letter_bytes;
+            shared.letters.bytes.set(Some(stored));
+            if stored.saturating_add(bytes) <= shared.dead_letter_bytes_max {
+                return;
+            }
+            let reason = format!("the dead-letter store holds {stored} bytes, as many as queue.dead_letter_max allows");
+            pause_destination(shared, reason, None);
+        }
+        tokio::time::sleep(STATE_RETRY).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::{Lsn, RouteId};
+
+    #[test]
+    fn a_flood_is_one_event_a_minute_with_every_line_counted() {
+        let letters = Letters::default();
+        let at = Duration::from_secs;
+        assert_eq!(letters.due("parse", 1, at(5)), Some(1));
+        assert_eq!((letters.due("parse", 2, at(6)), letters.due("parse", 3, at(64))), (None, None));
+        assert_eq!(letters.due("expired", 9, at(64)), Some(9), "another reason is told at once");
+        assert_eq!(letters.due("parse", 4, at(65)), Some(9));
+        assert_eq!(letters.due("parse", 1, at(66)), None);
+    }
+
+    #[test]
+    fn the_store_is_asked_only_when_its_size_is_not_known_or_near_the_bound() {
+        let letter = |text: &[u8]| DeadLetter {
+            lsn: Lsn(1),
+            line: 0,
+            route: RouteId(1),
+            code: "parse".to_owned(),
+            reason: String::new(),
+            text: text.to_vec(),
+        };
+        let letters = Letters::default();
+        assert!(!letters.fit(1, 100), "not known yet");
+        letters.bytes.set(Some(90));
+        assert!(letters.fit(10, 100) && !letters.fit(11, 100));
+        letters.stored(&[letter(b"12345"), letter(b"123")]);
+        assert!(letters.fit(2, 100) && !letters.fit(3, 100));
+    }
+
+    #[test]
+    fn an_events_words_are_short_and_quote_no_line() {
+        assert_eq!(words("partial write: unable to parse 'secret v=1': bad"), "partial write: unable to parse");
+        assert_eq!(words(&"é".repeat(5000)).chars().count(), WORDS_MAX);
+    }
+}
