@@ -6,7 +6,6 @@ use std::fmt;
 use std::rc::Rc;
 use std::time::Duration;
 
-use http::header::EXPECT;
 use http::{Method, Request};
 use hyper::body::Incoming;
 use metrics::counter;
@@ -111,17 +110,16 @@ impl Drop for UnderWay {
     }
 }
 
-/// Whether a request is a write that we understand. An `Expect` other than `100-continue` is the source's to refuse.
+/// Whether a request is a write, whatever it expects: an `Expect` that the source does not know is its own to refuse.
 /// The path is read as the source reads it, decoded: `/%77rite` writes there.
 fn write_api<B>(request: &Request<B>) -> Option<Api> {
     if request.method() != Method::POST {
         return None;
     }
-    let plain = request.headers().get(EXPECT).is_none_or(|v| v.as_bytes().eq_ignore_ascii_case(b"100-continue"));
     let path: Cow<'_, [u8]> = percent_decode_str(request.uri().path()).into();
     match &*path {
-        b"/write" if plain => Some(Api::V1),
-        b"/api/v2/write" if plain => Some(Api::V2),
+        b"/write" => Some(Api::V1),
+        b"/api/v2/write" => Some(Api::V2),
         _ => None,
     }
 }
@@ -140,6 +138,8 @@ mod tests {
         for path in ["/query", "/%2577rite", "/write/", "/writer"] {
             assert_eq!(api(path), None, "{path}");
         }
+        let odd = Request::post("/write").header("expect", "").body(()).unwrap();
+        assert_eq!(write_api(&odd), Some(Api::V1), "the servers take an empty expectation");
         assert_eq!(write_api(&Request::get("/write").body(()).unwrap()), None);
     }
 }

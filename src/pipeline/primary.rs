@@ -90,7 +90,10 @@ impl Pipeline {
         }
         if let Some(headers) = out.headers_mut() {
             *headers = end_to_end(&request.headers);
-            headers.remove(EXPECT);
+            // hyper has said `100 Continue` to the client; any other expectation is the source's to judge.
+            if headers.get(EXPECT).is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
+                headers.remove(EXPECT);
+            }
             headers.insert(HOST, self.source.host().clone());
             headers.insert(CONTENT_LENGTH, body.len().into());
         }

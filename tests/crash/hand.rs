@@ -1,6 +1,7 @@
 //! By hand: files damaged while the program is down, and a queue that is full. What is lost is said; what is not lost arrives.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use twinline::cell::{Differences, compare};
 
