@@ -224,6 +224,7 @@ impl Distributor {
                     lsn: record.lsn,
                     line: number,
                     route: record.route,
+                    route_name: unlisted(record, intent),
                     code: "unstorable".to_owned(),
                     reason: why.to_owned(),
                     text: self.canonical.trim_ascii_end().to_vec(),
@@ -235,7 +236,11 @@ impl Distributor {
             lane.push(target, at, &self.canonical, now, bounds);
             self.shared.pending_bytes.set(self.shared.pending_bytes.get() + self.canonical.len());
         }
+        let name = (record.route.0 == 0).then(|| Rc::<str>::from(intent.name.to_string()));
         for (lane, (lines, dead)) in self.shared.lanes.iter().zip(counted) {
+            if let Some(name) = &name {
+                lane.borrow_mut().name(record.lsn, Rc::clone(name));
+            }
             if lines > 0 {
                 let (log_bytes, received_ns) = (record.position, record.received_ns);
                 lane.borrow_mut().note(Position { lsn: record.lsn, lines, log_bytes, received_ns }, dead);
@@ -342,10 +347,16 @@ fn last_of(item: &Item) -> Lsn {
     }
 }
 
+/// The name of a route that has no number.
+fn unlisted(record: &Record, intent: &Intent) -> String {
+    if record.route.0 == 0 { intent.name.to_string() } else { String::new() }
+}
+
 /// The parts of the data that a write in doubt may have touched.
 fn regions(record: &Record, intent: &Intent, cause: Cause) -> Vec<DirtyRegion> {
     let region = |measurement: Vec<u8>, from_ns: i64, to_ns: i64| DirtyRegion {
         route: record.route,
+        route_name: unlisted(record, intent),
         measurement,
         from_ns,
         to_ns,

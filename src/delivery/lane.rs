@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::ops::Range;
+use std::rc::Rc;
 use std::time::Duration;
 
 use super::batch::{Batch, LineAt};
@@ -85,6 +86,8 @@ pub(super) struct Lane {
     /// Records above the floor with lines in this lane.
     positions: VecDeque<Position>,
     dead_above: BTreeMap<Lsn, Dead>,
+    /// Names of the routes that have no number, of records above the floor.
+    names: BTreeMap<Lsn, Rc<str>>,
     read: Lsn,
     floor: Lsn,
     pub(super) delivered: u64,
@@ -104,6 +107,7 @@ impl Lane {
             held_cells: HashMap::new(),
             positions: VecDeque::new(),
             dead_above: BTreeMap::new(),
+            names: BTreeMap::new(),
             read: floor,
             floor,
             delivered,
@@ -134,6 +138,18 @@ impl Lane {
         if dead > 0 {
             self.dead_above.entry(position.lsn).or_default().unsent = dead;
         }
+    }
+
+    /// The route of this record's lines has no number, but this name.
+    pub(super) fn name(&mut self, lsn: Lsn, name: Rc<str>) {
+        if lsn > self.floor {
+            self.names.insert(lsn, name);
+        }
+    }
+
+    /// The name of a route that has no number, of a record above the floor; else empty.
+    pub(super) fn name_of(&self, lsn: Lsn) -> &str {
+        self.names.get(&lsn).map_or("", |name| name)
     }
 
     /// The oldest record that is not done.
@@ -340,6 +356,11 @@ impl Lane {
         {
             orphan.remove();
         }
+        while let Some(name) = self.names.first_entry()
+            && *name.key() <= floor
+        {
+            name.remove();
+        }
     }
 }
 
@@ -438,6 +459,17 @@ mod tests {
         assert!(lane.dead_above.is_empty());
         lane.mark_dead(Lsn(5), 0);
         assert!(lane.dead_above.is_empty());
+    }
+
+    #[test]
+    fn the_name_of_an_unlisted_route_is_known_until_its_record_is_done() {
+        let mut lane = Lane::new(Lsn(4), 0, 0);
+        push(&mut lane, 0, 5, 1);
+        lane.name(Lsn(5), "d/rp".into());
+        assert_eq!((lane.name_of(Lsn(5)), lane.name_of(Lsn(6))), ("d/rp", ""));
+        take(&mut lane);
+        lane.finish();
+        assert_eq!(lane.name_of(Lsn(5)), "");
     }
 
     fn push_cell(lane: &mut Lane, lsn: u64, cell: u64) {

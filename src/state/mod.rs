@@ -35,6 +35,8 @@ pub struct DeadLetter {
     pub line: u32,
     /// Where it came from.
     pub route: RouteId,
+    /// Text of the route when it is not listed (its id is 0), else empty.
+    pub route_name: String,
     /// Short stable code: `type-conflict`, `parse`, `bad-name`, `too-large`, `expired`, `unstorable`, …
     pub code: String,
     /// What the destination said.
@@ -48,6 +50,8 @@ pub struct DeadLetter {
 pub struct DirtyRegion {
     /// Where the data was written to.
     pub route: RouteId,
+    /// Text of the route when it is not listed (its id is 0), else empty.
+    pub route_name: String,
     /// Measurement, unescaped. Empty stands for the whole route.
     pub measurement: Vec<u8>,
     /// First nanosecond of the time bucket.
@@ -61,6 +65,10 @@ pub struct DirtyRegion {
 }
 
 /// Data that the log could not take although the source did (or may have done) so.
+///
+/// Gaps of one route and cause without records are one row for ever, which stretches: its times are the earliest and the
+/// latest, its lines the sum. A destination has at most 10,000 different pairs of route and cause; what comes after them
+/// goes to the route `other`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Gap {
     /// Whose data, where it is known.
@@ -120,7 +128,7 @@ pub struct DeadLetterRow {
     pub lsn: u64,
     /// Number of the line in the record.
     pub line: u32,
-    /// Route as text, when listed.
+    /// Route as text; empty where a record of an older version of the store does not have it.
     pub route: String,
     /// Short code.
     pub code: String,
@@ -161,7 +169,8 @@ fn gone() -> Error {
     Error::new(Kind::State, Side::Own, "the state store has stopped").retryable()
 }
 
-/// The seam: SQLite on one machine, a shared store when clustered.
+/// The seam: calls never block; a store that is not keeping up answers with an error that may be tried again.
+/// SQLite on one machine, a shared store when clustered.
 pub trait State: Send + Sync + fmt::Debug {
     /// The id of a route, made on first sight. `key` is the route's canonical text. `limit`: beyond so many routes the
     /// answer is 0 ("not listed").
@@ -186,4 +195,8 @@ pub trait State: Send + Sync + fmt::Debug {
     fn set(&self, name: &'static str, value: Vec<u8>) -> Pending<()>;
     /// A small named value, for things that happen once (node id, incarnation).
     fn get_or_set(&self, name: &'static str, value: Vec<u8>) -> Pending<Vec<u8>>;
+    /// A small named value, if it was ever set.
+    fn get(&self, name: &'static str) -> Pending<Option<Vec<u8>>>;
+    /// Sets a small named value, whatever it was before.
+    fn set(&self, name: &'static str, value: Vec<u8>) -> Pending<()>;
 }

@@ -4,9 +4,10 @@ use rusqlite::Connection;
 
 use crate::base::{Error, Kind, Result, Side};
 
-const VERSION: i64 = 1;
+/// What leads from each version to the next; an empty file has version 0. What was released is never changed.
+const STEPS: [&str; 2] = [FIRST, ROUTE_NAMES];
 
-const TABLES: &str = "
+const FIRST: &str = "
 CREATE TABLE value (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE route (id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE);
 CREATE TABLE dead_letter (
@@ -32,7 +33,21 @@ CREATE TABLE gap (
 CREATE TABLE event (id INTEGER PRIMARY KEY AUTOINCREMENT, at_ns INTEGER NOT NULL, kind TEXT NOT NULL, text TEXT NOT NULL);
 ";
 
-/// Brings an empty file to our version; leaves ours alone.
+/// A route beyond `limits.routes` has the id 0: its name keeps its rows apart from those of others.
+const ROUTE_NAMES: &str = "
+ALTER TABLE dead_letter ADD COLUMN route_name TEXT NOT NULL DEFAULT '';
+CREATE TABLE dirty_region_named (
+  destination TEXT NOT NULL, route INTEGER NOT NULL, measurement BLOB NOT NULL, from_ns INTEGER NOT NULL,
+  to_ns INTEGER NOT NULL, first_lsn INTEGER NOT NULL, last_lsn INTEGER NOT NULL, cause TEXT NOT NULL,
+  route_name TEXT NOT NULL DEFAULT '',
+  PRIMARY KEY (destination, route, route_name, measurement, from_ns)) WITHOUT ROWID;
+INSERT INTO dirty_region_named
+  SELECT destination, route, measurement, from_ns, to_ns, first_lsn, last_lsn, cause, '' FROM dirty_region;
+DROP TABLE dirty_region;
+ALTER TABLE dirty_region_named RENAME TO dirty_region;
+";
+
+/// Brings a new or older file to our version; leaves ours alone.
 pub(super) fn prepare(connection: &mut Connection) -> Result<()> {
     let fault =
         |e: rusqlite::Error| Error::new(Kind::Disk, Side::Own, "state store: cannot prepare the tables").because(e);
@@ -42,19 +57,47 @@ pub(super) fn prepare(connection: &mut Connection) -> Result<()> {
         )
         .map_err(fault)?;
     let version: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(fault)?;
-    match version {
-        VERSION => Ok(()),
-        0 => {
-            let tx = connection.transaction().map_err(fault)?;
-            tx.execute_batch(TABLES).map_err(fault)?;
-            tx.execute_batch(&format!("PRAGMA user_version = {VERSION}")).map_err(fault)?;
-            tx.commit().map_err(fault)
-        }
-        newer => Err(Error::new(
-            Kind::State,
-            Side::Own,
-            format!("state store has schema version {newer}, this program knows {VERSION}"),
-        )
-        .hint("start the newer twinline that wrote this data directory")),
+    let Some(steps) = usize::try_from(version).ok().and_then(|done| STEPS.get(done..)) else {
+        let known = STEPS.len();
+        let what = format!("state store has schema version {version}, this program knows {known}");
+        return Err(
+            Error::new(Kind::State, Side::Own, what).hint("start the newer twinline that wrote this data directory")
+        );
+    };
+    if steps.is_empty() {
+        return Ok(());
+    }
+    let tx = connection.transaction().map_err(fault)?;
+    for step in steps {
+        tx.execute_batch(step).map_err(fault)?;
+    }
+    tx.execute_batch(&format!("PRAGMA user_version = {}", STEPS.len())).map_err(fault)?;
+    tx.commit().map_err(fault)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_of_the_first_version_keeps_its_rows() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        connection.execute_batch(FIRST).unwrap();
+        connection
+            .execute_batch(
+                "PRAGMA user_version = 1;
+                 INSERT INTO dirty_region VALUES ('main', 1, x'6d', 0, 9, 3, 4, 'crash');
+                 INSERT INTO dead_letter VALUES ('main', 7, 0, 1, 'parse', 'no', x'6d');",
+            )
+            .unwrap();
+        prepare(&mut connection).unwrap();
+        let kept: (u64, String) = connection
+            .query_row("SELECT last_lsn, route_name FROM dirty_region", [], |row| Ok((row.get(0)?, row.get(1)?)))
+            .unwrap();
+        assert_eq!(kept, (4, String::new()));
+        let kept: String =
+            connection.query_row("SELECT route_name || code FROM dead_letter", [], |row| row.get(0)).unwrap();
+        assert_eq!(kept, "parse");
+        prepare(&mut connection).unwrap();
     }
 }

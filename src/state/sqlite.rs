@@ -1,22 +1,71 @@
 //! The store on one machine: one SQLite file, one thread that owns it, a bounded queue of calls in front.
+//!
+//! Promises: no call blocks its caller; calls that wait together become durable together, and one that fails takes none of
+//! the others with it. The file is readable by its owner alone.
 
 use std::fmt;
+use std::io;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::thread::JoinHandle;
 
-use crossbeam_channel::{Sender, bounded};
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use tokio::sync::oneshot;
 
 use super::{DeadLetterRow, Effects, Event, Gap, Pending, State, Totals, schema};
 use crate::base::{DestinationId, Error, Kind, Result, RouteId, Side};
 
-/// Calls that may wait; callers that find the queue full wait for room, which bounds memory.
+/// Calls that may wait, which bounds memory; one that finds the queue full fails and may be made again.
 const CALLS_WAITING: usize = 1024;
+/// Calls that become durable together.
+const GROUP_MAX: usize = 256;
+/// Different pairs of route and cause among the gaps of one destination.
+const GAP_NAMES_MAX: u64 = 10_000;
+/// The route of gaps beyond them.
+const GAP_OTHER: &str = "other";
 /// Events kept.
 const EVENTS_KEPT: i64 = 10_000;
 
-type Call = Box<dyn FnOnce(&mut Connection) + Send>;
+type Call = Box<dyn Work>;
+
+/// A call as the thread sees it.
+trait Work: Send {
+    /// Does it, within a savepoint of its own.
+    fn run(&mut self, group: &mut Transaction<'_>);
+    /// Tells the caller how it went. `fault`: nothing became durable, for this reason.
+    fn answer(self: Box<Self>, fault: Option<&str>);
+}
+
+struct Job<T, F> {
+    what: &'static str,
+    work: Option<F>,
+    done: Option<rusqlite::Result<T>>,
+    answer: oneshot::Sender<Result<T>>,
+}
+
+impl<T: Send, F: FnOnce(&Connection) -> rusqlite::Result<T> + Send> Work for Job<T, F> {
+    fn run(&mut self, group: &mut Transaction<'_>) {
+        let Some(work) = self.work.take() else { return };
+        self.done = Some(group.savepoint().and_then(|savepoint| {
+            // Dropped without a commit, it is rolled back.
+            let value = work(&savepoint)?;
+            savepoint.commit()?;
+            Ok(value)
+        }));
+    }
+
+    fn answer(self: Box<Self>, fault: Option<&str>) {
+        let failed = || Error::new(Kind::Disk, Side::Own, format!("state store: {}", self.what)).retryable();
+        let result = match (self.done, fault) {
+            (Some(Err(e)), _) => Err(failed().because(e)),
+            (Some(Ok(value)), None) => Ok(value),
+            (_, fault) => Err(failed().because(fault.unwrap_or("not done").to_owned())),
+        };
+        // The caller may have gone away; the work is done all the same.
+        let _ = self.answer.send(result);
+    }
+}
 
 /// [`State`] in a SQLite file.
 pub struct SqliteState {
@@ -31,24 +80,21 @@ impl fmt::Debug for SqliteState {
 }
 
 impl SqliteState {
-    /// Opens or creates the file.
+    /// Opens or creates the file, for its owner alone.
     ///
     /// # Errors
     /// The file cannot be opened, is no database, or was written by a newer version.
     pub fn open(path: &Path) -> Result<Self> {
         let shown = path.display().to_string();
-        let mut connection = Connection::open(path).map_err(|e| {
-            Error::new(Kind::Disk, Side::Own, format!("cannot open the state store {shown}")).because(e)
-        })?;
+        let what = || format!("cannot open the state store {shown}");
+        own(path).map_err(|e| Error::disk(what(), e))?;
+        let mut connection =
+            Connection::open(path).map_err(|e| Error::new(Kind::Disk, Side::Own, what()).because(e))?;
         schema::prepare(&mut connection).map_err(|e| e.context(&shown))?;
         let (calls, inbox) = bounded::<Call>(CALLS_WAITING);
         let thread = std::thread::Builder::new()
             .name("state".to_owned())
-            .spawn(move || {
-                while let Ok(call) = inbox.recv() {
-                    call(&mut connection);
-                }
-            })
+            .spawn(move || serve(&mut connection, &inbox))
             .map_err(|e| Error::disk("cannot start the state thread", e))?;
         Ok(Self { calls: Some(calls), thread: Some(thread) })
     }
@@ -56,25 +102,57 @@ impl SqliteState {
     fn call<T: Send + 'static>(
         &self,
         what: &'static str,
-        work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
+        work: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Pending<T> {
         let (answer, pending) = oneshot::channel();
-        let call: Call = Box::new(move |connection| {
-            let done = connection.transaction().and_then(|tx| {
-                let value = work(&tx)?;
-                tx.commit()?;
-                Ok(value)
-            });
-            let fault = |e| Error::new(Kind::Disk, Side::Own, format!("state store: {what}")).because(e).retryable();
-            // The caller may have gone away; the work is done all the same.
-            let _ = answer.send(done.map_err(fault));
-        });
-        if let Some(calls) = &self.calls {
-            // When the thread is gone the answer's sender is dropped with the call, which the caller sees as an error.
-            let _ = calls.send(call);
+        let call: Call = Box::new(Job { what, work: Some(work), done: None, answer });
+        if let Some(calls) = &self.calls
+            && let Err(TrySendError::Full(call)) = calls.try_send(call)
+        {
+            call.answer(Some("too many calls wait"));
         }
+        // When the thread is gone the answer's sender is dropped with the call, which the caller sees as an error.
         Pending(pending)
     }
+}
+
+/// Makes the file its owner's alone, and those beside it, which otherwise take its permissions when they are made.
+fn own(path: &Path) -> io::Result<()> {
+    std::fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
+    for suffix in ["", "-wal", "-shm"] {
+        let mut name = path.as_os_str().to_owned();
+        name.push(suffix);
+        match std::fs::set_permissions(&name, std::fs::Permissions::from_mode(0o600)) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Works until nobody can call any more.
+fn serve(connection: &mut Connection, inbox: &Receiver<Call>) {
+    while let Ok(first) = inbox.recv() {
+        let mut group = vec![first];
+        group.extend(inbox.try_iter().take(GROUP_MAX - 1));
+        let fault = run_together(connection, &mut group).err().map(|e| e.to_string());
+        for call in group {
+            call.answer(fault.as_deref());
+        }
+    }
+}
+
+/// All or, where it fails as a whole, none.
+fn run_together(connection: &mut Connection, group: &mut [Call]) -> rusqlite::Result<()> {
+    let mut transaction = connection.transaction()?;
+    for call in group {
+        call.run(&mut transaction);
+        // Some faults, such as a full disk, undo the whole transaction: what came before is lost, and the commit says so.
+        if transaction.is_autocommit() {
+            break;
+        }
+    }
+    transaction.commit()
 }
 
 impl Drop for SqliteState {
@@ -138,7 +216,7 @@ impl State for SqliteState {
         let destination = destination.to_string();
         self.call("cannot list dead letters", move |tx| {
             let mut statement = tx.prepare(
-                "SELECT d.lsn, d.line, coalesce(r.key, ''), d.code, d.reason, d.text FROM dead_letter d
+                "SELECT d.lsn, d.line, coalesce(r.key, d.route_name), d.code, d.reason, d.text FROM dead_letter d
                  LEFT JOIN route r ON r.id = d.route WHERE destination = ?1 ORDER BY d.lsn DESC, d.line DESC LIMIT ?2",
             )?;
             let rows = statement.query_map(params![destination, limit], |row| {
@@ -202,11 +280,24 @@ impl State for SqliteState {
             tx.query_row("SELECT value FROM value WHERE name = ?1", [name], |row| row.get(0))
         })
     }
+
+    fn get(&self, name: &'static str) -> Pending<Option<Vec<u8>>> {
+        self.call("cannot read a value", move |tx| {
+            tx.query_row("SELECT value FROM value WHERE name = ?1", [name], |row| row.get(0)).optional()
+        })
+    }
+
+    fn set(&self, name: &'static str, value: Vec<u8>) -> Pending<()> {
+        self.call("cannot write a value", move |tx| {
+            let sql = "INSERT INTO value VALUES (?1, ?2) ON CONFLICT DO UPDATE SET value = excluded.value";
+            tx.execute(sql, params![name, value]).map(drop)
+        })
+    }
 }
 
-fn write_effects(tx: &Transaction<'_>, destination: &str, effects: &Effects) -> rusqlite::Result<()> {
+fn write_effects(tx: &Connection, destination: &str, effects: &Effects) -> rusqlite::Result<()> {
     let mut dead =
-        tx.prepare_cached("INSERT INTO dead_letter VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT DO NOTHING")?;
+        tx.prepare_cached("INSERT INTO dead_letter VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT DO NOTHING")?;
     for letter in &effects.dead_letters {
         let reason: String = letter.reason.chars().take(4096).collect();
         dead.execute(params![
@@ -216,11 +307,12 @@ fn write_effects(tx: &Transaction<'_>, destination: &str, effects: &Effects) -> 
             letter.route.0,
             letter.code,
             reason,
-            letter.text
+            letter.text,
+            letter.route_name
         ])?;
     }
     let mut dirty = tx.prepare_cached(
-        "INSERT INTO dirty_region VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT DO UPDATE SET
+        "INSERT INTO dirty_region VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT DO UPDATE SET
          to_ns = max(to_ns, excluded.to_ns), first_lsn = min(first_lsn, excluded.first_lsn),
          last_lsn = max(last_lsn, excluded.last_lsn)",
     )?;
@@ -233,7 +325,8 @@ fn write_effects(tx: &Transaction<'_>, destination: &str, effects: &Effects) -> 
             region.to_ns,
             region.lsns.0.0,
             region.lsns.1.0,
-            region.cause
+            region.cause,
+            region.route_name
         ])?;
     }
     for gap in &effects.gaps {
@@ -242,16 +335,20 @@ fn write_effects(tx: &Transaction<'_>, destination: &str, effects: &Effects) -> 
     Ok(())
 }
 
-fn write_gap(tx: &Transaction<'_>, destination: &str, gap: &Gap, on_conflict: &str) -> rusqlite::Result<()> {
+fn write_gap(tx: &Connection, destination: &str, gap: &Gap, on_conflict: &str) -> rusqlite::Result<()> {
     let lsns = gap.lsns.map_or((0, 0), |(first, last)| (first.0, last.0));
+    let (route, route_name) = match has_room(tx, destination, gap)? {
+        true => (gap.route.map(|r| r.0), gap.route_name.as_str()),
+        false => (None, GAP_OTHER),
+    };
     let mut statement = tx.prepare_cached(&format!(
         "INSERT INTO gap (destination, route, route_name, cause, from_ns, to_ns, lines, first_lsn, last_lsn)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT DO UPDATE SET {on_conflict}"
     ))?;
     statement.execute(params![
         destination,
-        gap.route.map(|r| r.0),
-        gap.route_name,
+        route,
+        route_name,
         gap.cause,
         gap.from_ns,
         gap.to_ns,
@@ -262,7 +359,18 @@ fn write_gap(tx: &Transaction<'_>, destination: &str, gap: &Gap, on_conflict: &s
     Ok(())
 }
 
-fn read_totals(tx: &Transaction<'_>, destination: &str) -> rusqlite::Result<Totals> {
+/// Whether a gap may have rows under its own route's name.
+fn has_room(tx: &Connection, destination: &str, gap: &Gap) -> rusqlite::Result<bool> {
+    let known = "SELECT EXISTS (SELECT 1 FROM gap WHERE destination = ?1 AND route_name = ?2 AND cause = ?3)";
+    if tx.prepare_cached(known)?.query_row(params![destination, gap.route_name, gap.cause], |row| row.get(0))? {
+        return Ok(true);
+    }
+    let names = "SELECT count(*) FROM (SELECT DISTINCT route_name, cause FROM gap WHERE destination = ?1)";
+    let names: u64 = tx.prepare_cached(names)?.query_row([destination], |row| row.get(0))?;
+    Ok(names < GAP_NAMES_MAX)
+}
+
+fn read_totals(tx: &Connection, destination: &str) -> rusqlite::Result<Totals> {
     let pairs = |sql: &str| -> rusqlite::Result<Vec<(String, u64)>> {
         let mut statement = tx.prepare(sql)?;
         let rows = statement.query_map([destination], |row| Ok((row.get(0)?, row.get(1)?)))?;
@@ -287,7 +395,7 @@ fn read_totals(tx: &Transaction<'_>, destination: &str) -> rusqlite::Result<Tota
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::Lsn;
+    use crate::base::{Lsn, Retry};
     use crate::state::{DeadLetter, DirtyRegion, EventKind};
 
     fn open(dir: &tempfile::TempDir) -> (SqliteState, DestinationId) {
@@ -299,6 +407,7 @@ mod tests {
             lsn: Lsn(lsn),
             line,
             route: RouteId(1),
+            route_name: String::new(),
             code: "type-conflict".into(),
             reason: "field type conflict".into(),
             text: b"m v=1 1".to_vec(),
@@ -310,6 +419,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let region = DirtyRegion {
             route: RouteId(1),
+            route_name: String::new(),
             measurement: b"m".to_vec(),
             from_ns: 0,
             to_ns: 9,
@@ -380,5 +490,151 @@ mod tests {
         let error = SqliteState::open(&path).unwrap_err();
         assert!(error.to_string().contains("99"), "{error}");
         assert!(error.next_step().is_some());
+    }
+
+    #[test]
+    fn values_are_read_and_overwritten() {
+        let dir = tempfile::tempdir().unwrap();
+        let (state, _) = open(&dir);
+        assert_eq!(state.get("mode").wait().unwrap(), None);
+        for value in [b"a", b"b"] {
+            state.set("mode", value.to_vec()).wait().unwrap();
+        }
+        assert_eq!(state.get("mode").wait().unwrap(), Some(b"b".to_vec()));
+        assert_eq!(state.get_or_set("mode", b"c".to_vec()).wait().unwrap(), b"b");
+    }
+
+    #[test]
+    fn the_files_are_the_owners_alone_even_if_they_were_not() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(open(&dir));
+        let file = dir.path().join("state.db");
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).unwrap();
+        let (state, _) = open(&dir);
+        state.set("mode", b"a".to_vec()).wait().unwrap();
+        for name in ["state.db", "state.db-wal", "state.db-shm"] {
+            let mode = std::fs::metadata(dir.path().join(name)).unwrap().permissions().mode() & 0o777;
+            assert_eq!(mode, 0o600, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_full_queue_answers_at_once_and_may_be_asked_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let (state, _) = open(&dir);
+        let (begin, begun) = bounded::<()>(0);
+        let (go, stop) = bounded::<()>(0);
+        let busy = state.call("busy", move |_| {
+            begin.send(()).unwrap();
+            stop.recv().unwrap();
+            Ok(())
+        });
+        begun.recv().unwrap();
+        let waiting: Vec<_> = (0..CALLS_WAITING).map(|_| state.set("n", b"1".to_vec())).collect();
+        let error = state.set("n", b"2".to_vec()).wait().unwrap_err();
+        assert_eq!(error.retry(), Retry::Yes, "{error}");
+        go.send(()).unwrap();
+        busy.wait().unwrap();
+        waiting.into_iter().for_each(|pending| pending.wait().unwrap());
+        assert_eq!(state.get("n").wait().unwrap(), Some(b"1".to_vec()));
+    }
+
+    /// Makes calls one group: the thread is held until all of them wait.
+    fn together<T>(state: &SqliteState, calls: impl FnOnce() -> T) -> T {
+        let (begin, begun) = bounded::<()>(0);
+        let (go, stop) = bounded::<()>(0);
+        let busy = state.call("busy", move |_| {
+            begin.send(()).unwrap();
+            stop.recv().unwrap();
+            Ok(())
+        });
+        begun.recv().unwrap();
+        let made = calls();
+        go.send(()).unwrap();
+        busy.wait().unwrap();
+        made
+    }
+
+    #[test]
+    fn a_call_that_fails_takes_no_other_of_its_group_with_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let (state, _) = open(&dir);
+        let (before, bad, after) = together(&state, || {
+            let bad = |tx: &Connection| {
+                tx.execute("INSERT INTO value VALUES ('half', x'00')", [])?;
+                tx.execute("INSERT INTO nowhere VALUES (1)", [])
+            };
+            (state.set("a", b"1".to_vec()), state.call("bad", bad), state.set("b", b"2".to_vec()))
+        });
+        before.wait().unwrap();
+        bad.wait().unwrap_err();
+        after.wait().unwrap();
+        assert_eq!(state.get("half").wait().unwrap(), None, "half a call is no call");
+        assert_eq!(state.get("a").wait().unwrap(), Some(b"1".to_vec()));
+        assert_eq!(state.get("b").wait().unwrap(), Some(b"2".to_vec()));
+    }
+
+    #[test]
+    fn when_the_whole_group_is_undone_all_of_it_hear_so() {
+        let dir = tempfile::tempdir().unwrap();
+        let (state, _) = open(&dir);
+        let (before, bad, after) = together(&state, || {
+            let bad = |tx: &Connection| tx.execute_batch("ROLLBACK");
+            (state.set("a", b"1".to_vec()), state.call("bad", bad), state.set("b", b"2".to_vec()))
+        });
+        assert_eq!(before.wait().unwrap_err().retry(), Retry::Yes);
+        bad.wait().unwrap_err();
+        after.wait().unwrap_err();
+        assert_eq!(state.get("a").wait().unwrap(), None);
+        state.set("a", b"1".to_vec()).wait().unwrap();
+        assert_eq!(state.get("a").wait().unwrap(), Some(b"1".to_vec()));
+    }
+
+    #[test]
+    fn rows_of_unlisted_routes_keep_their_owner() {
+        let dir = tempfile::tempdir().unwrap();
+        let (state, id) = open(&dir);
+        let region = |name: &str| DirtyRegion {
+            route: RouteId(0),
+            route_name: name.into(),
+            measurement: b"m".to_vec(),
+            from_ns: 0,
+            to_ns: 9,
+            lsns: (Lsn(3), Lsn(3)),
+            cause: "crash",
+        };
+        let dead = DeadLetter { route: RouteId(0), route_name: "a/b".into(), ..letter(7, 0) };
+        let effects = Effects { dead_letters: vec![dead], dirty: vec![region("x"), region("y")], gaps: Vec::new() };
+        state.record(&id, effects).wait().unwrap();
+        assert_eq!(state.totals(&id).wait().unwrap().dirty_regions, 2);
+        assert_eq!(state.dead_letters(&id, 1).wait().unwrap()[0].route, "a/b");
+    }
+
+    #[test]
+    fn gaps_of_ever_new_routes_end_up_under_one_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let (state, id) = open(&dir);
+        let fill = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 9999)
+             INSERT INTO gap (destination, route_name, cause, from_ns, to_ns, lines, first_lsn, last_lsn)
+             SELECT 'main', 'r' || i, 'queue-full', 0, 0, 1, 0, 0 FROM n";
+        state.call("fill", move |tx| tx.execute_batch(fill)).wait().unwrap();
+        let gap = |name: &str| Gap {
+            route: None,
+            route_name: name.into(),
+            from_ns: 5,
+            to_ns: 6,
+            lines: 1,
+            lsns: None,
+            cause: "queue-full",
+        };
+        for name in ["last", "late", "later", "r7"] {
+            state.add_gap(&id, gap(name)).wait().unwrap();
+        }
+        let lines = |name: &'static str| {
+            let sql = "SELECT coalesce(sum(lines), 0) FROM gap WHERE route_name = ?1";
+            state.call("look", move |tx| tx.query_row(sql, [name], |row| row.get::<_, u64>(0))).wait().unwrap()
+        };
+        assert_eq!((lines("last"), lines("late"), lines("other"), lines("r7")), (1, 0, 2, 2));
+        assert_eq!(state.totals(&id).wait().unwrap().gaps, vec![("queue-full".to_owned(), 10_003)]);
     }
 }
