@@ -189,10 +189,6 @@ pub trait State: Send + Sync + fmt::Debug {
     fn add_event(&self, event: Event) -> Pending<()>;
     /// Events after `after` (an event's id), oldest first, at most `limit`.
     fn events(&self, after: i64, limit: usize) -> Pending<Vec<(i64, Event)>>;
-    /// A small named value, if it was ever set.
-    fn get(&self, name: &'static str) -> Pending<Option<Vec<u8>>>;
-    /// Sets a small named value.
-    fn set(&self, name: &'static str, value: Vec<u8>) -> Pending<()>;
     /// A small named value, for things that happen once (node id, incarnation).
     fn get_or_set(&self, name: &'static str, value: Vec<u8>) -> Pending<Vec<u8>>;
     /// A small named value, if it was ever set.

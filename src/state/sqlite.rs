@@ -261,19 +261,6 @@ impl State for SqliteState {
         })
     }
 
-    fn get(&self, name: &'static str) -> Pending<Option<Vec<u8>>> {
-        self.call("cannot read a value", move |tx| {
-            tx.query_row("SELECT value FROM value WHERE name = ?1", [name], |row| row.get(0)).optional()
-        })
-    }
-
-    fn set(&self, name: &'static str, value: Vec<u8>) -> Pending<()> {
-        self.call("cannot write a value", move |tx| {
-            let sql = "INSERT INTO value VALUES (?1, ?2) ON CONFLICT DO UPDATE SET value = excluded.value";
-            tx.execute(sql, params![name, value]).map(drop)
-        })
-    }
-
     fn get_or_set(&self, name: &'static str, value: Vec<u8>) -> Pending<Vec<u8>> {
         self.call("cannot read a value", move |tx| {
             tx.execute("INSERT INTO value VALUES (?1, ?2) ON CONFLICT DO NOTHING", params![name, value])?;
