@@ -1,6 +1,7 @@
 //! Twinline: moves a running InfluxDB to another InfluxDB-compatible database without stopping the writers.
 //!
-//! Start with `src/ARCHITECTURE.md`. The modules stand here in layer order; each uses only those above it.
+//! Start with `src/ARCHITECTURE.md`. The modules stand here in layers: each uses only layers above its own, and
+//! in its own only the neighbours that `tests/tidy.rs` lists with a reason.
 
 #![deny(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::disallowed_methods))]

@@ -4,6 +4,7 @@
 
 pub mod answer;
 pub mod client;
+pub mod encode;
 mod head;
 pub mod hop;
 pub mod precision;

@@ -95,7 +95,7 @@ pub(super) struct Lane {
 }
 
 impl Lane {
-    /// A lane that stands at `floor`; `start` is where reading begins, at or below the floor.
+    /// A lane that stands at `floor`, with the sums that belong to it.
     pub(super) fn new(floor: Lsn, delivered: u64, dead: u64) -> Self {
         Self {
             waiting: BTreeMap::new(),

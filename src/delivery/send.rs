@@ -1,7 +1,6 @@
 //! Brings one batch to its end: stored, or refused for good and recorded so. One request in flight per lane.
 
 use std::collections::VecDeque;
-use std::io::Write;
 use std::ops::Range;
 use std::rc::Rc;
 use std::time::Duration;
@@ -20,6 +19,7 @@ use super::target::TargetId;
 use crate::base::metric;
 use crate::db::answer::{self, Action, Limit};
 use crate::db::client::{Failure, RequestBody};
+use crate::db::encode;
 use crate::state::{Effects, Event, EventKind};
 
 /// A destination's words that we read at most.
@@ -221,10 +221,7 @@ fn request(shared: &Shared, target: TargetId, text: &[u8], gzip: bool) -> Result
     }
     let body = if gzip {
         request = request.header(CONTENT_ENCODING, "gzip");
-        let mut encoder =
-            flate2::write::GzEncoder::new(Vec::with_capacity(text.len() / 5), flate2::Compression::fast());
-        let packed = encoder.write_all(text).and_then(|()| encoder.finish());
-        Bytes::from(packed.expect("writing into memory does not fail"))
+        encode::gzip(text)
     } else {
         Bytes::copy_from_slice(text)
     };

@@ -4,9 +4,8 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-
 use crate::config::Mapping;
+use crate::db::encode::escape;
 use crate::route::{RouteName, Target, TargetKind, map};
 
 /// Number of a target within this process.
@@ -72,7 +71,6 @@ impl Targets {
 /// Path and query of a write to this place, with explicit nanoseconds.
 #[must_use]
 pub fn write_path(target: &Target) -> String {
-    let escape = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
     match target {
         Target::Database { db, rp } if rp.is_empty() => format!("/write?db={}&precision=ns", escape(db)),
         Target::Database { db, rp } => format!("/write?db={}&rp={}&precision=ns", escape(db), escape(rp)),

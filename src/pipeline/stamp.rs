@@ -3,12 +3,11 @@
 //! Promise: a body whose lines are all timed is forwarded byte for byte. A stamped one goes to the source in the encoding
 //! in which it came, and its text is the same that the log keeps, so that both sides store the same time.
 
-use std::io::Write;
-
 use bytes::Bytes;
 
 use super::decode::Decoded;
 use crate::db::answer::Parsed;
+use crate::db::encode::gzip;
 use crate::db::precision::effective;
 use crate::db::server::{Flavor, Version};
 use crate::line::{self, Dialect, Precision};
@@ -104,12 +103,6 @@ pub(super) fn read(version: &Version, identity: &WriteIdentity, body: Decoded, a
         (lines.min_ns, lines.max_ns) = if blank { (at_ns, at_ns) } else { (summary.min_ns, summary.max_ns) };
     }
     lines
-}
-
-fn gzip(text: &[u8]) -> Bytes {
-    let mut encoder = flate2::write::GzEncoder::new(Vec::with_capacity(text.len() / 4), flate2::Compression::fast());
-    let packed = encoder.write_all(text).and_then(|()| encoder.finish());
-    Bytes::from(packed.expect("writing into memory does not fail"))
 }
 
 #[cfg(test)]

@@ -10,11 +10,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::Method;
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 use tokio::time::{Instant, timeout};
 
 use super::{RouteName, WriteIdentity};
+use crate::db::encode::escape;
 use crate::db::precision::Api;
 use crate::db::server::{Flavor, Server};
 
@@ -179,10 +179,6 @@ impl Resolver {
 /// 16 hexadecimal digits: the servers try such a text as an id first.
 fn is_id(text: &str) -> bool {
     text.len() == 16 && text.bytes().all(|b| b.is_ascii_hexdigit())
-}
-
-fn escape(text: &str) -> String {
-    utf8_percent_encode(text, NON_ALPHANUMERIC).to_string()
 }
 
 /// From the answer to SHOW RETENTION POLICIES: the row whose `default` is true.

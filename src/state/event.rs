@@ -26,7 +26,7 @@ pub enum EventKind {
     RoutePaused,
     /// That route is delivered again.
     RouteResumed,
-    /// A line was dead-lettered for a reason seen for the first time.
+    /// Lines were dead-lettered; told at most once a minute for each code, with their number.
     DeadLetter,
     /// The source's clock and ours differ.
     ClockSkew,

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::subject::{Subject, Unanswered, escape, identifier};
+use super::subject::{Subject, Unanswered, identifier};
 use crate::base::size::parse_span;
+use crate::db::encode::escape;
 use crate::db::server::Flavor;
 use crate::route::RouteName;
 

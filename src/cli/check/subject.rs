@@ -2,12 +2,12 @@
 
 use bytes::Bytes;
 use http::{Method, StatusCode};
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 
 use super::finding::{About, Finding, Group};
 use crate::base::{Error, Result, Side};
 use crate::config::{self, Config, DestinationKind, SourceKind};
+use crate::db::encode::escape;
 use crate::db::server::{Flavor, Reply, Server};
 
 /// What a server says is quoted up to here.
@@ -111,11 +111,6 @@ impl Rows {
         let rows = self.0.get("values").and_then(Value::as_array).into_iter().flatten();
         rows.map(|row| at.and_then(|at| row.get(at)).cloned().unwrap_or_default()).collect()
     }
-}
-
-/// For a parameter of a URL.
-pub(super) fn escape(text: &str) -> String {
-    utf8_percent_encode(text, NON_ALPHANUMERIC).to_string()
 }
 
 /// A name in an InfluxQL statement.
