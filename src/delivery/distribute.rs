@@ -7,23 +7,26 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::Notify;
 
 use super::Shared;
-use super::batch::LineAt;
+use super::batch::{self, LineAt};
 use super::lane::{Bounds, Position};
-use super::ledger::{Ledger, Tally};
+use super::ledger::{self, Ledger, Tally};
 use super::target::TargetId;
 use super::view::Reading;
 use crate::base::{Error, Kind as ErrorKind, Lsn, Result, Side};
-use crate::line;
+use crate::line::{self, Precision};
 use crate::queue::{Cause, Disposition, Floors, Intent, Scout};
 use crate::state::{DeadLetter, DirtyRegion, Effects, Gap};
 use crate::wal::{Damage, Item, Kind, Reader, Record, Wal};
 
 /// Records looked at in one go before other tasks get their turn.
 const SCOUT_STEP: usize = 256;
+/// After the log has grown: time for more to come. Far below the time that a batch waits for company.
+const GATHER: Duration = Duration::from_millis(5);
 /// Dirty regions are kept by hour.
 const BUCKET_NS: i64 = 3_600_000_000_000;
 /// Regions that one record may make; beyond this it makes its whole route dirty.
@@ -86,7 +89,8 @@ impl Distributor {
         floors: &Floors,
     ) -> Result<Self> {
         let reader = log.reader(floors.lowest().next())?;
-        let former = (floors.lanes.len() != shared.lanes.len()).then(|| floors.lanes.clone());
+        let moved = floors.lanes.len() != shared.lanes.len() && ledger::is_known(floors);
+        let former = moved.then(|| floors.lanes.clone());
         let top = floors.lanes.iter().copied().max().unwrap_or(Lsn::ZERO);
         let durable = Arc::new(Notify::new());
         let wake = Arc::clone(&durable);
@@ -124,12 +128,21 @@ impl Distributor {
                 dealt += 1;
                 self.room().await?;
             }
+            if dealt > 0 {
+                self.wake_lanes();
+            }
             if more || dealt == SCOUT_STEP {
                 tokio::task::yield_now().await;
             } else {
                 self.durable.notified().await;
+                // Under load groups come much faster than batches are due; one look for many of them costs far less.
+                tokio::time::sleep(GATHER).await;
             }
         }
+    }
+
+    fn wake_lanes(&self) {
+        self.shared.work.iter().for_each(Notify::notify_one);
     }
 
     fn settled(&self) {
@@ -149,9 +162,8 @@ impl Distributor {
                 }
             }
         }
-        for (lane, work) in self.shared.lanes.iter().zip(&self.shared.work) {
+        for lane in &self.shared.lanes {
             lane.borrow_mut().read_to(lsn);
-            work.notify_one();
         }
         if lsn >= self.top {
             self.settled();
@@ -200,42 +212,46 @@ impl Distributor {
         let bounds = Bounds { bytes_max: settings.batch_bytes.as_usize(), lines_max: settings.batch_lines };
         let mut counted = vec![(0u32, 0u32); lanes];
         let mut dead_letters = Vec::new();
-        let parsed = line::lines(&record.body, intent.dialect, intent.precision).filter_map(std::result::Result::ok);
-        for (number, parsed) in (0u32..).zip(parsed) {
-            let hash = line::series_hash(&parsed);
+        let mut held_bytes = 0;
+        let mut number = 0u32;
+        let mut lane_of: Vec<_> = self.shared.lanes.iter().map(RefCell::borrow_mut).collect();
+        let (former, canonical) = (&self.former, &mut self.canonical);
+        line::outline(&record.body, intent.dialect, intent.precision, |found| {
+            let Ok(found) = found else { return };
+            let line = number;
+            number += 1;
+            let hash = found.series;
             let index = (hash % lanes as u64) as usize;
-            let mut lane = self.shared.lanes[index].borrow_mut();
+            let lane = &mut lane_of[index];
             if record.lsn <= lane.floor() {
-                continue;
+                return;
             }
-            let repeated = self.former.as_ref().is_some_and(|floors| {
+            let repeated = former.as_ref().is_some_and(|floors| {
                 !floors.is_empty() && record.lsn <= floors[(hash % floors.len() as u64) as usize]
             });
-            if !repeated {
-                counted[index].0 += 1;
-            }
+            counted[index].0 += u32::from(!repeated);
             // The pipeline stamps every line that parses before it is logged.
-            let at_ns = parsed.timestamp_ns().unwrap_or(intent.max_ns);
-            self.canonical.clear();
-            line::write_canonical(&parsed, at_ns, &mut self.canonical);
-            if let Some(why) = line::unstorable(&parsed) {
+            let at_ns = found.time_ns.unwrap_or(intent.max_ns);
+            let text = written(&record.body, &found, at_ns, intent.precision, canonical);
+            if let Some(why) = found.careful.as_deref().and_then(line::unstorable) {
                 counted[index].1 += u32::from(!repeated);
                 dead_letters.push(DeadLetter {
                     lsn: record.lsn,
-                    line: number,
+                    line,
                     route: record.route,
                     route_name: unlisted(record, intent),
                     code: "unstorable".to_owned(),
                     reason: why.to_owned(),
-                    text: self.canonical.trim_ascii_end().to_vec(),
+                    text: text.trim_ascii_end().to_vec(),
                 });
-                continue;
+                return;
             }
-            let cell = hash_of(target, hash, at_ns);
-            let at = LineAt { lsn: record.lsn, line: number, route: record.route, cell };
-            lane.push(target, at, &self.canonical, now, bounds);
-            self.shared.pending_bytes.set(self.shared.pending_bytes.get() + self.canonical.len());
-        }
+            let at = LineAt { lsn: record.lsn, line, route: record.route, cell: hash_of(target, hash, at_ns) };
+            lane.push(target, at, text, now, bounds);
+            held_bytes += batch::held_bytes(text);
+        });
+        drop(lane_of);
+        self.shared.pending_bytes.set(self.shared.pending_bytes.get() + held_bytes);
         let name = (record.route.0 == 0).then(|| Rc::<str>::from(intent.name.to_string()));
         for (lane, (lines, dead)) in self.shared.lanes.iter().zip(counted) {
             if let Some(name) = &name {
@@ -306,6 +322,7 @@ impl Distributor {
         let pending_max = settings.pending_bytes.as_usize();
         while self.shared.pending_bytes.get() >= pending_max || self.lead_bytes() > settings.lane_lead.0 {
             self.settled();
+            self.wake_lanes();
             tokio::select! {
                 () = self.shared.room.notified() => {}
                 () = self.durable.notified() => {
@@ -323,6 +340,29 @@ impl Distributor {
         let waiting = self.shared.lanes.iter().filter_map(|lane| lane.borrow().oldest()).map(|at| at.log_bytes).min();
         waiting.map_or(0, |oldest| self.read.get().position.saturating_sub(oldest))
     }
+}
+
+/// A line as the destination gets it: with nanoseconds and a line feed. Most lines are that already.
+fn written<'a>(
+    body: &'a [u8],
+    line: &line::Outline<'_>,
+    at_ns: i64,
+    precision: Precision,
+    canonical: &'a mut Vec<u8>,
+) -> &'a [u8] {
+    if line.careful.is_none()
+        && precision == Precision::Nanosecond
+        && line.time_ns.is_some()
+        && let Some(whole) = body.get(line.span.start..=line.span.end)
+    {
+        return whole;
+    }
+    canonical.clear();
+    match &line.careful {
+        None => line::write_plain(&body[line.span.start..line.fields_end], at_ns, canonical),
+        Some(line) => line::write_canonical(line, at_ns, canonical),
+    }
+    canonical
 }
 
 /// Hash of a place at the destination. Equal hashes of different places cost a wait, never order.

@@ -74,7 +74,7 @@ pub(super) struct Lane {
     /// By number, which grows: oldest first.
     waiting: BTreeMap<u64, Batch>,
     /// The newest batch of each target, which may still grow.
-    open: HashMap<TargetId, u64>,
+    open: BTreeMap<TargetId, u64>,
     next_number: u64,
     /// First record of the batch under way.
     under_way: Option<Lsn>,
@@ -99,7 +99,7 @@ impl Lane {
     pub(super) fn new(floor: Lsn, delivered: u64, dead: u64) -> Self {
         Self {
             waiting: BTreeMap::new(),
-            open: HashMap::new(),
+            open: BTreeMap::new(),
             next_number: 0,
             under_way: None,
             late: Late::default(),
@@ -200,7 +200,8 @@ impl Lane {
                     Err(due) => return Err(held.into_iter().chain(due).min()),
                 },
             };
-            if let Some(batch) = self.sift(batch, place, now) {
+            if let Some(mut batch) = self.sift(batch, place, now) {
+                batch.share();
                 self.under_way = batch.first();
                 return Ok((place, batch));
             }

@@ -29,8 +29,9 @@ impl Tally {
     }
 }
 
-/// Layout of the counters: version, five sums of the tally, then delivered and dead of each lane.
-const VERSION: u64 = 1;
+/// Layout of the counters: version, five sums of the tally, then delivered and dead of each lane. The version also stands
+/// for the hash that deals lines out to lanes: 1 was another one.
+const VERSION: u64 = 2;
 const LANES_AT: usize = 6;
 
 /// Sums of what never enters a lane.
@@ -82,15 +83,21 @@ impl Ledger {
     }
 }
 
-/// Lanes and sums as they were made durable. With another number of lanes than before, all start at the lowest floor: lines
-/// go to other lanes now, and only a contiguous repetition keeps their order.
+/// Whether the sums, and the lanes that their lines went to, mean what they mean now.
+pub(super) fn is_known(floors: &Floors) -> bool {
+    let counters = &floors.counters;
+    counters.first() == Some(&VERSION) && counters.len() == LANES_AT + 2 * floors.lanes.len()
+}
+
+/// Lanes and sums as they were made durable. With another number of lanes than before, or another way to deal lines out,
+/// all start at the lowest floor: lines go to other lanes now, and only a contiguous repetition keeps their order.
 pub(super) fn restore(floors: &Floors, lanes: usize) -> (Vec<Lane>, Tally) {
     let counters = &floors.counters;
-    let known = counters.first() == Some(&VERSION) && counters.len() == LANES_AT + 2 * floors.lanes.len();
+    let known = is_known(floors);
     let at = |index: usize| if known { counters[index] } else { 0 };
     let base = Tally { not_applied: at(1), doubt: at(2), gapped: at(3), excluded: at(4), damaged: at(5) };
     let sums = |lane: usize| (at(LANES_AT + 2 * lane), at(LANES_AT + 2 * lane + 1));
-    if floors.lanes.len() == lanes {
+    if known && floors.lanes.len() == lanes {
         let lanes = floors.lanes.iter().enumerate().map(|(index, floor)| {
             let (delivered, dead) = sums(index);
             Lane::new(*floor, delivered, dead)

@@ -40,7 +40,7 @@ enum End {
 /// Sends what a lane holds, for as long as the process runs.
 pub(super) async fn run_lane(shared: Rc<Shared>, index: usize) {
     while let Some((place, batch)) = next_batch(&shared, index).await {
-        let bytes = batch.bytes();
+        let bytes = batch.held_bytes();
         match bring_to_end(&shared, index, &batch).await {
             End::Done => {
                 shared.lanes[index].borrow_mut().finish();
@@ -208,7 +208,7 @@ async fn attempt(shared: &Shared, lane: usize, batch: &Batch, part: &Range<usize
     (action, began)
 }
 
-fn request(shared: &Shared, target: TargetId, text: &[u8], gzip: bool) -> Result<Request<RequestBody>, http::Error> {
+fn request(shared: &Shared, target: TargetId, text: Bytes, gzip: bool) -> Result<Request<RequestBody>, http::Error> {
     let path = format!("{}{}", shared.server.prefix(), shared.targets.get(target).path);
     let mut request = Request::builder()
         .method(Method::POST)
@@ -221,9 +221,9 @@ fn request(shared: &Shared, target: TargetId, text: &[u8], gzip: bool) -> Result
     }
     let body = if gzip {
         request = request.header(CONTENT_ENCODING, "gzip");
-        encode::gzip(text)
+        encode::gzip(&text)
     } else {
-        Bytes::copy_from_slice(text)
+        text
     };
     request.header(CONTENT_LENGTH, body.len()).body(Full::new(body).map_err(|e| match e {}).boxed_unsync())
 }

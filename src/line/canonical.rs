@@ -16,10 +16,28 @@ pub fn write_canonical(line: &Line<'_>, at_ns: i64, out: &mut Vec<u8>) {
     out.push(b'\n');
 }
 
+/// Appends a line that needs no rewriting (see [`super::Outline`]) up to its fields' end, the time and a line feed.
+pub fn write_plain(untimed: &[u8], at_ns: i64, out: &mut Vec<u8>) {
+    out.extend_from_slice(untimed);
+    write_time(at_ns, out);
+    out.push(b'\n');
+}
+
 /// A space and an integer.
 pub(super) fn write_time(units: i64, out: &mut Vec<u8>) {
-    out.push(b' ');
-    out.extend_from_slice(units.to_string().as_bytes());
+    /// A sign and nineteen digits.
+    const LONGEST: usize = 20;
+    let (mut digits, mut at, mut left) = ([0; LONGEST], LONGEST, units.unsigned_abs());
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (left % 10) as u8;
+        left /= 10;
+        if left == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(if units < 0 { b" -" } else { b" " });
+    out.extend_from_slice(&digits[at..]);
 }
 
 pub(super) fn write_untimed(line: &Line<'_>, out: &mut Vec<u8>) {

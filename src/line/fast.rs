@@ -33,7 +33,7 @@ impl<'a, S: Scanner> Reader<'a, S> {
     }
 
     /// The next line that is neither blank nor a comment; its tags and fields are in `sink` when it is accepted.
-    #[inline]
+    #[inline(always)]
     pub(super) fn next<K: Sink<'a>>(&mut self, sink: &mut K) -> Option<Result<Frame<'a>, Malformed<'a>>> {
         loop {
             let start = self.at;
@@ -77,6 +77,7 @@ impl<'a, S: Scanner> Reader<'a, S> {
         Some(outcome.map_err(|reason| Malformed { span: start..end, raw: &self.body[start..end], reason }))
     }
 
+    #[inline(always)]
     fn plain_line<K: Sink<'a>>(&mut self, start: usize, sink: &mut K) -> Option<Frame<'a>> {
         let (name_end, byte) = self.next_but_quote_or_equals();
         let (key_end, sorted) = match byte {
@@ -159,6 +160,7 @@ impl<'a, S: Scanner> Reader<'a, S> {
         }
     }
 
+    #[inline(always)]
     fn closing_quote(&mut self) -> Option<usize> {
         loop {
             match self.cursor.next() {

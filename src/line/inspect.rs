@@ -1,9 +1,12 @@
-//! A body in figures, without keeping any of it.
+//! A body in figures, or line by line without its parts: what can be told without keeping any of it.
+
+use std::ops::Range;
 
 use super::fast::Reader;
-use super::point::Nothing;
-use super::scan::Swar;
-use super::{Dialect, Precision};
+use super::point::{Frame, Line, Malformed, Nothing, Parts};
+use super::scan::{Scanner, Work, with_best};
+use super::series::SeriesHash;
+use super::{Dialect, Precision, careful};
 
 /// What a body holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,19 +27,98 @@ pub struct Summary {
 /// Reads a body once and counts.
 #[must_use]
 pub fn inspect(body: &[u8], dialect: Dialect, precision: Precision, default_ns: i64) -> Summary {
-    let mut summary = Summary { lines: 0, untimed: 0, malformed: 0, min_ns: i64::MAX, max_ns: i64::MIN };
-    let default_ns = precision.truncate(default_ns);
-    let mut reader = Reader::<Swar>::new(body, dialect, precision);
-    while let Some(outcome) = reader.next(&mut Nothing) {
-        let Ok(frame) = outcome else {
-            summary.malformed += 1;
-            continue;
-        };
-        summary.lines += 1;
-        summary.untimed += u32::from(frame.time_ns.is_none());
-        let time_ns = frame.time_ns.unwrap_or(default_ns);
-        summary.min_ns = summary.min_ns.min(time_ns);
-        summary.max_ns = summary.max_ns.max(time_ns);
+    with_best(Inspect { body, dialect, precision, default_ns: precision.truncate(default_ns) })
+}
+
+struct Inspect<'a> {
+    body: &'a [u8],
+    dialect: Dialect,
+    precision: Precision,
+    default_ns: i64,
+}
+
+impl Work for Inspect<'_> {
+    type Out = Summary;
+
+    #[inline(always)]
+    fn run<S: Scanner>(self) -> Summary {
+        let mut summary = Summary { lines: 0, untimed: 0, malformed: 0, min_ns: i64::MAX, max_ns: i64::MIN };
+        let mut reader = Reader::<S>::new(self.body, self.dialect, self.precision);
+        while let Some(outcome) = reader.next(&mut Nothing) {
+            let Ok(frame) = outcome else {
+                summary.malformed += 1;
+                continue;
+            };
+            summary.lines += 1;
+            summary.untimed += u32::from(frame.time_ns.is_none());
+            let time_ns = frame.time_ns.unwrap_or(self.default_ns);
+            summary.min_ns = summary.min_ns.min(time_ns);
+            summary.max_ns = summary.max_ns.max(time_ns);
+        }
+        summary
     }
-    summary
+}
+
+/// An accepted line without its tags and fields.
+#[derive(Clone, Debug)]
+pub struct Outline<'a> {
+    /// Bytes of the body that make up the line, without the line feed that ends it.
+    pub span: Range<usize>,
+    /// Offset in the body right after the last field's value.
+    pub fields_end: usize,
+    /// The time in nanoseconds since 1970, or `None` when the line has no timestamp.
+    pub time_ns: Option<i64>,
+    /// As [`super::series_hash`].
+    pub series: u64,
+    /// All of the line, unless it has no backslash, no leading white space and nothing after the fields but a timestamp:
+    /// such a line both servers read, store and show as it is, up to `fields_end`.
+    pub careful: Option<Box<Line<'a>>>,
+}
+
+/// Visits the lines of a body in order; blank lines and comments are left out. Faster than [`super::lines`], which keeps
+/// the parts of each line.
+pub fn outline<'a>(
+    body: &'a [u8],
+    dialect: Dialect,
+    precision: Precision,
+    visit: impl FnMut(Result<Outline<'a>, Malformed<'a>>),
+) {
+    with_best(Visit { body, dialect, precision, visit });
+}
+
+/// [`Outline`]s of a body.
+struct Visit<'a, F> {
+    body: &'a [u8],
+    dialect: Dialect,
+    precision: Precision,
+    visit: F,
+}
+
+impl<'a, F: FnMut(Result<Outline<'a>, Malformed<'a>>)> Work for Visit<'a, F> {
+    type Out = ();
+
+    #[inline(always)]
+    fn run<S: Scanner>(mut self) {
+        let mut reader = Reader::<S>::new(self.body, self.dialect, self.precision);
+        let mut tags = SeriesHash::default();
+        while let Some(outcome) = reader.next(&mut tags) {
+            let outline = outcome.map(|frame| Outline {
+                span: frame.start..frame.end,
+                fields_end: frame.fields_end,
+                time_ns: frame.time_ns,
+                series: tags.with_measurement(frame.measurement),
+                careful: if frame.plain { None } else { Some(whole(self.body, self.dialect, self.precision, frame)) },
+            });
+            (self.visit)(outline);
+        }
+    }
+}
+
+/// A line that was accepted by `careful`, read again with its parts.
+#[cold]
+fn whole<'a>(body: &'a [u8], dialect: Dialect, precision: Precision, frame: Frame<'a>) -> Box<Line<'a>> {
+    let mut parts = Parts::default();
+    let again = careful::parse(body, (frame.start, frame.end), (dialect, precision), &mut parts);
+    debug_assert!(again.is_ok(), "the same bytes were accepted before");
+    Box::new(Line { body, dialect, frame, tags: parts.tags, fields: parts.fields })
 }

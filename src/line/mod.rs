@@ -4,7 +4,7 @@
 //! line holds the data that they store. Nothing is copied: lines borrow the body. No input panics, and the time taken
 //! grows with the body alone.
 //!
-//! [`lines`] reads a body, [`inspect`] only counts, [`stamp`] gives untimed lines a time, [`split`] cuts a body,
+//! [`lines`] reads a body, [`outline`] reads it without keeping the parts, [`inspect`] only counts, [`stamp`] gives untimed lines a time, [`split`] cuts a body,
 //! [`series_hash`] names a line's series, [`write_canonical`] writes a line in the one form that both servers read
 //! alike, and [`unstorable`] finds the lines that they acknowledge and then cannot read back.
 
@@ -26,9 +26,9 @@ mod tests;
 
 use std::iter::FusedIterator;
 
-pub use canonical::{unstorable, write_canonical};
+pub use canonical::{unstorable, write_canonical, write_plain};
 pub use cut::split;
-pub use inspect::{Summary, inspect};
+pub use inspect::{Outline, Summary, inspect, outline};
 pub use point::{Field, FieldKind, Line, Malformed, Tag, Value};
 pub use reason::{MAX_KEY_BYTES, Reason};
 pub use series::series_hash;

@@ -301,6 +301,42 @@ proptest! {
     }
 
     #[test]
+    fn an_outline_says_what_the_lines_say(body in written_body()) {
+        for dialect in [Dialect::Influx1, Dialect::Influx2] {
+            let mut outlined = Vec::new();
+            outline(&body, dialect, Precision::Second, |found| outlined.push(found));
+            let mut canonical = Vec::new();
+            let mut all = lines(&body, dialect, Precision::Second);
+            for found in outlined {
+                let line = all.next().expect("as many lines");
+                let (found, line) = match (found, line) {
+                    (Ok(found), Ok(line)) => (found, line),
+                    (found, line) => {
+                        prop_assert_eq!(found.err(), line.err());
+                        continue;
+                    }
+                };
+                prop_assert_eq!((&found.span, found.fields_end), (&line.span(), line.fields_end()));
+                prop_assert_eq!((found.time_ns, found.series), (line.timestamp_ns(), series_hash(&line)));
+                match found.careful {
+                    Some(whole) => prop_assert_eq!(copied(&whole), copied(&line)),
+                    // As it is, it reads as the same data in either dialect.
+                    None => {
+                        canonical.clear();
+                        canonical.extend_from_slice(&body[found.span.start..found.fields_end]);
+                        canonical.extend_from_slice(b" 7\n");
+                        prop_assert!(unstorable(&line).is_none());
+                        let read: Vec<_> = lines(&canonical, dialect, Precision::Nanosecond).flatten().collect();
+                        prop_assert_eq!(read.len(), 1);
+                        prop_assert!(read[0].same_data(&line) && read[0].timestamp_ns() == Some(7));
+                    }
+                }
+            }
+            prop_assert!(all.next().is_none());
+        }
+    }
+
+    #[test]
     fn what_clients_write_can_be_stored(body in written_body()) {
         for line in lines(&body, Dialect::Influx2, Precision::Nanosecond).flatten() {
             let names = [line.raw_measurement()].into_iter().chain(line.fields().iter().map(Field::raw_key));

@@ -3,9 +3,12 @@
 //! A [`Scanner`] turns a block into a bit mask; a [`Cursor`] walks the set bits in order. The parser never looks for
 //! bytes itself, so that a faster scanner speeds up everything and changes nothing.
 
+#[cfg(target_arch = "x86_64")]
+mod avx2;
 mod swar;
 
 use std::marker::PhantomData;
+use std::sync::OnceLock;
 
 pub use swar::Swar;
 
@@ -16,6 +19,43 @@ pub const BLOCK_BYTES: usize = 64;
 pub trait Scanner {
     /// Bit `i` is set exactly when `block[i]` is structural.
     fn structural(block: &[u8; BLOCK_BYTES]) -> u64;
+}
+
+/// Something that is done with a scanner, so that it can be compiled once for each kind of processor.
+pub(super) trait Work {
+    type Out;
+    /// Must be `#[inline(always)]`, and so must what it calls in its inner loop: only then is it compiled anew for the
+    /// processor's own instructions.
+    fn run<S: Scanner>(self) -> Self::Out;
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Level {
+    Swar,
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+}
+
+/// The best scanner of this processor; asked once.
+fn best() -> Level {
+    static BEST: OnceLock<Level> = OnceLock::new();
+    *BEST.get_or_init(|| {
+        #[cfg(target_arch = "x86_64")]
+        if avx2::available() {
+            return Level::Avx2;
+        }
+        Level::Swar
+    })
+}
+
+/// Does `work` with the best scanner that this processor has.
+#[inline]
+pub(super) fn with_best<W: Work>(work: W) -> W::Out {
+    match best() {
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx2 => avx2::with_avx2(work),
+        Level::Swar => work.run::<Swar>(),
+    }
 }
 
 /// Walks the structural bytes of a body from left to right.
