@@ -10,6 +10,9 @@
 // Every accepted line is in one state; what idling costs.
 #[path = "it/account.rs"]
 mod account;
+// Each answer of a destination, and what follows.
+#[path = "it/answers.rs"]
+mod answers;
 // Lines on which parsers disagree.
 #[path = "it/awkward.rs"]
 mod awkward;
@@ -52,9 +55,15 @@ mod record;
 // Lines that one side refuses.
 #[path = "it/refused.rs"]
 mod refused;
+// A destination that answers from a script.
+#[path = "it/scripted.rs"]
+mod scripted;
 // The source goes away and comes back.
 #[path = "it/source_down.rs"]
 mod source_down;
+// What delivery does when an answer keeps coming.
+#[path = "it/stubborn.rs"]
+mod stubborn;
 // The end of the process and its next start.
 #[path = "it/stop.rs"]
 mod stop;

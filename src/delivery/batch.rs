@@ -136,12 +136,23 @@ impl Batch {
         (LineAt { lsn, line, route, cell }, &self.text()[self.span(&(index..index + 1))])
     }
 
+    /// How many of the first of these lines take no more than `bytes_max`.
+    pub(super) fn fitting(&self, lines: &Range<usize>, bytes_max: usize) -> usize {
+        let from = self.span(&(lines.start..lines.start)).start;
+        self.lines[lines.clone()].partition_point(|line| line.end as usize - from <= bytes_max)
+    }
+
     /// The text of some of its lines; not copied once it is shared.
     pub(super) fn part(&self, lines: &Range<usize>) -> Bytes {
         match &self.text {
             Text::Growing(text) => Bytes::copy_from_slice(&text[self.span(lines)]),
             Text::Shared(text) => text.slice(self.span(lines)),
         }
+    }
+
+    /// Bytes of the text of some of its lines.
+    pub(super) fn part_bytes(&self, lines: &Range<usize>) -> usize {
+        self.span(lines).len()
     }
 
     fn text(&self) -> &[u8] {

@@ -15,10 +15,11 @@ use super::Shared;
 use super::batch::{self, LineAt};
 use super::lane::{Bounds, Position};
 use super::ledger::{self, Ledger, Tally};
+use super::letters;
 use super::target::TargetId;
 use super::view::Reading;
 use crate::base::{Error, Kind as ErrorKind, Lsn, Result, Side};
-use crate::line::{self, Precision};
+use crate::line::{self, Dialect, Precision};
 use crate::queue::{Cause, Disposition, Floors, Intent, Scout};
 use crate::state::{DeadLetter, DirtyRegion, Effects, Gap};
 use crate::wal::{Damage, Item, Kind, Reader, Record, Wal};
@@ -210,12 +211,14 @@ impl Distributor {
         let now = self.shared.clock.monotonic();
         let settings = &self.shared.settings;
         let bounds = Bounds { bytes_max: settings.batch_bytes.as_usize(), lines_max: settings.batch_lines };
-        let mut counted = vec![(0u32, 0u32); lanes];
+        let mut counted = vec![0u32; lanes];
         let mut dead_letters = Vec::new();
         let mut held_bytes = 0;
         let mut number = 0u32;
         let mut lane_of: Vec<_> = self.shared.lanes.iter().map(RefCell::borrow_mut).collect();
         let (former, canonical) = (&self.former, &mut self.canonical);
+        let dialect = self.shared.dialect;
+        let looks_unfit = line::may_be_unfit(&record.body, intent.dialect, dialect);
         line::outline(&record.body, intent.dialect, intent.precision, |found| {
             let Ok(found) = found else { return };
             let line = number;
@@ -229,22 +232,20 @@ impl Distributor {
             let repeated = former.as_ref().is_some_and(|floors| {
                 !floors.is_empty() && record.lsn <= floors[(hash % floors.len() as u64) as usize]
             });
-            counted[index].0 += u32::from(!repeated);
+            counted[index] += u32::from(!repeated);
             // The pipeline stamps every line that parses before it is logged.
             let at_ns = found.time_ns.unwrap_or(intent.max_ns);
             let text = written(&record.body, &found, at_ns, intent.precision, canonical);
-            if let Some(why) = found.careful.as_deref().and_then(line::unstorable) {
-                counted[index].1 += u32::from(!repeated);
-                dead_letters.push(DeadLetter {
-                    lsn: record.lsn,
-                    line,
-                    route: record.route,
-                    route_name: unlisted(record, intent),
-                    code: "unstorable".to_owned(),
-                    reason: why.to_owned(),
-                    text: text.trim_ascii_end().to_vec(),
-                });
-                return;
+            if (found.careful.is_some() || looks_unfit)
+                && let Some(unfit) = unfit(&record.body, &found, intent, dialect)
+            {
+                dead_letters.push(letter(record, intent, line, unfit, text));
+                if !repeated {
+                    lane.mark_dead(record.lsn, line);
+                }
+                if !unfit.in_part {
+                    return;
+                }
             }
             let at = LineAt { lsn: record.lsn, line, route: record.route, cell: hash_of(target, hash, at_ns) };
             lane.push(target, at, text, now, bounds);
@@ -253,18 +254,16 @@ impl Distributor {
         drop(lane_of);
         self.shared.pending_bytes.set(self.shared.pending_bytes.get() + held_bytes);
         let name = (record.route.0 == 0).then(|| Rc::<str>::from(intent.name.to_string()));
-        for (lane, (lines, dead)) in self.shared.lanes.iter().zip(counted) {
+        for (lane, lines) in self.shared.lanes.iter().zip(counted) {
             if let Some(name) = &name {
                 lane.borrow_mut().name(record.lsn, Rc::clone(name));
             }
             if lines > 0 {
                 let (log_bytes, received_ns) = (record.position, record.received_ns);
-                lane.borrow_mut().note(Position { lsn: record.lsn, lines, log_bytes, received_ns }, dead);
+                lane.borrow_mut().note(Position { lsn: record.lsn, lines, log_bytes, received_ns });
             }
         }
-        if !dead_letters.is_empty() {
-            self.record(Effects { dead_letters, ..Effects::default() }).await;
-        }
+        letters::put_aside(&self.shared, dead_letters).await;
         Ok(())
     }
 
@@ -372,6 +371,30 @@ fn hash_of(target: TargetId, series: u64, at_ns: i64) -> u64 {
     bytes[4..12].copy_from_slice(&series.to_le_bytes());
     bytes[12..].copy_from_slice(&at_ns.to_le_bytes());
     xxhash_rust::xxh3::xxh3_64(&bytes)
+}
+
+/// Why a line does not fit the destination.
+fn unfit(body: &[u8], found: &line::Outline<'_>, intent: &Intent, to: Dialect) -> Option<line::Unfit> {
+    match &found.careful {
+        Some(line) => line::unfit(line, to),
+        None => {
+            let line = line::lines(&body[found.span.clone()], intent.dialect, intent.precision).next()?.ok()?;
+            line::unfit(&line, to)
+        }
+    }
+}
+
+/// A line that is known not to fit before it is sent; `text` is what would have been.
+fn letter(record: &Record, intent: &Intent, line: u32, unfit: line::Unfit, text: &[u8]) -> DeadLetter {
+    DeadLetter {
+        lsn: record.lsn,
+        line,
+        route: record.route,
+        route_name: unlisted(record, intent),
+        code: unfit.code.to_owned(),
+        reason: format!("not refused but known before it is sent: {}", unfit.why),
+        text: text.trim_ascii_end().to_vec(),
+    }
 }
 
 /// To pass over a delete would leave its data at the destination for ever.

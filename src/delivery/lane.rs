@@ -53,21 +53,6 @@ pub(super) struct Position {
     pub(super) received_ns: i64,
 }
 
-/// Lines of a record that are in the dead-letter store.
-#[derive(Debug, Default)]
-struct Dead {
-    /// Those that never entered the lane.
-    unsent: u32,
-    /// Those that were refused, by number: a batch that is sent again meets the same refusals.
-    refused: BTreeSet<u32>,
-}
-
-impl Dead {
-    fn lines(&self) -> u32 {
-        self.unsent.saturating_add(u32::try_from(self.refused.len()).unwrap_or(u32::MAX))
-    }
-}
-
 /// One lane.
 #[derive(Debug)]
 pub(super) struct Lane {
@@ -85,7 +70,8 @@ pub(super) struct Lane {
     held_cells: HashMap<u64, u32>,
     /// Records above the floor with lines in this lane.
     positions: VecDeque<Position>,
-    dead_above: BTreeMap<Lsn, Dead>,
+    /// Lines in the dead-letter store, by number: a batch that is sent again meets the same refusals.
+    dead_above: BTreeMap<Lsn, BTreeSet<u32>>,
     /// Names of the routes that have no number, of records above the floor.
     names: BTreeMap<Lsn, Rc<str>>,
     read: Lsn,
@@ -132,12 +118,9 @@ impl Lane {
         }
     }
 
-    /// Says how many lines of a record belong to the lane, and that `dead` of them never leave; call once a record.
-    pub(super) fn note(&mut self, position: Position, dead: u32) {
+    /// Says how many lines of a record belong to the lane; call once a record.
+    pub(super) fn note(&mut self, position: Position) {
         self.positions.push_back(position);
-        if dead > 0 {
-            self.dead_above.entry(position.lsn).or_default().unsent = dead;
-        }
     }
 
     /// The route of this record's lines has no number, but this name.
@@ -160,7 +143,7 @@ impl Lane {
     /// This line of this record is in the dead-letter store; saying so again changes nothing.
     pub(super) fn mark_dead(&mut self, lsn: Lsn, line: u32) {
         if lsn > self.floor {
-            self.dead_above.entry(lsn).or_default().refused.insert(line);
+            self.dead_above.entry(lsn).or_default().insert(line);
         }
     }
 
@@ -346,7 +329,7 @@ impl Lane {
             && position.lsn <= floor
         {
             // Of a record that a former run has counted in part, more lines can be dead than are counted now.
-            let dead = self.dead_above.remove(&position.lsn).map_or(0, |dead| dead.lines()).min(position.lines);
+            let dead = self.dead_above.remove(&position.lsn).map_or(0, |dead| dead.len() as u32).min(position.lines);
             self.dead += u64::from(dead);
             self.delivered += u64::from(position.lines - dead);
             self.positions.pop_front();
@@ -378,7 +361,7 @@ mod tests {
             let at = LineAt { lsn: Lsn(lsn), line, route: RouteId(1), cell: lsn * 100 + u64::from(line) };
             lane.push(TargetId(target), at, b"m v=1 1\n", Duration::ZERO, BOUNDS);
         }
-        lane.note(Position { lsn: Lsn(lsn), lines, log_bytes: 0, received_ns: 0 }, 0);
+        lane.note(Position { lsn: Lsn(lsn), lines, log_bytes: 0, received_ns: 0 });
         lane.read_to(Lsn(lsn));
     }
 
@@ -476,7 +459,7 @@ mod tests {
     fn push_cell(lane: &mut Lane, lsn: u64, cell: u64) {
         let at = LineAt { lsn: Lsn(lsn), line: 0, route: RouteId(1), cell };
         lane.push(TargetId(0), at, b"m v=1 1\n", Duration::ZERO, BOUNDS);
-        lane.note(Position { lsn: Lsn(lsn), lines: 1, log_bytes: 0, received_ns: 0 }, 0);
+        lane.note(Position { lsn: Lsn(lsn), lines: 1, log_bytes: 0, received_ns: 0 });
         lane.read_to(Lsn(lsn));
     }
 

@@ -5,12 +5,12 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::ops::Range;
 use std::time::Duration;
 
 use super::Shared;
-use super::batch::Batch;
-use super::send::{STATE_RETRY, pause_destination, record_effects};
+use super::part::Part;
+use super::send::{STATE_RETRY, record_effects};
+use super::tell::pause_destination;
 use crate::state::{DeadLetter, Effects, Event, EventKind};
 
 /// At most one event per reason in this time.
@@ -23,9 +23,12 @@ const WORDS_MAX: usize = 200;
 pub(super) struct Letters {
     /// Bytes that they take, never less than there are: a letter written again counts twice here until the store is asked.
     bytes: Cell<Option<u64>>,
-    /// By code, of which there are a few: when it was told last, and lines refused since.
-    told: RefCell<HashMap<&'static str, (Duration, u64)>>,
+    /// By what it is and code, of which there are a few: when it was told last, and what has come since.
+    told: RefCell<HashMap<(EventKind, &'static str), Told>>,
 }
+
+/// When it was told last, and how many have come since.
+type Told = (Duration, u64);
 
 impl Letters {
     /// These are in the store now.
@@ -38,14 +41,14 @@ impl Letters {
         self.bytes.get().is_some_and(|known| known.saturating_add(bytes) <= max)
     }
 
-    /// Counts refused lines; how many are to be told now, if it is time to.
-    fn due(&self, code: &'static str, lines: u64, now: Duration) -> Option<u64> {
+    /// Counts refused lines, or other news; how many are to be told now, if it is time to.
+    pub(super) fn due(&self, kind: EventKind, code: &'static str, news: u64, now: Duration) -> Option<u64> {
         let mut told = self.told.borrow_mut();
-        let Some((last, since)) = told.get_mut(code) else {
-            told.insert(code, (now, 0));
-            return Some(lines);
+        let Some((last, since)) = told.get_mut(&(kind, code)) else {
+            told.insert((kind, code), (now, 0));
+            return Some(news);
         };
-        *since += lines;
+        *since += news;
         if now.saturating_sub(*last) < TELL_EVERY {
             return None;
         }
@@ -65,39 +68,71 @@ fn bytes_of(letters: &[DeadLetter]) -> u64 {
     letters.iter().map(|letter| letter.text.len() as u64).sum()
 }
 
+/// A line that is refused for good: its number in the part, and why.
+#[derive(Clone, Debug)]
+pub(super) struct Refusal {
+    pub(super) line: usize,
+    pub(super) code: &'static str,
+    pub(super) reason: String,
+}
+
+/// Records all lines of a part, refused for one reason; see [`bury`].
+pub(super) async fn bury_all(shared: &Shared, lane: usize, part: &Part, code: &'static str, reason: &str) {
+    let refusals = (0..part.len()).map(|line| Refusal { line, code, reason: reason.to_owned() }).collect();
+    bury(shared, lane, part, refusals).await;
+}
+
 /// Records lines that are refused for good; durable before the floor can pass them.
-pub(super) async fn bury(
-    shared: &Shared,
-    lane: usize,
-    batch: &Batch,
-    part: Range<usize>,
-    code: &'static str,
-    reason: &str,
-) {
-    let letters: Vec<DeadLetter> = part
-        .clone()
-        .map(|index| {
-            let (at, text) = batch.line(index);
-            DeadLetter {
-                lsn: at.lsn,
-                line: at.line,
-                route: at.route,
-                route_name: shared.lanes[lane].borrow().name_of(at.lsn).to_owned(),
-                code: code.to_owned(),
-                reason: reason.to_owned(),
-                text: text.trim_ascii_end().to_vec(),
-            }
-        })
-        .collect();
+pub(super) async fn bury(shared: &Shared, lane: usize, part: &Part, refusals: Vec<Refusal>) {
+    let mut codes: Vec<(&'static str, u64, String)> = Vec::new();
+    let mut places = Vec::with_capacity(refusals.len());
+    let mut letters = Vec::with_capacity(refusals.len());
+    for Refusal { line, code, reason } in refusals {
+        let (at, text) = part.batch.line(part.lines.start + line);
+        match codes.iter_mut().find(|(known, ..)| *known == code) {
+            Some((_, lines, _)) => *lines += 1,
+            None => codes.push((code, 1, words(&reason))),
+        }
+        places.push(at);
+        letters.push(DeadLetter {
+            lsn: at.lsn,
+            line: at.line,
+            route: at.route,
+            route_name: shared.lanes[lane].borrow().name_of(at.lsn).to_owned(),
+            code: code.to_owned(),
+            reason,
+            text: text.trim_ascii_end().to_vec(),
+        });
+    }
     room(shared, bytes_of(&letters)).await;
     record_effects(shared, Effects { dead_letters: letters, ..Effects::default() }).await;
-    for index in part.clone() {
-        let (at, _) = batch.line(index);
+    for at in places {
         shared.lanes[lane].borrow_mut().mark_dead(at.lsn, at.line);
     }
-    if let Some(lines) = shared.letters.due(code, part.len() as u64, shared.clock.monotonic()) {
+    for (code, lines, reason) in codes {
+        tell_refused(shared, code, lines, &reason);
+    }
+}
+
+/// Records lines that are not sent because what would become of them is known.
+pub(super) async fn put_aside(shared: &Shared, letters: Vec<DeadLetter>) {
+    if letters.is_empty() {
+        return;
+    }
+    let codes = ["bad-name", "unstorable", "unreadable"];
+    let counts = codes.map(|code| letters.iter().filter(|letter| letter.code == code).count() as u64);
+    room(shared, bytes_of(&letters)).await;
+    record_effects(shared, Effects { dead_letters: letters, ..Effects::default() }).await;
+    for (code, lines) in codes.into_iter().zip(counts).filter(|(_, lines)| *lines > 0) {
+        tell_refused(shared, code, lines, "known before they were sent");
+    }
+}
+
+/// One event a minute for each code.
+fn tell_refused(shared: &Shared, code: &'static str, lines: u64, reason: &str) {
+    if let Some(lines) = shared.letters.due(EventKind::DeadLetter, code, lines, shared.clock.monotonic()) {
         tracing::warn!(event = "delivery.dead_letter", lines, code, "lines were refused for good");
-        let text = format!("{lines} line(s) refused by {} as {code}: {}", shared.id, words(reason));
+        let text = format!("{lines} line(s) refused by {} as {code}: {reason}", shared.id);
         drop(shared.state.add_event(Event { at_ns: shared.clock.wall_ns(), kind: EventKind::DeadLetter, text }));
     }
 }
@@ -112,7 +147,7 @@ async fn room(shared: &Shared, bytes: u64) {
                 return;
             }
             let reason = format!("the dead-letter store holds {stored} bytes, as many as queue.dead_letter_max allows");
-            pause_destination(shared, reason, None);
+            pause_destination(shared, "dead-letters-full", reason, None);
         }
         tokio::time::sleep(STATE_RETRY).await;
     }
@@ -127,11 +162,18 @@ mod tests {
     fn a_flood_is_one_event_a_minute_with_every_line_counted() {
         let letters = Letters::default();
         let at = Duration::from_secs;
-        assert_eq!(letters.due("parse", 1, at(5)), Some(1));
-        assert_eq!((letters.due("parse", 2, at(6)), letters.due("parse", 3, at(64))), (None, None));
-        assert_eq!(letters.due("expired", 9, at(64)), Some(9), "another reason is told at once");
-        assert_eq!(letters.due("parse", 4, at(65)), Some(9));
-        assert_eq!(letters.due("parse", 1, at(66)), None);
+        assert_eq!(letters.due(EventKind::DeadLetter, "parse", 1, at(5)), Some(1));
+        assert_eq!(
+            (
+                letters.due(EventKind::DeadLetter, "parse", 2, at(6)),
+                letters.due(EventKind::DeadLetter, "parse", 3, at(64))
+            ),
+            (None, None)
+        );
+        assert_eq!(letters.due(EventKind::DeadLetter, "expired", 9, at(64)), Some(9), "another reason is told at once");
+        assert_eq!(letters.due(EventKind::DeadLetter, "parse", 4, at(65)), Some(9));
+        assert_eq!(letters.due(EventKind::DeadLetter, "parse", 1, at(66)), None);
+        assert_eq!(letters.due(EventKind::DestinationRemark, "parse", 1, at(66)), Some(1), "another thing");
     }
 
     #[test]

@@ -9,16 +9,23 @@
 //! floor; [`send`] brings one batch to its end; [`ledger`] makes floors durable. All of it runs on one thread of its own, so
 //! that a slow destination is never felt by a client.
 
+mod attempt;
 mod backoff;
 mod batch;
+mod crowd;
 mod distribute;
 mod lane;
 mod late;
 mod ledger;
 mod letters;
+mod part;
 mod pause;
 mod send;
+mod settle;
+mod size;
+mod suspect;
 mod target;
+mod tell;
 mod view;
 
 pub use target::write_path;
@@ -35,6 +42,7 @@ use crate::base::clock::SharedClock;
 use crate::base::{DestinationId, Result, Retry};
 use crate::config::{Delivery as Settings, Mapping};
 use crate::db::server::{Flavor, Server};
+use crate::line::Dialect;
 use crate::queue::{Floors, LocalQueue, Opened, Scout};
 use crate::route::TargetKind;
 use crate::state::SharedState;
@@ -94,6 +102,8 @@ impl fmt::Debug for Parts {
 pub(crate) struct Shared {
     server: Server,
     flavor: Flavor,
+    /// How the destination reads lines.
+    dialect: Dialect,
     id: DestinationId,
     settings: Settings,
     gzip: bool,
@@ -109,6 +119,14 @@ pub(crate) struct Shared {
     pending_bytes: Cell<usize>,
     pauses: Pauses,
     letters: letters::Letters,
+    /// How large a request may be.
+    sizes: size::Sizes,
+    /// How many requests are under way.
+    crowd: crowd::Crowd,
+    /// Whether the last thing heard of the destination was an answer.
+    alive: Cell<bool>,
+    /// When it last stored something, by the monotonic clock.
+    stored_at: Cell<Duration>,
     stopping: Cell<bool>,
 }
 
@@ -127,6 +145,10 @@ pub async fn run(parts: Parts, server: Server, mut stop: watch::Receiver<bool>) 
     let shared = Rc::new(Shared {
         server,
         flavor: parts.flavor,
+        dialect: match parts.flavor {
+            Flavor::Influx1 => Dialect::Influx1,
+            Flavor::Influx2 => Dialect::Influx2,
+        },
         id: parts.id,
         gzip: parts.gzip,
         dead_letter_bytes_max: parts.dead_letter_bytes_max,
@@ -140,6 +162,10 @@ pub async fn run(parts: Parts, server: Server, mut stop: watch::Receiver<bool>) 
         pauses: Pauses::new(parts.settings.retry_initial, parts.settings.retry_max),
         settings: parts.settings,
         letters: letters::Letters::default(),
+        sizes: size::Sizes::new(),
+        crowd: crowd::Crowd::new(lanes_count),
+        alive: Cell::new(false),
+        stored_at: Cell::default(),
         stopping: Cell::new(false),
     });
     let scout = Rc::new(RefCell::new(scout));

@@ -9,7 +9,10 @@ use super::target::TargetId;
 
 #[derive(Clone, Debug)]
 struct Pause {
+    code: &'static str,
     reason: String,
+    /// The codes that were told; there are a few.
+    told_codes: Vec<&'static str>,
     since: Duration,
     /// When the newest answer that asks for it came.
     told: Duration,
@@ -31,22 +34,22 @@ impl Pauses {
         Self { initial, max, destination: RefCell::default(), targets: RefCell::default() }
     }
 
-    /// Nothing may be sent before this moment. Returns true when this is news.
-    pub(super) fn pause_destination(&self, reason: String, now: Duration, asked: Option<Duration>) -> bool {
+    /// Nothing may be sent before this moment. Returns true when this is news: the first time with this code.
+    pub(super) fn pause_destination(
+        &self,
+        code: &'static str,
+        reason: String,
+        now: Duration,
+        asked: Option<Duration>,
+    ) -> bool {
         let mut slot = self.destination.borrow_mut();
-        let news = slot.is_none();
-        let pause = slot.get_or_insert_with(|| self.fresh(now));
-        extend(pause, reason, now, asked);
-        news
+        extend(slot.get_or_insert_with(|| self.fresh(now)), code, reason, now, asked)
     }
 
     /// Nothing may be sent to this target before the pause's end. Returns true when this is news.
-    pub(super) fn pause_target(&self, target: TargetId, reason: String, now: Duration) -> bool {
+    pub(super) fn pause_target(&self, target: TargetId, code: &'static str, reason: String, now: Duration) -> bool {
         let mut targets = self.targets.borrow_mut();
-        let news = !targets.contains_key(&target);
-        let pause = targets.entry(target).or_insert_with(|| self.fresh(now));
-        extend(pause, reason, now, None);
-        news
+        extend(targets.entry(target).or_insert_with(|| self.fresh(now)), code, reason, now, None)
     }
 
     /// A request that began at `began` was answered as it should be. Returns what is not paused any more: destination,
@@ -73,23 +76,40 @@ impl Pauses {
         self.targets.borrow().values().map(|pause| pause.until).filter(|until| *until > now).min()
     }
 
-    /// Reason and start of the destination's pause.
-    pub(super) fn destination(&self) -> Option<(String, Duration)> {
-        self.destination.borrow().as_ref().map(|pause| (pause.reason.clone(), pause.since))
+    /// The destination's pause.
+    pub(super) fn destination(&self) -> Option<Shown> {
+        self.destination.borrow().as_ref().map(Pause::shown)
     }
 
-    /// Reasons and starts of all paused targets.
-    pub(super) fn targets(&self) -> Vec<(TargetId, String, Duration)> {
-        self.targets.borrow().iter().map(|(id, pause)| (*id, pause.reason.clone(), pause.since)).collect()
+    /// All paused targets.
+    pub(super) fn targets(&self) -> Vec<(TargetId, Shown)> {
+        self.targets.borrow().iter().map(|(id, pause)| (*id, pause.shown())).collect()
     }
 
     fn fresh(&self, now: Duration) -> Pause {
         let backoff = Backoff::new(self.initial, self.max);
-        Pause { reason: String::new(), since: now, told: now, until: now, backoff }
+        let (code, reason, told_codes) = ("", String::new(), Vec::new());
+        Pause { code, reason, told_codes, since: now, told: now, until: now, backoff }
     }
 }
 
-fn extend(pause: &mut Pause, reason: String, now: Duration, asked: Option<Duration>) {
+/// A pause as it is shown.
+#[derive(Clone, Debug)]
+pub(super) struct Shown {
+    pub(super) code: &'static str,
+    pub(super) reason: String,
+    pub(super) since: Duration,
+}
+
+impl Pause {
+    fn shown(&self) -> Shown {
+        Shown { code: self.code, reason: self.reason.clone(), since: self.since }
+    }
+}
+
+/// True when this pause was not told with this code yet.
+fn extend(pause: &mut Pause, code: &'static str, reason: String, now: Duration, asked: Option<Duration>) -> bool {
+    pause.code = code;
     pause.reason = reason;
     pause.told = now;
     // Several lanes meet the same outage: only the first of them in each round lengthens the pause.
@@ -98,6 +118,11 @@ fn extend(pause: &mut Pause, reason: String, now: Duration, asked: Option<Durati
     }
     // What the server asks for holds whatever runs already.
     pause.until = pause.until.max(now + asked.unwrap_or_default());
+    let news = !pause.told_codes.contains(&code);
+    if news {
+        pause.told_codes.push(code);
+    }
+    news
 }
 
 #[cfg(test)]
@@ -110,11 +135,14 @@ mod tests {
     fn a_pause_is_news_once_and_ends_with_a_success() {
         let pauses = Pauses::new(SECOND, SECOND);
         let now = Duration::from_secs(100);
-        assert!(pauses.pause_target(TargetId(1), "404".into(), now));
-        assert!(!pauses.pause_target(TargetId(1), "404".into(), now));
+        assert!(pauses.pause_target(TargetId(1), "gone", "404".into(), now));
+        assert!(!pauses.pause_target(TargetId(1), "gone", "404".into(), now));
         assert!(pauses.holds(TargetId(1), now) && !pauses.holds(TargetId(2), now));
         assert!(!pauses.holds(TargetId(1), now + SECOND), "it may be probed after the pause");
-        assert!(pauses.pause_destination("401".into(), now, None));
+        assert!(pauses.pause_destination("rights", "401".into(), now, None));
+        assert!(!pauses.pause_destination("rights", "401".into(), now, None));
+        assert!(pauses.pause_destination("away", "503".into(), now, None), "another reason is news");
+        assert!(!pauses.pause_destination("rights", "401".into(), now, None), "told before");
         assert!(pauses.destination_until(now).is_some());
         assert_eq!(pauses.succeeded(TargetId(1), now + SECOND), (true, true));
         assert_eq!(pauses.succeeded(TargetId(1), now + SECOND), (false, false));
@@ -124,15 +152,15 @@ mod tests {
     fn an_older_request_does_not_end_a_newer_pause() {
         let pauses = Pauses::new(SECOND, SECOND);
         let now = Duration::from_secs(100);
-        pauses.pause_destination("503".into(), now, None);
-        pauses.pause_target(TargetId(1), "404".into(), now);
-        pauses.pause_destination("429".into(), now + SECOND / 2, Some(SECOND * 300));
+        pauses.pause_destination("away", "503".into(), now, None);
+        pauses.pause_target(TargetId(1), "gone", "404".into(), now);
+        pauses.pause_destination("quota", "429".into(), now + SECOND / 2, Some(SECOND * 300));
         let until = now + SECOND / 2 + SECOND * 300;
         assert_eq!(pauses.destination_until(now + SECOND), Some(until), "asked for while a shorter pause runs");
         assert_eq!(pauses.succeeded(TargetId(1), now - SECOND), (false, false));
         assert_eq!(pauses.succeeded(TargetId(1), now + SECOND / 4), (false, true), "the target's is older");
         assert_eq!(pauses.destination_until(now + SECOND), Some(until));
-        pauses.pause_destination("503".into(), now + SECOND, None);
+        pauses.pause_destination("away", "503".into(), now + SECOND, None);
         assert_eq!(pauses.destination_until(now + SECOND), Some(until), "nothing shortens it");
         assert_eq!(pauses.succeeded(TargetId(1), until), (true, false));
     }

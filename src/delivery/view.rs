@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::Shared;
 use super::ledger::Tally;
+use super::pause::Shown;
 use crate::base::{Error, Lsn, metric};
 use crate::queue::Ahead;
 
@@ -14,6 +15,9 @@ use crate::queue::Ahead;
 pub struct PauseView {
     /// The destination, or one place of it.
     pub what: String,
+    /// Short stable name of the reason.
+    #[serde(default)]
+    pub code: String,
     /// The destination's words.
     pub reason: String,
     /// For how long, seconds.
@@ -68,7 +72,12 @@ pub fn shared_view() -> SharedView {
 
 /// Shows that delivery has ended.
 pub fn show_failure(view: &SharedView, error: &Error) {
-    let pause = PauseView { what: "delivery has stopped".to_owned(), reason: error.to_string(), for_s: 0 };
+    let pause = PauseView {
+        what: "delivery has stopped".to_owned(),
+        code: "failed".to_owned(),
+        reason: error.to_string(),
+        for_s: 0,
+    };
     let mut view = view.lock().unwrap_or_else(PoisonError::into_inner);
     view.failed = Some(error.to_string());
     view.paused = vec![pause];
@@ -89,14 +98,18 @@ pub(super) struct Reading {
 pub(super) fn publish(shared: &Shared, reading: Reading, tally: Tally, to: &SharedView) {
     let now = shared.clock.monotonic();
     let lanes = || shared.lanes.iter().map(|lane| lane.borrow());
-    let pause =
-        |what: String, reason: String, since| PauseView { what, reason, for_s: now.saturating_sub(since).as_secs() };
+    let pause = |what: String, shown: Shown| PauseView {
+        what,
+        code: shown.code.to_owned(),
+        reason: shown.reason,
+        for_s: now.saturating_sub(shown.since).as_secs(),
+    };
     let mut paused = Vec::new();
-    if let Some((reason, since)) = shared.pauses.destination() {
-        paused.push(pause("destination".to_owned(), reason, since));
+    if let Some(shown) = shared.pauses.destination() {
+        paused.push(pause("destination".to_owned(), shown));
     }
-    for (id, reason, since) in shared.pauses.targets() {
-        paused.push(pause(shared.targets.get(id).target.to_string(), reason, since));
+    for (id, shown) in shared.pauses.targets() {
+        paused.push(pause(shared.targets.get(id).target.to_string(), shown));
     }
     let view = View {
         ready: true,

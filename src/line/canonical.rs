@@ -3,9 +3,13 @@
 //! The servers keep a series key as it was written and build it anew from its unescaped parts when they read. A line
 //! written in any other than this form can be acknowledged and never be seen again.
 
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
+
 use super::point::{FieldKind, Line, Value};
 use super::reason::MAX_KEY_BYTES;
-use super::{Precision, careful, escape, lines};
+use super::{Dialect, Precision, careful, escape, lines};
 
 /// Appends the line with its tags sorted, its names escaped as the servers escape them, the time in nanoseconds and a
 /// line feed. Numbers and booleans stay as they were written. The result is the same data exactly when
@@ -61,27 +65,81 @@ pub(super) fn write_untimed(line: &Line<'_>, out: &mut Vec<u8>) {
     }
 }
 
+/// Why a line, written in canonical form, would not be at a server what it is elsewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unfit {
+    /// Short stable code: `bad-name` (refused, with every other line of its request), `unstorable` (an error of the storage
+    /// for ever, or the end of the server), `unreadable` (acknowledged and never shown).
+    pub code: &'static str,
+    /// For people.
+    pub why: &'static str,
+    /// Only a part of it is lost, and it harms nothing.
+    pub in_part: bool,
+}
+
+/// Whether a server of dialect `to` would refuse this line together with its neighbours, break on it, or acknowledge it
+/// and never show it. `None` for a line that can be stored and read back.
+#[must_use]
+pub fn unfit(line: &Line<'_>, to: Dialect) -> Option<Unfit> {
+    let whole = |code, why| Some(Unfit { code, why, in_part: false });
+    if to == Dialect::Influx2
+        && line.dialect != to
+        && line.tags().iter().any(|tag| careful::reserved(tag.raw_key(), to).is_some())
+    {
+        return whole("bad-name", "a tag key that InfluxDB 2.x keeps for itself");
+    }
+    if let Some((code, why)) = lost(line) {
+        return whole(code, why);
+    }
+    // Measured on 1.13: a query never shows the first, and makes up a row for the second.
+    let hidden = |key: &[u8]| key == b"_tagKey" || key == b"_name";
+    let some = to == Dialect::Influx1 && line.fields().iter().any(|field| hidden(field.raw_key()));
+    let why = "a field `_tagKey` or `_name`, which InfluxDB 1.x stores and does not show";
+    some.then_some(Unfit { code: "unreadable", why, in_part: true })
+}
+
+/// Whether [`unfit`] can find something in a plain line of this body (see [`super::Outline`]); the others are few and
+/// looked at anyway. A fast look at all of it that is wrong only by saying yes.
+#[must_use]
+pub fn may_be_unfit(body: &[u8], from: Dialect, to: Dialect) -> bool {
+    /// What reserved tag keys and hidden fields look like where they stand.
+    static TAGS: LazyLock<Vec<Finder<'static>>> =
+        LazyLock::new(|| [",time=", ",_field=", ",_measurement=", ",\0="].iter().map(Finder::new).collect());
+    static FIELDS: LazyLock<Vec<Finder<'static>>> =
+        LazyLock::new(|| ["_tagKey=", ",_name=", " _name="].iter().map(Finder::new).collect());
+    let any = |finders: &[Finder<'_>]| finders.iter().any(|finder| finder.find(body).is_some());
+    match to {
+        Dialect::Influx2 => from != to && (any(&TAGS) || memchr::memmem::find(body, b",\xff=").is_some()),
+        Dialect::Influx1 => any(&FIELDS),
+    }
+}
+
 /// Why the servers would answer this line with success, or for ever with an error of their storage, and never show its
 /// data, whatever form it is written in. `None` for a line that can be stored and read back.
 #[must_use]
 pub fn unstorable(line: &Line<'_>) -> Option<&'static str> {
+    lost(line).map(|(_, why)| why)
+}
+
+fn lost(line: &Line<'_>) -> Option<(&'static str, &'static str)> {
     if line.frame.plain {
         return None;
     }
     let hides = |window: &[u8]| matches!(window, [b'\\', b'\\', b',' | b' ' | b'=' | b'"']);
     if line.raw_measurement().windows(3).any(hides) {
-        return Some("a double backslash before a comma, space, equals sign or quote in the measurement");
+        let why = "a double backslash before a comma, space, equals sign or quote in the measurement";
+        return Some(("unreadable", why));
     }
     if line.fields().iter().any(|field| field.raw_key().is_empty()) {
-        return Some("an empty field key");
+        return Some(("unreadable", "an empty field key"));
     }
     if line.fields().iter().any(careful::is_undecodable) {
-        return Some("a field value that the storage cannot decode");
+        return Some(("unstorable", "a field value that the storage cannot decode"));
     }
     if is_unambiguous(line) || reads_back(line) {
         None
     } else {
-        Some("names that no escaping keeps apart from their neighbours")
+        Some(("unreadable", "names that no escaping keeps apart from their neighbours"))
     }
 }
 

@@ -6,7 +6,7 @@
 //!
 //! [`lines`] reads a body, [`outline`] reads it without keeping the parts, [`inspect`] only counts, [`stamp`] gives untimed lines a time, [`split`] cuts a body,
 //! [`series_hash`] names a line's series, [`write_canonical`] writes a line in the one form that both servers read
-//! alike, and [`unstorable`] finds the lines that they acknowledge and then cannot read back.
+//! alike, and [`unfit`] finds the lines that a server would refuse with their neighbours, or acknowledge and then not show.
 
 mod canonical;
 mod careful;
@@ -26,7 +26,7 @@ mod tests;
 
 use std::iter::FusedIterator;
 
-pub use canonical::{unstorable, write_canonical, write_plain};
+pub use canonical::{Unfit, may_be_unfit, unfit, unstorable, write_canonical, write_plain};
 pub use cut::split;
 pub use inspect::{Outline, Summary, inspect, outline};
 pub use point::{Field, FieldKind, Line, Malformed, Tag, Value};

@@ -453,6 +453,31 @@ fn the_canonical_form_is_the_servers_own() {
 }
 
 #[test]
+fn what_does_not_fit_one_server_fits_the_other() {
+    let code = |body: &[u8], to| unfit(&only_line(body), to).map(|unfit| (unfit.code, unfit.in_part));
+    for key in ["time", "_field", "_measurement"] {
+        let body = format!("m,a=1,{key}=x v=1");
+        let line = lines(body.as_bytes(), Dialect::Influx1, Precision::Nanosecond).next().unwrap().unwrap();
+        assert_eq!(unfit(&line, Dialect::Influx2).map(|unfit| unfit.code), Some("bad-name"), "{body}");
+        assert_eq!(unfit(&line, Dialect::Influx1), None, "{body}");
+        assert!(may_be_unfit(body.as_bytes(), Dialect::Influx1, Dialect::Influx2));
+        assert!(!may_be_unfit(body.as_bytes(), Dialect::Influx2, Dialect::Influx2), "refused before");
+    }
+    for key in ["_tagKey", "_name"] {
+        let body = format!("m {key}=1,v=2");
+        assert!(may_be_unfit(body.as_bytes(), Dialect::Influx2, Dialect::Influx1));
+        assert_eq!(code(body.as_bytes(), Dialect::Influx1), Some(("unreadable", true)), "{body}");
+        assert_eq!(code(body.as_bytes(), Dialect::Influx2), None, "{body}");
+    }
+    for to in [Dialect::Influx1, Dialect::Influx2] {
+        assert_eq!(code(br"m\\ x v=1", to), Some(("unreadable", false)));
+        assert_eq!(code(b"m \t=1", to), Some(("unreadable", false)));
+        assert_eq!(code(b"m,_tags=1 _names=1,time=2", to), None);
+        assert!(!may_be_unfit(b"m,_tags=1,_fields=2 _names=1,uptime=2", Dialect::Influx1, to));
+    }
+}
+
+#[test]
 fn lines_that_the_servers_acknowledge_and_never_show_are_found() {
     for special in [",", " ", "=", "\""] {
         let body = format!("c\\\\{special}u v=1");

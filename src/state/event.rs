@@ -26,6 +26,9 @@ pub enum EventKind {
     RoutePaused,
     /// That route is delivered again.
     RouteResumed,
+    /// The destination does something that an operator should know and that stops nothing; at most once a minute for each
+    /// reason.
+    DestinationRemark,
     /// Lines were dead-lettered; told at most once a minute for each code, with their number.
     DeadLetter,
     /// The source's clock and ours differ.

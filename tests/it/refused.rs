@@ -10,7 +10,7 @@ use crate::database::{Database, Kind, shared};
 use crate::proxy::{Setup, Twinline};
 
 /// What the local socket says.
-fn ask(twinline: &Twinline, path: &str) -> Value {
+pub(crate) fn ask(twinline: &Twinline, path: &str) -> Value {
     let mut stream = UnixStream::connect(twinline.socket()).unwrap();
     stream.write_all(format!("GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n").as_bytes()).unwrap();
     let mut answer = Vec::new();

@@ -1,0 +1,58 @@
+//! What operators hear: each pause once, everything else at most once a minute for each reason.
+
+use std::time::Duration;
+
+use super::Shared;
+use super::letters::words;
+use super::target::TargetId;
+use crate::state::{Event, EventKind};
+
+/// Nothing goes to the destination for a while. `asked`: what it asked for.
+pub(super) fn pause_destination(shared: &Shared, code: &'static str, reason: String, asked: Option<Duration>) {
+    let now = shared.clock.monotonic();
+    let text = format!("destination {} cannot be written to ({code}): {}", shared.id, words(&reason));
+    if shared.pauses.pause_destination(code, reason, now, asked) {
+        tell(shared, EventKind::DestinationPaused, text);
+    }
+}
+
+/// Nothing goes to one place of the destination for a while.
+pub(super) fn pause_target(shared: &Shared, target: TargetId, code: &'static str, reason: String) {
+    let now = shared.clock.monotonic();
+    let name = &shared.targets.get(target).target;
+    let text = format!("{name} cannot be written to ({code}): {}", words(&reason));
+    if shared.pauses.pause_target(target, code, reason, now) {
+        tell(shared, EventKind::RoutePaused, text);
+    }
+}
+
+/// A request that began at `began` was answered as it should be.
+pub(super) fn resumed(shared: &Shared, target: TargetId, began: Duration) {
+    let (destination, route) = shared.pauses.succeeded(target, began);
+    if destination {
+        tell(shared, EventKind::DestinationResumed, format!("destination {} takes writes again", shared.id));
+    }
+    if route {
+        let name = shared.targets.get(target).target.to_string();
+        tell(shared, EventKind::RouteResumed, format!("{name} takes writes again"));
+    }
+    if destination || route {
+        shared.work.iter().for_each(tokio::sync::Notify::notify_one);
+    }
+}
+
+/// Something that an operator should know and that stops nothing; at most once a minute for each code.
+pub(super) fn remark(shared: &Shared, code: &'static str, text: &str) {
+    if let Some(times) = shared.letters.due(EventKind::DestinationRemark, code, 1, shared.clock.monotonic()) {
+        let often = if times > 1 { format!(" ({times} times since last told)") } else { String::new() };
+        tell(shared, EventKind::DestinationRemark, format!("destination {} ({code}): {text}{often}", shared.id));
+    }
+}
+
+fn tell(shared: &Shared, kind: EventKind, text: String) {
+    match kind {
+        EventKind::DestinationResumed | EventKind::RouteResumed => tracing::info!(event = ?kind, "{text}"),
+        _ => tracing::warn!(event = ?kind, "{text}"),
+    }
+    drop(shared.state.add_event(Event { at_ns: shared.clock.wall_ns(), kind, text }));
+}
