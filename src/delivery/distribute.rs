@@ -4,7 +4,7 @@
 //! past its record; at most `pending_bytes` wait in lanes, and no lane leads another by more than `lane_lead`.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,6 +26,8 @@ use crate::wal::{Damage, Item, Kind, Reader, Record, Wal};
 
 /// Records looked at in one go before other tasks get their turn.
 const SCOUT_STEP: usize = 256;
+/// Records that are read before their outcome is known, bytes. They share memory with the chunks they were read in.
+const AHEAD_BYTES: usize = 4 << 20;
 /// After the log has grown: time for more to come. Far below the time that a batch waits for company.
 const GATHER: Duration = Duration::from_millis(5);
 /// Dirty regions are kept by hour.
@@ -47,8 +49,9 @@ pub(super) struct Distributor {
     /// Tells that the log has grown.
     durable: Arc<Notify>,
     read: Rc<Cell<Read>>,
-    /// Read, and waiting for its outcome.
-    held: Option<Item>,
+    /// Read, and not dealt out: most of it waits for its outcome.
+    ahead: VecDeque<Item>,
+    ahead_bytes: usize,
     canonical: Vec<u8>,
 }
 
@@ -96,8 +99,9 @@ impl Distributor {
         let durable = Arc::new(Notify::new());
         let wake = Arc::clone(&durable);
         log.on_durable(Box::new(move || wake.notify_one()));
-        let (read, held, canonical) = (Rc::default(), None, Vec::new());
-        Ok(Self { shared, scout, ledger, log, reader, former, top, durable, read, held, canonical })
+        let (read, canonical) = (Rc::default(), Vec::new());
+        let (ahead, ahead_bytes) = (VecDeque::new(), 0);
+        Ok(Self { shared, scout, ledger, log, reader, former, top, durable, read, ahead, ahead_bytes, canonical })
     }
 
     pub(super) fn progress(&self) -> Rc<Cell<Read>> {
@@ -107,27 +111,20 @@ impl Distributor {
     /// Reads for ever. After an error it may be called again, and goes on where it was.
     pub(super) async fn run(&mut self) -> Result<()> {
         loop {
-            let more = self.scout.borrow_mut().advance(SCOUT_STEP)?;
+            let more = self.read_ahead()?;
             let mut dealt = 0;
-            while dealt < SCOUT_STEP {
-                let item = match self.held.take() {
-                    Some(item) => item,
-                    None => match self.reader.next()? {
-                        Some(item) => item,
-                        None => {
-                            self.settled();
-                            break;
-                        }
-                    },
-                };
+            while dealt < SCOUT_STEP
+                && let Some(item) = self.ahead.front().cloned()
                 // Asked anew each time: the scout may have gone on while we waited for room.
-                if last_of(&item) > self.scout.borrow().resolved() {
-                    self.held = Some(item);
-                    break;
-                }
+                && last_of(&item) <= self.scout.borrow().resolved()
+            {
                 self.deal(item).await?;
+                self.ahead_bytes -= self.ahead.pop_front().as_ref().map_or(0, bytes_of);
                 dealt += 1;
                 self.room().await?;
+            }
+            if self.ahead.is_empty() {
+                self.settled();
             }
             if dealt > 0 {
                 self.wake_lanes();
@@ -140,6 +137,23 @@ impl Distributor {
                 tokio::time::sleep(GATHER).await;
             }
         }
+    }
+
+    /// Reads what is durable now, within [`AHEAD_BYTES`]; beyond that the scout goes on alone, by headers: what is queued
+    /// must be counted, however much waits for its outcome. True when there is more to look at.
+    fn read_ahead(&mut self) -> Result<bool> {
+        let mut scout = self.scout.borrow_mut();
+        while self.ahead_bytes < AHEAD_BYTES {
+            let Some(item) = self.reader.next()? else {
+                scout.follow(&self.reader);
+                return Ok(false);
+            };
+            scout.see(&item, &self.reader);
+            self.ahead_bytes += bytes_of(&item);
+            self.ahead.push_back(item);
+        }
+        scout.follow(&self.reader);
+        scout.advance(SCOUT_STEP)
     }
 
     fn wake_lanes(&self) {
@@ -322,6 +336,7 @@ impl Distributor {
         while self.shared.pending_bytes.get() >= pending_max || self.lead_bytes() > settings.lane_lead.0 {
             self.settled();
             self.wake_lanes();
+            self.scout.borrow_mut().follow(&self.reader);
             tokio::select! {
                 () = self.shared.room.notified() => {}
                 () = self.durable.notified() => {
@@ -401,6 +416,14 @@ fn letter(record: &Record, intent: &Intent, line: u32, unfit: line::Unfit, text:
 fn unknown(record: &Record) -> Error {
     Error::new(ErrorKind::State, Side::Own, format!("record {} of the log is a statement", record.lsn))
         .hint("it was written by a newer twinline: start that version, or let it drain the queue first")
+}
+
+/// What an item takes while it waits.
+fn bytes_of(item: &Item) -> usize {
+    match item {
+        Item::Record(record) => size_of::<Item>() + record.meta.len() + record.body.len(),
+        Item::Damage(_) => size_of::<Item>(),
+    }
 }
 
 fn last_of(item: &Item) -> Lsn {

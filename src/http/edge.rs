@@ -1,14 +1,15 @@
 //! What kind of request it is, and who answers it.
 
 use std::borrow::Cow;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::fmt;
 use std::rc::Rc;
 use std::time::Duration;
 
-use http::{Method, Request};
+use http::{Method, Request, StatusCode};
 use hyper::body::Incoming;
-use metrics::counter;
+use metrics::{Counter, counter};
 use percent_encoding::percent_decode_str;
 
 use super::body::{self, Unread};
@@ -29,6 +30,8 @@ struct Inner {
     budget: Budget,
     body_bytes_max: usize,
     writes: Cell<u64>,
+    /// By kind and status, of which there are a thousand at most.
+    requests: RefCell<HashMap<(bool, StatusCode), Counter>>,
 }
 
 impl fmt::Debug for Edge {
@@ -42,7 +45,7 @@ impl Edge {
     #[must_use]
     pub fn new(pipeline: Rc<Pipeline>, in_flight_bytes: usize, body_bytes_max: usize) -> Self {
         let budget = Budget::new(in_flight_bytes, ROOM_WAIT);
-        Self(Rc::new(Inner { pipeline, budget, body_bytes_max, writes: Cell::new(0) }))
+        Self(Rc::new(Inner { pipeline, budget, body_bytes_max, writes: Cell::new(0), requests: RefCell::default() }))
     }
 
     /// Writes that are being worked on.
@@ -58,9 +61,18 @@ impl Edge {
             Some(api) => self.write(api, request).await,
             None => pass::pass(&self.0.pipeline, request).await,
         };
-        let kind = if api.is_some() { "write" } else { "other" };
-        counter!(metric::HTTP_REQUESTS, "kind" => kind, "code" => reply.status().as_u16().to_string()).increment(1);
+        self.count(api.is_some(), reply.status());
         reply
+    }
+
+    /// Handles are looked up once for each status.
+    fn count(&self, write: bool, status: StatusCode) {
+        let mut requests = self.0.requests.borrow_mut();
+        let counter = requests.entry((write, status)).or_insert_with(|| {
+            let kind = if write { "write" } else { "other" };
+            counter!(metric::HTTP_REQUESTS, "kind" => kind, "code" => status.as_u16().to_string())
+        });
+        counter.increment(1);
     }
 
     async fn write(&self, api: Api, request: Request<Incoming>) -> Reply {

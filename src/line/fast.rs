@@ -120,7 +120,7 @@ impl<'a, S: Scanner> Reader<'a, S> {
             sorted &= previous < prefix || (previous == prefix && keys.last().is_some_and(|last| *last < key));
             previous = prefix;
             keys.push(key);
-            sink.tag(Tag { key, value: &self.body[equals + 1..end] });
+            sink.plain_tag(Tag { key, value: &self.body[equals + 1..end] });
             match separator {
                 b',' => key_start = end + 1,
                 b' ' => return (sorted || all_differ(&keys)).then_some((end, sorted)),

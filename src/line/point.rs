@@ -244,6 +244,11 @@ pub(super) trait Sink<'a> {
     /// Forgets what was received; a line is about to be read, perhaps for the second time.
     fn clear(&mut self);
     fn tag(&mut self, tag: Tag<'a>);
+    /// A tag that is known to hold no backslash.
+    #[inline(always)]
+    fn plain_tag(&mut self, tag: Tag<'a>) {
+        self.tag(tag);
+    }
     fn field(&mut self, field: Field<'a>);
 }
 

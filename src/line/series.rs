@@ -23,6 +23,12 @@ pub(super) struct SeriesHash {
 }
 
 impl SeriesHash {
+    #[inline(always)]
+    fn add(&mut self, key: u64, value: u64) {
+        // Two tags that differ in where the key ends have different pairs of hashes.
+        self.tags = self.tags.wrapping_add(mixed(key.rotate_left(32) ^ value));
+    }
+
     /// The series of the line whose tags came since the last `clear`.
     #[inline]
     pub(super) fn with_measurement(&self, raw: &[u8]) -> u64 {
@@ -41,26 +47,17 @@ impl<'a> Sink<'a> for SeriesHash {
         self.tags = 0;
     }
 
-    #[inline(always)]
     fn tag(&mut self, tag: Tag<'a>) {
-        // Two names that differ in where the key ends have different pairs of hashes.
-        let pair = part(tag.key).rotate_left(32) ^ part(tag.value);
-        self.tags = self.tags.wrapping_add(mixed(pair));
+        self.add(xxh3_64(&escape::unescape_tag(tag.key)), xxh3_64(&escape::unescape_tag(tag.value)));
+    }
+
+    #[inline(always)]
+    fn plain_tag(&mut self, tag: Tag<'a>) {
+        self.add(xxh3_64(tag.key), xxh3_64(tag.value));
     }
 
     #[inline(always)]
     fn field(&mut self, _: Field<'a>) {}
-}
-
-#[inline(always)]
-fn part(raw: &[u8]) -> u64 {
-    // Names are short: a look at each byte costs less than a call.
-    if raw.contains(&b'\\') { escaped(raw) } else { xxh3_64(raw) }
-}
-
-#[cold]
-fn escaped(raw: &[u8]) -> u64 {
-    xxh3_64(&escape::unescape_tag(raw))
 }
 
 /// Spreads every bit over all others (the finalizer of SplitMix64).

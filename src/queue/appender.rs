@@ -6,8 +6,8 @@
 
 use std::cell::RefCell;
 use std::fmt;
-use std::rc::Rc;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::rc::{Rc, Weak};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, oneshot};
@@ -47,6 +47,12 @@ const BUSY_PAUSE: Duration = Duration::from_millis(1);
 /// Pause before outcomes are offered again to a log that is full beyond its reserve.
 const OWED_PAUSE: Duration = Duration::from_millis(50);
 
+/// A timer that is due this soon is always registered. Otherwise each of the timeouts of a write is the earliest one of the
+/// event loop when it is made, and the loop wakes itself for it with a system call.
+const TIMER_NEAR: Duration = Duration::from_millis(500);
+/// The event loop stands still for a group for so long at most; a sound disk takes a fraction of it.
+const STAND_MAX: Duration = Duration::from_millis(2);
+
 type Appended = Result<Lsn, Unavailable>;
 
 struct Waiter {
@@ -64,12 +70,56 @@ struct Gathering {
 
 type Done = (Vec<Waiter>, Appended);
 
+/// What the log's thread hands back.
 #[derive(Default)]
 struct Finished {
-    list: Mutex<Vec<Done>>,
-    /// Outcomes that a full log did not take.
-    owed: Mutex<Vec<[u8; 16]>>,
+    results: Mutex<Results>,
+    /// Wakes the event loop where it stands still for a group.
+    standing: Condvar,
+    /// Wakes the task that brings results back.
     wake: Notify,
+}
+
+#[derive(Default)]
+struct Results {
+    list: Vec<Done>,
+    /// Outcomes that a full log did not take.
+    owed: Vec<[u8; 16]>,
+    /// Bundles that the log has taken and not answered yet.
+    outstanding: usize,
+    /// The event loop stands still until there are none.
+    stands: bool,
+}
+
+impl Finished {
+    fn results(&self) -> MutexGuard<'_, Results> {
+        // Whoever panicked in these short sections left nothing half done.
+        self.results.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Called on the log's thread.
+    fn push(&self, done: Done, owed: Vec<[u8; 16]>) {
+        let mut results = self.results();
+        results.list.push(done);
+        results.owed.extend(owed);
+        results.outstanding = results.outstanding.saturating_sub(1);
+        if !results.stands {
+            drop(results);
+            self.wake.notify_one();
+        } else if results.outstanding == 0 {
+            results.stands = false;
+            drop(results);
+            self.standing.notify_one();
+        }
+    }
+
+    /// Stands still until everything handed over is answered, for a moment at most.
+    fn stand(&self) {
+        let mut results = self.results();
+        results.stands = results.outstanding > 0;
+        let waited = self.standing.wait_timeout_while(results, STAND_MAX, |results| results.stands);
+        waited.unwrap_or_else(PoisonError::into_inner).0.stands = false;
+    }
 }
 
 struct Inner {
@@ -90,8 +140,14 @@ impl fmt::Debug for Appender {
     }
 }
 
+async fn keep_a_timer_near(while_there: Weak<Inner>) {
+    while while_there.strong_count() > 0 {
+        tokio::time::sleep(TIMER_NEAR).await;
+    }
+}
+
 impl Appender {
-    /// Starts the two tasks that carry bundles out and results back. Must run inside a `LocalSet`.
+    /// Starts the tasks that carry bundles out and results back. Must run on a local runtime, or inside a `LocalSet`.
     #[must_use]
     pub fn start(wal: Arc<Wal>, epoch: Epoch) -> Self {
         let appender = Self(Rc::new(Inner {
@@ -103,6 +159,7 @@ impl Appender {
         }));
         tokio::task::spawn_local(appender.clone().carry_out());
         tokio::task::spawn_local(appender.clone().bring_back());
+        tokio::task::spawn_local(keep_a_timer_near(Rc::downgrade(&appender.0)));
         appender
     }
 
@@ -149,35 +206,43 @@ impl Appender {
             // Everything that is ready now, and what the sockets bring in one more poll, joins this bundle.
             tokio::task::yield_now().await;
             let Gathering { entries, mut outcomes, waiters } = self.0.gathering.take();
-            outcomes.append(&mut self.owed());
+            let idle = {
+                let mut results = self.0.finished.results();
+                outcomes.append(&mut results.owed);
+                results.outstanding == 0
+            };
             let (intents, settling): (Vec<_>, Vec<_>) = waiters.into_iter().partition(|waiter| waiter.entry.is_some());
             // Outcomes never share a bundle with intents: a full log refuses intents, but has a reserve for outcomes, so
             // that what was forwarded can always be settled and the log can drain.
-            if !outcomes.is_empty() || !settling.is_empty() {
-                self.submit(Vec::new(), outcomes, settling).await;
-            }
-            if !entries.is_empty() {
-                self.submit(entries, Vec::new(), intents).await;
+            let settles = !outcomes.is_empty() || !settling.is_empty();
+            let settle = settles.then(|| self.bundle(Vec::new(), outcomes, settling));
+            let ask = (!entries.is_empty()).then(|| self.bundle(entries, Vec::new(), intents));
+            self.submit(settle.into_iter().chain(ask).collect()).await;
+            // Going to sleep and being woken costs more than a commit takes. A log that did not answer the last time is not
+            // waited for: a disk that hangs must not hang clients.
+            if idle {
+                self.0.finished.stand();
+                self.settle_all();
             }
         }
     }
 
-    fn owed(&self) -> Vec<[u8; 16]> {
-        std::mem::take(&mut *self.0.finished.owed.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    async fn submit(&self, entries: Vec<Entry>, outcomes: Vec<[u8; 16]>, waiters: Vec<Waiter>) {
-        let mut bundle = self.bundle(entries, outcomes, waiters);
-        loop {
-            match self.0.wal.submit(bundle) {
-                Ok(()) => return,
-                Err((Refused::Busy, back)) => {
+    async fn submit(&self, mut bundles: Vec<Bundle>) {
+        while !bundles.is_empty() {
+            self.0.finished.results().outstanding += bundles.len();
+            for (refused, back) in self.0.wal.submit_all(std::mem::take(&mut bundles)) {
+                match refused {
                     // Bounded: the log thread works off its channel. Whoever waits too long gives up by itself.
-                    tokio::time::sleep(BUSY_PAUSE).await;
-                    bundle = back;
+                    Refused::Busy => {
+                        self.0.finished.results().outstanding -= 1;
+                        bundles.push(back);
+                    }
+                    Refused::Full => (back.done)(Err(Fault::Full)),
+                    _ => (back.done)(Err(Fault::Closed)),
                 }
-                Err((Refused::Full, back)) => return (back.done)(Err(Fault::Full)),
-                Err((_, back)) => return (back.done)(Err(Fault::Closed)),
+            }
+            if !bundles.is_empty() {
+                tokio::time::sleep(BUSY_PAUSE).await;
             }
         }
     }
@@ -189,23 +254,21 @@ impl Appender {
             entries,
             outcomes,
             done: Box::new(move |result| {
-                if matches!(result, Err(Fault::Full)) {
-                    // Even the reserve is used up: the outcomes go again with the next bundle, for as long as it takes.
-                    finished.owed.lock().unwrap_or_else(PoisonError::into_inner).extend(kept);
-                }
+                // When even the reserve is used up, outcomes go again with the next bundle, for as long as it takes.
+                let owed = if matches!(result, Err(Fault::Full)) { kept } else { Vec::new() };
                 let result = result.map_err(|fault| match fault {
                     Fault::Full => Unavailable::Full,
                     Fault::Disk(_) | Fault::Closed => Unavailable::Faulted,
                 });
-                finished.list.lock().unwrap_or_else(PoisonError::into_inner).push((waiters, result));
-                finished.wake.notify_one();
+                finished.push((waiters, result), owed);
             }),
         }
     }
 
+    /// Brings back what the event loop did not stand still for.
     async fn bring_back(self) {
         loop {
-            let owing = !self.0.finished.owed.lock().unwrap_or_else(PoisonError::into_inner).is_empty();
+            let owing = !self.0.finished.results().owed.is_empty();
             if owing && tokio::time::timeout(OWED_PAUSE, self.0.finished.wake.notified()).await.is_err() {
                 self.0.flush.notify_one();
                 continue;
@@ -213,11 +276,15 @@ impl Appender {
             if !owing {
                 self.0.finished.wake.notified().await;
             }
-            let list = std::mem::take(&mut *self.0.finished.list.lock().unwrap_or_else(PoisonError::into_inner));
-            for (waiters, result) in list {
-                for waiter in waiters {
-                    self.settle(waiter, result);
-                }
+            self.settle_all();
+        }
+    }
+
+    fn settle_all(&self) {
+        let list = std::mem::take(&mut self.0.finished.results().list);
+        for (waiters, result) in list {
+            for waiter in waiters {
+                self.settle(waiter, result);
             }
         }
     }

@@ -81,15 +81,43 @@ impl Scout {
             self.seen = self.seen.max(self.reader.next_lsn().before());
             match item {
                 None => return Ok(false),
-                Some(Item::Record(record)) if record.kind == Kind::Intent => {
-                    let waiting = Waiting { lines: record.lines, received_ns: record.received_ns };
-                    self.unresolved.insert(record.lsn, waiting);
-                }
-                Some(Item::Record(record)) if record.kind == Kind::Outcomes => self.resolve(&record.body),
-                Some(Item::Record(_) | Item::Damage(_)) => {}
+                Some(item) => self.note(&item),
             }
         }
         Ok(true)
+    }
+
+    fn note(&mut self, item: &Item) {
+        match item {
+            Item::Record(record) if record.kind == Kind::Intent => {
+                let waiting = Waiting { lines: record.lines, received_ns: record.received_ns };
+                self.unresolved.insert(record.lsn, waiting);
+            }
+            Item::Record(record) if record.kind == Kind::Outcomes => self.resolve(&record.body),
+            Item::Record(_) | Item::Damage(_) => {}
+        }
+    }
+
+    /// Looks at what somebody else has read, so that it need not be read twice: `reader` is the one that has just returned
+    /// `item`. What was seen before changes nothing.
+    pub fn see(&mut self, item: &Item, reader: &Reader) {
+        let last = match item {
+            Item::Record(record) => record.lsn,
+            Item::Damage(damage) => damage.last,
+        };
+        if last > self.seen {
+            self.note(item);
+            self.seen = last.max(reader.next_lsn().before());
+        }
+    }
+
+    /// Goes on from where another reader stands, if that is further; all that it has returned must have been shown to
+    /// [`Scout::see`]. A scout that lagged behind would keep segments from being used again.
+    pub fn follow(&mut self, reader: &Reader) {
+        if reader.next_lsn() > self.reader.next_lsn() {
+            self.reader = reader.clone();
+            self.seen = self.seen.max(reader.next_lsn().before());
+        }
     }
 
     fn resolve(&mut self, payload: &[u8]) {

@@ -16,6 +16,7 @@
 pub mod cursor;
 mod entry;
 mod group;
+mod inbox;
 mod live;
 mod options;
 mod reader;
@@ -34,7 +35,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use crate::base::clock::SharedClock;
 use crate::base::disk::{Disk, DiskLock};
@@ -49,6 +50,7 @@ pub use record::{Kind, PAYLOAD_MAX_BYTES};
 pub use stats::{Recovery, Stats};
 
 use group::Job;
+use inbox::{Inbox, Untaken};
 use live::Live;
 use recover::{Context, recover};
 use retain::{Budget, Supply};
@@ -64,7 +66,7 @@ pub struct Wal {
     options: Options,
     live: Arc<Live>,
     supply: Arc<Supply>,
-    inbox: Sender<Message>,
+    inbox: Inbox<Message>,
     tend: Sender<()>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     _lock: Box<dyn DiskLock>,
@@ -91,14 +93,14 @@ impl Wal {
         let lock = take_lock(disk.as_ref(), &options.dir.join("LOCK"))?;
         let (writer, report) = open_writer(&disk, &clock, &options, cursors, fastrand::Rng::new())?;
         let (live, supply) = (Arc::clone(&writer.live), Arc::clone(&writer.supply));
-        let (inbox, from_callers) = bounded(options.channel_bundles.max(1));
+        let inbox = Inbox::new(options.channel_bundles);
         let (tend, asked_to_tend) = bounded(1);
         let mut wal = Self { disk, options, live, supply, inbox, tend, threads: Mutex::default(), _lock: lock };
-        wal.spawn(writer, from_callers, asked_to_tend)?;
+        wal.spawn(writer, asked_to_tend)?;
         Ok((wal, report))
     }
 
-    fn spawn(&mut self, writer: Writer, inbox: Receiver<Message>, asked: Receiver<()>) -> Result<()> {
+    fn spawn(&mut self, writer: Writer, asked: Receiver<()>) -> Result<()> {
         let (supply, live) = (Arc::clone(&self.supply), Arc::clone(&self.live));
         let tending = move || {
             while !live.closed.load(Ordering::Acquire) {
@@ -109,7 +111,7 @@ impl Wal {
                 }
             }
         };
-        let tend = self.tend.clone();
+        let (tend, inbox) = (self.tend.clone(), self.inbox.clone());
         let writing = move || writer::run(writer, &inbox, &|| _ = tend.try_send(()));
         let threads = self.threads.get_mut().unwrap_or_else(PoisonError::into_inner);
         let failed = |e: io::Error| Error::disk("cannot start the log's threads", e);
@@ -123,22 +125,37 @@ impl Wal {
     /// # Errors
     /// The reason, and the bundle as it was; its `done` has not been called.
     pub fn submit(&self, bundle: Bundle) -> Result<(), (Refused, Bundle)> {
-        if let Err(refused) = self.admit(&bundle) {
-            return Err((refused, bundle));
+        self.submit_all([bundle]).pop().map_or(Ok(()), Err)
+    }
+
+    /// The same with several bundles at once, each admitted for itself: what is taken wakes the log's thread once and goes
+    /// into one group where it fits. Returns those that were not taken.
+    pub fn submit_all(&self, bundles: impl IntoIterator<Item = Bundle>) -> Vec<(Refused, Bundle)> {
+        let (mut jobs, mut refused) = (Vec::new(), Vec::new());
+        for bundle in bundles {
+            match self.admit(&bundle) {
+                Err(reason) => refused.push((reason, bundle)),
+                Ok(()) => {
+                    let job = Job::new(bundle);
+                    self.live.waiting_bytes.fetch_add(job.bytes(), Ordering::AcqRel);
+                    jobs.push(job);
+                }
+            }
         }
-        let job = Job::new(bundle);
-        let bytes = job.bytes();
-        self.live.waiting_bytes.fetch_add(bytes, Ordering::AcqRel);
-        let (refused, message) = match self.inbox.try_send(Message::Job(job)) {
-            Ok(()) => return Ok(()),
-            Err(TrySendError::Full(message)) => (Refused::Busy, message),
-            Err(TrySendError::Disconnected(message)) => (Refused::Closed, message),
+        if jobs.is_empty() {
+            return refused;
+        }
+        let (reason, message) = match self.inbox.put(Message::Jobs(jobs)) {
+            Ok(()) => return refused,
+            Err(Untaken::Full(message)) => (Refused::Busy, message),
+            Err(Untaken::Closed(message)) => (Refused::Closed, message),
         };
-        self.live.waiting_bytes.fetch_sub(bytes, Ordering::AcqRel);
-        match message {
-            Message::Job(job) => Err((refused, job.into_bundle())),
-            Message::Close => Ok(()),
+        let Message::Jobs(jobs) = message else { return refused };
+        for job in jobs {
+            self.live.waiting_bytes.fetch_sub(job.bytes(), Ordering::AcqRel);
+            refused.push((reason, job.into_bundle()));
         }
+        refused
     }
 
     fn admit(&self, bundle: &Bundle) -> Result<(), Refused> {
@@ -232,8 +249,8 @@ impl Wal {
         // The last owner may let go inside a completion: the writer then ends when the channel is gone.
         threads.retain(|thread| thread.thread().id() != std::thread::current().id());
         if all > 0 && threads.len() == all {
-            // Only fails when the writer has ended already.
-            drop(self.inbox.send(Message::Close));
+            // Only untaken when the writer has ended already.
+            let _ended = !self.inbox.put_last(Message::Close);
             let _already_asked = self.tend.try_send(());
         }
         for thread in threads {

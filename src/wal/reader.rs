@@ -20,14 +20,14 @@ const CHUNK_BYTES: usize = 1 << 20;
 /// Enough for a header and some small records after it.
 const HEADER_CHUNK_BYTES: usize = 4096;
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Here {
     segment: Arc<Segment>,
     walk: Walk,
 }
 
 /// A place in the log. Cheap to hold; not shared between threads.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Reader {
     disk: Arc<dyn Disk>,
     live: Arc<Live>,

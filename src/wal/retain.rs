@@ -23,6 +23,12 @@ const FILL_BYTES: usize = 1 << 20;
 /// … and synced each time this much was written, so that a commit never waits behind a large flush.
 const FILL_SYNC_BYTES: u64 = 8 << 20;
 
+/// While little waits, files are no longer than this: they are written ahead once and then used again and again, and stay
+/// in the page cache.
+const SMALL_SEGMENT_BYTES: u64 = 16 << 20;
+/// They grow with the log, so that a long one is not made of thousands.
+const SEGMENT_PART: u64 = 8;
+
 /// A start must be quick: its first segment is no longer than this unless it must be.
 const FIRST_SEGMENT_BYTES: u64 = 8 << 20;
 /// What a start above the budget leaves for outcomes.
@@ -92,7 +98,7 @@ impl Supply {
             let file = self.disk.open(&path, Open::Write)?;
             let bytes = file.length()?;
             let fits = self.bytes() + bytes.max(self.budget.segment_bytes) <= self.budget.max_bytes;
-            if self.ready_count() < READY_MAX && fits && bytes >= self.budget.segment_bytes {
+            if self.ready_count() < READY_MAX && fits && bytes >= self.wanted_bytes() {
                 // Its allocation may never have reached the disk.
                 if file.sync_data().is_err() {
                     continue;
@@ -117,6 +123,13 @@ impl Supply {
         published + pool.other_bytes + pool.ready.iter().map(|prepared| prepared.bytes).sum::<u64>()
     }
 
+    /// Length of the next file: a part of the log as it is now, within the configured length.
+    fn wanted_bytes(&self) -> u64 {
+        let published: u64 = self.live.segments().iter().map(|segment| segment.bytes).sum();
+        let part = (published / SEGMENT_PART).checked_next_power_of_two().unwrap_or(u64::MAX);
+        part.max(SMALL_SEGMENT_BYTES).min(self.budget.segment_bytes)
+    }
+
     /// One pass: takes back released segments, then makes files until enough are ready or the budget is reached.
     pub(crate) fn tend(&self) {
         let _working = guard(&self.working);
@@ -128,7 +141,7 @@ impl Supply {
     fn tend_locked(&self, wanted: usize) -> io::Result<()> {
         while self.reclaim_one()? {}
         while self.ready_count() < wanted && self.makeable() > 0 {
-            self.make(self.budget.segment_bytes)?;
+            self.make(self.wanted_bytes())?;
         }
         Ok(())
     }
@@ -247,8 +260,8 @@ impl Supply {
             let file = self.disk.open(&next, Open::Write)?;
             let mut prepared = Prepared { path: next.clone(), file, bytes };
             guard(&self.pool).other_bytes -= bytes;
-            let long_enough = bytes >= self.budget.segment_bytes;
-            if long_enough || matches!(self.extend(&mut prepared, self.budget.segment_bytes), Ok(true)) {
+            let wanted = self.wanted_bytes();
+            if bytes >= wanted || matches!(self.extend(&mut prepared, wanted), Ok(true)) {
                 guard(&self.pool).ready.push(prepared);
                 return Ok(());
             }

@@ -19,7 +19,7 @@ const PIECE_BYTES: usize = 4096;
 const PROBES: u64 = 16;
 
 /// A stretch of a file in memory, fetched in chunks.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Window {
     file: Arc<dyn DiskFile>,
     chunk_bytes: usize,
@@ -106,7 +106,7 @@ pub(crate) enum Step {
 }
 
 /// A position in a segment.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Walk {
     window: Window,
     seed: u32,

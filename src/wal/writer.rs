@@ -12,10 +12,10 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use crossbeam_channel::{Receiver, RecvTimeoutError};
 
 use super::Fault;
 use super::group::{Cut, Group, Job, Tail, cut};
+use super::inbox::Inbox;
 use super::live::{Live, Segment};
 use super::record::{Header, Kind, payload_crc, seed};
 use super::retain::{Prepared, Supply};
@@ -32,8 +32,8 @@ const BUFFER_KEEP_BYTES: usize = 4 << 20;
 /// What a message to the log thread is.
 #[derive(Debug)]
 pub(crate) enum Message {
-    /// A bundle.
-    Job(Job),
+    /// Bundles that were handed over together.
+    Jobs(Vec<Job>),
     /// Write what waits, seal, and end.
     Close,
 }
@@ -294,49 +294,49 @@ impl Writer {
     }
 }
 
-/// A writer that panics leaves a log that says so.
+/// A writer that ends takes no more; one that panics leaves a log that says so.
 #[derive(Debug)]
-struct Sentinel(Arc<Live>);
+struct Sentinel {
+    live: Arc<Live>,
+    inbox: Inbox<Message>,
+}
 
 impl Drop for Sentinel {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.0.set_fault("the log's writer panicked".into());
+            self.live.set_fault("the log's writer panicked".into());
         }
+        // Dropped unwritten, each bundle hears that the log is closed.
+        drop(self.inbox.close());
     }
 }
 
 /// The log thread: the sync is the linger; while it runs, the channel fills and the next group grows.
-pub(crate) fn run(mut writer: Writer, inbox: &Receiver<Message>, wake_supply: &dyn Fn()) {
-    let _sentinel = Sentinel(Arc::clone(&writer.live));
+pub(crate) fn run(mut writer: Writer, inbox: &Inbox<Message>, wake_supply: &dyn Fn()) {
+    let _sentinel = Sentinel { live: Arc::clone(&writer.live), inbox: inbox.clone() };
     let mut queue = VecDeque::new();
     loop {
-        let first = if writer.unmarked && !writer.live.is_faulted() {
-            inbox.recv_timeout(IDLE_MARK)
-        } else {
-            inbox.recv().map_err(|_| RecvTimeoutError::Disconnected)
+        let marks = writer.unmarked && !writer.live.is_faulted();
+        let Some(mut message) = inbox.take(marks.then_some(IDLE_MARK)) else {
+            writer.mark();
+            continue;
         };
         let (mut bytes, mut closing) = (0, false);
-        match first {
-            Err(RecvTimeoutError::Timeout) => {
-                writer.mark();
-                continue;
-            }
-            Err(RecvTimeoutError::Disconnected) | Ok(Message::Close) => closing = true,
-            Ok(Message::Job(job)) => {
-                bytes += job.bytes();
-                queue.push_back(job);
-            }
-        }
         // Everything before the close is written; more than one group's worth is left for the next turn.
-        while closing || bytes < writer.group_bytes {
-            match inbox.try_recv() {
-                Ok(Message::Job(job)) => {
-                    bytes += job.bytes();
-                    queue.push_back(job);
+        loop {
+            match message {
+                Message::Jobs(jobs) => {
+                    bytes += jobs.iter().map(Job::bytes).sum::<u64>();
+                    queue.extend(jobs);
                 }
-                Ok(Message::Close) => closing = true,
-                Err(_) => break,
+                Message::Close => closing = true,
+            }
+            if !closing && bytes >= writer.group_bytes {
+                break;
+            }
+            match inbox.try_take() {
+                Some(next) => message = next,
+                None => break,
             }
         }
         let segment = writer.active.segment.header.id;

@@ -70,13 +70,14 @@ pub(super) fn run(global: &Global, args: &RunArgs) -> Result<Exit, Failure> {
         .create(&config.data_dir)
         .map_err(|e| Error::disk(format!("cannot make data_dir {}", config.data_dir.display()), e))?;
     let mut runtime = tokio::runtime::Builder::new_current_thread();
-    let runtime = runtime.enable_all().max_blocking_threads(BLOCKING_THREADS_MAX).build();
+    runtime.enable_all().max_blocking_threads(BLOCKING_THREADS_MAX);
+    // A runtime of one thread that owns its tasks: a `LocalSet` inside another one wakes itself with a system call a turn.
+    let runtime = runtime.build_local(tokio::runtime::LocalOptions::default());
     let runtime = runtime.map_err(|e| Error::disk("cannot start the event loop", e))?;
-    let local = tokio::task::LocalSet::new();
     let state: SharedState = Arc::new(SqliteState::open(&config.data_dir.join("state.db"))?);
     let opened = open_queue(&config, &clock, node(&state)?)?;
     tell_start(&state, &opened, clock.wall_ns());
-    let exit = local.block_on(&runtime, daemon(config, args.drain_timeout, clock, state, opened, recorder))?;
+    let exit = runtime.block_on(daemon(config, args.drain_timeout, clock, state, opened, recorder))?;
     Ok(exit)
 }
 

@@ -6,6 +6,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, UnixListener};
+use tokio::runtime::LocalOptions;
 use tokio::sync::watch;
 
 use crate::base::{Error, Kind, Result, Side};
@@ -41,9 +42,9 @@ fn event_loop(
     failed: impl FnOnce(&Error) + Send + 'static,
 ) -> Result<Running> {
     let body = move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
         let runtime = runtime.map_err(|e| Error::disk("cannot start an event loop", e))?;
-        let run = AssertUnwindSafe(|| tokio::task::LocalSet::new().block_on(&runtime, work()));
+        let run = AssertUnwindSafe(|| runtime.block_on(work()));
         let result = std::panic::catch_unwind(run).unwrap_or_else(|_| Err(died()));
         result.inspect_err(failed)
     };
