@@ -13,10 +13,14 @@ mod base;
 mod hand;
 #[path = "crash/late.rs"]
 mod late;
+#[path = "crash/once.rs"]
+mod once;
 #[path = "crash/proxy.rs"]
 mod proxy;
 #[path = "crash/story.rs"]
 mod story;
+#[path = "crash/table.rs"]
+mod table;
 #[path = "crash/wire.rs"]
 mod wire;
 #[path = "crash/writer.rs"]
@@ -101,4 +105,64 @@ fn a_full_queue_fails_open_and_counts_the_gap() {
 #[test]
 fn a_full_queue_refuses_where_that_is_wanted() {
     hand::a_full_queue_refuses_where_that_is_wanted();
+}
+
+#[test]
+fn each_row_of_the_crash_table_ends_as_it_says_on_sandboxes() {
+    table::rows("sandboxes", Database::sandbox(), Database::sandbox());
+}
+
+#[test]
+fn each_row_of_the_crash_table_ends_as_it_says_from_influxdb_1_to_2() {
+    let (Some(source), Some(destination)) = (Database::influxdb1(), Database::influxdb2()) else { return };
+    table::rows("influxdb 1 to 2", source, destination);
+}
+
+#[test]
+fn each_row_of_the_crash_table_ends_as_it_says_from_influxdb_2_to_1() {
+    let (Some(source), Some(destination)) = (Database::influxdb2(), Database::influxdb1()) else { return };
+    table::rows("influxdb 2 to 1", source, destination);
+}
+
+#[test]
+fn a_write_on_its_way_when_the_process_dies_is_doubt() {
+    table::on_its_way("sandboxes", Database::sandbox(), Database::sandbox());
+}
+
+#[test]
+fn a_write_on_its_way_to_a_real_source_when_the_process_dies_is_doubt() {
+    let (Some(source), Some(destination)) = (Database::influxdb1(), Database::influxdb2()) else { return };
+    table::on_its_way("influxdb 1 to 2", source, destination);
+}
+
+#[test]
+fn a_late_write_of_a_dead_process_does_not_win_at_a_real_destination() {
+    let Some(destination) = Database::influxdb2() else { return };
+    late::a_late_write_does_not_win_at(destination);
+}
+
+#[test]
+fn without_repeats_every_difference_on_sandboxes_is_listed() {
+    once::once("sandboxes, once", &Database::sandbox(), &Database::sandbox());
+}
+
+#[test]
+fn without_repeats_every_difference_on_real_servers_is_listed() {
+    let (Some(source), Some(destination)) = (Database::influxdb1(), Database::influxdb2()) else { return };
+    once::once("influxdb 1 to 2, once", &source, &destination);
+}
+
+#[test]
+fn points_that_the_source_does_not_keep_are_no_doubt() {
+    table::old_points_are_no_doubt("sandbox", Database::sandbox());
+}
+
+#[test]
+fn points_that_a_real_source_does_not_keep_are_no_doubt() {
+    if let Some(source) = Database::influxdb1() {
+        table::old_points_are_no_doubt("influxdb 1", source);
+    }
+    if let Some(source) = Database::influxdb2() {
+        table::old_points_are_no_doubt("influxdb 2", source);
+    }
 }

@@ -56,6 +56,13 @@ impl Clock for SystemClock {
     }
 }
 
+/// Nanoseconds of an RFC 3339 text; `None` where it is none, or out of range.
+#[must_use]
+pub fn parse_rfc3339(text: &str) -> Option<i64> {
+    let time: jiff::Timestamp = text.parse().ok()?;
+    i64::try_from(time.as_nanosecond()).ok()
+}
+
 /// Wall-clock nanoseconds as RFC 3339 text in UTC, for people and JSON.
 #[must_use]
 pub fn rfc3339(wall_ns: i64) -> String {

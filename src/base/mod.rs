@@ -5,6 +5,7 @@
 pub mod clock;
 pub mod disk;
 pub mod error;
+pub mod failpoint;
 pub mod id;
 pub mod metric;
 pub mod size;

@@ -16,6 +16,8 @@ pub struct MemoryPart {
 const FIXED: u64 = 64 << 20;
 /// Bundles on their way to the log thread, and the group being written.
 const LOG: u64 = 32 << 20;
+/// A line whose cell is remembered while its write is under way.
+const PER_LINE: u64 = 64;
 /// Answer and buffers of one connection beside its request head.
 const PER_CONNECTION: u64 = 16 << 10;
 /// Names, counters and target of one route.
@@ -36,6 +38,7 @@ pub fn memory_parts(config: &Config) -> Vec<MemoryPart> {
         ("batches being sent (lanes × batch_bytes × 2)", batches),
         ("connections (max_connections × (max_header + 16 KiB))", all.saturating_mul(each)),
         ("routes (limits.routes × 2 KiB)", (config.limits.routes as u64).saturating_mul(PER_ROUTE)),
+        ("lines under way (queue.overlap_lines × 64 B)", (config.queue.overlap_lines as u64).saturating_mul(PER_LINE)),
         ("the log's buffers", LOG),
         ("the program itself", FIXED),
     ]

@@ -196,6 +196,11 @@ pub struct Queue {
     pub on_unavailable: OnUnavailable,
     /// Room for refused lines. Default 1 GiB.
     pub dead_letter_max: ByteSize,
+    /// Regions to be read back that are kept apart, 10 to 1,000,000; beyond this they are merged. Default 10,000.
+    pub dirty_regions: usize,
+    /// Lines of writes under way, or unanswered for less than `late_write_max`, whose cells are remembered to find two writes to one
+    /// cell; 0 to 100,000,000, 64 bytes each. Default 250,000.
+    pub overlap_lines: usize,
 }
 
 /// Bounds of the process.

@@ -178,6 +178,8 @@ fn queue(section: Section<'_>) -> Queue {
             &[("fail-open", OnUnavailable::FailOpen), ("refuse", OnUnavailable::Refuse)],
         ),
         dead_letter_max: section.size("dead_letter_max", ByteSize(GIB), MIB..=1024 * TIB),
+        dirty_regions: section.count("dirty_regions", 10_000, 10..=1_000_000) as usize,
+        overlap_lines: section.count("overlap_lines", 250_000, 0..=100_000_000) as usize,
     };
     section.finish();
     queue

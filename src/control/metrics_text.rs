@@ -53,6 +53,9 @@ impl Recorder {
         gauge!(metric::QUEUE_LIMIT).set(log.limit_bytes as f64);
         gauge!(metric::QUEUE_SEGMENTS).set(log.segments as f64);
         gauge!(metric::QUEUE_FAULT).set(if log.fault.is_some() { 1.0 } else { 0.0 });
+        if let Some(totals) = &figures.totals {
+            gauge!(metric::DIRTY_REGIONS).set(totals.dirty_regions as f64);
+        }
         let mut text = self.0.render();
         commits(&mut text, log);
         text

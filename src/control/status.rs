@@ -12,6 +12,7 @@ use super::figures::Figures;
 use crate::base::clock::rfc3339;
 use crate::base::size::{ByteSize, show_span};
 use crate::delivery::PauseView;
+use crate::state::RegionRow;
 
 /// One database, for display.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -86,6 +87,9 @@ pub struct QueueStatus {
 /// Characters of a refusal that a screen shows.
 const REASON_CHARS_MAX: usize = 300;
 
+/// Regions in doubt that a screen shows.
+const REGIONS_SHOWN: usize = 5;
+
 /// Lines of one kind of trouble.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Trouble {
@@ -126,8 +130,10 @@ pub struct Status {
     /// The destination's words about the newest of them.
     #[serde(default)]
     pub dead_letter_reason: Option<String>,
-    /// Number of regions to be read back.
+    /// Number of regions to be read back; they are merged when they grow many.
     pub dirty_regions: u64,
+    /// Those with the most lines in doubt, at most 100.
+    pub regions: Vec<RegionRow>,
     /// Gaps by cause.
     pub gaps: Vec<Trouble>,
     /// What to do next.
@@ -174,6 +180,7 @@ pub(super) fn status(facts: Facts, figures: &Figures) -> Status {
         dead_letters: trouble(totals.dead_letters),
         dead_letter_reason: totals.dead_letter_reason,
         dirty_regions: totals.dirty_regions,
+        regions: totals.regions,
         gaps: trouble(totals.gaps),
         ..Status::default()
     };
@@ -201,7 +208,6 @@ fn not_covered(status: &Status, state_answers: bool) -> Vec<String> {
         missing.push(format!("{} lines were refused by the destination", lines.dead_lettered));
     }
     missing.push("deletes and other statements are not mirrored".to_owned());
-    missing.push("points that two clients write at the same moment may differ".to_owned());
     if !state_answers {
         missing.push("the state store does not answer: gaps and dead letters are not shown".to_owned());
     }
@@ -294,7 +300,27 @@ fn troubles(out: &mut String, status: &Status) {
             reason.chars().take(REASON_CHARS_MAX).map(|c| if c.is_control() { ' ' } else { c }).collect();
         let _ = writeln!(out, "              newest: {begin}");
     }
+    doubts(out, status);
     for gap in &status.gaps {
         let _ = writeln!(out, "! GAP {} lines: {}", gap.lines, gap.cause);
     }
+}
+
+/// Regions to be read back, those with the most lines.
+fn doubts(out: &mut String, status: &Status) {
+    for region in status.regions.iter().take(REGIONS_SHOWN) {
+        let measurement: String = region.measurement.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        let what = if measurement.is_empty() { "all measurements".to_owned() } else { measurement };
+        let (from, to) = (time_or(region.from_ns, i64::MIN), time_or(region.to_ns, i64::MAX));
+        let RegionRow { route, lines, causes, .. } = region;
+        let _ = writeln!(out, "! DOUBT {lines} lines: {route} {what}, {from} to {to} ({causes})");
+    }
+    let more = status.dirty_regions.saturating_sub(status.regions.len().min(REGIONS_SHOWN) as u64);
+    if more > 0 {
+        let _ = writeln!(out, "! DOUBT in {more} more regions (twinline status -o json)");
+    }
+}
+
+fn time_or(ns: i64, open: i64) -> String {
+    if ns == open { "any time".to_owned() } else { rfc3339(ns) }
 }

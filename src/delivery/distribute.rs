@@ -4,7 +4,7 @@
 //! past its record; at most `pending_bytes` wait in lanes, and no lane leads another by more than `lane_lead`.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 
 use super::Shared;
 use super::batch::{self, LineAt};
+use super::doubt::{regions, unlisted};
 use super::lane::{Bounds, Position};
 use super::ledger::{self, Ledger, Tally};
 use super::letters;
@@ -20,8 +21,8 @@ use super::target::TargetId;
 use super::view::Reading;
 use crate::base::{Error, Kind as ErrorKind, Lsn, Result, Side};
 use crate::line::{self, Dialect, Precision};
-use crate::queue::{Cause, Disposition, Floors, Intent, Scout};
-use crate::state::{DeadLetter, DirtyRegion, Effects, Gap};
+use crate::queue::{Disposition, Fate, Floors, Intent, Scout, Spans};
+use crate::state::{DeadLetter, Effects, Gap};
 use crate::wal::{Damage, Item, Kind, Reader, Record, Wal};
 
 /// Records looked at in one go before other tasks get their turn.
@@ -30,10 +31,6 @@ const SCOUT_STEP: usize = 256;
 const AHEAD_BYTES: usize = 4 << 20;
 /// After the log has grown: time for more to come. Far below the time that a batch waits for company.
 const GATHER: Duration = Duration::from_millis(5);
-/// Dirty regions are kept by hour.
-const BUCKET_NS: i64 = 3_600_000_000_000;
-/// Regions that one record may make; beyond this it makes its whole route dirty.
-const REGIONS_MAX: usize = 256;
 
 /// Reads and deals out.
 pub(super) struct Distributor {
@@ -187,40 +184,48 @@ impl Distributor {
     }
 
     async fn intent(&mut self, record: &Record) -> Result<()> {
-        let (disposition, cause) = self.scout.borrow_mut().take(record.lsn);
+        let judged = self.scout.borrow_mut().take(record.lsn);
         let lines = u64::from(record.lines);
         let intent = Intent::decode(&record.meta).map_err(|e| {
             Error::new(ErrorKind::Damage, Side::Own, format!("record {} of the log", record.lsn))
                 .because(e)
                 .hint("it was written by a newer twinline: start that version, or let it drain the queue first")
         })?;
-        if disposition == Disposition::Applied {
-            self.read.set(Read { lines: self.read.get().lines + lines, ..self.read.get() });
-        }
-        let tally = match disposition {
-            Disposition::Applied => {
-                let target = if intent.excluded { None } else { self.shared.targets.of(&intent.name) };
-                let Some(target) = target else {
-                    self.ledger.borrow_mut().note(record.lsn, Tally { excluded: lines, ..Tally::default() });
-                    return Ok(());
-                };
-                return self.deal_lines(record, &intent, target).await;
-            }
+        let applied = judged.applied_lines(record.lines);
+        self.read.set(Read { lines: self.read.get().lines + applied, ..self.read.get() });
+        let target = if intent.excluded { None } else { self.shared.targets.of(&intent.name) };
+        let mut tally = match judged.disposition {
+            Disposition::Applied => Tally::default(),
             Disposition::NotApplied => Tally { not_applied: lines, ..Tally::default() },
             Disposition::Gapped => Tally { gapped: lines, ..Tally::default() },
-            Disposition::Doubt if intent.excluded => Tally { excluded: lines, ..Tally::default() },
             Disposition::Doubt => Tally { doubt: lines, ..Tally::default() },
+            Disposition::Partial => Tally {
+                not_applied: judged.spans.lines(Fate::NotApplied),
+                doubt: judged.spans.lines(Fate::Doubt),
+                ..Tally::default()
+            },
         };
-        // Before the effect, so that the lines are never in no sum; the floor moves only after both.
-        self.ledger.borrow_mut().note(record.lsn, tally);
+        if intent.excluded {
+            tally.excluded += std::mem::take(&mut tally.doubt);
+        }
+        if target.is_none() {
+            tally.excluded += applied;
+        }
+        if tally != Tally::default() {
+            // Before the effect, so that the lines are never in no sum; the floor moves only after both.
+            self.ledger.borrow_mut().note(record.lsn, tally);
+        }
         if tally.doubt > 0 {
-            let dirty = regions(record, &intent, cause);
+            let dirty = regions(record, &intent, &judged);
             self.record(Effects { dirty, ..Effects::default() }).await;
         }
-        Ok(())
+        match target {
+            Some(target) if applied > 0 => self.deal_lines(record, &intent, &judged.spans, target).await,
+            _ => Ok(()),
+        }
     }
 
-    async fn deal_lines(&mut self, record: &Record, intent: &Intent, target: TargetId) -> Result<()> {
+    async fn deal_lines(&mut self, record: &Record, intent: &Intent, spans: &Spans, target: TargetId) -> Result<()> {
         let lanes = self.shared.lanes.len();
         let now = self.shared.clock.monotonic();
         let settings = &self.shared.settings;
@@ -229,6 +234,7 @@ impl Distributor {
         let mut dead_letters = Vec::new();
         let mut held_bytes = 0;
         let mut number = 0u32;
+        let mut spans = spans.walk();
         let mut lane_of: Vec<_> = self.shared.lanes.iter().map(RefCell::borrow_mut).collect();
         let (former, canonical) = (&self.former, &mut self.canonical);
         let dialect = self.shared.dialect;
@@ -237,6 +243,9 @@ impl Distributor {
             let Ok(found) = found else { return };
             let line = number;
             number += 1;
+            if spans.at(line).is_some() {
+                return;
+            }
             let hash = found.series;
             let index = (hash % lanes as u64) as usize;
             let lane = &mut lane_of[index];
@@ -311,10 +320,8 @@ impl Distributor {
         while headers.next_lsn() <= damage.last {
             match headers.next_header()? {
                 Some(Item::Record(record)) if record.lsn <= damage.last && record.kind == Kind::Intent => {
-                    if self.scout.borrow_mut().take(record.lsn).0 == Disposition::Applied {
-                        let lines = self.read.get().lines + u64::from(record.lines);
-                        self.read.set(Read { lines, ..self.read.get() });
-                    }
+                    let applied = self.scout.borrow_mut().take(record.lsn).applied_lines(record.lines);
+                    self.read.set(Read { lines: self.read.get().lines + applied, ..self.read.get() });
                 }
                 Some(_) => {}
                 None => break,
@@ -431,52 +438,4 @@ fn last_of(item: &Item) -> Lsn {
         Item::Record(record) => record.lsn,
         Item::Damage(damage) => damage.last,
     }
-}
-
-/// The name of a route that has no number.
-fn unlisted(record: &Record, intent: &Intent) -> String {
-    if record.route.0 == 0 { intent.name.to_string() } else { String::new() }
-}
-
-/// The parts of the data that a write in doubt may have touched.
-fn regions(record: &Record, intent: &Intent, cause: Cause) -> Vec<DirtyRegion> {
-    let region = |measurement: Vec<u8>, from_ns: i64, to_ns: i64| DirtyRegion {
-        route: record.route,
-        route_name: unlisted(record, intent),
-        measurement,
-        from_ns,
-        to_ns,
-        lsns: (record.lsn, record.lsn),
-        cause: cause.name(),
-    };
-    let whole = || vec![region(Vec::new(), intent.min_ns, intent.max_ns)];
-    let mut found: BTreeMap<(Vec<u8>, i64), ()> = BTreeMap::new();
-    // A line that we cannot read may be one that the source could: then nobody knows what it touched.
-    let mut malformed = false;
-    for parsed in line::lines(&record.body, intent.dialect, intent.precision) {
-        let Ok(parsed) = parsed else {
-            malformed = true;
-            continue;
-        };
-        let at_ns = parsed.timestamp_ns().unwrap_or(intent.max_ns);
-        found.insert((parsed.measurement().into_owned(), at_ns.div_euclid(BUCKET_NS)), ());
-        if found.len() > REGIONS_MAX {
-            return whole();
-        }
-    }
-    if found.is_empty() || malformed {
-        return whole();
-    }
-    let bounds = |bucket: i64| {
-        let from = i128::from(bucket) * i128::from(BUCKET_NS);
-        let clamp = |ns: i128| ns.clamp(i128::from(i64::MIN), i128::from(i64::MAX)) as i64;
-        (clamp(from), clamp(from + i128::from(BUCKET_NS) - 1))
-    };
-    found
-        .into_keys()
-        .map(|(measurement, bucket)| {
-            let (from_ns, to_ns) = bounds(bucket);
-            region(measurement, from_ns, to_ns)
-        })
-        .collect()
 }

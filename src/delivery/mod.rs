@@ -14,6 +14,7 @@ mod backoff;
 mod batch;
 mod crowd;
 mod distribute;
+mod doubt;
 mod lane;
 mod late;
 mod ledger;

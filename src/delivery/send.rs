@@ -11,6 +11,7 @@ use super::batch::Batch;
 use super::lane::Place;
 use super::part::Part;
 use super::settle::{Next, Work};
+use crate::base::failpoint::{self, Point};
 use crate::base::metric;
 use crate::state::Effects;
 
@@ -35,6 +36,7 @@ pub(super) async fn run_lane(shared: Rc<Shared>, index: usize) {
         let end = bring_to_end(&shared, index, &batch).await;
         let stopped = matches!(end, End::Stopped);
         if matches!(end, End::Done) {
+            failpoint::hit(Point::Delivered);
             shared.lanes[index].borrow_mut().finish();
             shared.pending_bytes.set(shared.pending_bytes.get() - bytes);
             shared.room.notify_one();
@@ -134,6 +136,12 @@ pub(super) async fn record_effects(shared: &Shared, effects: Effects) {
     while let Err(error) = shared.state.record(&shared.id, effects.clone()).await {
         tracing::error!(%error, event = "state.retry", "delivery waits for the state store");
         tokio::time::sleep(STATE_RETRY).await;
+    }
+    if !effects.dead_letters.is_empty() {
+        failpoint::hit(Point::DeadLetterDurable);
+    }
+    if !effects.dirty.is_empty() {
+        failpoint::hit(Point::DoubtDurable);
     }
     shared.letters.stored(&effects.dead_letters);
 }

@@ -1,16 +1,22 @@
 //! The two log records of a write: the intent before the primary is asked, the outcome before the client hears the answer.
 
 use bytes::Bytes;
+use smallvec::SmallVec;
 
 use super::Pipeline;
+use super::beside;
+use super::cells::cells;
 use super::gap::Missed;
+use super::overlap::{LARGE_BYTES, UnderWay};
 use super::primary::Judged;
 use super::reply::Refusal;
+use super::settle::{Settled, piece, settle};
 use super::stamp::Lines;
+use crate::base::failpoint::{self, Point};
 use crate::base::{Lsn, RequestId};
 use crate::db::answer::Kept;
 use crate::line;
-use crate::queue::{Cause, Disposition, Intent, Outcome, Unavailable};
+use crate::queue::{EntryBytes, Intent, Outcome, Unavailable};
 use crate::route::RouteName;
 use crate::wal::{Entry, Kind};
 
@@ -21,8 +27,8 @@ const PIECE_BYTES: usize = 8 << 20;
 #[derive(Debug)]
 pub(super) struct Logged {
     name: Option<RouteName>,
-    /// First record and number of records; `None`: the log has nothing of it.
-    records: Option<(Lsn, u64)>,
+    /// First record, and the lines of each; `None`: the log has nothing of it.
+    records: Option<(Lsn, SmallVec<[u32; 1]>)>,
     /// A gap stands for it already.
     gapped: bool,
 }
@@ -46,11 +52,12 @@ impl Pipeline {
         let unavailable = match route {
             Ok(route) => match entries(&route, lines, arrived_ns, self.meters.next_request()) {
                 Some(entries) => {
-                    let count = entries.len() as u64;
+                    let lines_of = entries.iter().map(|entry| entry.lines).collect();
                     match tokio::time::timeout(self.stall, self.appender.intents(entries)).await {
                         Ok(Ok(first)) => {
                             self.queue_is_back(arrived_ns);
-                            return Ok(Logged { name: Some(name), records: Some((first, count)), gapped: false });
+                            failpoint::hit(Point::IntentDurable);
+                            return Ok(Logged { name: Some(name), records: Some((first, lines_of)), gapped: false });
                         }
                         Ok(Err(unavailable)) => unavailable,
                         Err(_) => Unavailable::Stalled,
@@ -64,6 +71,7 @@ impl Pipeline {
             }
         };
         self.open_gap(&name, lines, arrived_ns, Missed::Queue(unavailable)).await?;
+        failpoint::hit(Point::GapDurable);
         Ok(Logged { name: Some(name), records: None, gapped: true })
     }
 
@@ -73,23 +81,15 @@ impl Pipeline {
         logged: Logged,
         judged: &Judged,
         lines: &Lines,
+        overlapping: &[u32],
         arrived_ns: i64,
     ) -> Result<(), Refusal> {
         let name = logged.name.unwrap_or(RouteName::Database { db: String::new(), rp: String::new() });
-        if let Some((first, count)) = logged.records {
-            let (disposition, cause) = match judged.kept {
-                Kept::All => (Disposition::Applied, Cause::None),
-                Kept::Nothing => (Disposition::NotApplied, Cause::None),
-                Kept::Unknown => (Disposition::Doubt, judged.cause),
-            };
-            let outcomes = (0..count).map(|piece| Outcome {
-                lsn: Lsn(first.0 + piece),
-                status: judged.status,
-                disposition,
-                cause,
-                epoch: self.epoch,
-            });
-            let appended = tokio::time::timeout(self.stall, self.appender.outcomes(outcomes)).await;
+        let recorded = logged.records.is_some();
+        if let Some((first, lines_of)) = logged.records {
+            let settled = settle(judged, lines, overlapping, self.clock.wall_ns());
+            let entries = self.entries_of(&settled, judged.status, first, &lines_of);
+            let appended = tokio::time::timeout(self.stall, self.appender.entries_of_outcomes(entries)).await;
             if let Ok(Err(unavailable)) | Err(unavailable) = appended.map_err(|_| Unavailable::Stalled)
                 && judged.kept != Kept::Nothing
             {
@@ -100,12 +100,58 @@ impl Pipeline {
             return Ok(());
         }
         let accepted_beyond_us = !lines.parsed.decoded || lines.parsed.malformed > 0 && judged.success;
-        let accepted_nowhere = logged.records.is_none() && !lines.is_blank();
+        let accepted_nowhere = !recorded && !lines.is_blank();
         if accepted_beyond_us || accepted_nowhere {
             let missed = if lines.parsed.decoded { Missed::Unreadable } else { Missed::Undecodable };
             self.open_gap(&name, lines, arrived_ns, missed).await?;
         }
         Ok(())
+    }
+}
+
+impl Pipeline {
+    /// A write is about to be logged and sent: from here on others may meet it. Large bodies are hashed beside the event loop.
+    pub(super) async fn sets_out(&self, name: Option<&RouteName>, lines: &Lines) -> Option<UnderWay> {
+        let name = name?;
+        let large = lines.text.len() > LARGE_BYTES && self.overlaps.meets(name, lines);
+        let hashed = if large {
+            let hashed = lines.clone();
+            beside::by_size(lines.text.len(), move || cells(&hashed)).await.ok().flatten()
+        } else {
+            None
+        };
+        self.overlaps.begin(name, lines, hashed, self.clock.monotonic())
+    }
+
+    /// It is not sent after all.
+    pub(super) fn stays(&self, under_way: Option<UnderWay>) {
+        if let Some(under_way) = under_way {
+            self.overlaps.end(under_way, false, self.clock.monotonic());
+        }
+    }
+
+    /// The request has ended, or nobody will hear of it again. Lines that met another write meanwhile.
+    pub(super) fn has_ended(&self, under_way: Option<UnderWay>, judged: &Judged) -> Vec<u32> {
+        let Some(under_way) = under_way else { return Vec::new() };
+        // Without an answer, or with one that came from deep inside, the source may still be working on it.
+        let late = judged.kept == Kept::Unknown && (judged.status == 0 || judged.status >= 500);
+        self.overlaps.end(under_way, late, self.clock.monotonic())
+    }
+
+    /// The outcomes of all pieces of a write.
+    fn entries_of(&self, settled: &Settled, status: u16, first: Lsn, lines_of: &[u32]) -> SmallVec<[EntryBytes; 1]> {
+        let mut entries = SmallVec::new();
+        let mut before = 0;
+        for (lsn, lines) in (first.0..).map(Lsn).zip(lines_of.iter().copied()) {
+            let Settled { disposition, cause, .. } = *settled;
+            let outcome = Outcome { lsn, status, disposition, cause, epoch: self.epoch };
+            match piece(&settled.spans, before, lines) {
+                None => entries.push(outcome.encode()),
+                Some(spans) => entries.extend(outcome.encode_partial(&spans)),
+            }
+            before = before.saturating_add(lines);
+        }
+        entries
     }
 }
 

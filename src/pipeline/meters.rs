@@ -20,6 +20,7 @@ pub struct EdgeMeters {
     applied: Counter,
     not_applied: Counter,
     doubt: Counter,
+    partial: Counter,
     source_seconds: Histogram,
     overhead_seconds: Histogram,
     source_up: Gauge,
@@ -43,6 +44,7 @@ impl Default for EdgeMeters {
             applied: outcome("all"),
             not_applied: outcome("nothing"),
             doubt: outcome("unknown"),
+            partial: outcome("partial"),
             source_seconds: histogram!(metric::SOURCE_SECONDS),
             overhead_seconds: histogram!(metric::OVERHEAD_SECONDS),
             source_up: gauge!(metric::SOURCE_UP),
@@ -77,6 +79,7 @@ impl EdgeMeters {
     pub(super) fn outcome(&self, kept: Kept) {
         match kept {
             Kept::All => self.applied.increment(1),
+            Kept::Retained(_) => self.partial.increment(1),
             Kept::Nothing => self.not_applied.increment(1),
             Kept::Unknown => self.doubt.increment(1),
         }

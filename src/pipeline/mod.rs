@@ -1,4 +1,4 @@
-//! The life of a write: decode -> parse and stamp -> route -> intent -> primary -> outcome -> reply.
+//! The life of a write: decode -> parse and stamp -> route -> intent -> primary (and who else is under way) -> outcome -> reply.
 //!
 //! Promises: the primary alone answers, and its answer is passed on unchanged. Before a client hears anything, the intent
 //! and the outcome of its write are durable, or the gap that stands for them is. What the primary is not known to have
@@ -7,18 +7,22 @@
 //! [`Pipeline::write`] is the whole story; each step has a file of its own.
 
 mod beside;
+mod cells;
 mod decode;
 mod gap;
 mod intent;
 mod meters;
+mod overlap;
 mod primary;
 mod reply;
 mod room;
+mod settle;
 mod skew;
 mod stamp;
 
 pub use decode::Limits;
 pub use meters::EdgeMeters;
+pub use overlap::Overlaps;
 pub use reply::{Refusal, Reply, ReplyBody, too_large, unavailable, whole};
 pub use room::{Budget, NoRoom, Room};
 pub use skew::Skew;
@@ -32,6 +36,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Method};
 
 use crate::base::clock::SharedClock;
+use crate::base::failpoint::{self, Point};
 use crate::base::{DestinationId, Epoch};
 use crate::config::OnUnavailable;
 use crate::db::precision::Api;
@@ -101,6 +106,8 @@ pub struct Pipeline {
     pub on_unavailable: OnUnavailable,
     /// Who the primary is.
     pub epoch: Epoch,
+    /// Writes under way, and the cells that two of them touch.
+    pub overlaps: Overlaps,
     /// Figures.
     pub meters: EdgeMeters,
 }
@@ -124,18 +131,27 @@ impl Pipeline {
             Err(Undecoded::TooLarge { limit_bytes }) => return reply::too_large(request.api, limit_bytes),
             Err(Undecoded::Refused(refused)) => return reply::unavailable(request.api, &refused),
         };
+        failpoint::hit(Point::Parsed);
         let name = self.resolver.name(&identity).await;
+        // Before the intent: of two writes that are not under way together the log then has the order of the source.
+        let under_way = self.sets_out(name.as_ref(), &lines).await;
         let intent = match self.log_intent(name, &lines, arrived_ns).await {
             Ok(intent) => intent,
-            Err(refused) => return reply::unavailable(request.api, &refused),
+            Err(refused) => {
+                self.stays(under_way);
+                return reply::unavailable(request.api, &refused);
+            }
         };
         self.meters.lines(lines.parsed.lines, request.body.len());
 
         let (answer, source_time) = self.forward(&request, &lines).await;
+        failpoint::hit(Point::Answered);
         let outcome = answer.outcome(&version, &lines);
-        if let Err(refused) = self.log_outcome(intent, &outcome, &lines, arrived_ns).await {
+        let overlapping = self.has_ended(under_way, &outcome);
+        if let Err(refused) = self.log_outcome(intent, &outcome, &lines, &overlapping, arrived_ns).await {
             return reply::unavailable(request.api, &refused);
         }
+        failpoint::hit(Point::OutcomeDurable);
         self.meters.outcome(outcome.kept);
         self.meters.overhead(self.clock.monotonic().saturating_sub(began).saturating_sub(source_time));
         answer.into_reply(request.api)

@@ -12,9 +12,9 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, oneshot};
 
-use super::outcome::{Cause, Disposition, Outcome};
+use super::outcome::{Cause, Disposition, EntryBytes, Outcome, whole_outcomes};
 use crate::base::{Epoch, Lsn};
-use crate::wal::{Bundle, Entry, Fault, PAYLOAD_MAX_BYTES, Refused, Wal};
+use crate::wal::{Bundle, Entry, Fault, OUTCOMES_MAX, PAYLOAD_MAX_BYTES, Refused, Wal};
 
 /// Why an append did not become durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -190,10 +190,27 @@ impl Appender {
     /// # Errors
     /// The queue cannot make them durable.
     pub async fn outcomes(&self, outcomes: impl IntoIterator<Item = Outcome>) -> Result<(), Unavailable> {
+        self.entries_of_outcomes(outcomes.into_iter().map(|outcome| outcome.encode())).await
+    }
+
+    /// Appends outcomes that are encoded already, spans before the outcome that names them. They are at most
+    /// [`OUTCOMES_MAX`] and become one record.
+    ///
+    /// # Errors
+    /// The queue cannot make them durable.
+    pub async fn entries_of_outcomes(&self, entries: impl IntoIterator<Item = EntryBytes>) -> Result<(), Unavailable> {
         let (answer, result) = oneshot::channel();
+        let entries = entries.into_iter();
+        // What is gathered leaves with the next turn.
+        while self.0.gathering.borrow().outcomes.len() + entries.size_hint().0 > OUTCOMES_MAX {
+            if self.0.gathering.borrow().outcomes.is_empty() {
+                return Err(Unavailable::Oversized);
+            }
+            tokio::task::yield_now().await;
+        }
         {
             let mut gathering = self.0.gathering.borrow_mut();
-            gathering.outcomes.extend(outcomes.into_iter().map(|outcome| outcome.encode()));
+            gathering.outcomes.extend(entries);
             gathering.waiters.push(Waiter { entry: None, answer });
         }
         self.0.flush.notify_one();
@@ -206,18 +223,26 @@ impl Appender {
             // Everything that is ready now, and what the sockets bring in one more poll, joins this bundle.
             tokio::task::yield_now().await;
             let Gathering { entries, mut outcomes, waiters } = self.0.gathering.take();
-            let idle = {
+            let (idle, mut owed) = {
                 let mut results = self.0.finished.results();
-                outcomes.append(&mut results.owed);
-                results.outstanding == 0
+                (results.outstanding == 0, std::mem::take(&mut results.owed))
             };
+            let mut bundles = Vec::new();
+            if outcomes.len() + owed.len() <= OUTCOMES_MAX {
+                outcomes.append(&mut owed);
+            }
+            while !owed.is_empty() {
+                let rest = owed.split_off(whole_outcomes(&owed, OUTCOMES_MAX).max(1));
+                bundles.push(self.bundle(Vec::new(), std::mem::replace(&mut owed, rest), Vec::new()));
+            }
             let (intents, settling): (Vec<_>, Vec<_>) = waiters.into_iter().partition(|waiter| waiter.entry.is_some());
             // Outcomes never share a bundle with intents: a full log refuses intents, but has a reserve for outcomes, so
             // that what was forwarded can always be settled and the log can drain.
             let settles = !outcomes.is_empty() || !settling.is_empty();
             let settle = settles.then(|| self.bundle(Vec::new(), outcomes, settling));
             let ask = (!entries.is_empty()).then(|| self.bundle(entries, Vec::new(), intents));
-            self.submit(settle.into_iter().chain(ask).collect()).await;
+            bundles.extend(settle.into_iter().chain(ask));
+            self.submit(bundles).await;
             // Going to sleep and being woken costs more than a commit takes. A log that did not answer the last time is not
             // waited for: a disk that hangs must not hang clients.
             if idle {

@@ -9,6 +9,7 @@ use super::outcome::{Cause, Disposition, Outcome};
 use super::scout::Scout;
 use crate::base::clock::SharedClock;
 use crate::base::disk::Disk;
+use crate::base::failpoint::{self, Point};
 use crate::base::{DestinationId, Epoch, Error, Kind, Lsn, Result, Side};
 use crate::wal::{self, Bundle, Cursor, CursorFile, Reader, Recovery, Wal, cursor};
 
@@ -199,6 +200,7 @@ impl LocalQueue {
             counters: floors.counters.clone(),
         };
         self.file.save(&mut cursor)?;
+        failpoint::hit(Point::FloorDurable);
         let lowest = self.others.map_or(floors.lowest(), |others| others.min(floors.lowest()));
         self.wal.release(lowest.next());
         Ok(())

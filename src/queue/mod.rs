@@ -1,7 +1,8 @@
 //! What pipeline and delivery see of the queue: append an intent, append an outcome, read what is resolved, acknowledge.
 //!
 //! Promises: an append that says `Ok` is durable. Every durable intent is in exactly one state, derived from the log alone
-//! (see [`scout`]): unresolved, applied, not applied, doubt, or gapped. Delivery sees intents in log order and only once
+//! (see [`scout`]): unresolved, applied, not applied, doubt, gapped, or partial (see [`span`]: some of its lines were not kept,
+//! or are doubt). Delivery sees intents in log order and only once
 //! their outcome is durable. Local over `wal/` today; a clustered queue takes the same place later.
 
 mod appender;
@@ -9,12 +10,14 @@ mod intent;
 mod local;
 mod outcome;
 mod scout;
+mod span;
 
 pub use appender::{Appender, Unavailable};
 pub use intent::{Intent, IntentError};
 pub use local::{Floors, LocalQueue, Opened};
-pub use outcome::{Cause, Disposition, Outcome};
-pub use scout::{Ahead, Scout};
+pub use outcome::{Cause, Disposition, EntryBytes, Outcome};
+pub use scout::{Ahead, Judged, Scout};
+pub use span::{Fate, Span, Spans, Walk};
 
 #[cfg(test)]
 mod tests;

@@ -1,12 +1,13 @@
 //! Runs ahead of delivery through the log and knows which intents are resolved, and how.
 //!
 //! Promise: everything it says is derived from records. It holds exceptions only (unresolved intents, and those that were
-//! not applied), never one entry per record. Start it at a floor and run it to the end, and it knows what it knew before a
+//! not applied whole), never one entry per record. Start it at a floor and run it to the end, and it knows what it knew before a
 //! crash: that is all there is to rebuild.
 
 use std::collections::BTreeMap;
 
 use super::outcome::{Cause, Disposition, Outcome};
+use super::span::{Fate, Spans};
 use crate::base::{Lsn, Result};
 use crate::wal::{Item, Kind, Reader};
 
@@ -16,10 +17,38 @@ struct Waiting {
     received_ns: i64,
 }
 
-#[derive(Clone, Copy, Debug)]
+/// What became of an intent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Judged {
+    /// Of all its lines, but those of the spans.
+    pub disposition: Disposition,
+    /// Why it is doubt.
+    pub cause: Cause,
+    /// Lines of their own fate; empty but for [`Disposition::Partial`].
+    pub spans: Spans,
+}
+
+impl Judged {
+    fn applied() -> Self {
+        Self { disposition: Disposition::Applied, cause: Cause::None, spans: Spans::default() }
+    }
+
+    /// How many of the intent's lines the primary is known to have kept.
+    #[must_use]
+    pub fn applied_lines(&self, lines: u32) -> u64 {
+        match self.disposition {
+            Disposition::Applied => u64::from(lines),
+            Disposition::Partial => {
+                u64::from(lines).saturating_sub(self.spans.lines(Fate::NotApplied) + self.spans.lines(Fate::Doubt))
+            }
+            Disposition::NotApplied | Disposition::Doubt | Disposition::Gapped => 0,
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
 struct Exception {
-    disposition: Disposition,
-    cause: Cause,
+    judged: Judged,
     lines: u32,
 }
 
@@ -34,14 +63,34 @@ pub struct Ahead {
     pub gapped: u64,
 }
 
-impl Ahead {
-    fn of(&mut self, disposition: Disposition) -> Option<&mut u64> {
-        match disposition {
-            Disposition::Applied => None,
-            Disposition::NotApplied => Some(&mut self.not_applied),
-            Disposition::Doubt => Some(&mut self.doubt),
-            Disposition::Gapped => Some(&mut self.gapped),
+impl Exception {
+    /// Its lines that were not applied, by what became of them.
+    fn lines(&self) -> Ahead {
+        let (lines, none) = (u64::from(self.lines), Ahead::default());
+        match self.judged.disposition {
+            Disposition::Applied => none,
+            Disposition::NotApplied => Ahead { not_applied: lines, ..none },
+            Disposition::Doubt => Ahead { doubt: lines, ..none },
+            Disposition::Gapped => Ahead { gapped: lines, ..none },
+            Disposition::Partial => {
+                let spans = &self.judged.spans;
+                Ahead { not_applied: spans.lines(Fate::NotApplied), doubt: spans.lines(Fate::Doubt), gapped: 0 }
+            }
         }
+    }
+}
+
+impl Ahead {
+    fn add(&mut self, other: Self) {
+        self.not_applied += other.not_applied;
+        self.doubt += other.doubt;
+        self.gapped += other.gapped;
+    }
+
+    fn subtract(&mut self, other: Self) {
+        self.not_applied -= other.not_applied;
+        self.doubt -= other.doubt;
+        self.gapped -= other.gapped;
     }
 }
 
@@ -121,17 +170,16 @@ impl Scout {
     }
 
     fn resolve(&mut self, payload: &[u8]) {
-        for outcome in Outcome::decode_all(payload) {
+        for (outcome, spans) in Outcome::decode_all(payload) {
             // The first outcome stands; an intent below our start was resolved before.
             let Some(waiting) = self.unresolved.remove(&outcome.lsn) else { continue };
             let Outcome { lsn, disposition, cause, .. } = outcome;
-            let lines = waiting.lines;
-            match self.ahead.of(disposition) {
-                None => self.applied_lines += u64::from(lines),
-                Some(sum) => {
-                    *sum += u64::from(lines);
-                    self.exceptions.insert(lsn, Exception { disposition, cause, lines });
-                }
+            let judged = Judged { disposition, cause, spans };
+            self.applied_lines += judged.applied_lines(waiting.lines);
+            if disposition != Disposition::Applied {
+                let exception = Exception { judged, lines: waiting.lines };
+                self.ahead.add(exception.lines());
+                self.exceptions.insert(lsn, exception);
             }
         }
     }
@@ -150,20 +198,18 @@ impl Scout {
 
     /// What became of an intent at or below [`Scout::resolved`]. Each may be asked once, in log order: what lies below is
     /// forgotten.
-    pub fn take(&mut self, lsn: Lsn) -> (Disposition, Cause) {
+    pub fn take(&mut self, lsn: Lsn) -> Judged {
         assert!(lsn <= self.resolved(), "an intent is judged only after its outcome");
         while let Some(entry) = self.exceptions.first_entry()
             && *entry.key() <= lsn
         {
             let (at, exception) = entry.remove_entry();
-            if let Some(sum) = self.ahead.of(exception.disposition) {
-                *sum -= u64::from(exception.lines);
-            }
+            self.ahead.subtract(exception.lines());
             if at == lsn {
-                return (exception.disposition, exception.cause);
+                return exception.judged;
             }
         }
-        (Disposition::Applied, Cause::None)
+        Judged::applied()
     }
 
     /// Lines of resolved intents that were not applied and not taken yet.

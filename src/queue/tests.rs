@@ -67,9 +67,9 @@ fn an_intent_is_resolved_by_its_outcome_and_not_before() {
         appender.outcomes([outcome(a, Disposition::Applied)]).await.unwrap();
         advance(&mut scout);
         assert!(scout.resolved() >= b.next());
-        assert_eq!(scout.take(a).0, Disposition::Applied);
-        assert_eq!(scout.take(b).0, Disposition::NotApplied);
-        assert_eq!(scout.take(b.next()).0, Disposition::Applied);
+        assert_eq!(scout.take(a).disposition, Disposition::Applied);
+        assert_eq!(scout.take(b).disposition, Disposition::NotApplied);
+        assert_eq!(scout.take(b.next()).disposition, Disposition::Applied);
         assert_eq!(scout.applied_lines(), 10);
     });
 }
@@ -90,9 +90,9 @@ fn what_a_dead_process_left_open_is_doubt_and_outcomes_survive() {
     for start in 1..=2 {
         let Opened { mut scout, doubted, .. } = open(dir.path());
         assert_eq!(doubted, u64::from(start == 1), "doubt is written once");
-        assert_eq!(scout.take(done).0, Disposition::NotApplied);
-        let cause = scout.take(open_one);
-        assert_eq!(cause, (Disposition::Doubt, Cause::Crash));
+        assert_eq!(scout.take(done).disposition, Disposition::NotApplied);
+        let judged = scout.take(open_one);
+        assert_eq!((judged.disposition, judged.cause), (Disposition::Doubt, Cause::Crash));
         assert_eq!(scout.waiting().0, 0);
     }
 }
@@ -117,8 +117,8 @@ fn an_append_that_was_given_up_does_not_hold_up_the_rest() {
             tokio::time::sleep(std::time::Duration::from_millis(5)).await;
         }
         assert!(scout.resolved() >= next, "an intent without a writer gets an outcome of its own");
-        assert_eq!(scout.take(next.before()).0, Disposition::Gapped);
-        assert_eq!(scout.take(next).0, Disposition::Applied);
+        assert_eq!(scout.take(next.before()).disposition, Disposition::Gapped);
+        assert_eq!(scout.take(next).disposition, Disposition::Applied);
     });
 }
 
@@ -215,6 +215,38 @@ fn an_intent_that_nobody_settles_is_given_up_as_doubt() {
             advance(&mut scout);
             tokio::time::sleep(std::time::Duration::from_millis(5)).await;
         }
-        assert_eq!(scout.take(lost).0, Disposition::Doubt);
+        assert_eq!(scout.take(lost).disposition, Disposition::Doubt);
     });
+}
+
+#[test]
+fn lines_of_their_own_fate_are_counted_alike_before_and_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let span = |first, lines, fate| Span { first, lines, fate, cause: Cause::Overlap };
+    let spans = Spans::new(vec![span(0, 2, Fate::NotApplied), span(5, 3, Fate::Doubt)]).unwrap();
+    let check = |scout: &mut Scout, lsn: Lsn| {
+        assert_eq!(scout.ahead(), Ahead { not_applied: 2, doubt: 3, gapped: 0 });
+        assert_eq!(scout.applied_lines(), 5 + 1);
+        let judged = scout.take(lsn);
+        assert_eq!((judged.disposition, &judged.spans), (Disposition::Partial, &spans));
+        assert_eq!(judged.applied_lines(10), 5);
+        assert_eq!(scout.ahead(), Ahead::default(), "what was asked for is not ahead any more");
+    };
+    let partial = {
+        let Opened { queue, mut scout, .. } = open(dir.path());
+        let partial = run(async {
+            let appender = Appender::start(queue.log(), Epoch(1));
+            let partial = appender.intents(vec![entry(10), entry(1)]).await.unwrap();
+            let entries = outcome(partial, Disposition::Applied).encode_partial(&spans);
+            let other = outcome(partial.next(), Disposition::Applied).encode();
+            appender.entries_of_outcomes(entries.into_iter().chain([other])).await.unwrap();
+            partial
+        });
+        advance(&mut scout);
+        check(&mut scout, partial);
+        partial
+    };
+    let Opened { mut scout, doubted, .. } = open(dir.path());
+    assert_eq!(doubted, 0);
+    check(&mut scout, partial);
 }

@@ -6,10 +6,12 @@
 //!
 //! One rule joins this store with the log: *the effect is durable before the floor passes its record*.
 
+mod dirty;
 mod event;
 mod schema;
 mod sqlite;
 
+pub use dirty::RegionRow;
 pub use event::{Event, EventKind};
 pub use sqlite::SqliteState;
 
@@ -60,8 +62,10 @@ pub struct DirtyRegion {
     pub to_ns: i64,
     /// First and last record that made it dirty.
     pub lsns: (Lsn, Lsn),
-    /// Why: `crash`, `timeout`, `partial`, …
+    /// Why: `crash`, `timeout`, `reset`, `answer`, `overlap`.
     pub cause: &'static str,
+    /// Lines in doubt that made it dirty.
+    pub lines: u64,
 }
 
 /// Data that the log could not take although the source did (or may have done) so.
@@ -115,8 +119,10 @@ pub struct Totals {
     pub dead_letter_reason: Option<String>,
     /// Bytes that the dead letters' texts take.
     pub dead_letter_bytes: u64,
-    /// Number of dirty regions.
+    /// Number of dirty regions; they are merged when they grow many.
     pub dirty_regions: u64,
+    /// The dirty regions with the most lines, at most 100.
+    pub regions: Vec<RegionRow>,
     /// Gaps by cause: (cause, lines).
     pub gaps: Vec<(String, u64)>,
 }

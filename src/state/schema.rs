@@ -5,7 +5,7 @@ use rusqlite::Connection;
 use crate::base::{Error, Kind, Result, Side};
 
 /// What leads from each version to the next; an empty file has version 0. What was released is never changed.
-const STEPS: [&str; 2] = [FIRST, ROUTE_NAMES];
+const STEPS: [&str; 3] = [FIRST, ROUTE_NAMES, DIRTY_LINES];
 
 const FIRST: &str = "
 CREATE TABLE value (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
@@ -45,6 +45,21 @@ INSERT INTO dirty_region_named
   SELECT destination, route, measurement, from_ns, to_ns, first_lsn, last_lsn, cause, '' FROM dirty_region;
 DROP TABLE dirty_region;
 ALTER TABLE dirty_region_named RENAME TO dirty_region;
+";
+
+/// Regions know their lines and all their causes, and are merged; `dirty_seen` tells which records' lines were counted.
+const DIRTY_LINES: &str = "
+CREATE TABLE dirty_region_counted (
+  destination TEXT NOT NULL, route INTEGER NOT NULL, route_name TEXT NOT NULL, measurement BLOB NOT NULL,
+  from_ns INTEGER NOT NULL, to_ns INTEGER NOT NULL, first_lsn INTEGER NOT NULL, last_lsn INTEGER NOT NULL,
+  causes TEXT NOT NULL, lines INTEGER NOT NULL);
+INSERT INTO dirty_region_counted
+  SELECT destination, route, route_name, measurement, from_ns, to_ns, first_lsn, last_lsn, cause, 0 FROM dirty_region;
+DROP TABLE dirty_region;
+ALTER TABLE dirty_region_counted RENAME TO dirty_region;
+CREATE INDEX dirty_region_place ON dirty_region (destination, route, route_name, measurement, from_ns);
+CREATE TABLE dirty_seen (destination TEXT PRIMARY KEY, last_lsn INTEGER NOT NULL) WITHOUT ROWID;
+INSERT INTO dirty_seen SELECT destination, max(last_lsn) FROM dirty_region GROUP BY destination;
 ";
 
 /// Brings a new or older file to our version; leaves ours alone.

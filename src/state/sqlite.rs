@@ -13,7 +13,7 @@ use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use tokio::sync::oneshot;
 
-use super::{DeadLetterRow, Effects, Event, Gap, Pending, State, Totals, schema};
+use super::{DeadLetterRow, Effects, Event, Gap, Pending, State, Totals, dirty, schema};
 use crate::base::{DestinationId, Error, Kind, Result, RouteId, Side};
 
 /// Calls that may wait, which bounds memory; one that finds the queue full fails and may be made again.
@@ -24,6 +24,8 @@ const GROUP_MAX: usize = 256;
 const GAP_NAMES_MAX: u64 = 10_000;
 /// The route of gaps beyond them.
 const GAP_OTHER: &str = "other";
+/// Dirty regions of one destination unless something else is configured.
+const DIRTY_REGIONS_MAX: usize = 10_000;
 /// Events kept.
 const EVENTS_KEPT: i64 = 10_000;
 
@@ -71,6 +73,7 @@ impl<T: Send, F: FnOnce(&Connection) -> rusqlite::Result<T> + Send> Work for Job
 pub struct SqliteState {
     calls: Option<Sender<Call>>,
     thread: Option<JoinHandle<()>>,
+    dirty_regions_max: usize,
 }
 
 impl fmt::Debug for SqliteState {
@@ -96,7 +99,14 @@ impl SqliteState {
             .name("state".to_owned())
             .spawn(move || serve(&mut connection, &inbox))
             .map_err(|e| Error::disk("cannot start the state thread", e))?;
-        Ok(Self { calls: Some(calls), thread: Some(thread) })
+        Ok(Self { calls: Some(calls), thread: Some(thread), dirty_regions_max: DIRTY_REGIONS_MAX })
+    }
+
+    /// With another bound of the dirty regions of one destination.
+    #[must_use]
+    pub fn with_dirty_regions_max(mut self, dirty_regions_max: usize) -> Self {
+        self.dirty_regions_max = dirty_regions_max;
+        self
     }
 
     fn call<T: Send + 'static>(
@@ -192,7 +202,11 @@ impl State for SqliteState {
 
     fn record(&self, destination: &DestinationId, effects: Effects) -> Pending<()> {
         let destination = destination.to_string();
-        self.call("cannot write delivery's effects", move |tx| write_effects(tx, &destination, &effects))
+        let regions_max = self.dirty_regions_max;
+        self.call("cannot write delivery's effects", move |tx| {
+            write_effects(tx, &destination, &effects)?;
+            dirty::write(tx, &destination, &effects.dirty, regions_max)
+        })
     }
 
     fn add_gap(&self, destination: &DestinationId, gap: Gap) -> Pending<()> {
@@ -298,24 +312,6 @@ fn write_effects(tx: &Connection, destination: &str, effects: &Effects) -> rusql
             letter.route_name
         ])?;
     }
-    let mut dirty = tx.prepare_cached(
-        "INSERT INTO dirty_region VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT DO UPDATE SET
-         to_ns = max(to_ns, excluded.to_ns), first_lsn = min(first_lsn, excluded.first_lsn),
-         last_lsn = max(last_lsn, excluded.last_lsn)",
-    )?;
-    for region in &effects.dirty {
-        dirty.execute(params![
-            destination,
-            region.route.0,
-            region.measurement,
-            region.from_ns,
-            region.to_ns,
-            region.lsns.0.0,
-            region.lsns.1.0,
-            region.cause,
-            region.route_name
-        ])?;
-    }
     for gap in &effects.gaps {
         write_gap(tx, destination, gap, "lines = max(lines, excluded.lines)")?;
     }
@@ -375,6 +371,7 @@ fn read_totals(tx: &Connection, destination: &str) -> rusqlite::Result<Totals> {
             .optional()?,
         dead_letter_bytes: count("SELECT coalesce(sum(bytes), 0) FROM dead_letter_sum WHERE destination = ?1")?,
         dirty_regions: count("SELECT count(*) FROM dirty_region WHERE destination = ?1")?,
+        regions: dirty::list(tx, destination)?,
         gaps: pairs("SELECT cause, sum(lines) FROM gap WHERE destination = ?1 GROUP BY cause ORDER BY cause")?,
     })
 }
@@ -412,6 +409,7 @@ mod tests {
             to_ns: 9,
             lsns: (Lsn(3), Lsn(3)),
             cause: "crash",
+            lines: 1,
         };
         let effects = Effects { dead_letters: vec![letter(7, 0), letter(7, 3)], dirty: vec![region], gaps: Vec::new() };
         for _ in 0..2 {
@@ -589,6 +587,7 @@ mod tests {
             to_ns: 9,
             lsns: (Lsn(3), Lsn(3)),
             cause: "crash",
+            lines: 1,
         };
         let dead = DeadLetter { route: RouteId(0), route_name: "a/b".into(), ..letter(7, 0) };
         let effects = Effects { dead_letters: vec![dead], dirty: vec![region("x"), region("y")], gaps: Vec::new() };

@@ -43,11 +43,82 @@ impl Database {
     /// Its part of the configuration.
     pub(crate) fn section(&self) -> String {
         match self {
+            Self::Late(relay) => {
+                let own = format!("127.0.0.1:{}", relay.sandbox.port());
+                relay.sandbox.section().replace(&own, &format!("127.0.0.1:{}", relay.port))
+            }
             Self::Real(server) if server.product == Product::Influx2 => {
                 format!("url = \"http://127.0.0.1:{}\"\norg = \"o\"\ntoken = \"{TOKEN}\"", server.port)
             }
             _ => format!("url = \"http://127.0.0.1:{}\"", self.port()),
         }
+    }
+
+    /// Whether it refuses a whole write for one malformed line.
+    pub(crate) fn refuses_whole(&self) -> bool {
+        match self {
+            Self::Sandbox(_) => false,
+            Self::Late(relay) => relay.sandbox.refuses_whole(),
+            Self::Real(server) => server.product == Product::Influx2,
+        }
+    }
+
+    /// A further header line of requests to it.
+    pub(crate) fn authorization(&self) -> String {
+        match self.refuses_whole() {
+            true => format!("\r\nAuthorization: Token {TOKEN}"),
+            false => String::new(),
+        }
+    }
+
+    /// From now on it keeps a day.
+    pub(crate) fn keep_a_day(&self) {
+        let mut connection = Connection::new(self.port());
+        let asked = if self.refuses_whole() {
+            let head = |method: &str, path: &str| {
+                format!("{method} {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json{}", self.authorization())
+            };
+            let Sent::Answer { status: 200, body, .. } =
+                connection.ask(&head("GET", &format!("/api/v2/buckets?name={NAME}")), b"")
+            else {
+                panic!("the bucket is not shown")
+            };
+            let shown: serde_json::Value = serde_json::from_str(&body).expect("JSON");
+            let id = shown["buckets"][0]["id"].as_str().expect("an id");
+            let rule =
+                r#"{"retentionRules":[{"type":"expire","everySeconds":86400,"shardGroupDurationSeconds":3600}]}"#;
+            connection.ask(&head("PATCH", &format!("/api/v2/buckets/{id}")), rule.as_bytes())
+        } else {
+            let head = "POST /query HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded";
+            let body =
+                format!("q=CREATE+RETENTION+POLICY+day+ON+{NAME}+DURATION+24h+REPLICATION+1+SHARD+DURATION+1h+DEFAULT");
+            connection.ask(head, body.as_bytes())
+        };
+        assert!(matches!(asked, Sent::Answer { status: 200, .. }), "{asked:?}");
+    }
+
+    /// The times of a measurement's cells in the default policy and in this one, newest last.
+    pub(crate) fn times_of(&self, policy: &str, measurement: &str) -> Vec<i64> {
+        let Self::Sandbox(sandbox) = self else { panic!("asked of sandboxes only") };
+        let cells = [sandbox.cells(NAME, ""), sandbox.cells(NAME, policy)].concat();
+        let own = cells.into_iter().filter(|cell| cell.series.measurement() == measurement.as_bytes());
+        let mut times: Vec<i64> = own.filter(|cell| &cell.field[..] == b"v").map(|cell| cell.time_ns).collect();
+        times.sort_unstable();
+        times
+    }
+
+    /// A further policy, which keeps everything.
+    pub(crate) fn create_policy(&self, name: &str) {
+        let body = format!("q=CREATE+RETENTION+POLICY+{name}+ON+{NAME}+DURATION+INF+REPLICATION+1");
+        let head = "POST /query HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded";
+        let asked = Connection::new(self.port()).ask(head, body.as_bytes());
+        assert!(matches!(asked, Sent::Answer { status: 200, .. }), "{asked:?}");
+    }
+
+    /// A write past the proxy.
+    pub(crate) fn write(&self, body: &str) -> Sent {
+        let head = format!("POST /write?db={NAME} HTTP/1.1\r\nHost: x{}", self.authorization());
+        Connection::new(self.port()).ask(&head, body.as_bytes())
     }
 
     /// Where it listens.

@@ -23,11 +23,12 @@ pub(crate) struct Relay {
 #[derive(Default)]
 struct Shared {
     keep_next: AtomicBool,
+    swallow_next: AtomicBool,
     kept: Mutex<Option<Request>>,
 }
 
 impl Relay {
-    fn start(sandbox: Database) -> Self {
+    pub(crate) fn start(sandbox: Database) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let port = listener.local_addr().expect("bound").port();
         let shared = Arc::new(Shared::default());
@@ -43,16 +44,21 @@ impl Relay {
     }
 
     /// The next write is kept, and its connection closed without an answer.
-    fn keep_next(&self) {
+    pub(crate) fn keep_next(&self) {
         self.shared.keep_next.store(true, Ordering::SeqCst);
     }
 
-    fn has_kept(&self) {
+    /// The next write is handed on, and its answer swallowed.
+    pub(crate) fn swallow_next(&self) {
+        self.shared.swallow_next.store(true, Ordering::SeqCst);
+    }
+
+    pub(crate) fn has_kept(&self) {
         wait_for("a write to be kept", || self.shared.kept.lock().expect("no panic elsewhere").is_some().then_some(()));
     }
 
     /// What was kept takes effect.
-    fn release(&self) {
+    pub(crate) fn release(&self) {
         let (head, body) = self.shared.kept.lock().expect("no panic elsewhere").take().expect("a write was kept");
         let sent = Connection::new(self.sandbox.port()).ask(&head, &body);
         assert!(matches!(sent, Sent::Answer { status: 204, .. }), "{sent:?}");
@@ -67,7 +73,13 @@ fn hand_on(stream: TcpStream, to: u16, shared: &Shared) {
             *shared.kept.lock().expect("no panic elsewhere") = Some((head, body));
             return;
         }
+        let swallow = head.starts_with("POST") && shared.swallow_next.swap(false, Ordering::SeqCst);
         let Sent::Answer { head, body, .. } = server.ask(&head, &body) else { return };
+        if swallow {
+            // The connection stays open, silent, until the other end goes away.
+            let _ = read_request(&mut stream);
+            return;
+        }
         if stream.get_mut().write_all(format!("{head}{body}").as_bytes()).is_err() {
             return;
         }
@@ -96,7 +108,16 @@ fn read_request(stream: &mut impl BufRead) -> Option<Request> {
 /// An old value takes effect after its newer one was written at the source: the destination ends with the newer one. With
 /// `crash`, the process that sent the old value is dead by then.
 pub(crate) fn a_late_write_does_not_win(crash: bool) {
-    let (source, destination) = (Database::sandbox(), Database::Late(Relay::start(Database::sandbox())));
+    late_write(Database::sandbox(), Database::sandbox(), crash);
+}
+
+/// The same with a real destination.
+pub(crate) fn a_late_write_does_not_win_at(destination: Database) {
+    late_write(Database::sandbox(), destination, true);
+}
+
+fn late_write(source: Database, destination: Database, crash: bool) {
+    let destination = Database::Late(Relay::start(destination));
     let Database::Late(relay) = &destination else { return };
     let settings = Settings { delivery: "late_write_max = \"2s\"", ..Settings::default() };
     let mut proxy = Proxy::new(&source, &destination, settings);

@@ -95,11 +95,30 @@ impl Proxy {
 
     /// Starts a life and returns at once.
     pub(crate) fn spawn(&mut self) {
+        self.spawn_with("");
+    }
+
+    /// Starts a life that ends, or stands still, at a named point, and waits until clients are served.
+    pub(crate) fn start_with(&mut self, failpoints: &str) {
+        self.spawn_with(failpoints);
+        self.ready();
+    }
+
+    /// It ends by itself at the point that it was started with.
+    pub(crate) fn died(&mut self) {
+        use std::os::unix::process::ExitStatusExt as _;
+        let mut child = self.child.take().expect("started");
+        let status = wait_for("the process to end at a point", || child.try_wait().expect("our child"));
+        assert_eq!(status.signal(), Some(6), "ended on purpose: {status:?}\n{}", self.said());
+    }
+
+    fn spawn_with(&mut self, failpoints: &str) {
         assert!(self.child.is_none(), "one life at a time");
         let log = File::options().create(true).append(true).open(self.log()).expect("a file for what it says");
         let child = Command::new(env!("CARGO_BIN_EXE_twinline"))
             .args(["run", "--config"])
             .arg(self.directory.path().join("twinline.toml"))
+            .env("TWINLINE_FAILPOINTS", failpoints)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)

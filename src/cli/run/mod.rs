@@ -25,7 +25,7 @@ use crate::control::{Control, Facts, Recorder};
 use crate::db::server::Server;
 use crate::delivery::{self, shared_view};
 use crate::http::{Bound, Edge, Serve, bind, bind_unix, serve};
-use crate::pipeline::{EdgeMeters, Limits, Pipeline, Skew};
+use crate::pipeline::{EdgeMeters, Limits, Overlaps, Pipeline, Skew};
 use crate::queue::{Appender, LocalQueue, Opened};
 use crate::route::{Catalogue, Resolver, TargetKind};
 use crate::state::{Event, EventKind, SharedState, SqliteState};
@@ -74,7 +74,8 @@ pub(super) fn run(global: &Global, args: &RunArgs) -> Result<Exit, Failure> {
     // A runtime of one thread that owns its tasks: a `LocalSet` inside another one wakes itself with a system call a turn.
     let runtime = runtime.build_local(tokio::runtime::LocalOptions::default());
     let runtime = runtime.map_err(|e| Error::disk("cannot start the event loop", e))?;
-    let state: SharedState = Arc::new(SqliteState::open(&config.data_dir.join("state.db"))?);
+    let state = SqliteState::open(&config.data_dir.join("state.db"))?;
+    let state: SharedState = Arc::new(state.with_dirty_regions_max(config.queue.dirty_regions));
     let opened = open_queue(&config, &clock, node(&state)?)?;
     tell_start(&state, &opened, clock.wall_ns());
     let exit = runtime.block_on(daemon(config, args.drain_timeout, clock, state, opened, recorder))?;
@@ -246,6 +247,7 @@ fn pipeline(
         stall: config.queue.stall,
         on_unavailable: config.queue.on_unavailable,
         epoch: EPOCH,
+        overlaps: Overlaps::new(config.queue.overlap_lines, config.destination.delivery.late_write_max),
         meters: EdgeMeters::default(),
     }
 }

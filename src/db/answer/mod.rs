@@ -12,7 +12,7 @@ mod source;
 
 pub use destination::{Action, Limit, Verdict, destination};
 pub use quoted::{Refused, quoted};
-pub use source::{Kept, Parsed, source};
+pub use source::{Expired, Kept, Parsed, source};
 
 #[derive(serde::Deserialize)]
 struct Body {

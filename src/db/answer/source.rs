@@ -1,9 +1,13 @@
 //! What the source kept of a write, judged by its answer. Source: outcome table of the design and answers measured on
-//! InfluxDB 1.6, 1.7, 1.8, 1.11, 1.12, 1.13, 2.7 and 2.9.
+//! InfluxDB 1.6, 1.7, 1.8, 1.11, 1.12, 1.13, 2.7 and 2.9, and read in the sources of the versions between.
+//!
+//! Promise: an answer other than success is certain only where this version is recorded to mean it so; from any other
+//! version it is doubt.
 
 use http::StatusCode;
 
 use super::message;
+use crate::base::clock::parse_rfc3339;
 use crate::db::server::{Flavor, Version};
 
 /// What we know of the body that was answered.
@@ -26,6 +30,17 @@ pub enum Kept {
     Nothing,
     /// Not known: read back later.
     Unknown,
+    /// Every line that parses but those outside the retention policy.
+    Retained(Expired),
+}
+
+/// Lines outside the retention policy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Expired {
+    /// How many, at least 1 and less than there are lines.
+    pub lines: u32,
+    /// The time before which the source keeps nothing, where its answer names it.
+    pub horizon_ns: Option<i64>,
 }
 
 /// Judges an answer of the source.
@@ -34,6 +49,9 @@ pub fn source(version: &Version, status: StatusCode, body: &[u8], parsed: Parsed
     if status.is_success() {
         return Kept::All;
     }
+    if !is_recorded(version) {
+        return Kept::Unknown;
+    }
     let text = message(body);
     match version.flavor {
         Flavor::Influx1 => influx1(version, status, &text, parsed),
@@ -41,14 +59,24 @@ pub fn source(version: &Version, status: StatusCode, body: &[u8], parsed: Parsed
     }
 }
 
+/// Whether the answers of this version were measured, or read in its source.
+fn is_recorded(version: &Version) -> bool {
+    version.number.is_some_and(|number| match version.flavor {
+        Flavor::Influx1 => ((1, 6)..=(1, 13)).contains(&number),
+        Flavor::Influx2 => ((2, 0)..=(2, 9)).contains(&number),
+    })
+}
+
 fn influx1(version: &Version, status: StatusCode, text: &str, parsed: Parsed) -> Kept {
     let has = |part: &str| text.contains(part);
     let nothing = match status.as_u16() {
         // Refused before the body was looked at.
-        401 | 405 | 413 | 417 | 429 => true,
+        401 | 405 | 417 | 429 => true,
+        413 => has("Request Entity Too Large"),
         403 => has("not authorized to write") || has("user is required") || has("create admin user"),
         404 => has("database not found") || has("bucket name") || has("page not found") || has("not found in"),
-        400 if has("partial write: unable to parse") => return malformed_only(text, parsed),
+        400 if text.starts_with("partial write: unable to parse") => return malformed_only(text, parsed),
+        400 if text.starts_with("partial write: ") => return expired_only(text, parsed),
         400 if has("partial write") => false,
         // 1.8 and 1.9 answer 400 to an unknown precision and go on to store the points.
         400 if has("invalid precision") => version.at_least(1, 10),
@@ -75,10 +103,58 @@ fn malformed_only(text: &str, parsed: Parsed) -> Kept {
     if parsed.decoded && dropped_none && named == parsed.malformed as usize { Kept::All } else { Kept::Unknown }
 }
 
+/// The texts of points outside the retention policy. The servers name them only when nothing else went wrong but malformed
+/// lines, which they hide: with some of those the numbers prove nothing.
+///
+/// `points beyond retention policy dropped=1` is 1.6 to 1.11 and 2.0 to 2.7.11; the long form, which names the horizon, is
+/// 1.13, 2.7.12 and 2.9. The text of 1.12 does not tell old points from those of the future.
+fn expired_only(text: &str, parsed: Parsed) -> Kept {
+    let Some(reason) = text.split_once("partial write: ").map(|(_, reason)| reason) else { return Kept::Unknown };
+    if !parsed.decoded || parsed.malformed > 0 {
+        return Kept::Unknown;
+    }
+    if let Some(rest) =
+        reason.strip_prefix("points beyond retention policy or outside permissible write window dropped=")
+    {
+        let all = count(rest).is_some_and(|(lines, _)| lines > 0 && lines == parsed.lines);
+        return if all { Kept::Nothing } else { Kept::Unknown };
+    }
+    let expired = match reason.strip_prefix("points beyond retention policy dropped=") {
+        Some(rest) => count(rest).map(|(lines, _)| Expired { lines, horizon_ns: None }),
+        None => long_form(reason),
+    };
+    match expired {
+        Some(Expired { lines, .. }) if lines > 0 && lines == parsed.lines => Kept::Nothing,
+        Some(expired) if (1..parsed.lines).contains(&expired.lines) => Kept::Retained(expired),
+        _ => Kept::Unknown,
+    }
+}
+
+/// `dropped 1 points outside retention policy of duration 24h0m0s - oldest point m at T dropped because it violates a Retention
+/// Policy Lower Bound at T, newest point m at T dropped because … at T dropped=1`.
+fn long_form(reason: &str) -> Option<Expired> {
+    let (lines, rest) = count(reason.strip_prefix("dropped ")?)?;
+    let (_, rest) = rest.strip_prefix(" points outside retention policy of duration ")?.split_once(' ')?;
+    let rest = rest.strip_prefix("- oldest point ")?;
+    let (_, bound) = rest.rsplit_once(" Retention Policy Lower Bound at ")?;
+    let (bound, rest) = bound.split_once(" dropped=")?;
+    let (again, _) = count(rest)?;
+    let horizon_ns = parse_rfc3339(bound)?;
+    (again == lines).then_some(Expired { lines, horizon_ns: Some(horizon_ns) })
+}
+
+/// A number and what follows it.
+fn count(text: &str) -> Option<(u32, &str)> {
+    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    Some((text[..end].parse().ok()?, &text[end..]))
+}
+
 fn influx2(status: StatusCode, text: &str, parsed: Parsed) -> Kept {
     let has = |part: &str| text.contains(part);
     let nothing = match status.as_u16() {
-        401 | 403 | 404 | 405 | 413 | 417 | 429 => true,
+        401 | 403 | 405 | 417 | 429 => true,
+        404 => has("not found") || has("dbrp mapping") || has("DBRP"),
+        413 => has("too large") || has("Too Large"),
         400 => {
             // One malformed line refuses the whole request.
             has("unable to parse")
@@ -87,6 +163,9 @@ fn influx2(status: StatusCode, text: &str, parsed: Parsed) -> Kept {
                 || has("missing db")
                 || has("unable to read data")
                 || has("id must have a length")
+        }
+        422 if text.starts_with("failure writing points to database: partial write: ") => {
+            return expired_only(text, parsed);
         }
         // A body that is no gzip: refused while reading. With a body that we could decode it may come from deeper.
         500 => !parsed.decoded && (has("unable to read data") || has("An internal error has occurred")),
@@ -142,7 +221,8 @@ mod tests {
         let parse = r#"{"code":"invalid","message":"unable to parse 'bad': missing fields"}"#;
         let partial = r#"{"code":"unprocessable entity","message":"failure writing points to database: partial write: points beyond retention policy dropped=1"}"#;
         assert_eq!(judge("v2.9.1", 400, parse, 5, 1), Kept::Nothing);
-        assert_eq!(judge("v2.9.1", 422, partial, 5, 0), Kept::Unknown);
+        assert_eq!(judge("v2.7.6", 422, partial, 5, 0), Kept::Retained(Expired { lines: 1, horizon_ns: None }));
+        assert_eq!(judge("v2.7.6", 422, partial, 1, 0), Kept::Nothing);
         assert_eq!(
             judge("v2.9.1", 404, r#"{"code":"not found","message":"bucket \"x\" not found"}"#, 5, 0),
             Kept::Nothing
@@ -152,5 +232,48 @@ mod tests {
             Kept::Unknown
         );
         assert_eq!(judge("v2.9.1", 400, r#"{"message":"something new"}"#, 5, 0), Kept::Unknown);
+    }
+
+    const LONG: &str = "partial write: dropped 2 points outside retention policy of duration 24h0m0s - oldest point m at \
+        1970-01-01T00:00:00.000000001Z dropped because it violates a Retention Policy Lower Bound at \
+        2026-11-20T08:46:34.131967245Z, newest point m at 1970-01-01T00:00:00.000000001Z dropped because it violates a \
+        Retention Policy Lower Bound at 2026-11-20T08:46:34.131967245Z dropped=2 for database: t29 for retention policy: \
+        autogen";
+
+    #[test]
+    fn points_outside_the_retention_policy_are_counted_and_the_horizon_is_read() {
+        let bound = Some(1_795_164_394_131_967_245);
+        let kept = Kept::Retained(Expired { lines: 2, horizon_ns: bound });
+        let v1 = format!(r#"{{"error":"{LONG}"}}"#);
+        let v2 = format!(r#"{{"code":"unprocessable entity","message":"failure writing points to database: {LONG}"}}"#);
+        assert_eq!(judge("1.13.2", 400, &v1, 5, 0), kept);
+        assert_eq!(judge("v2.9.1", 422, &v2, 5, 0), kept);
+        assert_eq!(judge("1.13.2", 400, &v1, 2, 0), Kept::Nothing);
+        assert_eq!(judge("1.13.2", 400, &v1, 1, 0), Kept::Unknown, "more than there are");
+        assert_eq!(judge("1.13.2", 400, &v1, 5, 1), Kept::Unknown, "it hides malformed lines");
+        let short = r#"{"error":"partial write: points beyond retention policy dropped=2"}"#;
+        assert_eq!(judge("1.8.10", 400, short, 5, 0), Kept::Retained(Expired { lines: 2, horizon_ns: None }));
+        let both = r#"{"error":"partial write: points beyond retention policy or outside permissible write window dropped=2 for database: d"}"#;
+        assert_eq!(judge("1.12.2", 400, both, 5, 0), Kept::Unknown, "some may lie in the future");
+        assert_eq!(judge("1.12.2", 400, both, 2, 0), Kept::Nothing);
+        let window = r#"{"error":"partial write: dropped 0 points outside retention policy of duration 0s and 2 points outside write window (-2h0m0s to 1h0m0s) - oldest point m at x"}"#;
+        assert_eq!(judge("1.13.2", 400, window, 5, 0), Kept::Unknown);
+        let quoted =
+            r#"{"error":"unable to parse 'partial write: points beyond retention policy dropped=2': missing fields"}"#;
+        assert_eq!(judge("1.13.2", 400, quoted, 5, 1), Kept::Unknown);
+    }
+
+    #[test]
+    fn a_version_that_is_not_recorded_is_believed_only_in_success() {
+        for version in ["1.5.4", "1.14.0", "v2.10.0"] {
+            for status in [401, 404, 400] {
+                let body = r#"{"error":"database not found: \"nope\"","message":"bucket not found"}"#;
+                assert_eq!(judge(version, status, body, 2, 0), Kept::Unknown, "{version} {status}");
+            }
+            assert_eq!(judge(version, 204, "", 2, 0), Kept::All);
+        }
+        let parsed = Parsed { lines: 1, malformed: 0, decoded: true };
+        let unknown = Version::assumed(Flavor::Influx1);
+        assert_eq!(source(&unknown, StatusCode::UNAUTHORIZED, b"", parsed), Kept::Unknown);
     }
 }
