@@ -104,8 +104,8 @@ impl<'a, S: Scanner> Reader<'a, S> {
     /// Reads tags from the byte after a comma; returns the position of the space after them, and whether they are sorted.
     #[inline(always)]
     fn plain_tags<K: Sink<'a>>(&mut self, from: usize, sink: &mut K) -> Option<(usize, bool)> {
-        let mut keys = SmallVec::<[&[u8]; PLAIN_TAGS]>::new();
-        let (mut sorted, mut previous) = (true, 0);
+        let mut keys = SmallVec::<[(u64, &[u8]); PLAIN_TAGS]>::new();
+        let mut sorted = true;
         let mut key_start = from;
         loop {
             let (equals, byte) = self.next_but_quote();
@@ -117,13 +117,15 @@ impl<'a, S: Scanner> Reader<'a, S> {
             }
             let prefix = prefix(self.body, key_start, key.len());
             // Comparing bytes is left to keys that share their first eight.
-            sorted &= previous < prefix || (previous == prefix && keys.last().is_some_and(|last| *last < key));
-            previous = prefix;
-            keys.push(key);
+            sorted &= keys.last().is_none_or(|last| last.0 < prefix || last.0 == prefix && last.1 < key);
+            if !sorted && keys.iter().any(|other| other.0 == prefix && other.1 == key) {
+                return None;
+            }
+            keys.push((prefix, key));
             sink.plain_tag(Tag { key, value: &self.body[equals + 1..end] });
             match separator {
                 b',' => key_start = end + 1,
-                b' ' => return (sorted || all_differ(&keys)).then_some((end, sorted)),
+                b' ' => return Some((end, sorted)),
                 _ => return None,
             }
         }
@@ -149,7 +151,10 @@ impl<'a, S: Scanner> Reader<'a, S> {
                 }
                 FieldKind::String
             } else {
-                scalar::check(&self.body[value_start..end], self.dialect).ok()?
+                match scalar::ordinary_number(&self.body[value_start..], end - value_start) {
+                    Some(kind) => kind,
+                    None => scalar::check(&self.body[value_start..end], self.dialect).ok()?,
+                }
             };
             sink.field(Field { key: &self.body[key_start..equals], value: &self.body[value_start..end], kind });
             match byte {
@@ -204,9 +209,4 @@ fn prefix(body: &[u8], start: usize, length: usize) -> u64 {
             (prefix << 8) | u64::from(byte)
         }),
     }
-}
-
-#[cold]
-fn all_differ(keys: &[&[u8]]) -> bool {
-    (1..keys.len()).all(|at| !keys[..at].contains(&keys[at]))
 }

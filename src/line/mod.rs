@@ -11,6 +11,7 @@
 mod canonical;
 mod careful;
 mod cut;
+mod digits;
 mod escape;
 mod fast;
 mod inspect;

@@ -1,12 +1,7 @@
 //! Which series a line belongs to.
 
-use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
-
 use super::escape;
 use super::point::{Field, Line, Sink, Tag};
-
-/// Separates the measurement's hash from those of tags.
-const MEASUREMENT_SEED: u64 = 1;
 
 /// A hash of the line's series: equal for equal series, however they are escaped and however their tags are ordered.
 #[must_use]
@@ -24,20 +19,17 @@ pub(super) struct SeriesHash {
 
 impl SeriesHash {
     #[inline(always)]
-    fn add(&mut self, key: u64, value: u64) {
+    fn add(&mut self, key: &[u8], value: &[u8]) {
         // Two tags that differ in where the key ends have different pairs of hashes.
-        self.tags = self.tags.wrapping_add(mixed(key.rotate_left(32) ^ value));
+        self.tags = self.tags.wrapping_add(folded(hash(key) ^ KEYS[2], hash(value)));
     }
 
     /// The series of the line whose tags came since the last `clear`.
-    #[inline]
+    #[inline(always)]
     pub(super) fn with_measurement(&self, raw: &[u8]) -> u64 {
-        let measurement = match memchr::memchr(b'\\', raw) {
-            None => xxh3_64_with_seed(raw, MEASUREMENT_SEED),
-            Some(_) => xxh3_64_with_seed(&escape::unescape_name(raw), MEASUREMENT_SEED),
-        };
-        // One more round, so that the lowest bits depend on all of it.
-        mixed(measurement.wrapping_add(self.tags))
+        let measurement = if raw.contains(&b'\\') { hash(&escape::unescape_name(raw)) } else { hash(raw) };
+        // Multiplied before they are added: a measurement is no tag.
+        folded(measurement.wrapping_add(self.tags.wrapping_mul(KEYS[0])), KEYS[1])
     }
 }
 
@@ -48,22 +40,55 @@ impl<'a> Sink<'a> for SeriesHash {
     }
 
     fn tag(&mut self, tag: Tag<'a>) {
-        self.add(xxh3_64(&escape::unescape_tag(tag.key)), xxh3_64(&escape::unescape_tag(tag.value)));
+        self.add(&escape::unescape_tag(tag.key), &escape::unescape_tag(tag.value));
     }
 
     #[inline(always)]
     fn plain_tag(&mut self, tag: Tag<'a>) {
-        self.add(xxh3_64(tag.key), xxh3_64(tag.value));
+        self.add(tag.key, tag.value);
     }
 
     #[inline(always)]
     fn field(&mut self, _: Field<'a>) {}
 }
 
-/// Spreads every bit over all others (the finalizer of SplitMix64).
+/// Odd, and with as many ones as zeros.
+const KEYS: [u64; 4] = [0x9e37_79b9_7f4a_7c15, 0xbf58_476d_1ce4_e5b9, 0x94d0_49bb_1331_11eb, 0xd6e8_feb8_6659_fd93];
+
+/// Both halves of the product: every bit of either factor reaches every bit of the result.
 #[inline(always)]
-fn mixed(mut bits: u64) -> u64 {
-    bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    bits ^ (bits >> 31)
+fn folded(a: u64, b: u64) -> u64 {
+    let product = u128::from(a) * u128::from(b | 1);
+    (product as u64) ^ (product >> 64) as u64
+}
+
+/// Names are short: sixteen bytes at most are read in two loads that may overlap.
+#[inline(always)]
+fn hash(name: &[u8]) -> u64 {
+    let length = name.len() as u64;
+    let (a, b) = match name.len() {
+        0 => (0, 0),
+        1..=3 => {
+            let (first, middle, last) = (name[0], name[name.len() / 2], name[name.len() - 1]);
+            (u64::from(first) | u64::from(middle) << 8 | u64::from(last) << 16, 0)
+        }
+        4..=7 => (four(name), four(&name[name.len() - 4..])),
+        8..=16 => (eight(name), eight(&name[name.len() - 8..])),
+        _ => return long(name),
+    };
+    folded(a ^ KEYS[0] ^ length, b ^ KEYS[3])
+}
+
+#[inline(always)]
+fn four(bytes: &[u8]) -> u64 {
+    bytes.first_chunk().map_or(0, |bytes| u64::from(u32::from_le_bytes(*bytes)))
+}
+
+#[inline(always)]
+fn eight(bytes: &[u8]) -> u64 {
+    bytes.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes))
+}
+
+fn long(name: &[u8]) -> u64 {
+    xxhash_rust::xxh3::xxh3_64(name)
 }

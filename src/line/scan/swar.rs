@@ -8,6 +8,7 @@ pub struct Swar;
 
 const LOW_BITS: u64 = 0x7f7f_7f7f_7f7f_7f7f;
 
+#[inline(always)]
 const fn repeat(byte: u8) -> u64 {
     u64::from_le_bytes([byte; 8])
 }
