@@ -47,6 +47,8 @@ const BUSY_PAUSE: Duration = Duration::from_millis(1);
 /// Pause before outcomes are offered again to a log that is full beyond its reserve.
 const OWED_PAUSE: Duration = Duration::from_millis(50);
 
+/// Polls of the sockets before a bundle leaves, at most.
+const POLLS_MAX: usize = 8;
 /// A timer that is due this soon is always registered. Otherwise each of the timeouts of a write is the earliest one of the
 /// event loop when it is made, and the loop wakes itself for it with a system call.
 const TIMER_NEAR: Duration = Duration::from_millis(500);
@@ -220,8 +222,7 @@ impl Appender {
     async fn carry_out(self) {
         loop {
             self.0.flush.notified().await;
-            // Everything that is ready now, and what the sockets bring in one more poll, joins this bundle.
-            tokio::task::yield_now().await;
+            self.gather().await;
             let Gathering { entries, mut outcomes, waiters } = self.0.gathering.take();
             let (idle, mut owed) = {
                 let mut results = self.0.finished.results();
@@ -248,6 +249,19 @@ impl Appender {
             if idle {
                 self.0.finished.stand();
                 self.settle_all();
+            }
+        }
+    }
+
+    /// Everything that is ready now joins this bundle, and what the sockets bring in further polls, for as long as each poll
+    /// brings something: a poll costs a hundredth of a commit.
+    async fn gather(&self) {
+        let mut gathered = 0;
+        for _ in 0..POLLS_MAX {
+            tokio::task::yield_now().await;
+            let waiting = self.0.gathering.borrow().waiters.len();
+            if waiting == std::mem::replace(&mut gathered, waiting) {
+                return;
             }
         }
     }
