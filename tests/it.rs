@@ -28,9 +28,15 @@ mod double;
 // Faults that no real server makes on demand.
 #[path = "it/faults.rs"]
 mod faults;
+// The queue is unavailable.
+#[path = "it/hang.rs"]
+mod hang;
 // A client that shows answers as they came.
 #[path = "it/http.rs"]
 mod http;
+// Bad and large input.
+#[path = "it/limits.rs"]
+mod limits;
 // Writers at work.
 #[path = "it/load.rs"]
 mod load;

@@ -3,10 +3,11 @@
 //!
 //! Promises: a call either did all it was asked or returns the operating system's error with its errno; an interrupted
 //! or short write is continued, never reported as success; nothing is deleted but files that never were part of the log
-//! (names that end in `.next`). Three implementations: [`linux`] (the real one), [`faulty`] (fails chosen calls) and
-//! [`simulated`] (in memory; knows crashes and power loss).
+//! (names that end in `.next`). Four implementations: [`linux`] (the real one), [`faulty`] (fails chosen calls), [`held`]
+//! (does not answer for a while) and [`simulated`] (in memory; knows crashes and power loss).
 
 pub mod faulty;
+pub mod held;
 pub mod linux;
 pub mod simulated;
 
@@ -121,6 +122,15 @@ pub trait DiskLock: Send + Sync + fmt::Debug {}
 #[must_use]
 pub fn real() -> Arc<dyn Disk> {
     Arc::new(linux::LinuxDisk::new())
+}
+
+/// The real disk; held back where the environment asks for that (see [`held`]).
+#[must_use]
+pub fn chosen() -> Arc<dyn Disk> {
+    match std::env::var_os(held::VARIABLE) {
+        Some(orders) => Arc::new(held::HeldDisk::new(real(), orders.into())),
+        None => real(),
+    }
 }
 
 /// Reads until the buffer is full or the file ends; returns how many bytes were read.

@@ -14,10 +14,20 @@ pub struct MemoryPart {
 
 /// Program, tables of in-flight writes, state store and metrics, whatever the configuration.
 const FIXED: u64 = 64 << 20;
-/// Bundles on their way to the log thread, and the group being written.
+/// The group being written, the one that grows meanwhile, and what readers of the log hold.
 const LOG: u64 = 32 << 20;
 /// A line whose cell is remembered while its write is under way.
 const PER_LINE: u64 = 64;
+/// Bundles that wait for the log's disk, at most.
+const LOG_WAITING: u64 = 64 << 20;
+/// A body that passes through in pieces, whatever `limits.in_flight` says: then it passes alone.
+const LARGE_BODY: u64 = 28 << 20;
+/// Sums, calls that wait, and the file while it is read at start, of one gap log.
+const PER_GAP_LOG: u64 = 6 << 20;
+/// Cells of requests without an answer, of one lane.
+const LATE_CELLS: u64 = 13 << 20;
+/// Buffers of one connection to a database.
+const PER_OUTGOING: u64 = 32 << 10;
 /// Answer and buffers of one connection beside its request head.
 const PER_CONNECTION: u64 = 16 << 10;
 /// Names, counters and target of one route.
@@ -32,11 +42,18 @@ pub fn memory_parts(config: &Config) -> Vec<MemoryPart> {
     let delivery = &config.destination.delivery;
     // Each lane holds one batch as text and the same batch compressed.
     let batches = (delivery.lanes as u64).saturating_mul(delivery.batch_bytes.0).saturating_mul(2);
+    // Queries have connections of their own to the source.
+    let outgoing = 2 * config.source.server.max_connections as u64 + config.destination.server.max_connections as u64;
+    let gap_logs = 1 + u64::from(config.queue.spare_dir.is_some());
     [
-        ("request bodies (limits.in_flight)", config.limits.in_flight.0),
+        ("request bodies (limits.in_flight, at least 28 MiB)", config.limits.in_flight.0.max(LARGE_BODY)),
+        ("bundles waiting for the log (limits.in_flight, at most 64 MiB)", log_waiting(config).0),
         ("lines waiting in lanes (destination.delivery.pending_bytes)", delivery.pending_bytes.0),
         ("batches being sent (lanes × batch_bytes × 2)", batches),
         ("connections (max_connections × (max_header + 16 KiB))", all.saturating_mul(each)),
+        ("cells of unanswered requests (lanes × 13 MiB)", (delivery.lanes as u64).saturating_mul(LATE_CELLS)),
+        ("connections to the databases (max_connections × 32 KiB)", outgoing.saturating_mul(PER_OUTGOING)),
+        ("gap logs (6 MiB each)", gap_logs * PER_GAP_LOG),
         ("routes (limits.routes × 2 KiB)", (config.limits.routes as u64).saturating_mul(PER_ROUTE)),
         ("lines under way (queue.overlap_lines × 64 B)", (config.queue.overlap_lines as u64).saturating_mul(PER_LINE)),
         ("the log's buffers", LOG),
@@ -45,6 +62,12 @@ pub fn memory_parts(config: &Config) -> Vec<MemoryPart> {
     .into_iter()
     .map(|(what, bytes)| MemoryPart { what, size: ByteSize(bytes) })
     .collect()
+}
+
+/// What may wait for the log's disk.
+#[must_use]
+pub fn log_waiting(config: &Config) -> ByteSize {
+    ByteSize(config.limits.in_flight.0.min(LOG_WAITING))
 }
 
 /// The sum of [`memory_parts`].

@@ -194,6 +194,8 @@ pub struct Queue {
     pub stall: Duration,
     /// Default fail open.
     pub on_unavailable: OnUnavailable,
+    /// A directory on another disk that takes note of gaps when the disk of `data_dir` cannot. Default none.
+    pub spare_dir: Option<PathBuf>,
     /// Room for refused lines. Default 1 GiB.
     pub dead_letter_max: ByteSize,
     /// Regions to be read back that are kept apart, 10 to 1,000,000; beyond this they are merged. Default 10,000.
@@ -206,7 +208,7 @@ pub struct Queue {
 /// Bounds of the process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Largest request body, before and after decompression. Default 256 MiB; not above `in_flight`.
+    /// Largest request body, before and after decompression; large ones pass through in pieces. Default 256 MiB.
     pub max_body: ByteSize,
     /// A body may unpack to so many times its size, 10 to 10,000. Default 1,100: gzip reaches no more, so that only `max_body` bounds it.
     pub max_decompression_ratio: u32,

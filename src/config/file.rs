@@ -177,6 +177,7 @@ fn queue(section: Section<'_>) -> Queue {
             OnUnavailable::FailOpen,
             &[("fail-open", OnUnavailable::FailOpen), ("refuse", OnUnavailable::Refuse)],
         ),
+        spare_dir: section.filled("spare_dir", "/mnt/other/twinline").map(|text| PathBuf::from(text.value)),
         dead_letter_max: section.size("dead_letter_max", ByteSize(GIB), MIB..=1024 * TIB),
         dirty_regions: section.count("dirty_regions", 10_000, 10..=1_000_000) as usize,
         overlap_lines: section.count("overlap_lines", 250_000, 0..=100_000_000) as usize,
@@ -186,21 +187,10 @@ fn queue(section: Section<'_>) -> Queue {
 }
 
 fn limits(section: Section<'_>) -> Limits {
-    let in_flight = section.size("in_flight", ByteSize(256 * MIB), MIB..=TIB);
-    // Unwritten, it follows a smaller in_flight, so that one setting is enough to make the process small.
-    let max_body = section.size("max_body", ByteSize((256 * MIB).min(in_flight.0)), KIB..=TIB);
-    if max_body > in_flight {
-        let most = plain_size(in_flight);
-        section.fault(
-            "max_body",
-            "is above limits.in_flight: such a body could never be taken",
-            format!("max_body = \"{most}\" or a larger in_flight"),
-        );
-    }
     let limits = Limits {
-        max_body,
+        max_body: section.size("max_body", ByteSize(256 * MIB), KIB..=TIB),
         max_decompression_ratio: section.count("max_decompression_ratio", 1_100, 10..=10_000) as u32,
-        in_flight,
+        in_flight: section.size("in_flight", ByteSize(256 * MIB), MIB..=TIB),
         memory: section.size("memory", ByteSize(GIB), 64 * MIB..=1024 * TIB),
         routes: section.count("routes", 10_000, 1..=1_000_000) as usize,
         max_header: section.size("max_header", ByteSize(64 * KIB), 8 * KIB..=MIB),

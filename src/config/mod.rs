@@ -13,7 +13,7 @@ mod mapping;
 mod secret;
 mod url;
 
-pub use budget::{MemoryPart, memory_parts};
+pub use budget::{MemoryPart, log_waiting, memory_parts};
 pub use checked::{
     Compression, Config, Delivery, Destination, DestinationKind, Limits, Listen, Log, LogFormat, OnUnavailable, Queue,
     Role, Server, Source, SourceKind, Tls,

@@ -129,7 +129,6 @@ fn wrong_types_and_values_are_placed_and_say_what_to_write() {
         ("[destination.delivery]\nretry_max = \"9\"\n", 7, "destination.delivery.retry_max", "not a span of time"),
         ("[destination.delivery]\nretry_max = \"1ms\"\n", 7, "destination.delivery.retry_max", "shorter"),
         ("[destination.delivery]\npending_bytes = \"5MiB\"\n", 7, "destination.delivery.pending_bytes", "two batches"),
-        ("[limits]\nmax_body = \"1GiB\"\n", 7, "limits.max_body", "never be taken"),
         ("[mapping]\nunmapped = \"drop\"\n", 7, "mapping.unmapped", "source-only"),
     ] {
         let (at, _, named, text) = one_fault(&with(extra));

@@ -96,6 +96,8 @@ impl Control {
         let mut reasons = Vec::new();
         if let Some(fault) = &figures.log.fault {
             reasons.push(format!("the queue has failed: {fault}"));
+        } else if figures.log.stalled {
+            reasons.push("the queue's disk does not answer".to_owned());
         } else if figures.log.full {
             reasons.push("the queue is full".to_owned());
         }

@@ -80,6 +80,9 @@ pub struct QueueStatus {
     pub commit_s: f64,
     /// Whether writes are refused for want of room: they go to the source alone, or hear 503.
     pub full: bool,
+    /// Whether its disk does not answer in time: the same.
+    #[serde(default)]
+    pub stalled: bool,
     /// Why it takes nothing, if so.
     pub fault: Option<String>,
 }
@@ -174,6 +177,7 @@ pub(super) fn status(facts: Facts, figures: &Figures) -> Status {
             oldest_s: age_ns(view.oldest_ns),
             commit_s: figures.log.sync_ns_last as f64 / 1e9,
             full: figures.log.full,
+            stalled: figures.log.stalled,
             fault: figures.log.fault.clone(),
         },
         paused: view.paused.clone(),
@@ -281,6 +285,9 @@ fn troubles(out: &mut String, status: &Status) {
     let queue = &status.queue;
     if queue.full {
         let _ = writeln!(out, "✗ FULL   the queue has reached queue.max_size or queue.reserve_free");
+    }
+    if queue.stalled {
+        let _ = writeln!(out, "✗ STALLED  the disk of data_dir does not answer: writes go to the source alone");
     }
     for pause in &status.paused {
         let _ = writeln!(

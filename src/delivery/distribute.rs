@@ -109,6 +109,8 @@ impl Distributor {
     pub(super) async fn run(&mut self) -> Result<()> {
         loop {
             let more = self.read_ahead()?;
+            // Then there may be more to read as soon as something of it is dealt out.
+            let full = self.ahead_bytes >= AHEAD_BYTES;
             let mut dealt = 0;
             while dealt < SCOUT_STEP
                 && let Some(item) = self.ahead.front().cloned()
@@ -120,13 +122,13 @@ impl Distributor {
                 dealt += 1;
                 self.room().await?;
             }
-            if self.ahead.is_empty() {
+            if self.ahead.is_empty() && !full {
                 self.settled();
             }
             if dealt > 0 {
                 self.wake_lanes();
             }
-            if more || dealt == SCOUT_STEP {
+            if more || dealt == SCOUT_STEP || full && dealt > 0 {
                 tokio::task::yield_now().await;
             } else {
                 self.durable.notified().await;

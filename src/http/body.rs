@@ -1,21 +1,33 @@
-//! Reads a write's body whole, within two bounds: its own size, and what all bodies together may take.
+//! Reads a write's body whole, within two bounds: its own size, and what all bodies together may take. What is large is left to
+//! be read in pieces.
 //!
 //! Promise: a client takes room for what it has sent, not for what it has announced, and not for longer than
-//! [`FRAME_WAIT`] without sending more.
+//! [`FRAME_WAIT`] without sending more, nor for longer than [`BODY_WAIT`] altogether.
 
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::Body;
 use http_body_util::BodyExt;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
-use crate::pipeline::{NoRoom, Room};
+use crate::pipeline::{LARGE_BYTES, NoRoom, Room};
 
 /// A client that sends nothing for so long in the middle of a body has broken off.
 const FRAME_WAIT: Duration = Duration::from_secs(30);
+/// A body that is not large is here by then.
+const BODY_WAIT: Duration = Duration::from_secs(300);
 /// Memory asked for at most on a client's word alone.
 const TRUSTED_BYTES: usize = 1 << 20;
+
+/// What was read.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Read {
+    /// All of it.
+    Whole(Bytes),
+    /// Its beginning, perhaps nothing: it is, or says that it is, larger than [`LARGE_BYTES`].
+    Begun(Bytes),
+}
 
 /// Why there is none.
 #[derive(Debug, PartialEq, Eq)]
@@ -31,7 +43,7 @@ impl From<NoRoom> for Unread {
     }
 }
 
-pub(super) async fn read<B>(mut body: B, bytes_max: usize, room: &mut Room) -> Result<Bytes, Unread>
+pub(super) async fn read<B>(body: &mut B, bytes_max: usize, room: &mut Room) -> Result<Read, Unread>
 where
     B: Body<Data = Bytes> + Unpin,
 {
@@ -39,9 +51,15 @@ where
     if declared > bytes_max {
         return Err(Unread::TooLarge);
     }
+    if declared > LARGE_BYTES {
+        return Ok(Read::Begun(Bytes::new()));
+    }
     let mut first = Bytes::new();
     let mut rest = Vec::new();
-    while let Some(frame) = timeout(FRAME_WAIT, body.frame()).await.map_err(|_| Unread::Broken)? {
+    let until = Instant::now() + BODY_WAIT;
+    loop {
+        let frame = timeout_at(until.min(Instant::now() + FRAME_WAIT), body.frame()).await;
+        let Some(frame) = frame.map_err(|_| Unread::Broken)? else { break };
         let Ok(data) = frame.map_err(|_| Unread::Broken)?.into_data() else { continue };
         let before = first.len() + rest.len();
         if data.len() > bytes_max.saturating_sub(before) {
@@ -58,8 +76,11 @@ where
             rest.extend_from_slice(&std::mem::take(&mut first));
         }
         rest.extend_from_slice(&data);
+        if rest.len() > LARGE_BYTES {
+            return Ok(Read::Begun(Bytes::from(rest)));
+        }
     }
-    Ok(if rest.is_empty() { first } else { Bytes::from(rest) })
+    Ok(Read::Whole(if rest.is_empty() { first } else { Bytes::from(rest) }))
 }
 
 #[cfg(test)]
@@ -113,12 +134,13 @@ mod tests {
         run(async {
             let budget = Budget::new(64 << 10, Duration::ZERO);
             let mut silent = budget.room();
-            let mut waiting = Box::pin(read(sent(64 << 10, &[b"m v=1"]), 64 << 10, &mut silent));
+            let mut announced = sent(64 << 10, &[b"m v=1"]);
+            let mut waiting = Box::pin(read(&mut announced, 64 << 10, &mut silent));
             let mut context = Context::from_waker(std::task::Waker::noop());
             assert!(waiting.as_mut().poll(&mut context).is_pending());
             let mut other = budget.room();
-            let body = read(sent(10, &[b"m v=1", b"\nm v="]), 64 << 10, &mut other).await;
-            assert_eq!(body, Ok(Bytes::from_static(b"m v=1\nm v=")));
+            let body = read(&mut sent(10, &[b"m v=1", b"\nm v="]), 64 << 10, &mut other).await;
+            assert_eq!(body, Ok(Read::Whole(Bytes::from_static(b"m v=1\nm v="))));
             assert_eq!(budget.free_bytes(), 62 << 10);
         });
     }
@@ -128,12 +150,15 @@ mod tests {
         run(async {
             let budget = Budget::new(64 << 10, Duration::ZERO);
             let mut room = budget.room();
-            assert_eq!(read(sent(11, &[]), 10, &mut room).await, Err(Unread::TooLarge));
-            assert_eq!(read(sent(10, &[b"0123456789"]), 10, &mut room).await, Ok(Bytes::from_static(b"0123456789")));
+            assert_eq!(read(&mut sent(11, &[]), 10, &mut room).await, Err(Unread::TooLarge));
+            assert_eq!(
+                read(&mut sent(10, &[b"0123456789"]), 10, &mut room).await,
+                Ok(Read::Whole(Bytes::from_static(b"0123456789")))
+            );
             let small = Budget::new(1 << 10, Duration::ZERO);
             let (mut one, mut other) = (small.room(), small.room());
-            assert!(read(sent(5, &[b"m v=1"]), 10, &mut one).await.is_ok());
-            assert_eq!(read(sent(5, &[b"m v=1"]), 10, &mut other).await, Err(Unread::NoRoom));
+            assert!(read(&mut sent(5, &[b"m v=1"]), 10, &mut one).await.is_ok());
+            assert_eq!(read(&mut sent(5, &[b"m v=1"]), 10, &mut other).await, Err(Unread::NoRoom));
         });
     }
 }

@@ -8,15 +8,18 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use http::{Method, Request, StatusCode};
+use http_body::Body;
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use metrics::{Counter, counter};
 use percent_encoding::percent_decode_str;
 
-use super::body::{self, Unread};
+use super::body::{self, Read, Unread};
 use super::pass;
 use crate::base::metric;
+use crate::db::client::BodyError;
 use crate::db::precision::Api;
-use crate::pipeline::{Budget, ClientWrite, Pipeline, Refusal, Reply, too_large, unavailable};
+use crate::pipeline::{Budget, ClientWrite, LargeWrite, Pipeline, Refusal, Reply, drain, too_large, unavailable};
 
 /// How long a write waits for room before it hears 503.
 const ROOM_WAIT: Duration = Duration::from_secs(2);
@@ -76,13 +79,21 @@ impl Edge {
     }
 
     async fn write(&self, api: Api, request: Request<Incoming>) -> Reply {
-        let (head, body) = request.into_parts();
+        let (head, mut body) = request.into_parts();
+        let declared_bytes = body.size_hint().exact();
         let mut room = self.0.budget.room();
-        let body = match body::read(body, self.0.body_bytes_max, &mut room).await {
-            Ok(body) => body,
-            Err(Unread::TooLarge) => return too_large(api, self.0.body_bytes_max),
+        let read = match body::read(&mut body, self.0.body_bytes_max, &mut room).await {
+            Ok(read) => read,
+            Err(Unread::TooLarge) => {
+                drain(body);
+                return too_large(api, self.0.body_bytes_max);
+            }
             Err(Unread::NoRoom) => return unavailable(api, &Refusal::Capacity("too many bytes in flight")),
             Err(Unread::Broken) => return unavailable(api, &Refusal::Capacity("the body did not arrive")),
+        };
+        let (read, is_whole) = match read {
+            Read::Whole(read) => (read, true),
+            Read::Begun(read) => (read, false),
         };
         let target = head.uri.path_and_query().map_or("/", |target| target.as_str()).to_owned();
         let write = ClientWrite {
@@ -91,7 +102,7 @@ impl Edge {
             target,
             headers: head.headers,
             extensions: head.extensions,
-            body,
+            body: read,
             room,
         };
         let pipeline = Rc::clone(&self.0.pipeline);
@@ -99,7 +110,11 @@ impl Edge {
         // On a task of its own: when the client goes away, the write that was begun still gets its outcome.
         let working = tokio::task::spawn_local(async move {
             let _counted = counted;
-            pipeline.write(write).await
+            if is_whole {
+                return pipeline.write(write).await;
+            }
+            let rest = body.map_err(|e| -> BodyError { Box::new(e) }).boxed_unsync();
+            pipeline.write_large(LargeWrite { request: write, rest, declared_bytes }).await
         });
         working.await.unwrap_or_else(|_| unavailable(api, &Refusal::Capacity("the write was given up")))
     }

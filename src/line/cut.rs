@@ -33,6 +33,21 @@ pub(super) fn line_end<'a, S: Scanner>(cursor: &mut Cursor<'a, S>, body: &'a [u8
     }
 }
 
+/// Where the last whole line of a body's beginning ends: what follows may belong to a line that goes on. 0: there is none.
+#[must_use]
+pub fn whole_lines(beginning: &[u8]) -> usize {
+    let mut cursor = Cursor::<Swar>::new(beginning, 0);
+    let mut whole = 0;
+    loop {
+        let end = line_end(&mut cursor, beginning, whole);
+        // At the very end a backslash before the line feed means something else than with more behind it.
+        if end + 2 >= beginning.len() {
+            return whole;
+        }
+        whole = end + 1;
+    }
+}
+
 /// Cuts a body at line ends, as the servers find them, into pieces of at most `max_bytes`; a line longer than that is
 /// a piece of its own. The pieces join up to the body, and reading them one by one is reading the body.
 #[must_use]
@@ -52,4 +67,19 @@ pub fn split(body: &[u8], max_bytes: usize) -> Vec<Range<usize>> {
         pieces.push(piece_start..body.len());
     }
     pieces
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_whole_only_when_nothing_that_follows_can_change_it() {
+        let whole = |text: &str| whole_lines(text.as_bytes());
+        assert_eq!(whole("m v=1 1\nm v=2 2\nm v="), 16);
+        assert_eq!(whole("m v=1 1\nm v=2 2\n"), 8, "the next byte may make it another line");
+        assert_eq!(whole("m v=1 1\nm s=\"a\nb\nc"), 8, "a line feed in quotes is data");
+        assert_eq!(whole("m v=1"), 0);
+        assert_eq!(whole(""), 0);
+    }
 }

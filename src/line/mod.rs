@@ -28,7 +28,7 @@ mod tests;
 use std::iter::FusedIterator;
 
 pub use canonical::{Unfit, may_be_unfit, unfit, unstorable, write_canonical, write_plain};
-pub use cut::split;
+pub use cut::{split, whole_lines};
 pub use inspect::{Outline, Summary, inspect, outline};
 pub use point::{Field, FieldKind, Line, Malformed, Tag, Value};
 pub use reason::{MAX_KEY_BYTES, Reason};

@@ -10,9 +10,11 @@ use std::io::{Cursor, Read};
 
 use bytes::Bytes;
 use flate2::read::MultiGzDecoder;
+use http::HeaderMap;
 use http::header::CONTENT_ENCODING;
 
 use super::beside::beside;
+use super::large::LARGE_BYTES;
 use super::room::NoRoom;
 use super::{ClientWrite, Refusal};
 use crate::db::server::{Flavor, Version};
@@ -52,6 +54,8 @@ impl Decoded {
 pub(super) enum Undecoded {
     /// It would be larger than configured.
     TooLarge { limit_bytes: usize },
+    /// It is sound and unpacks to more than is held whole.
+    Large,
     /// Over our own capacity.
     Refused(Refusal),
 }
@@ -71,14 +75,17 @@ const RATIO_FREE_BYTES: usize = 1 << 20;
 /// Unpacked in one go. The first step is done on the event loop.
 const STEP_BYTES: usize = 1 << 20;
 
-pub(super) async fn decode(version: &Version, request: &mut ClientWrite, limits: Limits) -> Result<Decoded, Undecoded> {
-    let encoding = request.headers.get(CONTENT_ENCODING).map(|value| value.as_bytes());
-    let gzip = match encoding {
+/// Whether the source would unpack a body with these headers.
+pub(super) fn is_gzip(version: &Version, headers: &HeaderMap) -> bool {
+    match headers.get(CONTENT_ENCODING).map(|value| value.as_bytes()) {
         Some(b"gzip") => true,
         Some(b"x-gzip") => version.flavor == Flavor::Influx2,
         _ => false,
-    };
-    if !gzip {
+    }
+}
+
+pub(super) async fn decode(version: &Version, request: &mut ClientWrite, limits: Limits) -> Result<Decoded, Undecoded> {
+    if !is_gzip(version, &request.headers) {
         return Ok(Decoded::Plain(request.body.clone()));
     }
     let by_ratio = request.body.len().saturating_mul(limits.ratio_max as usize).max(RATIO_FREE_BYTES);
@@ -95,6 +102,11 @@ pub(super) async fn decode(version: &Version, request: &mut ClientWrite, limits:
         };
         if unpacking.out.len() > limit_bytes {
             return Err(Undecoded::TooLarge { limit_bytes });
+        }
+        if unpacking.out.len() > LARGE_BYTES && !unpacking.ended {
+            let rest = beside(move || unpacking.measure(limit_bytes)).await.map_err(Undecoded::Refused)?;
+            request.room.shrink_to(held_bytes);
+            return rest;
         }
         step_bytes = STEP_BYTES.min(limit_bytes + 1 - unpacking.out.len());
     }
@@ -113,6 +125,22 @@ struct Unpacking {
 impl Unpacking {
     fn new(packed: Bytes) -> Self {
         Self { from: MultiGzDecoder::new(Cursor::new(packed)), out: Vec::new(), ended: false, broken: false }
+    }
+
+    /// Looks at all that comes out and keeps nothing of it: whether the body is sound, and not larger than may be.
+    fn measure(mut self, limit_bytes: usize) -> Result<Decoded, Undecoded> {
+        let mut total = self.out.len();
+        self.out = vec![0; 64 << 10];
+        loop {
+            match self.from.read(&mut self.out) {
+                Ok(0) => return Err(Undecoded::Large),
+                Ok(read) => total += read,
+                Err(_) => return Ok(Decoded::Opaque),
+            }
+            if total > limit_bytes {
+                return Err(Undecoded::TooLarge { limit_bytes });
+            }
+        }
     }
 
     /// Unpacks at most so many bytes more.
@@ -134,7 +162,7 @@ mod tests {
     use std::io::Write;
     use std::time::Duration;
 
-    use http::{HeaderMap, Method};
+    use http::Method;
 
     use super::*;
     use crate::db::precision::Api;

@@ -67,24 +67,16 @@ impl Pipeline {
             lsns: None,
             cause: missed.cause(),
         };
-        let durable = tokio::time::timeout(self.stall, self.state.add_gap(&self.destination, gap)).await;
-        match durable {
-            Ok(Ok(())) => {
-                self.meters.gap(lines_missed);
-                if self.meters.first_gap(missed.cause()) {
-                    let text =
-                        format!("writes to {name} go to the source alone ({}); gaps are recorded", missed.cause());
-                    tracing::error!(event = "queue.gap", "{text}");
-                    let event = Event { at_ns: arrived_ns, kind: EventKind::QueueUnavailable, text };
-                    drop(self.state.add_event(event));
-                }
-                Ok(())
-            }
-            Ok(Err(error)) => {
-                tracing::error!(%error, event = "gap.failed", "a gap cannot be recorded; the client hears 503");
-                Err(Refusal::Gap)
-            }
-            Err(_) => Err(Refusal::Gap),
+        if self.gaps.keep(gap).await.is_err() {
+            tracing::error!(event = "gap.failed", "a gap cannot be recorded; the client hears 503");
+            return Err(Refusal::Gap);
         }
+        self.meters.gap(lines_missed);
+        if self.meters.first_gap(missed.cause()) {
+            let text = format!("writes to {name} go to the source alone ({}); gaps are recorded", missed.cause());
+            tracing::error!(event = "queue.gap", "{text}");
+            drop(self.state.add_event(Event { at_ns: arrived_ns, kind: EventKind::QueueUnavailable, text }));
+        }
+        Ok(())
     }
 }

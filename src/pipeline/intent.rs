@@ -1,7 +1,10 @@
 //! The two log records of a write: the intent before the primary is asked, the outcome before the client hears the answer.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use smallvec::SmallVec;
+use tokio::time::timeout;
 
 use super::Pipeline;
 use super::beside;
@@ -23,12 +26,15 @@ use crate::wal::{Entry, Kind};
 /// A body is kept in records of at most this size.
 const PIECE_BYTES: usize = 8 << 20;
 
+/// First record, and the lines of each.
+type Recorded = (Lsn, SmallVec<[u32; 1]>);
+
 /// How a write stands in the log.
 #[derive(Debug)]
 pub(super) struct Logged {
     name: Option<RouteName>,
-    /// First record, and the lines of each; `None`: the log has nothing of it.
-    records: Option<(Lsn, SmallVec<[u32; 1]>)>,
+    /// `None`: the log has nothing of it.
+    records: Option<Recorded>,
     /// A gap stands for it already.
     gapped: bool,
 }
@@ -48,34 +54,42 @@ impl Pipeline {
         if lines.is_blank() {
             return Ok(Logged { name: Some(name), records: None, gapped: false });
         }
-        let route = self.catalogue.route(&name).await;
-        let unavailable = match route {
-            Ok(route) => match entries(&route, lines, arrived_ns, self.meters.next_request()) {
-                Some(entries) => {
-                    let lines_of = entries.iter().map(|entry| entry.lines).collect();
-                    match tokio::time::timeout(self.stall, self.appender.intents(entries)).await {
-                        Ok(Ok(first)) => {
-                            self.queue_is_back(arrived_ns);
-                            failpoint::hit(Point::IntentDurable);
-                            return Ok(Logged { name: Some(name), records: Some((first, lines_of)), gapped: false });
-                        }
-                        Ok(Err(unavailable)) => unavailable,
-                        Err(_) => Unavailable::Stalled,
-                    }
-                }
-                None => return Ok(Logged { name: Some(name), records: None, gapped: false }),
-            },
-            Err(error) => {
-                tracing::warn!(%error, "a route cannot be noted");
-                Unavailable::Faulted
+        let unavailable = match self.append_intent(&name, lines, arrived_ns).await {
+            Ok(records) => {
+                self.queue_is_back(arrived_ns);
+                failpoint::hit(Point::IntentDurable);
+                return Ok(Logged { name: Some(name), records, gapped: false });
             }
+            Err(unavailable) => unavailable,
         };
         self.open_gap(&name, lines, arrived_ns, Missed::Queue(unavailable)).await?;
         failpoint::hit(Point::GapDurable);
         Ok(Logged { name: Some(name), records: None, gapped: true })
     }
 
-    /// Makes the outcome durable, or the gap that stands for it.
+    /// The records of an intent once they are durable; none when its names fit in no record.
+    async fn append_intent(
+        &self,
+        name: &RouteName,
+        lines: &Lines,
+        arrived_ns: i64,
+    ) -> Result<Option<Recorded>, Unavailable> {
+        // A new route is noted in the state store, whose disk may hang, too.
+        let noted = timeout(self.stall, self.catalogue.route(name)).await.map_err(|_| Unavailable::Stalled)?;
+        let route = noted.map_err(|error| {
+            tracing::warn!(%error, "a route cannot be noted");
+            Unavailable::Faulted
+        })?;
+        let Some(entries) = entries(&route, lines, arrived_ns, self.meters.next_request()) else { return Ok(None) };
+        let lines_of = entries.iter().map(|entry| entry.lines).collect();
+        let appended = timeout(self.stall, self.appender.intents(entries)).await;
+        let first = appended.map_err(|_| self.log_stalls())??;
+        Ok(Some((first, lines_of)))
+    }
+
+    /// Makes the outcome durable. Where the queue does not take it in time the intent stands alone: the outcome comes later
+    /// or, should the process die first, the next start makes the write doubt. Either way it is accounted for once, and a gap
+    /// beside it would count it twice.
     pub(super) async fn log_outcome(
         &self,
         logged: Logged,
@@ -88,13 +102,7 @@ impl Pipeline {
         let recorded = logged.records.is_some();
         if let Some((first, lines_of)) = logged.records {
             let settled = settle(judged, lines, overlapping, self.clock.wall_ns());
-            let entries = self.entries_of(&settled, judged.status, first, &lines_of);
-            let appended = tokio::time::timeout(self.stall, self.appender.entries_of_outcomes(entries)).await;
-            if let Ok(Err(unavailable)) | Err(unavailable) = appended.map_err(|_| Unavailable::Stalled)
-                && judged.kept != Kept::Nothing
-            {
-                self.open_gap(&name, lines, arrived_ns, Missed::Queue(unavailable)).await?;
-            }
+            self.append_outcome(self.entries_of(&settled, judged.status, first, &lines_of)).await;
         }
         if judged.kept != Kept::All || logged.gapped {
             return Ok(());
@@ -106,6 +114,20 @@ impl Pipeline {
             self.open_gap(&name, lines, arrived_ns, missed).await?;
         }
         Ok(())
+    }
+
+    async fn append_outcome(&self, entries: SmallVec<[EntryBytes; 1]>) {
+        // A log that does not answer gets them all the same, and nobody waits.
+        let wait = if self.appender.is_stalled() { Duration::ZERO } else { self.stall };
+        let appended = timeout(wait, self.appender.entries_of_outcomes(entries)).await;
+        let Err(unavailable) = appended.unwrap_or_else(|_| Err(self.log_stalls())) else { return };
+        self.meters.queue_unavailable(unavailable);
+    }
+
+    /// An append was waited for too long: until the log answers, others need not.
+    fn log_stalls(&self) -> Unavailable {
+        self.appender.note_stall();
+        Unavailable::Stalled
     }
 }
 

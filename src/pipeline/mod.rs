@@ -11,8 +11,11 @@ mod cells;
 mod decode;
 mod gap;
 mod intent;
+mod keeper;
+mod large;
 mod meters;
 mod overlap;
+mod pieces;
 mod primary;
 mod reply;
 mod room;
@@ -21,6 +24,8 @@ mod skew;
 mod stamp;
 
 pub use decode::Limits;
+pub use keeper::GapKeeper;
+pub use large::{LARGE_BYTES, LargeWrite, drain};
 pub use meters::EdgeMeters;
 pub use overlap::Overlaps;
 pub use reply::{Refusal, Reply, ReplyBody, too_large, unavailable, whole};
@@ -35,9 +40,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, Method};
 
+use crate::base::Epoch;
 use crate::base::clock::SharedClock;
 use crate::base::failpoint::{self, Point};
-use crate::base::{DestinationId, Epoch};
 use crate::config::OnUnavailable;
 use crate::db::precision::Api;
 use crate::db::server::{Server, Version};
@@ -90,10 +95,10 @@ pub struct Pipeline {
     pub catalogue: Catalogue,
     /// The queue.
     pub appender: Appender,
-    /// Gaps go there.
+    /// Events go there.
     pub state: SharedState,
-    /// Whose gaps they are.
-    pub destination: DestinationId,
+    /// What the queue cannot take goes there.
+    pub gaps: Rc<GapKeeper>,
     /// Time.
     pub clock: SharedClock,
     /// Offset of the primary's clock.
@@ -129,6 +134,7 @@ impl Pipeline {
         let lines = match self.read(&version, &identity, &mut request, arrived_ns).await {
             Ok(lines) => lines,
             Err(Undecoded::TooLarge { limit_bytes }) => return reply::too_large(request.api, limit_bytes),
+            Err(Undecoded::Large) => return self.write_large(LargeWrite::unpacking(request)).await,
             Err(Undecoded::Refused(refused)) => return reply::unavailable(request.api, &refused),
         };
         failpoint::hit(Point::Parsed);

@@ -184,6 +184,52 @@ impl Overlaps {
         Some(UnderWay { name: name.clone(), id, lines: lines.parsed.lines })
     }
 
+    /// A piece of a large write is about to be sent: its cells are not remembered, so the whole touches every cell of its
+    /// time. `under_way`: what the pieces before it came to.
+    pub(super) fn widen(
+        &self,
+        name: &RouteName,
+        under_way: Option<UnderWay>,
+        lines: &Lines,
+        now: Duration,
+    ) -> Option<UnderWay> {
+        if lines.parsed.lines == 0 {
+            return under_way;
+        }
+        let mut places = self.places.borrow_mut();
+        let mut table = self.table.borrow_mut();
+        let place = places.entry(name.clone()).or_default();
+        place.forget(&mut table, now);
+        let mut under_way = under_way.unwrap_or_else(|| {
+            table.next += 1;
+            place.flights.push(Flight {
+                id: table.next,
+                min_ns: lines.min_ns,
+                max_ns: lines.max_ns,
+                text: Bytes::new(),
+                known: Known::Everything,
+                met: Vec::new(),
+                met_all: false,
+                until: None,
+            });
+            UnderWay { name: name.clone(), id: table.next, lines: 0 }
+        });
+        under_way.lines = under_way.lines.saturating_add(lines.parsed.lines);
+        let mut met = false;
+        for other in place.flights.iter_mut().filter(|other| other.id != under_way.id) {
+            if other.meets(lines.min_ns, lines.max_ns) {
+                other.met_all = true;
+                met = true;
+            }
+        }
+        if let Some(own) = place.flights.iter_mut().find(|flight| flight.id == under_way.id) {
+            own.min_ns = own.min_ns.min(lines.min_ns);
+            own.max_ns = own.max_ns.max(lines.max_ns);
+            own.met_all |= met;
+        }
+        Some(under_way)
+    }
+
     /// A write has ended; `late`: its request may still take effect. The numbers of the lines that met another write, in
     /// order.
     pub(super) fn end(&self, under_way: UnderWay, late: bool, now: Duration) -> Vec<u32> {
@@ -409,6 +455,24 @@ mod tests {
     use crate::db::server::{Flavor, Version};
     use crate::route::WriteIdentity;
 
+    #[test]
+    fn a_large_write_meets_whatever_is_under_way_in_its_time_but_not_itself() {
+        let overlaps = Overlaps::new(1000, LATE);
+        let widen = |under_way, body: &str| overlaps.widen(&place(), under_way, &lines(body), NOW);
+        let apart = begin(&overlaps, "m v=1 900");
+        let large = widen(widen(None, "m v=1 1\nm v=1 5"), "m v=1 3\nm v=1 9").unwrap();
+        assert_eq!(overlaps.end(apart, false, NOW), Vec::<u32>::new());
+        assert_eq!(overlaps.end(large, false, NOW), Vec::<u32>::new(), "pieces do not meet each other");
+        let before = begin(&overlaps, "m v=1 7");
+        let large = widen(None, "m v=1 1").unwrap();
+        let large = widen(Some(large), "m v=1 9\nm v=1 5").unwrap();
+        let after = begin(&overlaps, "m v=1 3");
+        assert_eq!(overlaps.end(after, false, NOW), [0]);
+        assert_eq!(overlaps.end(before, false, NOW), [0]);
+        assert_eq!(overlaps.end(large, false, NOW), [0, 1, 2]);
+        assert!(overlaps.places.borrow().is_empty());
+    }
+
     const NOW: Duration = Duration::from_secs(100);
     const LATE: Duration = Duration::from_secs(60);
 
@@ -421,10 +485,13 @@ mod tests {
     }
 
     fn begin_at(overlaps: &Overlaps, body: &str, now: Duration) -> UnderWay {
+        overlaps.begin(&place(), &lines(body), None, now).unwrap()
+    }
+
+    fn lines(body: &str) -> Lines {
         let identity = WriteIdentity::read(Api::V1, "db=d");
         let body = Decoded::Plain(body.to_owned().into());
-        let lines = stamp::read(&Version::assumed(Flavor::Influx1), &identity, body, 0);
-        overlaps.begin(&place(), &lines, None, now).unwrap()
+        stamp::read(&Version::assumed(Flavor::Influx1), &identity, body, 0)
     }
 
     fn end(overlaps: &Overlaps, write: UnderWay) -> Vec<u32> {

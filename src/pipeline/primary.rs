@@ -44,7 +44,9 @@ impl Pipeline {
     /// Sends the write to the primary and reads its answer.
     pub(super) async fn forward(&self, request: &ClientWrite, lines: &Lines) -> (PrimaryAnswer, Duration) {
         let body = lines.forward.clone().unwrap_or_else(|| request.body.clone());
-        let request = match self.prepare(request, body) {
+        let length = body.len() as u64;
+        let body = Full::new(body).map_err(|e| match e {}).boxed_unsync();
+        let request = match self.prepare(request, body, Some(length)) {
             Ok(request) => request,
             Err(error) => return (PrimaryAnswer::NotSent(error.to_string()), Duration::ZERO),
         };
@@ -54,32 +56,37 @@ impl Pipeline {
             Err(failure) => PrimaryAnswer::NotSent(failure.error().to_string()),
         };
         let took = self.clock.monotonic().saturating_sub(started);
+        self.answered(&answer, took);
+        (answer, took)
+    }
+
+    /// Notes what an answer says about the source itself.
+    pub(super) fn answered(&self, answer: &PrimaryAnswer, took: Duration) {
         self.meters.source_answered(answer.status(), took);
-        if let PrimaryAnswer::Answered { head, .. } = &answer
+        if let PrimaryAnswer::Answered { head, .. } = answer
             && let Some(date) = head.headers.get(DATE)
         {
             self.skew.observe(date, &self.clock, &self.state);
         }
-        (answer, took)
     }
 
     /// The time for the answer runs from here, where sending begins: what waited for its turn was not sent.
     async fn ask(&self, ready: Ready, request: Request<RequestBody>) -> PrimaryAnswer {
-        let asking = async {
-            let (head, body) = ready.send(request).await?.into_parts();
-            read_answer(Box::new(head), body).await
-        };
-        match tokio::time::timeout(self.source.answer_timeout(), asking).await {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(Failure::NotSent(error))) => PrimaryAnswer::NotSent(error.to_string()),
-            Ok(Err(Failure::Unknown(error))) => PrimaryAnswer::Lost { why: error.to_string(), cause: Cause::Reset },
+        match tokio::time::timeout(self.source.answer_timeout(), exchange(ready, request)).await {
+            Ok(answer) => answer,
             Err(_) => {
                 PrimaryAnswer::Lost { why: "the source did not answer in time".to_owned(), cause: Cause::Timeout }
             }
         }
     }
 
-    fn prepare(&self, request: &ClientWrite, body: Bytes) -> Result<Request<RequestBody>, http::Error> {
+    /// `length`: of the body; `None`: it goes in chunks.
+    pub(super) fn prepare(
+        &self,
+        request: &ClientWrite,
+        body: RequestBody,
+        length: Option<u64>,
+    ) -> Result<Request<RequestBody>, http::Error> {
         let mut out = Request::builder().method(request.method.clone()).uri(format!(
             "{}{}",
             self.source.prefix(),
@@ -95,9 +102,25 @@ impl Pipeline {
                 headers.remove(EXPECT);
             }
             headers.insert(HOST, self.source.host().clone());
-            headers.insert(CONTENT_LENGTH, body.len().into());
+            match length {
+                Some(length) => drop(headers.insert(CONTENT_LENGTH, length.into())),
+                None => drop(headers.remove(CONTENT_LENGTH)),
+            }
         }
-        out.body(Full::new(body).map_err(|e| match e {}).boxed_unsync())
+        out.body(body)
+    }
+}
+
+/// Sends a request and reads the answer.
+pub(super) async fn exchange(ready: Ready, request: Request<RequestBody>) -> PrimaryAnswer {
+    let answer = async {
+        let (head, body) = ready.send(request).await?.into_parts();
+        read_answer(Box::new(head), body).await
+    };
+    match answer.await {
+        Ok(answer) => answer,
+        Err(Failure::NotSent(error)) => PrimaryAnswer::NotSent(error.to_string()),
+        Err(Failure::Unknown(error)) => PrimaryAnswer::Lost { why: error.to_string(), cause: Cause::Reset },
     }
 }
 

@@ -59,6 +59,28 @@ impl Lines {
         text + forward
     }
 
+    /// The same without the text, for counting.
+    pub(super) fn without_text(mut self) -> Self {
+        (self.text, self.forward) = (Bytes::new(), None);
+        self
+    }
+
+    /// Counts another piece of the same body.
+    pub(super) fn add(&mut self, other: &Self) {
+        self.parsed.lines = self.parsed.lines.saturating_add(other.parsed.lines);
+        self.parsed.malformed = self.parsed.malformed.saturating_add(other.parsed.malformed);
+        self.parsed.decoded &= other.parsed.decoded;
+        self.unstamped = self.unstamped.saturating_add(other.unstamped);
+        self.min_ns = self.min_ns.min(other.min_ns);
+        self.max_ns = self.max_ns.max(other.max_ns);
+    }
+
+    /// Lines without a time that are not to be stamped: the source gives them one that we do not know.
+    pub(super) fn left_untimed(mut self) -> Self {
+        self.unstamped = self.unstamped.saturating_add(std::mem::take(&mut self.untimed));
+        self
+    }
+
     /// With one time for all lines that have none.
     pub(super) fn stamped(mut self, at_ns: i64) -> Self {
         let stamped = Bytes::from(line::stamp(&self.text, self.dialect, self.precision, at_ns));

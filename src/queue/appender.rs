@@ -176,6 +176,10 @@ impl Appender {
         if entries.is_empty() || !entries.iter().all(fits) {
             return Err(Unavailable::Oversized);
         }
+        // Nobody need find out again what one has waited for.
+        if self.is_stalled() {
+            return Err(Unavailable::Stalled);
+        }
         let (answer, result) = oneshot::channel();
         {
             let mut gathering = self.0.gathering.borrow_mut();
@@ -217,6 +221,17 @@ impl Appender {
         }
         self.0.flush.notify_one();
         result.await.unwrap_or(Err(Unavailable::Faulted)).map(drop)
+    }
+
+    /// Somebody waited too long for an append: until the log answers again, intents are refused at once.
+    pub fn note_stall(&self) {
+        self.0.wal.note_stalled(true);
+    }
+
+    /// Whether the log has not answered since.
+    #[must_use]
+    pub fn is_stalled(&self) -> bool {
+        self.0.wal.is_stalled()
     }
 
     async fn carry_out(self) {
@@ -321,6 +336,9 @@ impl Appender {
 
     fn settle_all(&self) {
         let list = std::mem::take(&mut self.0.finished.results().list);
+        if !list.is_empty() && self.is_stalled() {
+            self.0.wal.note_stalled(false);
+        }
         for (waiters, result) in list {
             for waiter in waiters {
                 self.settle(waiter, result);

@@ -87,8 +87,31 @@ pub struct Gap {
     pub lines: u64,
     /// Damaged log records, when that is the cause: first and last.
     pub lsns: Option<(Lsn, Lsn)>,
-    /// Why: `queue-full`, `queue-faulted`, `queue-stalled`, `log-damage`, `undecodable`, `unreadable`.
+    /// Why: one of [`GAP_CAUSES`].
     pub cause: &'static str,
+}
+
+/// Every cause of a gap.
+pub const GAP_CAUSES: [&str; 8] = [
+    "queue-full",
+    "queue-faulted",
+    "queue-stalled",
+    "line-too-long",
+    "log-damage",
+    "undecodable",
+    "unreadable",
+    "gap-log-damage",
+];
+
+/// A sum of gaps that another store holds and that goes on growing there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GapTaken {
+    /// Whose gap.
+    pub destination: DestinationId,
+    /// Names the sum within its store for ever.
+    pub id: u64,
+    /// All of it so far.
+    pub gap: Gap,
 }
 
 /// What one step of delivery must leave behind before a floor may pass it.
@@ -187,6 +210,9 @@ pub trait State: Send + Sync + fmt::Debug {
     fn record(&self, destination: &DestinationId, effects: Effects) -> Pending<()>;
     /// Adds lines to the gap of this route and cause.
     fn add_gap(&self, destination: &DestinationId, gap: Gap) -> Pending<()>;
+    /// Takes over sums of gaps from the store `ledger` (at most `i64::MAX`, as the ids), all that it holds. Idempotent: what a
+    /// sum had when it was taken over before is not added again.
+    fn take_gaps(&self, ledger: u64, sums: Vec<GapTaken>) -> Pending<()>;
     /// Sums of one destination.
     fn totals(&self, destination: &DestinationId) -> Pending<Totals>;
     /// The newest dead letters, at most `limit`.

@@ -5,7 +5,7 @@ use rusqlite::Connection;
 use crate::base::{Error, Kind, Result, Side};
 
 /// What leads from each version to the next; an empty file has version 0. What was released is never changed.
-const STEPS: [&str; 3] = [FIRST, ROUTE_NAMES, DIRTY_LINES];
+const STEPS: [&str; 4] = [FIRST, ROUTE_NAMES, DIRTY_LINES, GAPS_TAKEN];
 
 const FIRST: &str = "
 CREATE TABLE value (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
@@ -60,6 +60,11 @@ ALTER TABLE dirty_region_counted RENAME TO dirty_region;
 CREATE INDEX dirty_region_place ON dirty_region (destination, route, route_name, measurement, from_ns);
 CREATE TABLE dirty_seen (destination TEXT PRIMARY KEY, last_lsn INTEGER NOT NULL) WITHOUT ROWID;
 INSERT INTO dirty_seen SELECT destination, max(last_lsn) FROM dirty_region GROUP BY destination;
+";
+
+/// How many lines of which sum of a gap log are among the gaps already.
+const GAPS_TAKEN: &str = "
+CREATE TABLE gap_taken (ledger INTEGER NOT NULL, id INTEGER NOT NULL, lines INTEGER NOT NULL, PRIMARY KEY (ledger, id)) WITHOUT ROWID;
 ";
 
 /// Brings a new or older file to our version; leaves ours alone.

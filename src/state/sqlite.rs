@@ -3,6 +3,7 @@
 //! Promises: no call blocks its caller; calls that wait together become durable together, and one that fails takes none of
 //! the others with it. The file is readable by its owner alone.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
@@ -13,7 +14,7 @@ use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use tokio::sync::oneshot;
 
-use super::{DeadLetterRow, Effects, Event, Gap, Pending, State, Totals, dirty, schema};
+use super::{DeadLetterRow, Effects, Event, Gap, GapTaken, Pending, State, Totals, dirty, schema};
 use crate::base::{DestinationId, Error, Kind, Result, RouteId, Side};
 
 /// Calls that may wait, which bounds memory; one that finds the queue full fails and may be made again.
@@ -26,6 +27,9 @@ const GAP_NAMES_MAX: u64 = 10_000;
 const GAP_OTHER: &str = "other";
 /// Dirty regions of one destination unless something else is configured.
 const DIRTY_REGIONS_MAX: usize = 10_000;
+/// What a further gap of one route and cause makes of its row.
+const GAP_GROWS: &str =
+    "lines = lines + excluded.lines, from_ns = min(from_ns, excluded.from_ns), to_ns = max(to_ns, excluded.to_ns)";
 /// Events kept.
 const EVENTS_KEPT: i64 = 10_000;
 
@@ -211,14 +215,11 @@ impl State for SqliteState {
 
     fn add_gap(&self, destination: &DestinationId, gap: Gap) -> Pending<()> {
         let destination = destination.to_string();
-        self.call("cannot write a gap", move |tx| {
-            write_gap(
-                tx,
-                &destination,
-                &gap,
-                "lines = lines + excluded.lines, from_ns = min(from_ns, excluded.from_ns), to_ns = max(to_ns, excluded.to_ns)",
-            )
-        })
+        self.call("cannot write a gap", move |tx| write_gap(tx, &destination, &gap, GAP_GROWS))
+    }
+
+    fn take_gaps(&self, ledger: u64, sums: Vec<GapTaken>) -> Pending<()> {
+        self.call("cannot take over gaps", move |tx| take_gaps(tx, ledger, &sums))
     }
 
     fn totals(&self, destination: &DestinationId) -> Pending<Totals> {
@@ -342,6 +343,32 @@ fn write_gap(tx: &Connection, destination: &str, gap: &Gap, on_conflict: &str) -
     Ok(())
 }
 
+/// Adds what each sum has grown by since it was last taken over. Sums that are not there any more are forgotten: their store
+/// never shows them again.
+fn take_gaps(tx: &Connection, ledger: u64, sums: &[GapTaken]) -> rusqlite::Result<()> {
+    let known: HashMap<u64, u64> = tx
+        .prepare_cached("SELECT id, lines FROM gap_taken WHERE ledger = ?1")?
+        .query_map([ledger], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect::<rusqlite::Result<_>>()?;
+    for GapTaken { destination, id, gap } in sums {
+        let before = known.get(id).copied();
+        if let Some(more) = gap.lines.checked_sub(before.unwrap_or(0)).filter(|more| *more > 0 || before.is_none()) {
+            write_gap(tx, &destination.to_string(), &Gap { lines: more, ..gap.clone() }, GAP_GROWS)?;
+        } else if let Some(less) = before.unwrap_or(0).checked_sub(gap.lines).filter(|less| *less > 0) {
+            // A gap that was given up after it had been listed.
+            let sql =
+                "UPDATE gap SET lines = max(lines - ?4, 0) WHERE destination = ?1 AND route_name = ?2 AND cause = ?3";
+            tx.execute(sql, params![destination.to_string(), gap.route_name, gap.cause, less])?;
+        }
+        let sql = "INSERT INTO gap_taken VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET lines = excluded.lines";
+        tx.prepare_cached(sql)?.execute(params![ledger, id, gap.lines])?;
+    }
+    for gone in known.keys().filter(|id| !sums.iter().any(|sum| sum.id == **id)) {
+        tx.prepare_cached("DELETE FROM gap_taken WHERE ledger = ?1 AND id = ?2")?.execute(params![ledger, gone])?;
+    }
+    Ok(())
+}
+
 /// Whether a gap may have rows under its own route's name.
 fn has_room(tx: &Connection, destination: &str, gap: &Gap) -> rusqlite::Result<bool> {
     let known = "SELECT EXISTS (SELECT 1 FROM gap WHERE destination = ?1 AND route_name = ?2 AND cause = ?3)";
@@ -442,6 +469,46 @@ mod tests {
         state.add_gap(&id, gap.clone()).wait().unwrap();
         state.add_gap(&id, gap).wait().unwrap();
         assert_eq!(state.totals(&id).wait().unwrap().gaps, vec![("queue-full".to_owned(), 20)]);
+    }
+
+    #[test]
+    fn sums_that_are_taken_over_again_add_only_what_they_have_grown_by() {
+        let dir = tempfile::tempdir().unwrap();
+        let sum = |id: u64, lines: u64| GapTaken {
+            destination: DestinationId::parse("main").unwrap(),
+            id,
+            gap: Gap {
+                route: None,
+                route_name: "db".into(),
+                from_ns: -(lines as i64),
+                to_ns: 6,
+                lines,
+                lsns: None,
+                cause: "queue-stalled",
+            },
+        };
+        // Grown, the same again, less (given up), gone and a new one; another gap log has ids of its own.
+        for (ledger, sums, total) in [
+            (1, vec![sum(1, 10)], 10),
+            (1, vec![sum(1, 10)], 10),
+            (1, vec![sum(1, 25), sum(2, 1)], 26),
+            (1, vec![sum(1, 20), sum(2, 1)], 21),
+            (2, vec![sum(1, 5)], 26),
+            (1, vec![sum(2, 3)], 28),
+            (1, vec![], 28),
+            (1, vec![sum(3, 2)], 30),
+        ] {
+            let (state, id) = open(&dir);
+            state.take_gaps(ledger, sums).wait().unwrap();
+            assert_eq!(state.totals(&id).wait().unwrap().gaps, vec![("queue-stalled".to_owned(), total)]);
+        }
+        let (state, _) = open(&dir);
+        let rows = state.call("look", |tx| {
+            tx.query_row("SELECT (SELECT from_ns FROM gap), (SELECT count(*) FROM gap_taken)", [], |row| {
+                Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?))
+            })
+        });
+        assert_eq!(rows.wait().unwrap(), (-25, 2), "times cover all; what is gone is forgotten");
     }
 
     #[test]

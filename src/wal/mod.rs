@@ -7,7 +7,8 @@
 //!
 //! # Layout
 //! `record`, `segment` and `group` are pure. `walk` reads one segment; `recover` and `reader` use it. `writer` is the
-//! one writer, `retain` its supply of files, `live` what all share. `cursor` stores floors.
+//! one writer, `retain` its supply of files, `live` what all share. `cursor` stores floors. `gaps` is the gap log, a file of
+//! its own for what the log could not take.
 //!
 //! # Use
 //! [`cursor::list`] and [`cursor::load`], then [`Wal::open`], [`Cursor::clamp`], [`Wal::reader`]. Then
@@ -15,6 +16,7 @@
 
 pub mod cursor;
 mod entry;
+mod gaps;
 mod group;
 mod inbox;
 mod live;
@@ -30,7 +32,7 @@ mod writer;
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -43,6 +45,7 @@ use crate::base::{Error, Lsn, Result, Side};
 
 pub use cursor::{Clamped, Cursor, CursorFile, Loaded};
 pub use entry::{Bundle, Damage, Entry, Fault, Item, OUTCOME_BYTES, OUTCOMES_MAX, Record, Refused};
+pub use gaps::{GapLog, GapSum, Listed, Missed, OpenedGaps, Refusal};
 pub use live::SYNC_BUCKETS;
 pub use options::{Options, SEGMENT_MIN_BYTES};
 pub use reader::Reader;
@@ -69,6 +72,7 @@ pub struct Wal {
     inbox: Inbox<Message>,
     tend: Sender<()>,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    stalled: AtomicBool,
     _lock: Box<dyn DiskLock>,
 }
 
@@ -95,7 +99,17 @@ impl Wal {
         let (live, supply) = (Arc::clone(&writer.live), Arc::clone(&writer.supply));
         let inbox = Inbox::new(options.channel_bundles);
         let (tend, asked_to_tend) = bounded(1);
-        let mut wal = Self { disk, options, live, supply, inbox, tend, threads: Mutex::default(), _lock: lock };
+        let mut wal = Self {
+            disk,
+            options,
+            live,
+            supply,
+            inbox,
+            tend,
+            threads: Mutex::default(),
+            stalled: AtomicBool::new(false),
+            _lock: lock,
+        };
         wal.spawn(writer, asked_to_tend)?;
         Ok((wal, report))
     }
@@ -209,6 +223,17 @@ impl Wal {
         self.live.oldest()
     }
 
+    /// A caller found that the disk does not answer in its time (`true`), or that it does again (`false`).
+    pub fn note_stalled(&self, stalled: bool) {
+        self.stalled.store(stalled, Ordering::Release);
+    }
+
+    /// What was noted last.
+    #[must_use]
+    pub fn is_stalled(&self) -> bool {
+        self.stalled.load(Ordering::Acquire)
+    }
+
     /// Figures.
     pub fn stats(&self) -> Stats {
         let (segments, first, head) = {
@@ -229,6 +254,7 @@ impl Wal {
             written: self.live.written(),
             oldest: self.live.oldest(),
             fault: self.live.fault().map(|fault| fault.to_string()),
+            stalled: self.is_stalled(),
             trouble: self.supply.trouble(),
             groups: self.live.groups.load(Ordering::Relaxed),
             group_records: self.live.group_records.load(Ordering::Relaxed),

@@ -72,6 +72,8 @@ pub struct Stats {
     pub oldest: Lsn,
     /// Why the log is faulted.
     pub fault: Option<String>,
+    /// Whether the disk has not answered in its callers' time, and not since.
+    pub stalled: bool,
     /// Why no segment file could be prepared, the last time one was needed.
     pub trouble: Option<String>,
     /// Groups written by this process, marks included.

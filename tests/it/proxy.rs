@@ -21,7 +21,29 @@ pub(crate) struct Twinline {
     admin: String,
     process: Child,
     log: Arc<Mutex<Vec<String>>>,
+    /// Before the directory: it lies in it.
+    _mounted: Option<Mounted>,
     directory: tempfile::TempDir,
+}
+
+/// A file system in memory; gone when dropped. Needs the right to mount.
+#[derive(Debug)]
+struct Mounted(std::path::PathBuf);
+
+impl Mounted {
+    fn new(at: &std::path::Path, mib: u32) -> Self {
+        std::fs::create_dir(at).unwrap();
+        let size = format!("size={mib}m");
+        let mount = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(at).status().unwrap();
+        assert!(mount.success(), "this test mounts a small file system, which needs root: {mount}");
+        Self(at.to_owned())
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        drop(Command::new("umount").arg("-l").arg(&self.0).status());
+    }
 }
 
 impl Drop for Twinline {
@@ -43,6 +65,12 @@ pub(crate) struct Setup {
     pub(crate) destination: String,
     /// Lines of `[destination.delivery]`.
     pub(crate) delivery: String,
+    /// Lines of `[queue]`; they replace what stands there otherwise.
+    pub(crate) queue: String,
+    /// Lines of the clients' `[[listen]]`.
+    pub(crate) listen: String,
+    /// `data_dir` is a file system in memory of so many MiB.
+    pub(crate) data_mib: Option<u32>,
     /// Whole sections.
     pub(crate) more: String,
 }
@@ -51,7 +79,7 @@ impl Setup {
     pub(crate) fn new(source: String, destination: String) -> Self {
         // Short pauses: a test waits for each of them.
         let delivery = "retry_initial = \"100ms\"\nretry_max = \"500ms\"\nlate_write_max = \"2s\"".to_owned();
-        Self { source, destination, delivery, more: String::new() }
+        Self { source, destination, delivery, ..Self::default() }
     }
 
     pub(crate) fn more(mut self, sections: &str) -> Self {
@@ -62,17 +90,23 @@ impl Setup {
     pub(crate) fn start(&self) -> Twinline {
         let directory = tempfile::tempdir().unwrap();
         let data = directory.path().join("data");
+        let mounted = self.data_mib.map(|mib| Mounted::new(&data, mib));
         // Small segments: a fresh one is written through before it is used.
+        let usual = ["segment_size = \"8MiB\"", "max_size = \"2GiB\""];
+        let key = |line: &str| line.split(' ').next().unwrap_or_default().to_owned();
+        let usual = usual.into_iter().filter(|line| !self.queue.contains(&key(line)));
+        let queue = usual.chain([self.queue.as_str()]).collect::<Vec<_>>().join("\n");
         let text = format!(
-            "data_dir = {data:?}\n[[listen]]\naddress = \"127.0.0.1:0\"\nrole = \"proxy\"\n\
+            "data_dir = {data:?}\n[[listen]]\naddress = \"127.0.0.1:0\"\nrole = \"proxy\"\n{}\n\
              [[listen]]\naddress = \"127.0.0.1:0\"\nrole = \"admin\"\n\
              [source]\n{}\n[destination]\n{}\n[destination.delivery]\n{}\n\
-             [queue]\nsegment_size = \"8MiB\"\nmax_size = \"2GiB\"\n[log]\nformat = \"json\"\n{}\n",
-            self.source, self.destination, self.delivery, self.more
+             [queue]\n{queue}\n[log]\nformat = \"json\"\n{}\n",
+            self.listen, self.source, self.destination, self.delivery, self.more
         );
         std::fs::write(directory.path().join("twinline.toml"), text).unwrap();
         let (process, log) = spawn(&directory);
-        let mut twinline = Twinline { addr: String::new(), admin: String::new(), process, log, directory };
+        let mut twinline =
+            Twinline { addr: String::new(), admin: String::new(), process, log, _mounted: mounted, directory };
         twinline.learn_addresses();
         twinline
     }
@@ -94,6 +128,7 @@ fn command(directory: &tempfile::TempDir, arguments: &[&str]) -> Command {
     for name in ["TWINLINE_CONFIG", "TWINLINE_OUTPUT", "TWINLINE_COLOR"] {
         command.env_remove(name);
     }
+    command.env("TWINLINE_TEST_HOLD_DISK", directory.path().join("held"));
     command.stdin(Stdio::null()).arg("-c").arg(directory.path().join("twinline.toml")).args(arguments);
     command
 }
@@ -149,6 +184,31 @@ impl Twinline {
     pub(crate) fn start_again(&mut self) {
         (self.process, self.log) = spawn(&self.directory);
         self.learn_addresses();
+    }
+
+    /// Files whose path contains this text do not answer any more when they are written; an empty text ends that.
+    pub(crate) fn hold(&self, part: &str) {
+        let (file, next) = (self.directory.path().join("held"), self.directory.path().join("held.next"));
+        std::fs::write(&next, part).unwrap();
+        std::fs::rename(next, file).unwrap();
+    }
+
+    /// Takes all the space that `data_dir`'s file system has left.
+    pub(crate) fn fill_disk(&self) {
+        let mut file = std::fs::File::create(self.directory.path().join("data/ballast")).unwrap();
+        while std::io::Write::write_all(&mut file, &[1; 4096]).is_ok() {}
+    }
+
+    /// Gives it back.
+    pub(crate) fn free_disk(&self) {
+        std::fs::remove_file(self.directory.path().join("data/ballast")).unwrap();
+    }
+
+    /// Nobody can write to the state store until this is dropped.
+    pub(crate) fn lock_state(&self) -> rusqlite::Connection {
+        let state = rusqlite::Connection::open(self.directory.path().join("data/state.db")).unwrap();
+        state.execute_batch("PRAGMA busy_timeout = 10000; BEGIN IMMEDIATE").unwrap();
+        state
     }
 
     /// Another command with the same configuration.

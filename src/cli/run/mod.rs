@@ -3,6 +3,7 @@
 //! Threads: the edge (this one), delivery, control, the log's own two, and the state store's. Order of the end: no new
 //! connections; requests under way end; delivery stops and its floors become durable; the log closes.
 
+mod gaps;
 mod learn;
 mod logging;
 mod threads;
@@ -20,12 +21,12 @@ use super::Global;
 use super::exit::{Exit, Failure};
 use crate::base::clock::{SharedClock, SystemClock};
 use crate::base::{Epoch, Error, Kind, Result, Side, disk};
-use crate::config::{Config, Role};
+use crate::config::{Config, Role, log_waiting};
 use crate::control::{Control, Facts, Recorder};
 use crate::db::server::Server;
 use crate::delivery::{self, shared_view};
 use crate::http::{Bound, Edge, Serve, bind, bind_unix, serve};
-use crate::pipeline::{EdgeMeters, Limits, Overlaps, Pipeline, Skew};
+use crate::pipeline::{EdgeMeters, GapKeeper, Limits, Overlaps, Pipeline, Skew};
 use crate::queue::{Appender, LocalQueue, Opened};
 use crate::route::{Catalogue, Resolver, TargetKind};
 use crate::state::{Event, EventKind, SharedState, SqliteState};
@@ -77,8 +78,10 @@ pub(super) fn run(global: &Global, args: &RunArgs) -> Result<Exit, Failure> {
     let state = SqliteState::open(&config.data_dir.join("state.db"))?;
     let state: SharedState = Arc::new(state.with_dirty_regions_max(config.queue.dirty_regions));
     let opened = open_queue(&config, &clock, node(&state)?)?;
+    let gaps = gaps::open(&config, &state, clock.wall_ns())?;
     tell_start(&state, &opened, clock.wall_ns());
-    let exit = runtime.block_on(daemon(config, args.drain_timeout, clock, state, opened, recorder))?;
+    let stores = Stores { state, opened, gaps };
+    let exit = runtime.block_on(daemon(config, args.drain_timeout, clock, stores, recorder))?;
     Ok(exit)
 }
 
@@ -96,11 +99,11 @@ fn open_queue(config: &Config, clock: &SharedClock, node: [u8; 16]) -> Result<Op
         segment_bytes: queue.segment_size.0,
         max_bytes: queue.max_size.0,
         reserve_free_bytes: queue.reserve_free.0,
-        channel_bytes: config.limits.in_flight.as_usize(),
+        channel_bytes: log_waiting(config).as_usize(),
         node,
         ..wal::Options::new(config.data_dir.join("wal"))
     };
-    LocalQueue::open(disk::real(), Arc::clone(clock), options, config.destination.id.clone(), EPOCH)
+    LocalQueue::open(disk::chosen(), Arc::clone(clock), options, config.destination.id.clone(), EPOCH)
 }
 
 fn tell_start(state: &SharedState, opened: &Opened, now_ns: i64) {
@@ -118,14 +121,21 @@ fn tell_start(state: &SharedState, opened: &Opened, now_ns: i64) {
     }
 }
 
+/// What is on disk, opened.
+struct Stores {
+    state: SharedState,
+    opened: Opened,
+    gaps: GapKeeper,
+}
+
 async fn daemon(
     config: Config,
     drain: Duration,
     clock: SharedClock,
-    state: SharedState,
-    opened: Opened,
+    stores: Stores,
     recorder: Recorder,
 ) -> Result<Exit> {
+    let Stores { state, opened, gaps } = stores;
     let source = Server::new(&config.source.server, Side::Source)?;
     let destination = Server::new(&config.destination.server, Side::Destination)?;
     let learnt = learn::learn(&config, &source, &destination, &state).await?;
@@ -153,7 +163,10 @@ async fn daemon(
 
     let passing = Server::new(&config.source.server, Side::Source)?;
     let source = Source { writes: source, passing };
-    let pipeline = Rc::new(pipeline(&config, source, learnt, kind, Appender::start(log, EPOCH), &state, &clock));
+    let gaps = Rc::new(gaps);
+    tokio::task::spawn_local(Rc::clone(&gaps).take_over());
+    let parts = (Appender::start(log, EPOCH), gaps);
+    let pipeline = Rc::new(pipeline(&config, source, learnt, kind, parts, &state, &clock));
     tokio::task::spawn_local(learn::keep_learning(Rc::clone(&pipeline), facts));
     let edge = Edge::new(pipeline, config.limits.in_flight.as_usize(), config.limits.max_body.as_usize());
     let serving = serve_all(&config, proxies, edge.clone(), drain, &stopped);
@@ -223,7 +236,7 @@ fn pipeline(
     source: Source,
     learnt: Learnt,
     kind: TargetKind,
-    appender: Appender,
+    (appender, gaps): (Appender, Rc<GapKeeper>),
     state: &SharedState,
     clock: &SharedClock,
 ) -> Pipeline {
@@ -237,7 +250,7 @@ fn pipeline(
         version: learnt.source.into(),
         appender,
         state: Arc::clone(state),
-        destination: config.destination.id.clone(),
+        gaps,
         clock: Arc::clone(clock),
         skew: Skew::default(),
         limits: Limits {

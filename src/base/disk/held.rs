@@ -1,0 +1,109 @@
+//! A disk that does not answer while a file says so: for tests that ask what a hanging disk does to the whole program.
+//!
+//! Only there when the environment variable [`VARIABLE`] names a file of orders. While that file exists, every call that
+//! changes something under a path which contains one of its lines waits.
+
+use std::io::{self, IoSlice};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Disk, DiskFile, DiskLock, Durability, Open};
+
+/// Names the file of orders.
+pub const VARIABLE: &str = "TWINLINE_TEST_HOLD_DISK";
+const LOOK_EVERY: Duration = Duration::from_millis(5);
+
+/// A disk around another one.
+#[derive(Clone, Debug)]
+pub struct HeldDisk {
+    inner: Arc<dyn Disk>,
+    orders: PathBuf,
+}
+
+impl HeldDisk {
+    /// A disk that is held while the file `orders` says so.
+    #[must_use]
+    pub fn new(inner: Arc<dyn Disk>, orders: PathBuf) -> Self {
+        Self { inner, orders }
+    }
+
+    fn wait(&self, path: &Path) {
+        let path = path.to_string_lossy();
+        let held = || {
+            let orders = std::fs::read_to_string(&self.orders).unwrap_or_default();
+            orders.lines().any(|part| !part.is_empty() && path.contains(part))
+        };
+        while held() {
+            std::thread::park_timeout(LOOK_EVERY);
+        }
+    }
+}
+
+impl Disk for HeldDisk {
+    fn open(&self, path: &Path, how: Open) -> io::Result<Arc<dyn DiskFile>> {
+        if how == Open::Create {
+            self.wait(path);
+        }
+        Ok(Arc::new(HeldFile { inner: self.inner.open(path, how)?, disk: self.clone(), path: path.to_owned() }))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.wait(to);
+        self.inner.rename(from, to)
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        self.wait(dir);
+        self.inner.sync_dir(dir)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.wait(path);
+        self.inner.remove(path)
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        self.inner.list(dir)
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Box<dyn DiskLock>> {
+        self.inner.lock(path)
+    }
+
+    fn free_bytes(&self, dir: &Path) -> io::Result<u64> {
+        self.inner.free_bytes(dir)
+    }
+
+    fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
+        self.wait(dir);
+        self.inner.create_dir_all(dir)
+    }
+}
+
+#[derive(Debug)]
+struct HeldFile {
+    inner: Arc<dyn DiskFile>,
+    disk: HeldDisk,
+    path: PathBuf,
+}
+
+impl DiskFile for HeldFile {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.inner.read_at(buffer, offset)
+    }
+
+    fn write_all_at(&self, slices: &[IoSlice<'_>], offset: u64, durability: Durability) -> io::Result<()> {
+        self.disk.wait(&self.path);
+        self.inner.write_all_at(slices, offset, durability)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.disk.wait(&self.path);
+        self.inner.sync_data()
+    }
+
+    fn length(&self) -> io::Result<u64> {
+        self.inner.length()
+    }
+}

@@ -1,0 +1,53 @@
+//! The gap logs: one beside the log and, where configured, a spare one on another disk.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::base::{Result, disk};
+use crate::config::Config;
+use crate::pipeline::GapKeeper;
+use crate::state::{Event, EventKind, Gap, SharedState};
+use crate::wal::{GapLog, OpenedGaps};
+
+/// The share of `queue.stall` that one keeper of gaps may take: all of them together take no longer than the log did.
+const SHARE: u32 = 3;
+
+/// Opens the gap logs. The lock of the data directory is held by the log.
+///
+/// # Errors
+/// One of them cannot be opened, or the state store does not take note of damage.
+pub(super) fn open(config: &Config, state: &SharedState, now_ns: i64) -> Result<GapKeeper> {
+    let disk = disk::chosen();
+    let mut opened = vec![GapLog::open(&disk, &config.data_dir.join("wal"))?];
+    if let Some(dir) = &config.queue.spare_dir {
+        opened.push(GapLog::open_spare(&disk, dir).map_err(|e| e.context("queue.spare_dir"))?);
+    }
+    let mut logs = Vec::new();
+    for OpenedGaps { log, damaged } in opened {
+        if damaged > 0 {
+            tell_damage(config, state, now_ns, damaged)?;
+        }
+        logs.push(log);
+    }
+    let each = (config.queue.stall / SHARE).max(Duration::from_millis(10));
+    Ok(GapKeeper::new(logs, Arc::clone(state), config.destination.id.clone(), each))
+}
+
+/// What was in the lost records is not known: a gap of unknown size over all time stands for it.
+fn tell_damage(config: &Config, state: &SharedState, now_ns: i64, damaged: u64) -> Result<()> {
+    let records = if damaged == u64::MAX { "the whole file".to_owned() } else { format!("{damaged} records") };
+    let text = format!("the gap log is damaged ({records}): gaps of unknown size are missing");
+    tracing::error!(event = "gap.damage", "{text}");
+    let gap = Gap {
+        route: None,
+        route_name: "unknown".to_owned(),
+        from_ns: i64::MIN,
+        to_ns: now_ns,
+        lines: 0,
+        lsns: None,
+        cause: "gap-log-damage",
+    };
+    state.add_gap(&config.destination.id, gap).wait()?;
+    drop(state.add_event(Event { at_ns: now_ns, kind: EventKind::LogDamage, text }));
+    Ok(())
+}

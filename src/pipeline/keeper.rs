@@ -1,0 +1,165 @@
+//! Who keeps gaps: the gap log, the spare one on another disk, the state store, in this order.
+//!
+//! Promise: [`GapKeeper::keep`] says `Ok` only when the gap is durable with one of them, and waits for each at most its time.
+//! One that did not answer in time is passed over until it does. What the gap logs hold goes into the state store as soon as
+//! that can be written, and is counted there once, whenever the process dies.
+
+use std::cell::Cell;
+use std::fmt;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::sync::{Notify, oneshot};
+use tokio::time::{Instant, timeout};
+
+use crate::base::DestinationId;
+use crate::state::{GAP_CAUSES, Gap, GapTaken, SharedState};
+use crate::wal::{GapLog, GapSum, Missed};
+
+/// Between a gap and its way into the state store: the gaps of a moment go together.
+const TAKE_PAUSE: Duration = Duration::from_millis(100);
+/// After a failure to take gaps over.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
+/// A gap log or state store that has not answered in this time is asked again later.
+const TAKE_MAX: Duration = Duration::from_secs(5);
+
+/// Keeps gaps. One thread.
+pub struct GapKeeper {
+    logs: Vec<GapLog>,
+    state: SharedState,
+    destination: DestinationId,
+    each: Duration,
+    state_hangs_until: Cell<Option<Instant>>,
+    added: Notify,
+}
+
+impl fmt::Debug for GapKeeper {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GapKeeper").field("logs", &self.logs).finish_non_exhaustive()
+    }
+}
+
+/// Nobody could make the gap durable in time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct NotKept;
+
+impl GapKeeper {
+    /// `logs`: the gap logs, best first; `destination`: whose gaps these are; `each`: how long one of them may take.
+    #[must_use]
+    pub fn new(logs: Vec<GapLog>, state: SharedState, destination: DestinationId, each: Duration) -> Self {
+        let added = Notify::new();
+        // What an earlier process left is taken over at once.
+        added.notify_one();
+        Self { logs, state, destination, each, state_hangs_until: Cell::new(None), added }
+    }
+
+    /// Makes a gap durable.
+    pub(super) async fn keep(&self, gap: Gap) -> Result<(), NotKept> {
+        for log in self.logs.iter().filter(|log| !log.hangs()) {
+            if self.keep_in(log, &gap).await.is_ok() {
+                self.added.notify_one();
+                return Ok(());
+            }
+        }
+        if self.state_hangs_until.get().is_some_and(|until| Instant::now() < until) {
+            return Err(NotKept);
+        }
+        match timeout(self.each, self.state.add_gap(&self.destination, gap)).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => {
+                tracing::error!(%error, event = "gap.failed", "the state store cannot keep a gap");
+                Err(NotKept)
+            }
+            Err(_) => {
+                self.state_hangs_until.set(Some(Instant::now() + RETRY_PAUSE));
+                Err(NotKept)
+            }
+        }
+    }
+
+    async fn keep_in(&self, log: &GapLog, gap: &Gap) -> Result<(), NotKept> {
+        let missed = Missed {
+            owner: self.destination.to_string(),
+            place: gap.route_name.clone(),
+            cause: gap.cause.to_owned(),
+            from_ns: gap.from_ns,
+            to_ns: gap.to_ns,
+            lines: gap.lines,
+        };
+        let (told, mut heard) = oneshot::channel();
+        log.add(missed, Box::new(move |result| told.send(result).is_ok()));
+        let answer = match timeout(self.each, &mut heard).await {
+            Ok(answer) => answer,
+            Err(_) => {
+                // From here on the gap log takes the gap back, should it become durable all the same.
+                heard.close();
+                match heard.try_recv() {
+                    Ok(answer) => Ok(answer),
+                    Err(_) => {
+                        log.note_hang();
+                        tracing::error!(event = "gap.hangs", "a gap log does not answer");
+                        return Err(NotKept);
+                    }
+                }
+            }
+        };
+        // The gap log has told why.
+        answer.ok().and_then(Result::ok).ok_or(NotKept)
+    }
+
+    /// Takes over into the state store what the gap logs hold, for ever.
+    pub async fn take_over(self: Rc<Self>) {
+        loop {
+            self.added.notified().await;
+            tokio::time::sleep(TAKE_PAUSE).await;
+            let mut all = true;
+            for log in &self.logs {
+                all &= self.take(log).await;
+            }
+            if !all {
+                tokio::time::sleep(RETRY_PAUSE).await;
+                self.added.notify_one();
+            }
+        }
+    }
+
+    /// True when nothing of this gap log is left to take over.
+    async fn take(&self, log: &GapLog) -> bool {
+        let (told, heard) = oneshot::channel();
+        // Whoever asked may be gone.
+        log.list(Box::new(move |sums| drop(told.send(sums))));
+        let Ok(Ok(sums)) = timeout(TAKE_MAX, heard).await else { return false };
+        if sums.is_empty() {
+            return true;
+        }
+        let taken = sums.iter().map(|sum| (sum.id, sum.missed.lines)).collect();
+        let known = sums.into_iter().map(|sum| self.known(sum)).collect();
+        match timeout(TAKE_MAX, self.state.take_gaps(log.ledger(), known)).await {
+            Ok(Ok(())) => {
+                log.taken(taken);
+                true
+            }
+            Ok(Err(error)) => {
+                tracing::warn!(%error, event = "gap.waits", "gaps stay in the gap log: the state store does not take them");
+                false
+            }
+            Err(_) => false,
+        }
+    }
+
+    fn known(&self, GapSum { id, missed }: GapSum) -> GapTaken {
+        // A cause that a later version added, or an owner that is no id: the lines count all the same.
+        let cause = GAP_CAUSES.into_iter().find(|cause| *cause == missed.cause).unwrap_or("gap-log-damage");
+        let destination = DestinationId::parse(&missed.owner).unwrap_or_else(|_| self.destination.clone());
+        let gap = Gap {
+            route: None,
+            route_name: missed.place,
+            from_ns: missed.from_ns,
+            to_ns: missed.to_ns,
+            lines: missed.lines,
+            lsns: None,
+            cause,
+        };
+        GapTaken { destination, id, gap }
+    }
+}
