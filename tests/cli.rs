@@ -1,5 +1,7 @@
 //! The offline commands as a user and a script see them: stdout, stderr, exit codes.
 
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "tests wait on real time and end at a surprise")]
+
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -50,6 +52,134 @@ fn a_wrong_configuration_is_pointed_at_and_has_its_exit_code() {
     assert_eq!((&document["errors"][0]["line"], &document["errors"][0]["column"]), (&7.into(), &1.into()));
     assert!(document["next_steps"][0].is_string());
     assert_eq!(stderr(&json), "", "the next step stands in the document");
+}
+
+/// Every kind of fault, in one look, each with its place, a mark below it, and what to write instead.
+#[test]
+fn all_faults_are_told_at_once_and_marked() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = "listen = \"127.0.0.1:8087\"\n\
+                [source]\nurl = \"http://a:8086\"\nusername = \"u\"\npassword = { env = \"TWINLINE_TEST_UNSET\" }\n\
+                [destination]\nurl = \"http://b:8086\"\ntoken = { file = \"not/there\" }\ntokn = \"hunter2\"\n\
+                [queue]\nmax_size = true\non_unavailable = \"fail_open\"\n\
+                [destination.delivery]\nlanes = 1000\nbatch_wait = 20\n";
+    std::fs::write(dir.path().join("twinline.toml"), text).unwrap();
+    let said = twinline(dir.path(), &["validate"]);
+    let text = stdout(&said);
+    assert_eq!(said.status.code(), Some(78), "{text}");
+    for (fault, marked) in [
+        (
+            "twinline.toml:5:12: source.password: the environment variable TWINLINE_TEST_UNSET is not set",
+            "    5 | password = { env = \"…\" }\n      |            ^",
+        ),
+        (
+            "twinline.toml:8:9: destination.token: cannot read the secret file not/there",
+            "    8 | token = { file = \"…\" }\n      |         ^",
+        ),
+        ("twinline.toml:9:1: destination.tokn: unknown key; did you mean token?", "    9 | tokn = \"…\"\n      | ^"),
+        (
+            "twinline.toml:11:12: queue.max_size: is true or false, not a size",
+            "   11 | max_size = true\n      |            ^",
+        ),
+        (
+            "twinline.toml:12:18: queue.on_unavailable: \"fail_open\" is not known; did you mean \"fail-open\"?",
+            "\n      |                  ^",
+        ),
+        (
+            "twinline.toml:14:9: destination.delivery.lanes: 1000 is not within 1 to 64",
+            "   14 | lanes = 1000\n      |         ^",
+        ),
+        (
+            "twinline.toml:15:14: destination.delivery.batch_wait: is a whole number, not a string",
+            "write: batch_wait = ",
+        ),
+    ] {
+        let found = text.split("✗ ").find(|part| part.starts_with(fault));
+        let found = found.unwrap_or_else(|| panic!("{fault}\nis not in\n{text}"));
+        assert!(found.contains(marked), "{marked}\nis not in\n{found}");
+    }
+    assert!(text.ends_with("7 errors, 0 warnings\n"), "{text}");
+    assert!(!text.contains("hunter2"), "{text}");
+}
+
+/// Two sandboxes and a configuration between them; the listener is given.
+fn between_sandboxes(dir: &Path, listen: &str) -> [twinline::sandbox::Sandbox; 2] {
+    let sandboxes =
+        [(), ()].map(|()| twinline::sandbox::Sandbox::spawn_thread(twinline::sandbox::Options::default()).unwrap());
+    let text = format!(
+        "listen = \"{listen}\"\ndata_dir = {:?}\n[source]\nurl = \"{}\"\n[destination]\nurl = \"{}\"\n\
+         [queue]\nmax_size = \"64MiB\"\nsegment_size = \"8MiB\"\nreserve_free = 0\n",
+        dir.join("data"),
+        sandboxes[0].url(),
+        sandboxes[1].url(),
+    );
+    std::fs::write(dir.join("twinline.toml"), text).unwrap();
+    sandboxes
+}
+
+#[test]
+fn a_taken_port_is_named_with_what_to_do() {
+    let dir = tempfile::tempdir().unwrap();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let _sandboxes = between_sandboxes(dir.path(), &address);
+    let said = twinline(dir.path(), &["run"]);
+    let text = stderr(&said);
+    assert_eq!(said.status.code(), Some(78), "{text}");
+    assert!(text.contains(&format!("twinline: cannot listen on {address}")), "{text}");
+    assert!(text.contains("Next: another program listens there: stop it, or change `listen`"), "{text}");
+}
+
+#[test]
+fn a_data_directory_in_use_is_named_with_what_to_do() {
+    let dir = tempfile::tempdir().unwrap();
+    let _sandboxes = between_sandboxes(dir.path(), "127.0.0.1:0");
+    let program = env!("CARGO_BIN_EXE_twinline");
+    let mut first =
+        Command::new(program).current_dir(dir.path()).arg("run").stderr(std::process::Stdio::null()).spawn().unwrap();
+    let socket = dir.path().join("data/twinline.sock");
+    for _ in 0..600 {
+        if std::os::unix::net::UnixStream::connect(&socket).is_ok() {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    let said = twinline(dir.path(), &["run"]);
+    let alike = twinline(dir.path(), &["check", "--only", "disk", "--only", "capacity"]);
+    let _ = first.kill();
+    let _ = first.wait();
+    let text = stderr(&said);
+    assert_eq!(said.status.code(), Some(11), "{text}");
+    assert!(text.contains("data") && text.contains("Next: "), "{text}");
+    assert_eq!(alike.status.code(), Some(0), "a check may run beside it: {}", stdout(&alike));
+}
+
+#[test]
+fn monitoring_and_build_servers_have_their_forms() {
+    let dir = tempfile::tempdir().unwrap();
+    let sandboxes = between_sandboxes(dir.path(), "127.0.0.1:1");
+    sandboxes[0].create_database("telegraf");
+    let said = twinline(dir.path(), &["check", "-o", "nagios"]);
+    let line = stdout(&said);
+    assert_eq!((said.status.code(), line.lines().count()), (Some(2), 1), "{line}");
+    assert!(line.starts_with("CRITICAL - 1 failed, ") && line.contains("TWL-2311"), "{line}");
+    assert!(line.contains(" | failed=1 warnings="), "{line}");
+    let junit = twinline(dir.path(), &["check", "-o", "junit"]);
+    let text = stdout(&junit);
+    assert_eq!(junit.status.code(), Some(3), "{text}");
+    assert!(text.starts_with("<?xml version=\"1.0\"") && text.contains("failures=\"1\""), "{text}");
+    assert!(text.contains("CREATE DATABASE &quot;telegraf&quot;</failure>"), "{text}");
+    sandboxes[1].create_database("telegraf");
+    let said = twinline(dir.path(), &["check", "-o", "nagios"]);
+    assert!(
+        stdout(&said).starts_with("OK - 0 failed, 0 warnings, ") && said.status.code() == Some(0),
+        "{}",
+        stdout(&said)
+    );
+    let unknown = twinline(dir.path(), &["check", "-o", "nagios", "-c", "none.toml"]);
+    assert_eq!(unknown.status.code(), Some(3));
+    assert!(stdout(&unknown).starts_with("UNKNOWN - "), "{}", stdout(&unknown));
+    assert_eq!(twinline(dir.path(), &["validate", "-o", "nagios"]).status.code(), Some(2));
 }
 
 #[test]

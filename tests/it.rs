@@ -16,6 +16,13 @@ mod answers;
 // Lines on which parsers disagree.
 #[path = "it/awkward.rs"]
 mod awkward;
+// Byte for byte what the source says: requests and comparison, then the tables of requests.
+#[path = "it/captures.rs"]
+mod captures;
+#[path = "it/captures_other.rs"]
+mod captures_other;
+#[path = "it/captures_write.rs"]
+mod captures_write;
 // Clients that people use.
 #[path = "it/clients.rs"]
 mod clients;

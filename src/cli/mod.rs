@@ -84,8 +84,10 @@ enum Command {
     /// Ask both databases and the disk whether a mirror would work; changes nothing
     ///
     /// Looks at reachability, credentials and rights, the places of the source and their counterparts at the
-    /// destination, clocks, disk, and loops, and says what to type where something is missing. Exit code 3 when
-    /// something failed, 10 when a database does not answer, 12 when credentials are refused or rights are missing.
+    /// destination with types, retention and contents, limits, clocks, disk, and loops, and says what to type where
+    /// something is missing. Exit code 0 when nothing failed (warnings included), 3 when something failed, 10 when a
+    /// database does not answer, 12 when credentials are refused or rights are missing. With -o nagios: 0 OK, 1 WARNING,
+    /// 2 CRITICAL, 3 UNKNOWN.
     Check(check::CheckArgs),
     /// Run the proxy and the delivery until SIGTERM
     ///
@@ -165,6 +167,11 @@ fn run_with(arguments: impl IntoIterator<Item = OsString>) -> Exit {
 
 fn dispatch(arguments: &Arguments) -> Result<Exit, Failure> {
     let global = &arguments.global;
+    let for_check = matches!(global.output, Output::Nagios | Output::Junit);
+    if for_check && !matches!(arguments.command, Command::Check(_)) {
+        return Err(Failure::new(Exit::Usage, "-o nagios and -o junit are forms of `twinline check`")
+            .hint("-o text or -o json"));
+    }
     match &arguments.command {
         Command::Init(args) => init::run(global, args),
         Command::Validate(args) => validate::run(global, args),

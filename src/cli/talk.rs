@@ -12,6 +12,10 @@ pub enum Output {
     Text,
     /// One JSON document with a `schema` field; new fields may appear, old ones keep their meaning.
     Json,
+    /// `check` only: one line and the exit codes of a monitoring plugin (0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN).
+    Nagios,
+    /// `check` only: JUnit XML, one test case for each check.
+    Junit,
 }
 
 /// When to use colour.

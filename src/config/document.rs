@@ -11,6 +11,7 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::excerpt::excerpt;
 use super::fault::{ConfigError, Position};
 use super::interpolate::interpolate;
 use crate::base::size::{ByteSize, parse_span, show_span};
@@ -41,11 +42,13 @@ impl<'a> Document<'a> {
     }
 
     pub(super) fn fault(&self, at: Option<usize>, key: &str, what: impl Display, write: Option<String>) {
+        let at = at.map(|offset| Position::of(self.text, offset));
         self.errors.borrow_mut().push(ConfigError {
             file: self.file.map(Path::to_owned),
-            at: at.map(|offset| Position::of(self.text, offset)),
+            at,
             key: key.to_owned(),
             what: what.to_string(),
+            excerpt: at.and_then(|at| excerpt(self.text, at)),
             write,
         });
     }
@@ -310,11 +313,9 @@ impl<'a> Section<'a> {
                 continue;
             }
             let near = nearest(word, asked.iter().copied());
-            let write = near.map_or_else(
-                || format!("one of: {}", asked.join(", ")),
-                |known| format!("{known}, if that was meant; known here: {}", asked.join(", ")),
-            );
-            self.doc.fault(Some(key.span().start), &self.name(word), "unknown key", Some(write));
+            let what = near.map_or("unknown key".to_owned(), |known| format!("unknown key; did you mean {known}?"));
+            let write = format!("one of: {}", asked.join(", "));
+            self.doc.fault(Some(key.span().start), &self.name(word), what, Some(write));
         }
     }
 }

@@ -37,6 +37,8 @@ pub struct ConfigError {
     pub key: String,
     /// What is wrong. Holds no secret.
     pub what: String,
+    /// The line itself with a mark below the place, two lines; what is quoted in it is left out.
+    pub excerpt: Option<String>,
     /// What to write instead.
     pub write: Option<String>,
 }
@@ -54,6 +56,9 @@ impl fmt::Display for ConfigError {
             write!(f, ": {}", self.key)?;
         }
         write!(f, ": {}", self.what)?;
+        if let Some(excerpt) = &self.excerpt {
+            write!(f, "\n{excerpt}")?;
+        }
         if let Some(write) = &self.write {
             write!(f, "\n    write: {write}")?;
         }

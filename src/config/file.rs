@@ -58,7 +58,7 @@ pub fn load(path: &Path) -> Result<Loaded, Vec<ConfigError>> {
 pub fn load_with(path: &Path, env: Environment<'_>) -> Result<Loaded, Vec<ConfigError>> {
     let text = read_text(path).map_err(|what| {
         let write = Some(format!("twinline init --stdout > {}", path.display()));
-        vec![ConfigError { file: Some(path.to_owned()), at: None, key: String::new(), what, write }]
+        vec![ConfigError { file: Some(path.to_owned()), at: None, key: String::new(), what, excerpt: None, write }]
     })?;
     read(&text, Some(path), env)
 }

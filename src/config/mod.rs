@@ -6,6 +6,7 @@
 mod budget;
 mod checked;
 mod document;
+mod excerpt;
 mod fault;
 mod file;
 mod interpolate;

@@ -94,7 +94,7 @@ to = { db = "bench" }
 fn an_unknown_key_is_placed_and_the_near_key_named() {
     let (line, column, key, text) = one_fault(&with("[queue]\nmax_sise = \"1GiB\"\n"));
     assert_eq!((line, column, key.as_str()), (7, 1, "queue.max_sise"));
-    assert!(text.contains("max_size, if that was meant"), "{text}");
+    assert!(text.contains("did you mean max_size?"), "{text}");
     let (line, _, key, _) = one_fault(&with("[[mapping.rules]]\n"));
     assert_eq!((line, key.as_str()), (6, "mapping.rules"));
     let (_, _, key, text) = one_fault(&with("[destination.delivery]\nin_flight_max = 3\n"));

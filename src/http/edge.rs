@@ -139,7 +139,7 @@ impl Drop for UnderWay {
 
 /// Whether a request is a write, whatever it expects: an `Expect` that the source does not know is its own to refuse.
 /// The path is read as the source reads it, decoded: `/%77rite` writes there.
-fn write_api<B>(request: &Request<B>) -> Option<Api> {
+pub(super) fn write_api<B>(request: &Request<B>) -> Option<Api> {
     if request.method() != Method::POST {
         return None;
     }

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener as StdUnixListener, UnixStream as StdUnixStream};
 use std::path::Path;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +18,8 @@ use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
+use super::edge::write_api;
+use super::wire::{Answering, Wire};
 use crate::base::{Error, Kind, Result, Side, metric};
 use crate::pipeline::Reply;
 
@@ -201,15 +204,20 @@ where
     F: Fn(Request<Incoming>) -> Fut + 'static,
     Fut: Future<Output = Reply> + 'static,
 {
-    let service = service_fn(move |request| {
+    let answering = Rc::new(Answering::default());
+    let stream = Wire::new(stream, Rc::clone(&answering));
+    let service = service_fn(move |request: Request<Incoming>| {
+        let under_way = answering.begin(write_api(&request).is_some());
         let reply = handle(request);
-        async move { Ok::<_, std::convert::Infallible>(reply.await) }
+        async move { Ok::<_, std::convert::Infallible>(under_way.answered(reply.await)) }
     });
     let mut builder = http1::Builder::new();
     builder
         .timer(TokioTimer::new())
         .header_read_timeout(limits.idle_timeout)
         .preserve_header_case(true)
+        // The source dates its answers, and some it does not date.
+        .auto_date_header(false)
         .max_headers(HEADERS_MAX)
         .max_buf_size(limits.header_bytes_max.max(HEADER_BYTES_LEAST));
     let connection = builder.serve_connection(TokioIo::new(stream), service);

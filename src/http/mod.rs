@@ -5,8 +5,10 @@
 
 mod body;
 mod edge;
+mod framing;
 mod listen;
 mod pass;
+mod wire;
 
 pub use edge::Edge;
 pub use listen::{Bound, Serve, bind, bind_unix, serve, serve_unix};

@@ -72,7 +72,7 @@ fn prepare(pipeline: &Pipeline, request: Request<Incoming>) -> Result<Request<Re
 
 fn answer(response: Response<Answer>) -> Reply {
     let (mut head, body) = response.into_parts();
-    hop::strip(&mut head.headers);
+    hop::strip_in_order(&mut head.headers);
     Response::from_parts(head, Box::pin(Streamed(body)))
 }
 

@@ -5,14 +5,16 @@
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use http::header::{CONTENT_TYPE, DATE, HeaderValue, RETRY_AFTER, TRANSFER_ENCODING};
 use http::response::Parts;
 use http::{Response, StatusCode};
 use http_body::{Body, Frame};
 use http_body_util::{BodyExt, Full};
 
+use crate::base::SystemClock;
 use crate::db::client::{Answer, BodyError};
 use crate::db::precision::Api;
 use crate::queue::Unavailable;
@@ -92,6 +94,11 @@ fn error(api: Api, status: StatusCode, code: &str, text: &str) -> Reply {
     let mut reply = Response::new(whole(Bytes::from(body)));
     *reply.status_mut() = status;
     reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    // hyper dates nothing: the source's answers are passed on with the date they have.
+    let since = Duration::from_nanos(u64::try_from(SystemClock::shared().wall_ns()).unwrap_or(0));
+    if let Ok(now) = HeaderValue::try_from(httpdate::fmt_http_date(UNIX_EPOCH + since)) {
+        reply.headers_mut().insert(DATE, now);
+    }
     if api == Api::V1
         && let Ok(value) = HeaderValue::try_from(text.replace(['\r', '\n'], " "))
     {
@@ -102,12 +109,27 @@ fn error(api: Api, status: StatusCode, code: &str, text: &str) -> Reply {
 
 /// The primary's answer as it came.
 pub(super) fn pass_on(mut head: Parts, body: Bytes, rest: Option<Answer>) -> Reply {
-    crate::db::hop::strip(&mut head.headers);
+    // An answer that came in chunks goes on in chunks: a length would be a header that the source did not send.
+    let chunked = head.headers.contains_key(TRANSFER_ENCODING);
+    crate::db::hop::strip_in_order(&mut head.headers);
     let body = match rest {
+        None if chunked => Box::pin(Chunked(Some(body))),
         None => whole(body),
         Some(rest) => Box::pin(Continued { first: Some(body), rest }),
     };
     Response::from_parts(head, body)
+}
+
+/// A body of known bytes that does not tell its length.
+struct Chunked(Option<Bytes>);
+
+impl Body for Chunked {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        Poll::Ready(self.0.take().map(|body| Ok(Frame::data(body))))
+    }
 }
 
 /// An answer whose first part was read already.

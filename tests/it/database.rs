@@ -37,6 +37,7 @@ pub(crate) struct Database {
     org_id: String,
     process: Mutex<Option<Child>>,
     directory: tempfile::TempDir,
+    settings: Vec<(String, String)>,
 }
 
 impl Drop for Database {
@@ -74,9 +75,15 @@ fn program(kind: Kind) -> PathBuf {
 
 impl Database {
     pub(crate) fn start(kind: Kind) -> Self {
+        Self::start_with(kind, &[])
+    }
+
+    /// With settings of its own: `INFLUXDB_…` in the environment of 1.x without that beginning, options of 2.x.
+    pub(crate) fn start_with(kind: Kind, settings: &[(&str, &str)]) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let mut database =
-            Self { kind, addr: String::new(), org_id: String::new(), process: Mutex::new(None), directory };
+        let settings = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let (addr, org_id) = (String::new(), String::new());
+        let mut database = Self { kind, addr, org_id, process: Mutex::new(None), directory, settings };
         database.addr = database.launch("127.0.0.1:0");
         if kind == Kind::Two {
             let setup = format!(
@@ -138,6 +145,7 @@ impl Database {
                 ] {
                     command.env(format!("INFLUXDB_{name}"), value);
                 }
+                command.envs(self.settings.iter().map(|(name, value)| (format!("INFLUXDB_{name}"), value)));
                 for (name, folder) in [("META_DIR", "meta"), ("DATA_DIR", "data"), ("DATA_WAL_DIR", "wal")] {
                     command.env(format!("INFLUXDB_{name}"), place(folder));
                 }
@@ -149,6 +157,7 @@ impl Database {
                     command.arg(option).arg(place(name));
                 }
                 command.args(["--http-bind-address", listen, "--reporting-disabled"]);
+                command.args(self.settings.iter().flat_map(|(option, value)| [option, value]));
             }
         }
         command

@@ -55,6 +55,11 @@ impl Connection {
         self.stream.get_mut().write_all(request)
     }
 
+    /// Says that nothing more will be sent; answers can still be read.
+    pub(crate) fn close_half(&self) -> std::io::Result<()> {
+        self.stream.get_ref().shutdown(std::net::Shutdown::Write)
+    }
+
     /// Reads one answer, `100 Continue` included; `bodiless`: to a HEAD request.
     pub(crate) fn answer(&mut self, bodiless: bool) -> std::io::Result<Answer> {
         let mut answer = self.begin()?;

@@ -1,4 +1,4 @@
-//! `auth`: our credentials are accepted, and their rights suffice for what we do with them.
+//! `auth` and `rights`: our credentials are accepted, and their rights suffice for what we do with them.
 
 use std::collections::BTreeSet;
 
@@ -74,7 +74,7 @@ pub(super) fn read_rights(subject: &Subject<'_>, closed: &[String]) -> Option<Fi
     let grants: Vec<String> =
         closed.iter().take(3).map(|db| format!("GRANT READ ON {} TO {user}", identifier(db))).collect();
     (!closed.is_empty())
-        .then(|| subject.found(Group::Auth, State::Warning, Code::READ_RIGHTS, text).fix(grants.join("; ")))
+        .then(|| subject.found(Group::Rights, State::Warning, Code::READ_RIGHTS, text).fix(grants.join("; ")))
 }
 
 /// Whether we may write to what exists at the destination.
@@ -85,14 +85,14 @@ pub(super) fn write_rights(subject: &Subject<'_>, probed: &[Probed]) -> Vec<Find
     let mut findings = Vec::new();
     if !writable.is_empty() {
         let text = format!("may write to {}", some_of(&writable));
-        findings.push(subject.found(Group::Auth, State::Ok, Code::WRITE_RIGHTS, text));
+        findings.push(subject.found(Group::Rights, State::Ok, Code::WRITE_RIGHTS, text));
     }
     if !denied.is_empty() {
         let names: Vec<String> = denied.iter().map(ToString::to_string).collect();
         let fixes: BTreeSet<String> = denied.iter().map(|target| grant(subject, target)).collect();
         let fix = fixes.into_iter().take(5).collect::<Vec<_>>().join("\n");
         let text = format!("may not write to {}", some_of(&names));
-        findings.push(subject.found(Group::Auth, State::Failed, Code::WRITE_RIGHTS, text).fix(fix));
+        findings.push(subject.found(Group::Rights, State::Failed, Code::WRITE_RIGHTS, text).fix(fix));
     }
     findings
 }

@@ -24,13 +24,25 @@ pub(super) enum State {
 pub(super) enum Group {
     /// Both databases answer, and are what the configuration says
     Reach,
-    /// Our credentials are accepted and their rights suffice
+    /// Our credentials are accepted
     Auth,
+    /// Their rights suffice for what we do with them
+    Rights,
     /// Every place of the source has its place at the destination
     Mapping,
+    /// The same field has the same type on both sides
+    Types,
+    /// The destination keeps points as long as the source does
+    Retention,
+    /// The destination holds nothing yet
+    Empty,
+    /// Disk for the queue, and how many requests the disk can commit
+    Capacity,
+    /// Largest bodies and batches, and the memory that the settings allow
+    Limits,
     /// The clocks agree
     Clock,
-    /// The data directory can be written, is large enough and fast enough
+    /// The data directory can be written
     Disk,
     /// No database is this twinline itself
     Loop,
@@ -66,6 +78,14 @@ impl Code {
     pub(super) const UNMAPPED: Self = Self(2315);
     pub(super) const NOT_LISTED: Self = Self(2316);
     pub(super) const WRITE_PROBE: Self = Self(2317);
+    pub(super) const NOT_EMPTY: Self = Self(2318);
+    pub(super) const KEEPS: Self = Self(2101);
+    pub(super) const SHARDS: Self = Self(2102);
+    pub(super) const FIELD_TYPES: Self = Self(2204);
+    pub(super) const UNSIGNED: Self = Self(2205);
+    pub(super) const BODY_LIMIT: Self = Self(2411);
+    pub(super) const BATCH_LIMIT: Self = Self(2412);
+    pub(super) const MEMORY: Self = Self(2413);
     pub(super) const CLOCK: Self = Self(2401);
     pub(super) const DATA_DIR: Self = Self(2501);
     pub(super) const FREE_SPACE: Self = Self(2502);

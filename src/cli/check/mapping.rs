@@ -15,12 +15,13 @@ use crate::route::{RouteName, Target, TargetKind, map};
 /// What must be at a place of the destination.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Wanted {
-    /// The places that go there.
-    from: Vec<String>,
+    /// The places that go there, by name and as they are.
+    pub(super) from: Vec<String>,
+    pub(super) places: Vec<Place>,
     /// The longest time for which one of them keeps points; zero is for ever.
-    keep: Option<Duration>,
+    pub(super) keep: Option<Duration>,
     /// How the source calls the policy, where there is only one.
-    policy: Option<String>,
+    pub(super) policy: Option<String>,
 }
 
 /// Where everything goes.
@@ -43,6 +44,7 @@ impl Plan {
             wanted.policy = if wanted.from.is_empty() { place.policy.clone() } else { None };
             wanted.keep = if wanted.from.is_empty() { place.keep } else { longer(wanted.keep, place.keep) };
             wanted.from.push(place.name.to_string());
+            wanted.places.push(place.clone());
         }
         plan
     }
@@ -67,7 +69,7 @@ pub(super) fn named_by_rules(mapping: &Mapping) -> Vec<Place> {
         _ => None,
     };
     let names = mapping.rules.iter().filter_map(|rule| name(&rule.from));
-    names.map(|name| Place { name, keep: None, policy: None }).take(PLACES_MAX).collect()
+    names.map(|name| Place { name, keep: None, policy: None, shard: None }).take(PLACES_MAX).collect()
 }
 
 /// Why the source's places are not known, if so.
@@ -176,7 +178,7 @@ fn creation(target: &Target, wanted: &Wanted, with_database: bool) -> String {
     }
 }
 
-fn span(keep: Duration) -> String {
+pub(super) fn span(keep: Duration) -> String {
     match keep.as_secs() {
         0 => "INF".to_owned(),
         seconds if seconds % 3600 == 0 => format!("{}h", seconds / 3600),
@@ -192,7 +194,7 @@ mod tests {
     fn place(db: &str, rp: &str, hours: u64) -> Place {
         let name = RouteName::Database { db: db.into(), rp: rp.into() };
         let policy = Some(if rp.is_empty() { "autogen".to_owned() } else { rp.to_owned() });
-        Place { name, keep: Some(Duration::from_secs(hours * 3600)), policy }
+        Place { name, keep: Some(Duration::from_secs(hours * 3600)), policy, shard: None }
     }
 
     fn bucket_kind() -> TargetKind {

@@ -5,18 +5,23 @@
 
 mod auth;
 mod clock;
+mod contents;
 mod finding;
+mod forms;
 mod identity;
+mod limits;
 mod mapping;
 mod places;
 mod probe;
 mod reach;
 mod report;
+mod retention;
 mod storage;
 mod subject;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
@@ -24,14 +29,16 @@ use clap::Args;
 
 use super::Global;
 use super::exit::{Exit, Failure};
+use super::talk::Output;
 use crate::base::clock::SharedClock;
 use crate::base::{Error, Result, SystemClock, disk};
 use crate::config::Config;
 use crate::db::server::Flavor;
-use crate::route::TargetKind;
+use crate::route::{RouteName, Target, TargetKind};
 
 use finding::{Finding, Group, State};
 use places::Listing;
+use probe::{Probed, Verdict};
 use reach::Met;
 use report::Report;
 use subject::Subject;
@@ -45,6 +52,28 @@ pub(super) struct CheckArgs {
 }
 
 pub(super) fn run(global: &Global, args: &CheckArgs) -> Result<Exit, Failure> {
+    let done = report(global, args);
+    let talk = global.talk();
+    let (text, exit) = match (talk.output, done) {
+        (Output::Nagios, Ok(report)) => forms::nagios(&report),
+        (Output::Nagios, Err(failure)) => forms::nagios_unknown(&failure.what),
+        (_, Err(failure)) => return Err(failure),
+        (Output::Junit, Ok(report)) => (forms::junit(&report), report.exit()),
+        (Output::Json, Ok(report)) => {
+            talk.document(&serde_json::to_value(&report).unwrap_or_default())?;
+            return Ok(report.exit());
+        }
+        (Output::Text, Ok(report)) => {
+            talk.data(&report.text(talk))?;
+            talk.next(report.next());
+            return Ok(report.exit());
+        }
+    };
+    talk.data(&text)?;
+    Ok(exit)
+}
+
+fn report(global: &Global, args: &CheckArgs) -> Result<Report, Failure> {
     let config = global.load()?.config;
     // Fails only when it was done before, which is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
@@ -52,30 +81,28 @@ pub(super) fn run(global: &Global, args: &CheckArgs) -> Result<Exit, Failure> {
     let path = global.config_path();
     let option = if path == Path::new("twinline.toml") { String::new() } else { format!(" -c {}", path.display()) };
     let running = UnixStream::connect(&config.unix_socket).is_ok();
-    let report = Report::new(&config, findings, &option, running);
-    let talk = global.talk();
-    if talk.json() {
-        talk.document(&serde_json::to_value(&report).unwrap_or_default())?;
-    } else {
-        talk.data(&report.text(talk))?;
-    }
-    talk.next(report.next());
-    Ok(report.exit())
+    Ok(Report::new(&config, findings, &option, running))
 }
 
 /// All findings of the chosen groups (none chosen: of all).
 fn look(config: &Config, only: &[Group], clock: &SharedClock) -> Result<Vec<Finding>> {
     let wanted = |group: Group| only.is_empty() || only.contains(&group);
     let mut findings = Vec::new();
-    if only.iter().any(|group| *group != Group::Disk) || only.is_empty() {
+    let of_the_disk = |group: &Group| matches!(group, Group::Disk | Group::Capacity);
+    if only.is_empty() || !only.iter().all(of_the_disk) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|e| Error::disk("cannot start the event loop", e))?;
         findings = tokio::task::LocalSet::new().block_on(&runtime, databases(config, &wanted, clock))?;
         // A database that does not answer explains what is unknown about it, chosen or not.
         findings.retain(|finding| wanted(finding.group) || explains(finding));
     }
-    if wanted(Group::Disk) {
-        findings.extend(storage::look(config, &*disk::real(), clock));
+    if wanted(Group::Disk) || wanted(Group::Capacity) {
+        let found = storage::look(config, &*disk::real(), clock);
+        // A directory that cannot be written explains why nothing is known of its room.
+        findings.extend(found.into_iter().filter(|f| wanted(f.group) || f.state == State::Failed));
+    }
+    if wanted(Group::Limits) {
+        findings.push(limits::memory(config));
     }
     Ok(findings)
 }
@@ -94,8 +121,11 @@ async fn databases(config: &Config, wanted: &impl Fn(Group) -> bool, clock: &Sha
             findings.push(clock::judge(subject, met.dated));
         }
     }
-    if wanted(Group::Auth) || wanted(Group::Mapping) {
-        findings.extend(rights_and_places(config, (&source, &met_source), (&destination, &met_destination)).await);
+    let of_places =
+        [Group::Auth, Group::Rights, Group::Mapping, Group::Types, Group::Retention, Group::Empty, Group::Limits];
+    if of_places.into_iter().any(wanted) {
+        findings
+            .extend(rights_and_places(config, (&source, &met_source), (&destination, &met_destination), wanted).await);
     }
     if wanted(Group::Loop) || wanted(Group::Same) {
         findings.extend(identities(config, (&source, &met_source), (&destination, &met_destination)).await);
@@ -109,6 +139,7 @@ async fn rights_and_places(
     config: &Config,
     (source, met_source): Known<'_, '_>,
     (destination, met_destination): Known<'_, '_>,
+    wanted: &impl Fn(Group) -> bool,
 ) -> Vec<Finding> {
     let mut findings = Vec::new();
     let (listing, refused) = match met_source.flavor {
@@ -135,10 +166,52 @@ async fn rights_and_places(
         let probed = probe::probe_all(destination, plan.targets.keys()).await;
         findings.extend(auth::write_rights(destination, &probed));
         findings.extend(mapping::judge(&plan, &probed));
+        if let Some(flavor) = met_destination.flavor {
+            findings.extend(contents_of(config, source, (destination, flavor), (&plan, &probed), wanted).await);
+        }
     } else {
         findings.extend(mapping::not_asked(&plan));
     }
     findings
+}
+
+/// What needs places on both sides: retention, types, contents, and a place for which limits can be asked.
+async fn contents_of(
+    config: &Config,
+    source: &Subject<'_>,
+    (destination, flavor): (&Subject<'_>, Flavor),
+    (plan, probed): (&mapping::Plan, &[Probed]),
+    wanted: &impl Fn(Group) -> bool,
+) -> Vec<Finding> {
+    let exists = |verdict: &Verdict| matches!(verdict, Verdict::Writable | Verdict::Denied(_));
+    let exists: BTreeSet<Target> = probed.iter().filter(|p| exists(&p.verdict)).map(|p| p.target.clone()).collect();
+    let mut findings = Vec::new();
+    if wanted(Group::Retention) && !exists.is_empty() {
+        let there = places::list(destination, flavor).await;
+        findings.extend(retention::judge(destination, plan, there.as_ref().map_err(subject::Unanswered::text)));
+    }
+    if wanted(Group::Types) || wanted(Group::Empty) {
+        findings.extend(contents::look(source, (destination, flavor), plan, &exists).await);
+    }
+    if wanted(Group::Limits) {
+        let place = plan.targets.values().flat_map(|wanted| &wanted.places).next();
+        if let Some(place) = place {
+            findings.push(limits::body(source, config, &as_target(&place.name)).await);
+        }
+        let writable = probed.iter().find(|p| p.verdict == Verdict::Writable);
+        if let Some(writable) = writable {
+            findings.push(limits::batch(destination, config, &writable.target).await);
+        }
+    }
+    findings
+}
+
+/// A place of the source, as if we wrote to it.
+fn as_target(name: &RouteName) -> Target {
+    match name.clone() {
+        RouteName::Database { db, rp } => Target::Database { db, rp },
+        RouteName::Bucket { org, bucket } => Target::Bucket { org, bucket },
+    }
 }
 
 /// What the source has, and why that is not known, if so.

@@ -8,7 +8,7 @@ use super::subject::{Subject, Unanswered, identifier};
 use crate::base::size::parse_span;
 use crate::db::encode::escape;
 use crate::db::server::Flavor;
-use crate::route::RouteName;
+use crate::route::{RouteName, Target};
 
 /// Places that are looked at; the finding says when there are more.
 pub(super) const PLACES_MAX: usize = 1000;
@@ -22,6 +22,35 @@ pub(super) struct Place {
     pub(super) keep: Option<Duration>,
     /// 1.x: what its policy is called there.
     pub(super) policy: Option<String>,
+    /// The time that one of its shards covers, where the server tells.
+    pub(super) shard: Option<Duration>,
+}
+
+impl Place {
+    /// Database and policy by which InfluxQL knows it; an empty policy is the default.
+    pub(super) fn for_influxql(&self) -> (String, String) {
+        match &self.name {
+            RouteName::Database { db, rp } => (db.clone(), self.policy.clone().unwrap_or_else(|| rp.clone())),
+            RouteName::Bucket { bucket, .. } => of_bucket(bucket),
+        }
+    }
+
+    /// Whether a target of ours is this place.
+    pub(super) fn is(&self, target: &Target) -> bool {
+        match (&self.name, target) {
+            (RouteName::Database { db, rp }, Target::Database { db: to, rp: policy }) => {
+                db == to && (rp == policy || self.policy.as_ref() == Some(policy))
+            }
+            (RouteName::Bucket { bucket, .. }, Target::Bucket { bucket: to, .. }) => bucket == to,
+            _ => false,
+        }
+    }
+}
+
+/// The database and policy that 2.x answers for a bucket without being told.
+pub(super) fn of_bucket(bucket: &str) -> (String, String) {
+    let (db, rp) = bucket.split_once('/').unwrap_or((bucket, "autogen"));
+    (db.to_owned(), rp.to_owned())
 }
 
 /// What there is.
@@ -57,17 +86,19 @@ async fn policies(subject: &Subject<'_>) -> Result<Listing, Unanswered> {
         match subject.statement(&format!("SHOW RETENTION POLICIES ON {}", identifier(db))).await {
             Ok(rows) => {
                 let (name, default, keep) = (rows.column("name"), rows.column("default"), rows.column("duration"));
-                for ((name, default), keep) in name.iter().zip(&default).zip(&keep) {
+                let shard = rows.column("shardGroupDuration");
+                for (((name, default), keep), shard) in name.iter().zip(&default).zip(&keep).zip(&shard) {
                     let policy = name.as_str().unwrap_or_default().to_owned();
                     let rp = if default.as_bool() == Some(true) { String::new() } else { policy.clone() };
-                    let keep = keep.as_str().and_then(|text| parse_span(text).ok());
+                    let span = |value: &Value| value.as_str().and_then(|text| parse_span(text).ok());
                     let name = RouteName::Database { db: db.to_owned(), rp };
-                    listing.places.push(Place { name, keep, policy: Some(policy) });
+                    let (keep, shard) = (span(keep), span(shard));
+                    listing.places.push(Place { name, keep, policy: Some(policy), shard });
                 }
             }
             Err(Unanswered::Refused(..)) => {
                 let name = RouteName::Database { db: db.to_owned(), rp: String::new() };
-                listing.places.push(Place { name, keep: None, policy: None });
+                listing.places.push(Place { name, keep: None, policy: None, shard: None });
                 listing.closed.push(db.to_owned());
             }
             Err(broken) => return Err(broken),
@@ -87,7 +118,9 @@ async fn buckets(subject: &Subject<'_>) -> Result<Listing, Unanswered> {
             let Some(name) = bucket.get("name").and_then(Value::as_str) else { continue };
             let keep = bucket.pointer("/retentionRules/0/everySeconds").map_or(Some(0), Value::as_u64);
             let name = RouteName::Bucket { org: org.unwrap_or_default().to_owned(), bucket: name.to_owned() };
-            listing.places.push(Place { name, keep: keep.map(Duration::from_secs), policy: None });
+            let shard = bucket.pointer("/retentionRules/0/shardGroupDurationSeconds").and_then(Value::as_u64);
+            let (keep, shard) = (keep.map(Duration::from_secs), shard.map(Duration::from_secs));
+            listing.places.push(Place { name, keep, policy: None, shard });
         }
         if page.len() < PAGE {
             break;

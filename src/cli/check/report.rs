@@ -22,17 +22,17 @@ pub(super) struct Report {
     source: String,
     destination: String,
     data_dir: String,
-    findings: Vec<Finding>,
-    summary: Summary,
+    pub(super) findings: Vec<Finding>,
+    pub(super) summary: Summary,
     next_steps: Vec<String>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-struct Summary {
-    ok: usize,
-    warning: usize,
-    failed: usize,
-    unknown: usize,
+pub(super) struct Summary {
+    pub(super) ok: usize,
+    pub(super) warning: usize,
+    pub(super) failed: usize,
+    pub(super) unknown: usize,
 }
 
 impl Report {
@@ -130,7 +130,7 @@ fn line(out: &mut String, talk: Talk, finding: &Finding) {
 }
 
 /// Names come from servers; what goes to a terminal must not steer it.
-fn printable(text: &str) -> String {
+pub(super) fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 

@@ -1,4 +1,4 @@
-//! `disk`: the data directory can be written, has room for the queue, and commits fast enough.
+//! `disk` and `capacity`: the data directory can be written, has room for the queue, and commits fast enough.
 //!
 //! The measurement writes to a file of its own that is removed again.
 
@@ -23,7 +23,8 @@ const COMMIT_MAX: Duration = Duration::from_millis(10);
 const CONNECTIONS: f64 = 16.0;
 
 fn found(state: State, code: Code, text: impl Into<String>) -> Finding {
-    Finding::new(Group::Disk, About::Queue, state, code, text)
+    let group = if code == Code::DATA_DIR { Group::Disk } else { Group::Capacity };
+    Finding::new(group, About::Queue, state, code, text)
 }
 
 /// Looks at the data directory, or at the nearest directory above it where it does not exist yet.
@@ -90,7 +91,7 @@ fn speed(commit: Duration) -> Finding {
     // and a whole one, twice.
     let rate = CONNECTIONS / (3.0 * commit.as_secs_f64().max(1e-6));
     let text = format!(
-        "a durable write of 4 KiB takes {}: {CONNECTIONS} connections that wait for each answer get at most about {} requests/s",
+        "a durable write of 4 KiB takes t = {}: n connections that wait for each answer get at most n/(3t), {CONNECTIONS} of them about {} requests/s",
         milliseconds(commit),
         rounded(rate)
     );

@@ -99,6 +99,25 @@ impl<'c> Subject<'c> {
     }
 }
 
+impl Subject<'_> {
+    /// An InfluxQL statement that only reads, about one database and policy (empty: its default); gives all series of its
+    /// answer, each with its name.
+    pub(super) async fn series(
+        &self,
+        (db, rp): (&str, &str),
+        statement: &str,
+    ) -> std::result::Result<Vec<(String, Rows)>, Unanswered> {
+        let policy = if rp.is_empty() { String::new() } else { format!("&rp={}", escape(rp)) };
+        let answer = self.json(&format!("/query?db={}{policy}&q={}", escape(db), escape(statement))).await?;
+        if let Some(error) = answer.pointer("/results/0/error").and_then(Value::as_str) {
+            return Err(Unanswered::Refused(StatusCode::OK, error.to_owned()));
+        }
+        let series = answer.pointer("/results/0/series").and_then(Value::as_array).into_iter().flatten();
+        let name = |series: &Value| series.get("name").and_then(Value::as_str).unwrap_or_default().to_owned();
+        Ok(series.map(|series| (name(series), Rows(series.clone()))).collect())
+    }
+}
+
 /// The rows of one series of an InfluxQL answer.
 #[derive(Debug)]
 pub(super) struct Rows(Value);

@@ -1,0 +1,301 @@
+//! A client's connection, made fit for hyper: what the servers take and hyper refuses.
+//!
+//! Promises: bytes of a request target that stand there unescaped (`"`, `<`, `>`, …) are escaped, which every server reads
+//! alike; nothing else is changed. What hyper refuses by itself (garbage, a head that is too large) is answered as the servers
+//! do it: with a text that says so. A client that closes its half after its request still hears the answer: a write whenever
+//! it comes, anything else for [`GONE_WAIT`] (then the client counts as gone, and its query ends at the source).
+
+use std::cell::Cell;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::{Buf, Bytes};
+use http_body::{Body, Frame, SizeHint};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Sleep;
+
+use super::framing::Framing;
+use crate::db::client::BodyError;
+use crate::pipeline::{Reply, ReplyBody};
+
+/// A client that closed its half hears the answer to a query that takes no longer than this.
+const GONE_WAIT: Duration = Duration::from_secs(1);
+
+/// What is being answered on a connection.
+#[derive(Debug, Default)]
+pub(super) struct Answering {
+    others: Cell<u32>,
+    writes: Cell<u32>,
+    /// The client sends no more.
+    half_closed: Cell<bool>,
+}
+
+/// One request under way.
+#[derive(Debug)]
+pub(super) struct UnderWay {
+    answering: Rc<Answering>,
+    write: bool,
+}
+
+impl Answering {
+    /// Counts a request until the guard is dropped.
+    pub(super) fn begin(self: &Rc<Self>, write: bool) -> UnderWay {
+        let guard = UnderWay { answering: Rc::clone(self), write };
+        guard.count().set(guard.count().get() + 1);
+        guard
+    }
+}
+
+impl UnderWay {
+    fn count(&self) -> &Cell<u32> {
+        if self.write { &self.answering.writes } else { &self.answering.others }
+    }
+
+    /// The answer to it. It is under way until its last byte for a client that closed its half already.
+    pub(super) fn answered(self, reply: Reply) -> Reply {
+        if !self.answering.half_closed.get() {
+            return reply;
+        }
+        reply.map(|body| -> ReplyBody { Box::pin(Guarded { body, _guard: self }) })
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.count().set(self.count().get().saturating_sub(1));
+    }
+}
+
+struct Guarded {
+    body: ReplyBody,
+    _guard: UnderWay,
+}
+
+impl Body for Guarded {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        self.body.as_mut().poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// The connection.
+#[derive(Debug)]
+pub(super) struct Wire<S> {
+    stream: S,
+    framing: Framing,
+    /// Escaped already, and not yet taken.
+    pending: Bytes,
+    answering: Rc<Answering>,
+    half_closed: Option<Pin<Box<Sleep>>>,
+    /// What is said in place of hyper's own answer, as far as it is not written.
+    instead: &'static [u8],
+}
+
+/// Answers that hyper gives without asking us, and what the servers say there.
+const REFUSALS: [(&[u8], &[u8]); 3] = [
+    (
+        b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\n\r\n",
+        b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n400 Bad Request",
+    ),
+    (
+        b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n",
+        b"HTTP/1.1 431 Request Header Fields Too Large\r\nContent-Type: text/plain; charset=utf-8\r\n\
+          Connection: close\r\n\r\n431 Request Header Fields Too Large",
+    ),
+    (
+        b"HTTP/1.1 414 URI Too Long\r\nconnection: close\r\ncontent-length: 0\r\n\r\n",
+        b"HTTP/1.1 414 URI Too Long\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n\
+          414 URI Too Long: a request target may have 65,534 bytes; send long queries in the body of a POST",
+    ),
+];
+
+impl<S> Wire<S> {
+    pub(super) fn new(stream: S, answering: Rc<Answering>) -> Self {
+        let (framing, pending) = (Framing::new(), Bytes::new());
+        Self { stream, framing, pending, answering, half_closed: None, instead: b"" }
+    }
+
+    fn take_pending(&mut self, buf: &mut ReadBuf<'_>) {
+        let bytes = self.pending.len().min(buf.remaining());
+        buf.put_slice(&self.pending[..bytes]);
+        self.pending.advance(bytes);
+    }
+
+    /// Follows what came from `from` on, and escapes what must be.
+    fn follow(&mut self, buf: &mut ReadBuf<'_>, from: usize) {
+        let came = &buf.filled()[from..];
+        let plain = self.framing.follow(came);
+        if plain == came.len() {
+            return;
+        }
+        let mut escaped = Vec::with_capacity(came.len() * 2);
+        let mut rest = &came[plain..];
+        while let Some((odd, behind)) = rest.split_first() {
+            escaped.extend_from_slice(format!("%{odd:02X}").as_bytes());
+            let plain = self.framing.follow(behind);
+            escaped.extend_from_slice(&behind[..plain]);
+            rest = &behind[plain..];
+        }
+        buf.set_filled(from + plain);
+        self.pending = escaped.into();
+        self.take_pending(buf);
+    }
+
+    /// The end of what the client sends, told to hyper when nobody can wait for an answer any more.
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.answering.half_closed.set(true);
+        let (writes, others) = (self.answering.writes.get(), self.answering.others.get());
+        if !self.framing.is_between() || writes + others == 0 {
+            return Poll::Ready(Ok(()));
+        }
+        let gone = self.half_closed.get_or_insert_with(|| Box::pin(tokio::time::sleep(GONE_WAIT)));
+        if writes == 0 {
+            ready!(gone.as_mut().poll(cx));
+            return Poll::Ready(Ok(()));
+        }
+        // A write ends by itself, and hyper asks again then.
+        Poll::Pending
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Wire<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if !self.pending.is_empty() {
+            self.take_pending(buf);
+            return Poll::Ready(Ok(()));
+        }
+        if self.half_closed.is_some() {
+            return self.poll_end(cx);
+        }
+        let from = buf.filled().len();
+        let room = buf.remaining();
+        ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
+        if buf.filled().len() == from && room > 0 {
+            return self.poll_end(cx);
+        }
+        self.follow(buf, from);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Wire<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        if self.instead.is_empty() {
+            match refusal(buf) {
+                Some(instead) => self.instead = instead,
+                None => return Pin::new(&mut self.stream).poll_write(cx, buf),
+            }
+        }
+        while !self.instead.is_empty() {
+            let instead = self.instead;
+            let written = ready!(Pin::new(&mut self.stream).poll_write(cx, instead))?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.instead = instead.get(written..).unwrap_or_default();
+        }
+        Poll::Ready(Ok(buf.len()))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        if !self.instead.is_empty() || bufs.first().is_some_and(|buf| refusal(buf).is_some()) {
+            return self.poll_write(cx, bufs.first().map_or(b"", |buf| buf));
+        }
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}
+
+/// What is said instead of an answer of hyper's own.
+fn refusal(answer: &[u8]) -> Option<&'static [u8]> {
+    // Nearly every answer is a success.
+    let error = answer.get(9) == Some(&b'4');
+    error.then(|| REFUSALS.iter().find(|(own, _)| *own == answer).map(|(_, said)| *said))?
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncReadExt;
+
+    use super::*;
+
+    fn run<F: Future>(future: F) -> F::Output {
+        tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(future)
+    }
+
+    #[test]
+    fn odd_targets_are_escaped_however_they_come() {
+        let text: &[u8] = b"GET /q?q=\"a\"<\xff> HTTP/1.1\r\n\r\nPOST /w HTTP/1.1\r\nContent-Length: 3\r\n\r\n<\">";
+        let wanted = "GET /q?q=%22a%22%3C%FF%3E HTTP/1.1\r\n\r\nPOST /w HTTP/1.1\r\nContent-Length: 3\r\n\r\n<\">";
+        for buffer_bytes in [1, 2, 5, 4096] {
+            let mut wire = Wire::new(text, Rc::default());
+            let mut read = Vec::new();
+            run(async {
+                let mut buffer = vec![0; buffer_bytes];
+                loop {
+                    let bytes = wire.read(&mut buffer).await.unwrap();
+                    if bytes == 0 {
+                        break;
+                    }
+                    read.extend_from_slice(&buffer[..bytes]);
+                }
+            });
+            assert_eq!(String::from_utf8(read).unwrap(), wanted, "{buffer_bytes}");
+        }
+    }
+
+    #[test]
+    fn the_end_waits_for_answers_but_not_for_ever() {
+        /// Whether the end is told at once; asked again until it is when `patient`.
+        async fn ends_at_once(write: Option<bool>, text: &'static [u8], patient: bool) -> bool {
+            let answering = Rc::new(Answering::default());
+            let guard = write.map(|write| answering.begin(write));
+            let mut wire = Wire::new(text, Rc::clone(&answering));
+            let mut read = Vec::new();
+            let mut reading = std::pin::pin!(wire.read_to_end(&mut read));
+            let at_once = reading.as_mut().poll(&mut Context::from_waker(std::task::Waker::noop())).is_ready();
+            if patient {
+                reading.await.unwrap();
+            }
+            drop(guard);
+            at_once
+        }
+
+        run(async {
+            let request: &[u8] = b"GET / HTTP/1.1\r\n\r\n";
+            assert!(ends_at_once(None, request, false).await, "nobody waits");
+            assert!(!ends_at_once(Some(false), request, true).await, "a query is answered, or given up");
+            assert!(!ends_at_once(Some(true), request, false).await, "a write is answered");
+            let half: &[u8] = b"POST / HTTP/1.1\r\nContent-Length: 1\r\n\r\n";
+            assert!(ends_at_once(Some(true), half, false).await, "a request that never comes whole is none");
+        });
+    }
+}
