@@ -68,6 +68,9 @@ pub struct DirtyRegion {
     pub lines: u64,
 }
 
+/// Cause of the gap of a route that stood still for too long. One row for each time: the one that begins at a record grows.
+pub const ROUTE_BACKLOG: &str = "route-backlog";
+
 /// Data that the log could not take although the source did (or may have done) so.
 ///
 /// Gaps of one route and cause without records are one row for ever, which stretches: its times are the earliest and the
@@ -87,7 +90,7 @@ pub struct Gap {
     pub lines: u64,
     /// Damaged log records, when that is the cause: first and last.
     pub lsns: Option<(Lsn, Lsn)>,
-    /// Why: `queue-full`, `queue-faulted`, `queue-stalled`, `log-damage`, `undecodable`, `unreadable`.
+    /// Why: `queue-full`, `queue-faulted`, `queue-stalled`, `log-damage`, `undecodable`, `unreadable`, [`ROUTE_BACKLOG`].
     pub cause: &'static str,
 }
 
@@ -187,6 +190,9 @@ pub trait State: Send + Sync + fmt::Debug {
     fn record(&self, destination: &DestinationId, effects: Effects) -> Pending<()>;
     /// Adds lines to the gap of this route and cause.
     fn add_gap(&self, destination: &DestinationId, gap: Gap) -> Pending<()>;
+    /// Records of routes that are in a gap for their backlog: route, its name where it has no number, first and last record;
+    /// only those that end above `floor`.
+    fn backlog_gaps(&self, destination: &DestinationId, floor: Lsn) -> Pending<Vec<(RouteId, String, Lsn, Lsn)>>;
     /// Sums of one destination.
     fn totals(&self, destination: &DestinationId) -> Pending<Totals>;
     /// The newest dead letters, at most `limit`.
