@@ -56,6 +56,9 @@ mod outage;
 // Pairs of databases end equal to the writer's record.
 #[path = "it/pairs.rs"]
 mod pairs;
+// A route that takes nothing for long.
+#[path = "it/parked.rs"]
+mod parked;
 // Answers pass through unchanged.
 #[path = "it/pass.rs"]
 mod pass;

@@ -170,6 +170,9 @@ pub struct Delivery {
     /// The longest time in which a request without an answer can still take effect; newer values of its cells wait so
     /// long. Default 60 s.
     pub late_write_max: Duration,
+    /// Log that one place of the destination may hold back while it takes nothing; beyond it, its lines become a gap, so that
+    /// it cannot fill the queue for all. Half of `queue.max_size` at most, whatever is set. Default 4 GiB.
+    pub route_backlog: ByteSize,
 }
 
 /// What happens to writes when the queue cannot take them.

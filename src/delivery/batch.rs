@@ -124,6 +124,27 @@ impl Batch {
         self.bytes() + self.len() * LINE_BYTES
     }
 
+    /// What a part of it takes of what may wait.
+    pub(super) fn held_bytes_of(&self, lines: &Range<usize>) -> usize {
+        self.part_bytes(lines) + lines.len() * LINE_BYTES
+    }
+
+    /// Index behind its last line of a record older than this.
+    pub(super) fn begin_of(&self, lsn: Lsn) -> usize {
+        let begin = self.runs.iter().rposition(|run| run.lsn < lsn).map_or(0, |older| older + 1);
+        self.runs.get(begin).map_or(self.lines.len(), |run| run.first as usize)
+    }
+
+    /// Without the lines from this index on.
+    pub(super) fn up_to(&self, end: usize) -> Self {
+        let mut batch = Self::new(self.target, self.born);
+        for index in 0..end {
+            let (at, text) = self.line(index);
+            batch.push(at, text);
+        }
+        batch
+    }
+
     /// First record in it.
     pub(super) fn first(&self) -> Option<Lsn> {
         self.runs.first().map(|run| run.lsn)

@@ -4,7 +4,7 @@
 //! past its record; at most `pending_bytes` wait in lanes, and no lane leads another by more than `lane_lead`.
 
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +12,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use super::Shared;
+use super::aside::Aside;
 use super::batch::{self, LineAt};
 use super::doubt::{regions, unlisted};
 use super::lane::{Bounds, Position};
@@ -19,7 +20,7 @@ use super::ledger::{self, Ledger, Tally};
 use super::letters;
 use super::target::TargetId;
 use super::view::Reading;
-use crate::base::{Error, Kind as ErrorKind, Lsn, Result, Side};
+use crate::base::{Error, Kind as ErrorKind, Lsn, Result, RouteId, Side};
 use crate::line::{self, Dialect, Precision};
 use crate::queue::{Disposition, Fate, Floors, Intent, Scout, Spans};
 use crate::state::{DeadLetter, Effects, Gap};
@@ -31,13 +32,15 @@ const SCOUT_STEP: usize = 256;
 const AHEAD_BYTES: usize = 4 << 20;
 /// After the log has grown: time for more to come. Far below the time that a batch waits for company.
 const GATHER: Duration = Duration::from_millis(5);
+/// While a target stands still, it is looked at so often.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// Reads and deals out.
 pub(super) struct Distributor {
-    shared: Rc<Shared>,
+    pub(super) shared: Rc<Shared>,
     scout: Rc<RefCell<Scout>>,
     ledger: Rc<RefCell<Ledger>>,
-    log: Arc<Wal>,
+    pub(super) log: Arc<Wal>,
     reader: Reader,
     /// Floors of a former run with another number of lanes: lines at or below them are counted already.
     former: Option<Vec<Lsn>>,
@@ -50,6 +53,14 @@ pub(super) struct Distributor {
     ahead: VecDeque<Item>,
     ahead_bytes: usize,
     canonical: Vec<u8>,
+    /// Targets of which records are set aside.
+    pub(super) asides: BTreeMap<TargetId, Aside>,
+    /// Records in gaps of their routes' backlogs, from before the start.
+    pub(super) gaps: Vec<(RouteId, String, Lsn, Lsn)>,
+    /// Everything up to here was dealt out or set aside.
+    pub(super) dealt: Lsn,
+    /// Where the record under our hands begins in the log, bytes.
+    pub(super) before_record: u64,
 }
 
 /// How far reading has come.
@@ -88,6 +99,7 @@ impl Distributor {
         ledger: Rc<RefCell<Ledger>>,
         log: Arc<Wal>,
         floors: &Floors,
+        gaps: Vec<(RouteId, String, Lsn, Lsn)>,
     ) -> Result<Self> {
         let reader = log.reader(floors.lowest().next())?;
         let moved = floors.lanes.len() != shared.lanes.len() && ledger::is_known(floors);
@@ -98,7 +110,25 @@ impl Distributor {
         log.on_durable(Box::new(move || wake.notify_one()));
         let (read, canonical) = (Rc::default(), Vec::new());
         let (ahead, ahead_bytes) = (VecDeque::new(), 0);
-        Ok(Self { shared, scout, ledger, log, reader, former, top, durable, read, ahead, ahead_bytes, canonical })
+        let (asides, dealt, before_record) = (BTreeMap::new(), floors.lowest(), 0);
+        Ok(Self {
+            shared,
+            scout,
+            ledger,
+            log,
+            reader,
+            former,
+            top,
+            durable,
+            read,
+            ahead,
+            ahead_bytes,
+            canonical,
+            asides,
+            gaps,
+            dealt,
+            before_record,
+        })
     }
 
     pub(super) fn progress(&self) -> Rc<Cell<Read>> {
@@ -125,11 +155,18 @@ impl Distributor {
             if self.ahead.is_empty() && !full {
                 self.settled();
             }
-            if dealt > 0 {
+            let again = self.look_after_paused().await?;
+            if dealt > 0 || again {
                 self.wake_lanes();
             }
-            if more || dealt == SCOUT_STEP || full && dealt > 0 {
+            if more || dealt == SCOUT_STEP || again || full && dealt > 0 {
                 tokio::task::yield_now().await;
+            } else if self.some_stand_still() {
+                tokio::select! {
+                    () = self.durable.notified() => {}
+                    () = self.shared.room.notified() => {}
+                    () = tokio::time::sleep(LOOK_EVERY) => {}
+                }
             } else {
                 self.durable.notified().await;
                 // Under load groups come much faster than batches are due; one look for many of them costs far less.
@@ -155,7 +192,7 @@ impl Distributor {
         scout.advance(SCOUT_STEP)
     }
 
-    fn wake_lanes(&self) {
+    pub(super) fn wake_lanes(&self) {
         self.shared.work.iter().for_each(Notify::notify_one);
     }
 
@@ -168,6 +205,7 @@ impl Distributor {
         match item {
             Item::Damage(damage) => self.damage(&damage).await?,
             Item::Record(record) => {
+                self.before_record = self.position();
                 self.read.set(Read { position: record.position, received_ns: record.received_ns, ..self.read.get() });
                 match record.kind {
                     Kind::Intent => self.intent(&record).await?,
@@ -176,6 +214,7 @@ impl Distributor {
                 }
             }
         }
+        self.dealt = lsn;
         for lane in &self.shared.lanes {
             lane.borrow_mut().read_to(lsn);
         }
@@ -222,12 +261,22 @@ impl Distributor {
             self.record(Effects { dirty, ..Effects::default() }).await;
         }
         match target {
-            Some(target) if applied > 0 => self.deal_lines(record, &intent, &judged.spans, target).await,
+            Some(target) if applied > 0 && !self.waits_in_log(record, &intent, applied, target) => {
+                self.deal_lines(record, &intent, &judged.spans, target, Lsn::ZERO).await
+            }
             _ => Ok(()),
         }
     }
 
-    async fn deal_lines(&mut self, record: &Record, intent: &Intent, spans: &Spans, target: TargetId) -> Result<()> {
+    /// Lines of a record up to `counted_to` were counted by their lanes before.
+    pub(super) async fn deal_lines(
+        &mut self,
+        record: &Record,
+        intent: &Intent,
+        spans: &Spans,
+        target: TargetId,
+        counted_to: Lsn,
+    ) -> Result<()> {
         let lanes = self.shared.lanes.len();
         let now = self.shared.clock.monotonic();
         let settings = &self.shared.settings;
@@ -254,9 +303,10 @@ impl Distributor {
             if record.lsn <= lane.floor() {
                 return;
             }
-            let repeated = former.as_ref().is_some_and(|floors| {
-                !floors.is_empty() && record.lsn <= floors[(hash % floors.len() as u64) as usize]
-            });
+            let repeated = record.lsn <= counted_to
+                || former.as_ref().is_some_and(|floors| {
+                    !floors.is_empty() && record.lsn <= floors[(hash % floors.len() as u64) as usize]
+                });
             counted[index] += u32::from(!repeated);
             // The pipeline stamps every line that parses before it is logged.
             let at_ns = found.time_ns.unwrap_or(intent.max_ns);
@@ -339,15 +389,18 @@ impl Distributor {
 
     /// Waits until the lanes have room and the slowest is not too far behind. The scout goes on meanwhile: what is queued
     /// must be counted, however long the destination is away.
-    async fn room(&self) -> Result<()> {
-        let settings = &self.shared.settings;
-        let pending_max = settings.pending_bytes.as_usize();
-        while self.shared.pending_bytes.get() >= pending_max || self.lead_bytes() > settings.lane_lead.0 {
+    async fn room(&mut self) -> Result<()> {
+        while self.is_full() || self.leads_too_far() {
             self.settled();
             self.wake_lanes();
             self.scout.borrow_mut().follow(&self.reader);
+            if self.look_after_paused().await? {
+                tokio::task::yield_now().await;
+                continue;
+            }
             tokio::select! {
                 () = self.shared.room.notified() => {}
+                () = tokio::time::sleep(LOOK_EVERY), if self.some_stand_still() => {}
                 () = self.durable.notified() => {
                     while self.scout.borrow_mut().advance(SCOUT_STEP)? {
                         tokio::task::yield_now().await;
@@ -356,6 +409,30 @@ impl Distributor {
             }
         }
         Ok(())
+    }
+
+    /// Whether no more may wait in the lanes.
+    pub(super) fn is_full(&self) -> bool {
+        self.shared.pending_bytes.get() >= self.shared.settings.pending_bytes.as_usize()
+    }
+
+    /// Where the last record that was read ends in the log, bytes.
+    pub(super) fn position(&self) -> u64 {
+        self.read.get().position
+    }
+
+    /// Whether the slowest lane is too far behind; a target that stands still, or catches up, slows no other.
+    fn leads_too_far(&self) -> bool {
+        let lead_max = self.shared.settings.lane_lead.0;
+        if self.lead_bytes() <= lead_max {
+            return false;
+        }
+        if !self.some_stand_still() {
+            return true;
+        }
+        let stands = |target| self.shared.pauses.is_paused(target) || self.asides.contains_key(&target);
+        let oldest = self.shared.lanes.iter().filter_map(|lane| lane.borrow().oldest_moving(stands)).min();
+        oldest.is_some_and(|oldest| self.position().saturating_sub(oldest) > lead_max)
     }
 
     /// Bytes of log between what was read last and the lowest floor, as far as lanes are waiting.
@@ -435,7 +512,7 @@ fn bytes_of(item: &Item) -> usize {
     }
 }
 
-fn last_of(item: &Item) -> Lsn {
+pub(super) fn last_of(item: &Item) -> Lsn {
     match item {
         Item::Record(record) => record.lsn,
         Item::Damage(damage) => damage.last,

@@ -3,6 +3,10 @@
 //! Pure: no clock, no network. Promise: the floor is the position below which every line of this lane is done, never
 //! more; `delivered` and `dead` count exactly the lines at or below it.
 
+mod parked;
+
+pub(super) use parked::Taken;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::ops::Range;
 use std::rc::Rc;
@@ -41,6 +45,17 @@ struct Held {
     batch: Batch,
 }
 
+/// Records of which a lane remembers each; when there are more, neighbours become one, and the floor takes larger steps.
+const SPANS_MAX: usize = 1 << 14;
+
+/// Neighbouring records with lines in a lane, as one.
+#[derive(Clone, Copy, Debug)]
+struct Span {
+    first: Lsn,
+    /// Of the last of them, with the lines of all.
+    position: Position,
+}
+
 /// A record with lines in a lane.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Position {
@@ -61,15 +76,17 @@ pub(super) struct Lane {
     /// The newest batch of each target, which may still grow.
     open: BTreeMap<TargetId, u64>,
     next_number: u64,
-    /// First record of the batch under way.
-    under_way: Option<Lsn>,
+    /// First record of the batch under way, and where it goes.
+    under_way: Option<(Lsn, TargetId)>,
     late: Late,
     /// Oldest first, by target.
     held: BTreeMap<TargetId, VecDeque<Held>>,
     /// How many held lines each cell has: a newer one must not overtake them.
     held_cells: HashMap<u64, u32>,
     /// Records above the floor with lines in this lane.
-    positions: VecDeque<Position>,
+    positions: VecDeque<Span>,
+    /// The floor stays below this record, whose target waits in the log.
+    below: Option<Lsn>,
     /// Lines in the dead-letter store, by number: a batch that is sent again meets the same refusals.
     dead_above: BTreeMap<Lsn, BTreeSet<u32>>,
     /// Names of the routes that have no number, of records above the floor.
@@ -92,6 +109,7 @@ impl Lane {
             held: BTreeMap::new(),
             held_cells: HashMap::new(),
             positions: VecDeque::new(),
+            below: None,
             dead_above: BTreeMap::new(),
             names: BTreeMap::new(),
             read: floor,
@@ -120,7 +138,21 @@ impl Lane {
 
     /// Says how many lines of a record belong to the lane; call once a record.
     pub(super) fn note(&mut self, position: Position) {
-        self.positions.push_back(position);
+        let at = self.positions.partition_point(|span| span.position.lsn < position.lsn);
+        match self.positions.get_mut(at) {
+            // A record that is read again lies before others.
+            Some(span) if span.first <= position.lsn => span.position.lines += position.lines,
+            _ => self.positions.insert(at, Span { first: position.lsn, position }),
+        }
+        if self.positions.len() > SPANS_MAX {
+            let merged = self.positions.make_contiguous().chunks(2).map(|pair| {
+                let (first, last) = (pair[0], pair[pair.len() - 1]);
+                let lines = pair.iter().map(|span| span.position.lines).sum();
+                let received_ns = first.position.received_ns;
+                Span { first: first.first, position: Position { lines, received_ns, ..last.position } }
+            });
+            self.positions = merged.collect();
+        }
     }
 
     /// The route of this record's lines has no number, but this name.
@@ -137,7 +169,7 @@ impl Lane {
 
     /// The oldest record that is not done.
     pub(super) fn oldest(&self) -> Option<Position> {
-        self.positions.front().copied()
+        self.positions.front().map(|span| span.position)
     }
 
     /// This line of this record is in the dead-letter store; saying so again changes nothing.
@@ -185,7 +217,7 @@ impl Lane {
             };
             if let Some(mut batch) = self.sift(batch, place, now) {
                 batch.share();
-                self.under_way = batch.first();
+                self.under_way = batch.first().map(|first| (first, batch.target));
                 return Ok((place, batch));
             }
         }
@@ -233,6 +265,12 @@ impl Lane {
         let queue = found.and_then(|target| self.held.get_mut(&target));
         let Some(Held { batch, .. }) = queue.and_then(VecDeque::pop_front) else { return Err(soonest) };
         self.held.retain(|_, queue| !queue.is_empty());
+        self.release_cells(&batch);
+        Ok(batch)
+    }
+
+    /// These lines are not held any more.
+    fn release_cells(&mut self, batch: &Batch) {
         for cell in batch.cells(&(0..batch.len())) {
             if let Some(count) = self.held_cells.get_mut(&cell) {
                 *count -= 1;
@@ -241,7 +279,6 @@ impl Lane {
                 }
             }
         }
-        Ok(batch)
     }
 
     /// Holds back the lines of a batch whose turn has not come; what is left may go.
@@ -315,25 +352,33 @@ impl Lane {
 
     /// Lines that are not done.
     pub(super) fn lines_waiting(&self) -> u64 {
-        self.positions.iter().map(|position| u64::from(position.lines)).sum()
+        self.positions.iter().map(|span| u64::from(span.position.lines)).sum()
     }
 
     fn settle(&mut self) {
         let oldest_waiting = self.waiting.values().filter_map(Batch::first).min();
         let oldest_held = self.held.values().flatten().filter_map(|held| held.batch.first()).min();
-        let oldest = [oldest_waiting, oldest_held, self.under_way].into_iter().flatten().min();
-        let floor = oldest.map_or(self.read, Lsn::before).min(self.read);
-        assert!(floor >= self.floor, "a floor never goes back");
-        self.floor = floor;
-        while let Some(position) = self.positions.front()
+        let oldest = [oldest_waiting, oldest_held, self.under_way.map(|(first, _)| first), self.below]
+            .into_iter()
+            .flatten()
+            .min();
+        // What is read again may lie below the floor of a lane that has nothing of it.
+        let mut floor = oldest.map_or(self.read, Lsn::before).min(self.read).max(self.floor);
+        while let Some(Span { first, position }) = self.positions.front().copied()
             && position.lsn <= floor
         {
             // Of a record that a former run has counted in part, more lines can be dead than are counted now.
-            let dead = self.dead_above.remove(&position.lsn).map_or(0, |dead| dead.len() as u32).min(position.lines);
+            let dead = self.dead_among(first, position.lsn).min(position.lines);
             self.dead += u64::from(dead);
             self.delivered += u64::from(position.lines - dead);
             self.positions.pop_front();
         }
+        if let Some(span) = self.positions.front().filter(|span| span.first <= floor) {
+            // The sums of records that became one cannot be told apart.
+            floor = span.first.before();
+        }
+        assert!(floor >= self.floor, "a floor never goes back");
+        self.floor = floor;
         // Records that a former run has counted whole have no position, and nobody else comes for theirs.
         while let Some(orphan) = self.dead_above.first_entry()
             && *orphan.key() <= floor
@@ -345,6 +390,20 @@ impl Lane {
         {
             name.remove();
         }
+    }
+}
+
+impl Lane {
+    /// Forgets the dead lines of these records; how many there were.
+    fn dead_among(&mut self, first: Lsn, last: Lsn) -> u32 {
+        let mut dead = 0;
+        while let Some(entry) = self.dead_above.first_entry()
+            && *entry.key() <= last
+        {
+            let (lsn, lines) = entry.remove_entry();
+            dead += if lsn >= first { u32::try_from(lines.len()).unwrap_or(u32::MAX) } else { 0 };
+        }
+        dead
     }
 }
 
@@ -517,6 +576,53 @@ mod tests {
         assert_eq!(lsns(&batch), [2]);
         lane.finish();
         assert_eq!(lane.floor(), Lsn(4));
+    }
+
+    #[test]
+    fn what_is_taken_out_waits_below_the_floor_and_is_counted_once() {
+        let mut lane = Lane::new(Lsn(0), 0, 0);
+        for lsn in 1..=4 {
+            push(&mut lane, 7, lsn, 1);
+            push(&mut lane, 8, lsn + 10, 1);
+        }
+        lane.stay_below(Some(Lsn(2)));
+        let (taken, free) = lane.take_from(TargetId(7), Lsn(2));
+        let lsns: Vec<u64> = taken.iter().map(|taken| taken.lsn.0).collect();
+        assert_eq!((lsns, free), (vec![2, 3, 4], 3 * crate::delivery::batch::held_bytes(b"m v=1 1\n")));
+        assert_eq!((lane.first_of(TargetId(7)), lane.first_of(TargetId(8))), (Some(Lsn(1)), Some(Lsn(11))));
+        while let Ok((_, batch)) = lane.take(Duration::from_secs(1), WAIT, |_| false) {
+            assert!(batch.len() > 0);
+            lane.finish();
+        }
+        assert_eq!((lane.floor(), lane.lines_waiting()), (Lsn(1), 7), "what was taken out holds the floor");
+        lane.lose(Lsn(3), 1);
+        lane.stay_below(None);
+        lane.read_to(Lsn(20));
+        assert_eq!((lane.floor(), lane.delivered), (Lsn(20), 7));
+    }
+
+    #[test]
+    fn of_very_many_records_the_floor_takes_larger_steps_and_every_line_counts() {
+        let mut lane = Lane::new(Lsn(0), 0, 0);
+        lane.stay_below(Some(Lsn(1)));
+        let records = 3 * SPANS_MAX as u64;
+        for lsn in 1..=records {
+            lane.note(Position { lsn: Lsn(lsn), lines: 1, log_bytes: lsn, received_ns: 0 });
+            lane.read_to(Lsn(lsn));
+        }
+        assert!(lane.positions.len() <= SPANS_MAX);
+        assert_eq!((lane.floor(), lane.lines_waiting()), (Lsn(0), records));
+        // A record that is read again, among those that became one.
+        lane.note(Position { lsn: Lsn(5), lines: 2, log_bytes: 5, received_ns: 0 });
+        lane.mark_dead(Lsn(5), 0);
+        lane.stay_below(Some(Lsn(1000)));
+        lane.read_to(Lsn(records));
+        let floor = lane.floor();
+        assert!(floor > Lsn(900) && floor < Lsn(1000), "{floor}");
+        assert_eq!((lane.delivered, lane.dead), (floor.0 + 1, 1));
+        lane.stay_below(None);
+        lane.read_to(Lsn(records));
+        assert_eq!((lane.floor(), lane.delivered), (Lsn(records), records + 1));
     }
 
     #[test]

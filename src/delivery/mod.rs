@@ -9,6 +9,7 @@
 //! floor; [`send`] brings one batch to its end; [`ledger`] makes floors durable. All of it runs on one thread of its own, so
 //! that a slow destination is never felt by a client.
 
+mod aside;
 mod attempt;
 mod backoff;
 mod batch;
@@ -83,6 +84,8 @@ pub struct Parts {
     pub gzip: bool,
     /// Room for dead letters, bytes.
     pub dead_letter_bytes_max: u64,
+    /// Log that one target may hold back while it stands still, bytes.
+    pub route_backlog_bytes: u64,
     /// Effects go there.
     pub state: SharedState,
     /// Time.
@@ -109,6 +112,9 @@ pub(crate) struct Shared {
     settings: Settings,
     gzip: bool,
     dead_letter_bytes_max: u64,
+    route_backlog_bytes: u64,
+    /// Lines that wait in the log for a target that stands still, beside those that lanes count.
+    aside_lines: Cell<u64>,
     state: SharedState,
     clock: SharedClock,
     targets: Targets,
@@ -153,6 +159,8 @@ pub async fn run(parts: Parts, server: Server, mut stop: watch::Receiver<bool>) 
         id: parts.id,
         gzip: parts.gzip,
         dead_letter_bytes_max: parts.dead_letter_bytes_max,
+        route_backlog_bytes: parts.route_backlog_bytes,
+        aside_lines: Cell::new(0),
         state: parts.state,
         clock: parts.clock,
         targets: Targets::new(parts.mapping, parts.kind),
@@ -169,10 +177,11 @@ pub async fn run(parts: Parts, server: Server, mut stop: watch::Receiver<bool>) 
         stored_at: Cell::default(),
         stopping: Cell::new(false),
     });
+    let gaps = shared.state.backlog_gaps(&shared.id, floors.lowest()).await?;
     let scout = Rc::new(RefCell::new(scout));
     let ledger = Rc::new(RefCell::new(Ledger::new(base, floors.lowest())));
     let mut distributor =
-        Distributor::new(Rc::clone(&shared), Rc::clone(&scout), Rc::clone(&ledger), queue.log(), &floors)?;
+        Distributor::new(Rc::clone(&shared), Rc::clone(&scout), Rc::clone(&ledger), queue.log(), &floors, gaps)?;
     let mut keeper = Keeper {
         shared: Rc::clone(&shared),
         read: distributor.progress(),

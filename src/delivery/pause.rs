@@ -71,6 +71,21 @@ impl Pauses {
         self.targets.borrow().get(&target).is_some_and(|pause| pause.until > now)
     }
 
+    /// Whether this target stands still, also while it is tried again.
+    pub(super) fn is_paused(&self, target: TargetId) -> bool {
+        self.targets.borrow().contains_key(&target)
+    }
+
+    /// Whether any target stands still.
+    pub(super) fn any_target(&self) -> bool {
+        !self.targets.borrow().is_empty()
+    }
+
+    /// The targets that stand still.
+    pub(super) fn paused_targets(&self) -> Vec<TargetId> {
+        self.targets.borrow().keys().copied().collect()
+    }
+
     /// The next moment at which some target may be tried again.
     pub(super) fn next_probe(&self, now: Duration) -> Option<Duration> {
         self.targets.borrow().values().map(|pause| pause.until).filter(|until| *until > now).min()

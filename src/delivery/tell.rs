@@ -26,6 +26,16 @@ pub(super) fn pause_target(shared: &Shared, target: TargetId, code: &'static str
     }
 }
 
+/// What waits for a place that takes nothing has become a gap.
+pub(super) fn became_gap(shared: &Shared, target: TargetId, lines: u64, budget_bytes: u64) {
+    let name = &shared.targets.get(target).target;
+    let text = format!(
+        "{name} has held back more than {} of the log (route_backlog): {lines} lines and what follows are a gap until it takes writes again",
+        crate::base::size::ByteSize(budget_bytes)
+    );
+    tell(shared, EventKind::RouteGap, text);
+}
+
 /// A request that began at `began` was answered as it should be.
 pub(super) fn resumed(shared: &Shared, target: TargetId, began: Duration) {
     let (destination, route) = shared.pauses.succeeded(target, began);

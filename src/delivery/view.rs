@@ -114,7 +114,9 @@ pub(super) fn publish(shared: &Shared, reading: Reading, tally: Tally, to: &Shar
     let view = View {
         ready: true,
         delivered_lines: lanes().map(|lane| lane.delivered).sum(),
-        queued_lines: reading.unread_lines + lanes().map(|lane| lane.lines_waiting()).sum::<u64>(),
+        queued_lines: reading.unread_lines
+            + shared.aside_lines.get()
+            + lanes().map(|lane| lane.lines_waiting()).sum::<u64>(),
         unanswered_lines: reading.unanswered_lines,
         doubt_lines: tally.doubt + reading.ahead.doubt,
         dead_lettered_lines: lanes().map(|lane| lane.dead).sum(),

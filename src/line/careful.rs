@@ -21,7 +21,6 @@ pub(super) fn skip_blanks(block: &[u8], from: usize) -> usize {
 
 /// The name of a tag key that InfluxDB 2.x keeps for itself, as its message prints it.
 #[inline]
-#[inline]
 pub(super) fn reserved(key: &[u8], dialect: Dialect) -> Option<&'static str> {
     match (dialect, key) {
         (Dialect::Influx1, _) => None,

@@ -24,6 +24,8 @@ pub enum EventKind {
     DestinationResumed,
     /// One route cannot be delivered.
     RoutePaused,
+    /// A route that stood still for longer than its backlog allows has become a gap.
+    RouteGap,
     /// That route is delivered again.
     RouteResumed,
     /// The destination does something that an operator should know and that stops nothing; at most once a minute for each

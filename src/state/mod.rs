@@ -68,6 +68,9 @@ pub struct DirtyRegion {
     pub lines: u64,
 }
 
+/// Cause of the gap of a route that stood still for too long. One row for each time: the one that begins at a record grows.
+pub const ROUTE_BACKLOG: &str = "route-backlog";
+
 /// Data that the log could not take although the source did (or may have done) so.
 ///
 /// Gaps of one route and cause without records are one row for ever, which stretches: its times are the earliest and the
@@ -92,7 +95,7 @@ pub struct Gap {
 }
 
 /// Every cause of a gap.
-pub const GAP_CAUSES: [&str; 8] = [
+pub const GAP_CAUSES: [&str; 9] = [
     "queue-full",
     "queue-faulted",
     "queue-stalled",
@@ -101,6 +104,7 @@ pub const GAP_CAUSES: [&str; 8] = [
     "undecodable",
     "unreadable",
     "gap-log-damage",
+    ROUTE_BACKLOG,
 ];
 
 /// A sum of gaps that another store holds and that goes on growing there.
@@ -213,6 +217,9 @@ pub trait State: Send + Sync + fmt::Debug {
     /// Takes over sums of gaps from the store `ledger` (at most `i64::MAX`, as the ids), all that it holds. Idempotent: what a
     /// sum had when it was taken over before is not added again.
     fn take_gaps(&self, ledger: u64, sums: Vec<GapTaken>) -> Pending<()>;
+    /// Records of routes that are in a gap for their backlog: route, its name where it has no number, first and last record;
+    /// only those that end above `floor`.
+    fn backlog_gaps(&self, destination: &DestinationId, floor: Lsn) -> Pending<Vec<(RouteId, String, Lsn, Lsn)>>;
     /// Sums of one destination.
     fn totals(&self, destination: &DestinationId) -> Pending<Totals>;
     /// The newest dead letters, at most `limit`.

@@ -14,8 +14,8 @@ use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use tokio::sync::oneshot;
 
-use super::{DeadLetterRow, Effects, Event, Gap, GapTaken, Pending, State, Totals, dirty, schema};
-use crate::base::{DestinationId, Error, Kind, Result, RouteId, Side};
+use super::{DeadLetterRow, Effects, Event, Gap, GapTaken, Pending, ROUTE_BACKLOG, State, Totals, dirty, schema};
+use crate::base::{DestinationId, Error, Kind, Lsn, Result, RouteId, Side};
 
 /// Calls that may wait, which bounds memory; one that finds the queue full fails and may be made again.
 const CALLS_WAITING: usize = 1024;
@@ -222,6 +222,21 @@ impl State for SqliteState {
         self.call("cannot take over gaps", move |tx| take_gaps(tx, ledger, &sums))
     }
 
+    fn backlog_gaps(&self, destination: &DestinationId, floor: Lsn) -> Pending<Vec<(RouteId, String, Lsn, Lsn)>> {
+        let destination = destination.to_string();
+        self.call("cannot list gaps", move |tx| {
+            let mut statement = tx.prepare(
+                "SELECT route, route_name, first_lsn, last_lsn FROM gap
+                 WHERE destination = ?1 AND cause = ?2 AND last_lsn > ?3 ORDER BY first_lsn",
+            )?;
+            let rows = statement.query_map(params![destination, ROUTE_BACKLOG, floor.0], |row| {
+                let route = RouteId(row.get::<_, Option<u32>>(0)?.unwrap_or(0));
+                Ok((route, row.get(1)?, Lsn(row.get(2)?), Lsn(row.get(3)?)))
+            })?;
+            rows.collect()
+        })
+    }
+
     fn totals(&self, destination: &DestinationId) -> Pending<Totals> {
         let destination = destination.to_string();
         self.call("cannot read the totals", move |tx| read_totals(tx, &destination))
@@ -314,9 +329,23 @@ fn write_effects(tx: &Connection, destination: &str, effects: &Effects) -> rusql
         ])?;
     }
     for gap in &effects.gaps {
+        if gap.cause == ROUTE_BACKLOG && stretch_gap(tx, destination, gap)? {
+            continue;
+        }
         write_gap(tx, destination, gap, "lines = max(lines, excluded.lines)")?;
     }
     Ok(())
+}
+
+/// The gap of a route's backlog that begins at the same record grows. False: there is none yet.
+fn stretch_gap(tx: &Connection, destination: &str, gap: &Gap) -> rusqlite::Result<bool> {
+    let (first, last) = gap.lsns.map_or((0, 0), |(first, last)| (first.0, last.0));
+    let mut statement = tx.prepare_cached(
+        "UPDATE gap SET last_lsn = max(last_lsn, ?1), lines = max(lines, ?2), from_ns = min(from_ns, ?3),
+         to_ns = max(to_ns, ?4) WHERE destination = ?5 AND cause = ?6 AND first_lsn = ?7 AND route_name = ?8",
+    )?;
+    let sets = params![last, gap.lines, gap.from_ns, gap.to_ns, destination, gap.cause, first, gap.route_name];
+    Ok(statement.execute(sets)? > 0)
 }
 
 fn write_gap(tx: &Connection, destination: &str, gap: &Gap, on_conflict: &str) -> rusqlite::Result<()> {
@@ -406,7 +435,7 @@ fn read_totals(tx: &Connection, destination: &str) -> rusqlite::Result<Totals> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::{Lsn, Retry};
+    use crate::base::Retry;
     use crate::state::{DeadLetter, DirtyRegion, EventKind};
 
     fn open(dir: &tempfile::TempDir) -> (SqliteState, DestinationId) {
@@ -509,6 +538,29 @@ mod tests {
             })
         });
         assert_eq!(rows.wait().unwrap(), (-25, 2), "times cover all; what is gone is forgotten");
+    }
+
+    #[test]
+    fn the_gap_of_a_routes_backlog_grows_and_is_found_by_its_records() {
+        let dir = tempfile::tempdir().unwrap();
+        let (state, id) = open(&dir);
+        let gap = |first, last, lines| Gap {
+            route: Some(RouteId(3)),
+            route_name: "d/r".into(),
+            from_ns: 5,
+            to_ns: 6,
+            lines,
+            lsns: Some((Lsn(first), Lsn(last))),
+            cause: ROUTE_BACKLOG,
+        };
+        for gap in [gap(10, 20, 100), gap(10, 25, 130), gap(10, 25, 130), gap(40, 41, 2)] {
+            state.record(&id, Effects { gaps: vec![gap], ..Effects::default() }).wait().unwrap();
+        }
+        assert_eq!(state.totals(&id).wait().unwrap().gaps, vec![(ROUTE_BACKLOG.to_owned(), 132)]);
+        let found = state.backlog_gaps(&id, Lsn(24)).wait().unwrap();
+        let row = |first, last| (RouteId(3), "d/r".to_owned(), Lsn(first), Lsn(last));
+        assert_eq!(found, [row(10, 25), row(40, 41)]);
+        assert_eq!(state.backlog_gaps(&id, Lsn(25)).wait().unwrap(), [row(40, 41)]);
     }
 
     #[test]

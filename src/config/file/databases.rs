@@ -219,6 +219,7 @@ fn delivery(section: Section<'_>) -> Delivery {
         pending_bytes: section.size("pending_bytes", ByteSize(64 * MIB), MIB..=1024 * GIB),
         lane_lead: section.size("lane_lead", ByteSize(256 * MIB), MIB..=1024 * GIB),
         late_write_max: section.span("late_write_max", Duration::from_secs(60), Duration::ZERO..=hour),
+        route_backlog: section.size("route_backlog", ByteSize(4 * GIB), MIB..=1024 * GIB),
     };
     if delivery.retry_initial > delivery.retry_max {
         section.fault("retry_max", "is shorter than retry_initial", "retry_max = \"30s\"".to_owned());

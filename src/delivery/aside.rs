@@ -1,0 +1,344 @@
+//! Targets that stand still for long: what is newer than the oldest record that waits for one is set aside, as positions in
+//! the log and not as copies, so that the others go on. When the pause ends it is read again, in order; when it has held
+//! back more of the log than `route_backlog`, it becomes a gap.
+//!
+//! Promises: floors stay below the first record set aside; the gap is durable before they pass. While the gap grows, the
+//! target is tried with one record at a time.
+
+use std::collections::BTreeMap;
+
+use super::distribute::{Distributor, last_of};
+use super::lane::Taken;
+use super::target::TargetId;
+use super::tell;
+use crate::base::{Lsn, Result, RouteId};
+use crate::queue::{Intent, Scout};
+use crate::state::{Effects, Gap, ROUTE_BACKLOG};
+use crate::wal::{Item, Kind, Reader, Record};
+
+/// Of what may wait in lanes, a target that stands still keeps this part.
+const SHARE: usize = 16;
+/// Records read again in one go before other tasks get their turn.
+const AGAIN_STEP: usize = 256;
+/// A growing gap is written down after so many bytes of log.
+const GROWTH_BYTES: u64 = 1 << 20;
+
+/// A route of a target: its number, and its name.
+type RouteKey = (RouteId, String);
+
+/// Lines of one route that wait in the log or are in the gap.
+#[derive(Clone, Copy, Debug)]
+struct Sum {
+    lines: u64,
+    from_ns: i64,
+    to_ns: i64,
+}
+
+impl Sum {
+    const NONE: Self = Self { lines: 0, from_ns: i64::MAX, to_ns: i64::MIN };
+
+    fn add(&mut self, lines: u64, from_ns: i64, to_ns: i64) {
+        self.lines += lines;
+        self.from_ns = self.from_ns.min(from_ns);
+        self.to_ns = self.to_ns.max(to_ns);
+    }
+}
+
+/// One target of which newer records wait in the log.
+#[derive(Debug, Default)]
+pub(super) struct Aside {
+    /// The first of them.
+    first: Option<Lsn>,
+    /// Where the record before it ends in the log, or the oldest one that waits.
+    from_bytes: u64,
+    /// Lines of records up to here are counted by their lanes.
+    counted_to: Lsn,
+    /// Lines that lanes do not count.
+    sums: BTreeMap<RouteKey, Sum>,
+    /// Lines that lanes count and do not hold any more, by lane.
+    taken: Vec<(usize, Taken)>,
+    /// Reads them again.
+    again: Option<(Reader, Scout)>,
+    /// The gap that this time has become: where it begins, and its lines so far.
+    gap: Option<(Lsn, BTreeMap<RouteKey, Sum>)>,
+}
+
+impl Aside {
+    fn lines(&self) -> u64 {
+        self.sums.values().map(|sum| sum.lines).sum()
+    }
+}
+
+impl Distributor {
+    /// Whether a record waits in the log, or is in a gap, with so many lines that the primary has kept.
+    pub(super) fn waits_in_log(&mut self, record: &Record, intent: &Intent, lines: u64, target: TargetId) -> bool {
+        self.is_in_gap(record, intent) || self.set_aside(record, intent, lines, target)
+    }
+
+    /// Sets a record aside whose target stands still, or has older records aside. False: deal it out.
+    fn set_aside(&mut self, record: &Record, intent: &Intent, lines: u64, target: TargetId) -> bool {
+        if !self.some_stand_still() {
+            return false;
+        }
+        let known = self.asides.get(&target);
+        let waits = known.is_some_and(|aside| aside.first.is_some())
+            || (self.shared.pauses.is_paused(target)
+                && (self.shared.pauses.holds(target, self.shared.clock.monotonic())
+                    && known.is_some_and(|aside| aside.gap.is_some())
+                    || self.bytes_of(target) > self.share()));
+        if !waits {
+            return false;
+        }
+        let begins = self.before_record;
+        let aside = self.asides.entry(target).or_default();
+        if aside.first.is_none() {
+            (aside.first, aside.from_bytes) = (Some(record.lsn), begins);
+            aside.counted_to = record.lsn.before();
+        }
+        let key = (record.route, intent.name.to_string());
+        let (from_ns, to_ns) = (intent.min_ns, intent.max_ns);
+        aside.sums.entry(key).or_insert(Sum::NONE).add(lines, from_ns, to_ns);
+        self.hold();
+        true
+    }
+
+    /// Whether some target stands still, or has records aside.
+    pub(super) fn some_stand_still(&self) -> bool {
+        !self.asides.is_empty() || self.shared.pauses.any_target()
+    }
+
+    /// Looks after the targets that stand still, or did. True when there is more to do at once.
+    pub(super) async fn look_after_paused(&mut self) -> Result<bool> {
+        if !self.some_stand_still() {
+            return Ok(false);
+        }
+        let mut targets = self.shared.pauses.paused_targets();
+        targets.extend(self.asides.keys());
+        targets.sort_unstable();
+        targets.dedup();
+        let mut more = false;
+        for target in targets {
+            if !self.shared.pauses.is_paused(target) {
+                more |= self.read_again(target).await?;
+                self.wake_lanes();
+                continue;
+            }
+            if self.bytes_of(target) > self.share() {
+                self.take_out(target);
+            }
+            let probe_is_due = !self.shared.pauses.holds(target, self.shared.clock.monotonic());
+            let aside = self.asides.get(&target);
+            let grows = aside.is_some_and(|aside| aside.gap.is_some());
+            let from = aside.filter(|aside| aside.first.is_some()).map(|aside| aside.from_bytes);
+            let Some(from) = from.into_iter().chain(self.oldest_bytes_of(target)).min() else { continue };
+            let behind = self.position().saturating_sub(from);
+            let budget =
+                if grows { GROWTH_BYTES.min(self.shared.route_backlog_bytes) } else { self.shared.route_backlog_bytes };
+            let has_records = self.asides.get(&target).is_some_and(|aside| aside.first.is_some());
+            if behind > budget || grows && probe_is_due && has_records {
+                self.give_up(target).await;
+            }
+        }
+        Ok(more)
+    }
+
+    /// Leaves only the oldest record of a target in the lanes: it shows whether the target takes writes again.
+    fn take_out(&mut self, target: TargetId) {
+        let lanes = &self.shared.lanes;
+        let Some(oldest) = lanes.iter().filter_map(|lane| lane.borrow().first_of(target)).min() else { return };
+        let first = oldest.next();
+        let dealt = self.dealt;
+        let begins = self.oldest_bytes_of(target).unwrap_or_else(|| self.position());
+        let aside = self.asides.entry(target).or_default();
+        // What was aside before was not dealt out: it is counted by nobody but us.
+        let counted_to = aside.first.map_or(dealt, Lsn::before);
+        aside.counted_to = aside.counted_to.max(counted_to);
+        // What was dealt out again since it was taken is taken anew, or done.
+        let still = aside.first;
+        aside.taken.retain(|(_, taken)| still.is_some_and(|first| taken.lsn >= first));
+        aside.from_bytes = if aside.first.is_some() { aside.from_bytes.min(begins) } else { begins };
+        aside.first = Some(aside.first.map_or(first, |known| known.min(first)));
+        aside.again = None;
+        let mut free = 0;
+        for (index, lane) in lanes.iter().enumerate() {
+            let (taken, bytes) = lane.borrow_mut().take_from(target, first);
+            free += bytes;
+            aside.taken.extend(taken.into_iter().map(|taken| (index, taken)));
+        }
+        self.shared.pending_bytes.set(self.shared.pending_bytes.get() - free);
+        self.hold();
+    }
+
+    /// Deals out again what was set aside, as far as there is room. True when there is more.
+    async fn read_again(&mut self, target: TargetId) -> Result<bool> {
+        let Some(mut aside) = self.asides.remove(&target) else { return Ok(false) };
+        let Some(first) = aside.first else {
+            self.hold();
+            return Ok(false);
+        };
+        aside.gap = None;
+        let done = self.read_some_again(target, first, &mut aside).await;
+        // Also after a fault: the floors must not pass what was not dealt out again.
+        if !matches!(done, Ok(true)) {
+            self.asides.insert(target, aside);
+        }
+        self.hold();
+        Ok(!done? && self.bytes_of(target) <= self.share() && !self.is_full())
+    }
+
+    /// True when nothing of the target is aside any more.
+    async fn read_some_again(&mut self, target: TargetId, first: Lsn, aside: &mut Aside) -> Result<bool> {
+        let (mut reader, mut scout) = match aside.again.take() {
+            Some(again) => again,
+            None => (self.log.reader(first)?, Scout::new(self.log.reader(first)?, first.before())),
+        };
+        for _ in 0..AGAIN_STEP {
+            if reader.next_lsn() > self.dealt {
+                return Ok(true);
+            }
+            if self.bytes_of(target) > self.share() || self.is_full() {
+                break;
+            }
+            let Some(item) = reader.next()? else { break };
+            let lsn = last_of(&item);
+            if lsn > self.dealt {
+                // Its turn comes in the ordinary way.
+                return Ok(true);
+            }
+            if let Item::Record(record) = item {
+                aside.from_bytes = record.position;
+                self.deal_again(&record, target, aside, &mut scout).await?;
+            }
+            aside.first = Some(reader.next_lsn());
+        }
+        aside.again = Some((reader, scout));
+        Ok(false)
+    }
+
+    async fn deal_again(
+        &mut self,
+        record: &Record,
+        target: TargetId,
+        aside: &mut Aside,
+        scout: &mut Scout,
+    ) -> Result<()> {
+        if record.kind != Kind::Intent {
+            return Ok(());
+        }
+        while scout.resolved() < record.lsn && scout.advance(AGAIN_STEP)? {}
+        let judged = scout.take(record.lsn);
+        let lines = judged.applied_lines(record.lines);
+        let Ok(intent) = Intent::decode(&record.meta) else { return Ok(()) };
+        let is_its = !intent.excluded && self.shared.targets.of(&intent.name) == Some(target);
+        if lines == 0 || !is_its || self.is_in_gap(record, &intent) {
+            return Ok(());
+        }
+        if record.lsn > aside.counted_to
+            && let Some(sum) = aside.sums.get_mut(&(record.route, intent.name.to_string()))
+        {
+            sum.lines = sum.lines.saturating_sub(lines);
+        }
+        self.deal_lines(record, &intent, &judged.spans, target, aside.counted_to).await
+    }
+
+    /// What waits for a target becomes a gap; durable before the floors pass it.
+    async fn give_up(&mut self, target: TargetId) {
+        let lanes = &self.shared.lanes;
+        let oldest = lanes.iter().filter_map(|lane| lane.borrow().first_of(target)).min();
+        let mut aside = self.asides.remove(&target).unwrap_or_default();
+        let first = aside.first.unwrap_or_else(|| oldest.map_or(self.dealt.next(), Lsn::next));
+        let held = self.held_by(oldest.into_iter().chain(aside.first).min());
+        lanes.iter().for_each(|lane| lane.borrow_mut().stay_below(held));
+        // What was dealt out again since is in the lanes, or done.
+        aside.taken.retain(|(_, taken)| taken.lsn >= first);
+        let mut free = 0;
+        for (index, lane) in lanes.iter().enumerate() {
+            let mut lane = lane.borrow_mut();
+            for (taken, bytes) in [lane.take_from(target, Lsn::ZERO), lane.take_held_of(target)] {
+                free += bytes;
+                aside.taken.extend(taken.into_iter().map(|taken| (index, taken)));
+            }
+        }
+        self.shared.pending_bytes.set(self.shared.pending_bytes.get() - free);
+        let is_new = aside.gap.is_none();
+        let (begin, mut sums) = aside.gap.take().unwrap_or((first, BTreeMap::new()));
+        let now_ns = self.shared.clock.wall_ns();
+        for (key, sum) in &aside.sums {
+            sums.entry(key.clone()).or_insert(Sum::NONE).add(sum.lines, sum.from_ns, sum.to_ns);
+        }
+        for (index, taken) in &aside.taken {
+            let name = self.name_of(*index, taken, &sums, target);
+            sums.entry((taken.route, name)).or_insert(Sum::NONE).add(u64::from(taken.lines), now_ns, now_ns);
+        }
+        let lines: u64 = sums.values().map(|sum| sum.lines).sum();
+        let gap = |(key, sum): (&RouteKey, &Sum)| Gap {
+            route: (key.0.0 != 0).then_some(key.0),
+            route_name: key.1.clone(),
+            from_ns: sum.from_ns,
+            to_ns: sum.to_ns,
+            lines: sum.lines,
+            lsns: Some((begin, self.dealt.max(begin))),
+            cause: ROUTE_BACKLOG,
+        };
+        let gaps = sums.iter().map(gap).collect();
+        super::send::record_effects(&self.shared, Effects { gaps, ..Effects::default() }).await;
+        for (index, taken) in &aside.taken {
+            self.shared.lanes[*index].borrow_mut().lose(taken.lsn, taken.lines);
+        }
+        if is_new {
+            tell::became_gap(&self.shared, target, lines, self.shared.route_backlog_bytes);
+        }
+        self.asides.insert(target, Aside { gap: Some((begin, sums)), ..Aside::default() });
+        self.hold();
+    }
+
+    /// The name of a route, as the gap has it.
+    fn name_of(&self, lane: usize, taken: &Taken, sums: &BTreeMap<RouteKey, Sum>, target: TargetId) -> String {
+        if let Some((_, name)) = sums.keys().find(|(route, _)| *route == taken.route && route.0 != 0) {
+            return name.clone();
+        }
+        let unlisted = self.shared.lanes[lane].borrow().name_of(taken.lsn).to_owned();
+        if unlisted.is_empty() { self.shared.targets.get(target).target.to_string() } else { unlisted }
+    }
+
+    /// Whether a record lies in the gap of its route, by what was durable when we started.
+    fn is_in_gap(&self, record: &Record, intent: &Intent) -> bool {
+        self.gaps.iter().any(|(route, name, first, last)| {
+            (*first..=*last).contains(&record.lsn)
+                && if route.0 != 0 { *route == record.route } else { *name == intent.name.to_string() }
+        })
+    }
+
+    fn bytes_of(&self, target: TargetId) -> usize {
+        self.shared.lanes.iter().map(|lane| lane.borrow().bytes_of(target)).sum()
+    }
+
+    /// Where the oldest record that waits for a target in a lane ends in the log, bytes.
+    fn oldest_bytes_of(&self, target: TargetId) -> Option<u64> {
+        let lane = |lane: &std::cell::RefCell<super::lane::Lane>| {
+            let lane = lane.borrow();
+            lane.first_of(target).and_then(|first| lane.log_bytes_of(first))
+        };
+        self.shared.lanes.iter().filter_map(lane).min()
+    }
+
+    fn share(&self) -> usize {
+        self.shared.settings.pending_bytes.as_usize() / SHARE
+    }
+
+    /// The first record that floors must not pass, with `more`.
+    fn held_by(&self, more: Option<Lsn>) -> Option<Lsn> {
+        self.asides.values().filter_map(|aside| aside.first).chain(more).min()
+    }
+
+    /// Tells the lanes, and everybody who looks, what is set aside.
+    fn hold(&self) {
+        let held = self.held_by(None);
+        for lane in &self.shared.lanes {
+            let mut lane = lane.borrow_mut();
+            lane.stay_below(held);
+            lane.read_to(self.dealt);
+        }
+        self.shared.aside_lines.set(self.asides.values().map(Aside::lines).sum());
+    }
+}

@@ -1,0 +1,122 @@
+//! A route that takes nothing for long: the others go on, its own lines wait in the log in order, and beyond its backlog
+//! they are a gap.
+
+use std::time::Instant;
+
+use rustix::process::Signal;
+use serde_json::Value;
+use twinline::sandbox::{Options, Sandbox};
+
+use crate::answers::events;
+use crate::proxy::{PATIENCE, Setup, Twinline};
+
+struct Pair {
+    source: Sandbox,
+    destination: Sandbox,
+    twinline: Twinline,
+}
+
+/// Two sandboxes; the destination has `d` and not `later`. Little may wait in memory.
+fn pair(more: &str) -> Pair {
+    let [source, destination] = [(), ()].map(|()| Sandbox::spawn_thread(Options::default()).unwrap());
+    source.create_database("d");
+    source.create_database("later");
+    destination.create_database("d");
+    let url = |sandbox: &Sandbox| format!("url = \"{}\"\nkind = \"influxdb1\"", sandbox.url());
+    let mut setup = Setup::new(url(&source), url(&destination));
+    setup.delivery.push_str("\nbatch_bytes = \"64KiB\"\npending_bytes = \"1MiB\"\nlane_lead = \"1MiB\"\n");
+    setup.delivery.push_str(more);
+    let twinline = setup.start();
+    Pair { source, destination, twinline }
+}
+
+impl Pair {
+    /// 1000 lines of 20 series; the values of a later round stand over those of an earlier one in half of the cells.
+    fn write(&self, db: &str, round: usize) {
+        let line = |at: usize| {
+            let time = if at.is_multiple_of(2) { at } else { round * 10_000 + at };
+            format!("m,host=host-number-{},rack=rack v={round}i,w={at}i {time}\n", at % 20)
+        };
+        let body: String = (0..1000).map(line).collect();
+        let answer = self.twinline.call(&format!("POST /write?db={db}"), &[], body);
+        assert_eq!(answer.status, 204, "{}", answer.text());
+    }
+
+    fn assert_equal(&self, db: &str) {
+        let differences = twinline::cell::compare(self.source.cells(db, ""), self.destination.cells(db, ""));
+        assert!(differences.is_empty() && differences.equal > 0, "{db}: {differences}");
+    }
+
+    /// Waits until everything of `d` has arrived, whatever else waits.
+    fn arrives(&self) {
+        let expected = self.source.cells("d", "").len();
+        let until = Instant::now() + PATIENCE;
+        while self.destination.cells("d", "").len() < expected {
+            assert!(Instant::now() < until, "the other route stands still: {:#}", self.twinline.status());
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+    }
+}
+
+#[test]
+fn a_route_that_stands_still_waits_in_the_log_while_others_go_on_and_keeps_its_order() {
+    let mut pair = pair("");
+    for round in 0..60 {
+        pair.write("later", round);
+        pair.write("d", round);
+    }
+    pair.arrives();
+    let status = pair.twinline.status();
+    assert_eq!(status["paused"][0]["code"], "database-missing", "{status:#}");
+    assert!(status["lines"]["queued"].as_u64() >= Some(60_000), "{status:#}");
+    // Nothing of it is only in memory.
+    assert_eq!(pair.twinline.stop(Signal::TERM).code(), Some(143));
+    pair.twinline.start_again();
+    for round in 60..90 {
+        pair.write("later", round);
+        pair.write("d", round);
+    }
+    pair.arrives();
+    pair.destination.create_database("later");
+    pair.write("later", 90);
+    pair.twinline.delivered(181_000);
+    pair.assert_equal("later");
+    pair.assert_equal("d");
+    pair.write("later", 91);
+    pair.twinline.delivered(182_000);
+    pair.assert_equal("later");
+}
+
+#[test]
+fn a_route_beyond_its_backlog_is_a_gap_and_is_delivered_again_once_it_takes_writes() {
+    let mut pair = pair("route_backlog = \"1MiB\"");
+    for round in 0..60 {
+        pair.write("later", round);
+        pair.write("d", round);
+    }
+    let gapped = |status: &Value| status["gaps"].to_string().contains("route-backlog");
+    let status = pair.twinline.until("it is a gap", gapped);
+    assert_eq!(status["paused"][0]["code"], "database-missing", "{status:#}");
+    pair.arrives();
+    for round in 60..70 {
+        pair.write("later", round);
+        pair.write("d", round);
+    }
+    pair.arrives();
+    let told = events(&pair.twinline, 0);
+    let gaps: Vec<&Value> = told.iter().filter(|event| event["kind"] == "route-gap").collect();
+    assert!(gaps.len() == 1 && gaps[0].to_string().contains("database later"), "{told:?}");
+    // A restart changes no figure: what is in the gap stays there.
+    assert_eq!(pair.twinline.stop(Signal::TERM).code(), Some(143));
+    pair.twinline.start_again();
+    pair.destination.create_database("later");
+    pair.write("later", 100);
+    let status = pair.twinline.settled(141_000);
+    let (delivered, gap) = (status["lines"]["delivered"].as_u64().unwrap(), status["lines"]["gap"].as_u64().unwrap());
+    assert!(delivered >= 71_000 && gap >= 10_000, "{status:#}");
+    assert!(status["not_covered"].to_string().contains("lines in gaps await read-back"), "{status:#}");
+    pair.assert_equal("d");
+    let last = pair.destination.cells("later", "");
+    assert!(last.iter().any(|cell| cell.time_ns == 1_000_001), "what came after the gap is there");
+    eprintln!("{delivered} delivered, {gap} in the gap");
+}
