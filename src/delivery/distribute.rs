@@ -184,7 +184,17 @@ impl Distributor {
                 scout.follow(&self.reader);
                 return Ok(false);
             };
-            scout.see(&item, &self.reader);
+            match &item {
+                Item::Record(_) => scout.see(&item, &self.reader),
+                Item::Damage(damage) => {
+                    let headers = self.log.reader(damage.first)?;
+                    if let Err(error) = scout.see_damaged(damage, headers) {
+                        // Asked again, we stand before the same damage again.
+                        self.reader = self.log.reader(damage.first)?;
+                        return Err(error);
+                    }
+                }
+            }
             self.ahead_bytes += bytes_of(&item);
             self.ahead.push_back(item);
         }

@@ -55,11 +55,11 @@ impl<'a> Sink<'a> for SeriesHash {
 /// Odd, and with as many ones as zeros.
 const KEYS: [u64; 4] = [0x9e37_79b9_7f4a_7c15, 0xbf58_476d_1ce4_e5b9, 0x94d0_49bb_1331_11eb, 0xd6e8_feb8_6659_fd93];
 
-/// Both halves of the product: every bit of either factor reaches every bit of the result.
+/// Both halves of the product, and both factors: no factor that happens to be zero can hide the other.
 #[inline(always)]
 fn folded(a: u64, b: u64) -> u64 {
-    let product = u128::from(a) * u128::from(b | 1);
-    (product as u64) ^ (product >> 64) as u64
+    let product = u128::from(a) * u128::from(b);
+    (product as u64) ^ (product >> 64) as u64 ^ a ^ b.rotate_left(32)
 }
 
 /// Names are short: sixteen bytes at most are read in two loads that may overlap.
@@ -91,4 +91,42 @@ fn eight(bytes: &[u8]) -> u64 {
 
 fn long(name: &[u8]) -> u64 {
     xxhash_rust::xxh3::xxh3_64(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn every_bit_of_a_name_counts() {
+        for length in 1..=40 {
+            for byte in [0, b'0', b'a', 0xff] {
+                let name = vec![byte; length];
+                let mut seen = HashSet::from([hash(&name)]);
+                for bit in 0..length * 8 {
+                    let mut other = name.clone();
+                    other[bit / 8] ^= 1 << (bit % 8);
+                    assert!(seen.insert(hash(&other)), "{length} times {byte}, bit {bit}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn many_series_of_devices_all_differ_and_fill_lanes_evenly() {
+        let (mut seen, mut lanes) = (HashSet::new(), [0u32; 4]);
+        for device in 0..100_000u32 {
+            for (key, value) in [("host", format!("server-{device}")), ("id", format!("{device:016x}"))] {
+                let mut series = SeriesHash::default();
+                series.plain_tag(Tag { key: key.as_bytes(), value: value.as_bytes() });
+                series.plain_tag(Tag { key: b"region", value: b"eu-west" });
+                let hash = series.with_measurement(b"cpu");
+                assert!(seen.insert(hash), "{key}={value}");
+                lanes[(hash % 4) as usize] += 1;
+            }
+        }
+        assert!(lanes.iter().all(|lines| (49_000..51_000).contains(lines)), "{lanes:?}");
+    }
 }

@@ -1,7 +1,8 @@
 //! The life of a write: decode -> parse and stamp -> route -> intent -> primary (and who else is under way) -> outcome -> reply.
 //!
 //! Promises: the primary alone answers, and its answer is passed on unchanged. Before a client hears anything, the intent
-//! and the outcome of its write are durable, or the gap that stands for them is. What the primary is not known to have
+//! and the outcome of its write are durable, or the gap that stands for them is (where the log hangs after the intent was
+//! durable, that intent stands for the write alone: a crash makes it doubt). What the primary is not known to have
 //! kept is never delivered to the mirror.
 //!
 //! [`Pipeline::write`] is the whole story; each step has a file of its own.

@@ -6,7 +6,7 @@
 
 use std::cell::RefCell;
 use std::fmt;
-use std::rc::{Rc, Weak};
+use std::rc::Rc;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -142,8 +142,8 @@ impl fmt::Debug for Appender {
     }
 }
 
-async fn keep_a_timer_near(while_there: Weak<Inner>) {
-    while while_there.strong_count() > 0 {
+async fn keep_a_timer_near() {
+    loop {
         tokio::time::sleep(TIMER_NEAR).await;
     }
 }
@@ -161,7 +161,7 @@ impl Appender {
         }));
         tokio::task::spawn_local(appender.clone().carry_out());
         tokio::task::spawn_local(appender.clone().bring_back());
-        tokio::task::spawn_local(keep_a_timer_near(Rc::downgrade(&appender.0)));
+        tokio::task::spawn_local(keep_a_timer_near());
         appender
     }
 
@@ -206,17 +206,14 @@ impl Appender {
     /// The queue cannot make them durable.
     pub async fn entries_of_outcomes(&self, entries: impl IntoIterator<Item = EntryBytes>) -> Result<(), Unavailable> {
         let (answer, result) = oneshot::channel();
-        let entries = entries.into_iter();
-        // What is gathered leaves with the next turn.
-        while self.0.gathering.borrow().outcomes.len() + entries.size_hint().0 > OUTCOMES_MAX {
-            if self.0.gathering.borrow().outcomes.is_empty() {
-                return Err(Unavailable::Oversized);
-            }
-            tokio::task::yield_now().await;
-        }
         {
             let mut gathering = self.0.gathering.borrow_mut();
+            let before = gathering.outcomes.len();
             gathering.outcomes.extend(entries);
+            if gathering.outcomes.len() - before > OUTCOMES_MAX {
+                gathering.outcomes.truncate(before);
+                return Err(Unavailable::Oversized);
+            }
             gathering.waiters.push(Waiter { entry: None, answer });
         }
         self.0.flush.notify_one();
@@ -238,34 +235,42 @@ impl Appender {
         loop {
             self.0.flush.notified().await;
             self.gather().await;
-            let Gathering { entries, mut outcomes, waiters } = self.0.gathering.take();
+            let Gathering { entries, outcomes, waiters } = self.0.gathering.take();
             let (idle, mut owed) = {
                 let mut results = self.0.finished.results();
                 (results.outstanding == 0, std::mem::take(&mut results.owed))
             };
-            let mut bundles = Vec::new();
-            if outcomes.len() + owed.len() <= OUTCOMES_MAX {
-                outcomes.append(&mut owed);
-            }
-            while !owed.is_empty() {
-                let rest = owed.split_off(whole_outcomes(&owed, OUTCOMES_MAX).max(1));
-                bundles.push(self.bundle(Vec::new(), std::mem::replace(&mut owed, rest), Vec::new()));
-            }
             let (intents, settling): (Vec<_>, Vec<_>) = waiters.into_iter().partition(|waiter| waiter.entry.is_some());
             // Outcomes never share a bundle with intents: a full log refuses intents, but has a reserve for outcomes, so
             // that what was forwarded can always be settled and the log can drain.
-            let settles = !outcomes.is_empty() || !settling.is_empty();
-            let settle = settles.then(|| self.bundle(Vec::new(), outcomes, settling));
-            let ask = (!entries.is_empty()).then(|| self.bundle(entries, Vec::new(), intents));
-            bundles.extend(settle.into_iter().chain(ask));
+            owed.extend(outcomes);
+            let mut bundles = self.settling_bundles(owed, settling);
+            bundles.extend((!entries.is_empty()).then(|| self.bundle(entries, Vec::new(), intents)));
             self.submit(bundles).await;
             // Going to sleep and being woken costs more than a commit takes. A log that did not answer the last time is not
             // waited for: a disk that hangs must not hang clients.
             if idle {
                 self.0.finished.stand();
                 self.settle_all();
+                if !self.0.finished.results().owed.is_empty() {
+                    // Whoever offers them again sleeps: the log's thread woke us alone.
+                    self.0.finished.wake.notify_one();
+                }
             }
         }
+    }
+
+    /// Outcomes in as few bundles as may be. Their writers hear with the last one: the log takes them in order.
+    fn settling_bundles(&self, mut outcomes: Vec<EntryBytes>, waiters: Vec<Waiter>) -> Vec<Bundle> {
+        let mut bundles = Vec::new();
+        while outcomes.len() > OUTCOMES_MAX {
+            let rest = outcomes.split_off(whole_outcomes(&outcomes, OUTCOMES_MAX).max(1));
+            bundles.push(self.bundle(Vec::new(), std::mem::replace(&mut outcomes, rest), Vec::new()));
+        }
+        if !outcomes.is_empty() || !waiters.is_empty() {
+            bundles.push(self.bundle(Vec::new(), outcomes, waiters));
+        }
+        bundles
     }
 
     /// Everything that is ready now joins this bundle, and what the sockets bring in further polls, for as long as each poll

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use super::outcome::{Cause, Disposition, Outcome};
 use super::span::{Fate, Spans};
 use crate::base::{Lsn, Result};
-use crate::wal::{Item, Kind, Reader};
+use crate::wal::{Damage, Item, Kind, Reader};
 
 #[derive(Clone, Copy, Debug)]
 struct Waiting {
@@ -148,16 +148,35 @@ impl Scout {
     }
 
     /// Looks at what somebody else has read, so that it need not be read twice: `reader` is the one that has just returned
-    /// `item`. What was seen before changes nothing.
+    /// `item`, a record; see [`Scout::see_damaged`] for damage. What was seen before changes nothing.
     pub fn see(&mut self, item: &Item, reader: &Reader) {
-        let last = match item {
-            Item::Record(record) => record.lsn,
-            Item::Damage(damage) => damage.last,
-        };
-        if last > self.seen {
+        if let Item::Record(record) = item
+            && record.lsn > self.seen
+        {
             self.note(item);
-            self.seen = last.max(reader.next_lsn().before());
+            self.seen = record.lsn.max(reader.next_lsn().before());
         }
+    }
+
+    /// Looks at a stretch in which somebody else has met damage. Where just payloads are damaged, headers still say which
+    /// intents stood there: they are counted, and the damage takes them out again. `headers` starts at its first record.
+    /// After an error it may be called again.
+    ///
+    /// # Errors
+    /// The log cannot be read.
+    pub fn see_damaged(&mut self, damage: &Damage, mut headers: Reader) -> Result<()> {
+        if damage.last <= self.seen {
+            return Ok(());
+        }
+        while headers.next_lsn() <= damage.last {
+            match headers.next_header()? {
+                Some(Item::Record(record)) if record.lsn <= damage.last => self.note(&Item::Record(record)),
+                Some(_) => {}
+                None => break,
+            }
+        }
+        self.seen = damage.last;
+        Ok(())
     }
 
     /// Goes on from where another reader stands, if that is further; all that it has returned must have been shown to

@@ -98,7 +98,9 @@ impl Supply {
             let file = self.disk.open(&path, Open::Write)?;
             let bytes = file.length()?;
             let fits = self.bytes() + bytes.max(self.budget.segment_bytes) <= self.budget.max_bytes;
-            if self.ready_count() < READY_MAX && fits && bytes >= self.wanted_bytes() {
+            let least = self.budget.segment_bytes.min(SMALL_SEGMENT_BYTES);
+            let usable = bytes >= self.wanted_bytes() || self.ready_count() == 0 && bytes >= least;
+            if self.ready_count() < READY_MAX && fits && usable {
                 // Its allocation may never have reached the disk.
                 if file.sync_data().is_err() {
                     continue;
@@ -261,7 +263,9 @@ impl Supply {
             let mut prepared = Prepared { path: next.clone(), file, bytes };
             guard(&self.pool).other_bytes -= bytes;
             let wanted = self.wanted_bytes();
-            if bytes >= wanted || matches!(self.extend(&mut prepared, wanted), Ok(true)) {
+            // What cannot be lengthened, on a full disk say, is better than nothing.
+            let usable = bytes >= wanted || matches!(self.extend(&mut prepared, wanted), Ok(true));
+            if usable || self.ready_count() == 0 {
                 guard(&self.pool).ready.push(prepared);
                 return Ok(());
             }

@@ -13,7 +13,7 @@ use super::{BLOCK_BYTES, Scanner, Work};
 
 /// Works on processors with AVX2, which [`available`] tells.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Avx2(());
+struct Avx2(());
 
 /// Whether this processor has what [`with_avx2`] needs.
 #[must_use]
@@ -42,7 +42,7 @@ fn run<W: Work>(work: W) -> W::Out {
 impl Scanner for Avx2 {
     #[inline(always)]
     fn structural(block: &[u8; BLOCK_BYTES]) -> u64 {
-        // SAFETY: `Avx2` cannot be made outside this module and is named only in `run`, where AVX2 is known to be there.
+        // SAFETY: `Avx2` cannot be named outside this module, and in it `run` alone does, where AVX2 is known to be there.
         unsafe { mask(block) }
     }
 }
