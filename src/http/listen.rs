@@ -23,9 +23,9 @@ use super::wire::{Answering, Wire};
 use crate::base::{Error, Kind, Result, Side, metric};
 use crate::pipeline::Reply;
 
-/// Headers of one request. The servers count bytes, not headers; a table of so many is made for each request, and no client
-/// comes near it.
-const HEADERS_MAX: usize = 250;
+/// Headers of one request. The servers count bytes, not headers; a table of so many is made for each request, which costs a few
+/// percent of a small write, and a client that the source would answer must not be refused.
+const HEADERS_MAX: usize = 1000;
 /// hyper takes no smaller bound.
 const HEADER_BYTES_LEAST: usize = 8 << 10;
 
