@@ -11,13 +11,15 @@ use super::distribute::{Distributor, last_of};
 use super::lane::Taken;
 use super::target::TargetId;
 use super::tell;
-use crate::base::{Lsn, Result, RouteId};
+use crate::base::{Error, Kind as ErrorKind, Lsn, Result, RouteId, Side};
 use crate::queue::{Intent, Scout};
 use crate::state::{Effects, Gap, ROUTE_BACKLOG};
 use crate::wal::{Item, Kind, Reader, Record};
 
 /// Of what may wait in lanes, a target that stands still keeps this part.
 const SHARE: usize = 16;
+/// Targets that are read again at the same time; the others wait for their turn.
+const AGAIN_MAX: usize = 8;
 /// Records read again in one go before other tasks get their turn.
 const AGAIN_STEP: usize = 256;
 /// A growing gap is written down after so many bytes of log.
@@ -116,12 +118,19 @@ impl Distributor {
         targets.extend(self.asides.keys());
         targets.sort_unstable();
         targets.dedup();
+        self.make_room(&targets);
         let mut more = false;
         for target in targets {
             if !self.shared.pauses.is_paused(target) {
-                more |= self.read_again(target).await?;
-                self.wake_lanes();
+                if self.may_read_again(target) {
+                    more |= self.read_again(target).await?;
+                    self.wake_lanes();
+                }
                 continue;
+            }
+            // Its turn comes anew when it goes on.
+            if let Some(aside) = self.asides.get_mut(&target) {
+                aside.again = None;
             }
             if self.bytes_of(target) > self.share() {
                 self.take_out(target);
@@ -140,6 +149,29 @@ impl Distributor {
             }
         }
         Ok(more)
+    }
+
+    /// Takes out of full lanes what paused targets hold, of those that hold most first: many small shares are a whole.
+    fn make_room(&mut self, targets: &[TargetId]) {
+        if !self.is_full() {
+            return;
+        }
+        let paused = targets.iter().filter(|target| self.shared.pauses.is_paused(**target));
+        let mut held: Vec<_> = paused.map(|target| (self.bytes_of(*target), *target)).collect();
+        held.sort_unstable_by_key(|(bytes, _)| std::cmp::Reverse(*bytes));
+        for (_, target) in held {
+            if !self.is_full() {
+                return;
+            }
+            self.take_out(target);
+        }
+    }
+
+    /// Whether it is a target's turn to be read again.
+    fn may_read_again(&self, target: TargetId) -> bool {
+        let reads = |aside: &Aside| aside.again.is_some();
+        self.asides.get(&target).is_none_or(|aside| aside.first.is_none() || reads(aside))
+            || self.asides.values().filter(|aside| reads(aside)).count() < AGAIN_MAX
     }
 
     /// Leaves only the oldest record of a target in the lanes: it shows whether the target takes writes again.
@@ -226,6 +258,12 @@ impl Distributor {
             return Ok(());
         }
         while scout.resolved() < record.lsn && scout.advance(AGAIN_STEP)? {}
+        if scout.resolved() < record.lsn {
+            let what = format!("the outcome of record {} of the log, which is read once more", record.lsn);
+            return Err(Error::new(ErrorKind::Disk, Side::Own, what)
+                .retryable()
+                .hint("it was read before: the disk may be failing"));
+        }
         let judged = scout.take(record.lsn);
         let lines = judged.applied_lines(record.lines);
         let Ok(intent) = Intent::decode(&record.meta) else { return Ok(()) };
@@ -261,14 +299,19 @@ impl Distributor {
         }
         self.shared.pending_bytes.set(self.shared.pending_bytes.get() - free);
         let is_new = aside.gap.is_none();
-        let (begin, mut sums) = aside.gap.take().unwrap_or((first, BTreeMap::new()));
-        let now_ns = self.shared.clock.wall_ns();
+        // What a lane has of older records is in the gap as well, and not delivered after a start.
+        let lowest = aside.taken.iter().map(|(_, taken)| taken.lsn).min().map_or(first, |lowest| lowest.min(first));
+        let (begin, mut sums) = aside.gap.take().unwrap_or((lowest, BTreeMap::new()));
         for (key, sum) in &aside.sums {
             sums.entry(key.clone()).or_insert(Sum::NONE).add(sum.lines, sum.from_ns, sum.to_ns);
         }
         for (index, taken) in &aside.taken {
             let name = self.name_of(*index, taken, &sums, target);
-            sums.entry((taken.route, name)).or_insert(Sum::NONE).add(u64::from(taken.lines), now_ns, now_ns);
+            sums.entry((taken.route, name)).or_insert(Sum::NONE).add(
+                u64::from(taken.lines),
+                taken.from_ns,
+                taken.to_ns,
+            );
         }
         let lines: u64 = sums.values().map(|sum| sum.lines).sum();
         let gap = |(key, sum): (&RouteKey, &Sum)| Gap {

@@ -32,6 +32,8 @@ pub(super) struct Ended {
     pub(super) whole: bool,
     /// Whether the last thing heard of the destination before this request was an answer.
     pub(super) was_alive: bool,
+    /// Without an answer: until when the destination may still work on it, by the monotonic clock.
+    pub(super) open_until: Option<Duration>,
 }
 
 /// One request. Whatever its end, its lines are remembered where the destination may still be working on them.
@@ -44,12 +46,12 @@ pub(super) async fn attempt(shared: &Shared, lane: usize, part: &Part, gzip: boo
         Err(verdict) => (verdict, true),
     };
     shared.alive.set(verdict.status != 0);
-    if verdict.open {
-        let until = shared.clock.monotonic() + shared.settings.late_write_max;
+    let open_until = verdict.open.then(|| shared.clock.monotonic() + shared.settings.late_write_max);
+    if let Some(until) = open_until {
         shared.lanes[lane].borrow_mut().unanswered(&part.batch, &part.lines, until);
     }
     counter!(metric::ATTEMPTS, "outcome" => outcome(&verdict.action), "reason" => verdict.code).increment(1);
-    Ended { verdict, began, whole, was_alive }
+    Ended { verdict, began, whole, was_alive, open_until }
 }
 
 /// Whether the destination answers a write of nothing, which stores nothing. An answer of a gateway that it is away is

@@ -25,6 +25,10 @@ pub(super) struct Late {
     newest: Duration,
     /// Records that a process before us may have been sending when it died, and until when that may take effect.
     inherited: Option<(Lsn, Duration)>,
+    /// When it was last asked what is over.
+    now: Duration,
+    /// While there is no room: nothing of it is over before.
+    full_until: Duration,
 }
 
 impl Late {
@@ -36,7 +40,7 @@ impl Late {
     /// A request with these cells was sent and not answered.
     pub(super) fn add(&mut self, cells: impl ExactSizeIterator<Item = u64>, until: Duration) {
         self.newest = self.newest.max(until);
-        if self.cells.len() + cells.len() > CELLS_MAX {
+        if !self.has_room(cells.len()) {
             self.all_until = self.all_until.max(until);
             return;
         }
@@ -55,15 +59,34 @@ impl Late {
         }
         if let Some((to, until)) = self.inherited
             && lsn <= to
-            && self.cells.len() < CELLS_MAX
+            && until > now
         {
-            self.add(std::iter::once(cell), until);
+            // What cannot be remembered waits itself.
+            if !self.cells.contains_key(&cell) && !self.has_room(1) {
+                return Some(until);
+            }
+            self.newest = self.newest.max(until);
+            self.cells.insert(cell, until);
         }
         None
     }
 
+    /// Whether so many more cells can be remembered; makes room of those that are over.
+    fn has_room(&mut self, more: usize) -> bool {
+        if self.cells.len() + more <= CELLS_MAX {
+            return true;
+        }
+        if self.now >= self.full_until {
+            let now = self.now;
+            self.cells.retain(|_, until| *until > now);
+            self.full_until = self.cells.values().min().copied().unwrap_or_default();
+        }
+        self.cells.len() + more <= CELLS_MAX
+    }
+
     /// Forgets what is over. True when nothing is left to look for.
     pub(super) fn is_over(&mut self, now: Duration) -> bool {
+        self.now = self.now.max(now);
         if self.inherited.is_some_and(|(_, until)| until <= now) {
             self.inherited = None;
         }
@@ -101,6 +124,29 @@ mod tests {
         assert_eq!(late.wait(8, Lsn(6), NOW), None);
         assert_eq!(late.wait(8, Lsn(7), NOW), None, "both came after the crash");
         assert!(late.is_over(LATER));
+    }
+
+    #[test]
+    fn after_a_crash_what_cannot_be_remembered_waits() {
+        let mut late = Late::default();
+        late.inherit(Lsn(5), LATER);
+        assert!(!late.is_over(NOW));
+        for cell in 0..CELLS_MAX as u64 {
+            assert_eq!(late.wait(cell, Lsn(4), NOW), None);
+        }
+        let more = CELLS_MAX as u64;
+        assert_eq!((late.wait(more, Lsn(5), NOW), late.wait(more, Lsn(6), NOW)), (Some(LATER), None));
+    }
+
+    #[test]
+    fn cells_that_are_over_make_room_while_others_are_not() {
+        let mut late = Late::default();
+        let (now, last) = (LATER, LATER * 2);
+        late.add((0..CELLS_MAX - 1).map(|cell| cell as u64), LATER);
+        late.add([u64::MAX].into_iter(), last);
+        assert!(!late.is_over(now));
+        late.add([CELLS_MAX as u64].into_iter(), last);
+        assert_eq!((late.wait(1, Lsn(9), now), late.wait(CELLS_MAX as u64, Lsn(9), now)), (None, Some(last)));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::batch::Batch;
+use crate::base::Lsn;
 
 /// Some neighbouring lines of a batch, and what sending them has met so far.
 #[derive(Clone, Debug)]
@@ -51,6 +52,11 @@ impl Part {
     pub(super) fn shares_cells(&self, other: &Self) -> bool {
         let own: Vec<u64> = self.batch.cells(&self.lines).collect();
         other.batch.cells(&other.lines).any(|cell| own.contains(&cell))
+    }
+
+    /// The cell of each line, and which line it is.
+    pub(super) fn places(&self) -> impl Iterator<Item = (u64, (Lsn, u32))> {
+        self.lines.clone().map(|index| self.batch.line(index).0).map(|at| (at.cell, (at.lsn, at.line)))
     }
 
     pub(super) fn body(&self) -> Bytes {
@@ -108,7 +114,7 @@ impl Part {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::{Lsn, RouteId};
+    use crate::base::RouteId;
     use crate::delivery::batch::LineAt;
     use crate::delivery::target::TargetId;
 

@@ -22,7 +22,7 @@ pub(super) const STATE_RETRY: Duration = Duration::from_millis(500);
 enum End {
     /// Nothing of it is left.
     Done,
-    /// Its target is paused.
+    /// Its target is paused, or an older request without an answer may still write what comes next of it.
     Parked,
     /// We are stopping.
     Stopped,
@@ -88,6 +88,10 @@ async fn bring_to_end(shared: &Shared, lane: usize, batch: &Rc<Batch>) -> End {
             return End::Stopped;
         }
         let part = part.cut(shared.sizes.bytes_max(shared.clock.monotonic()), &mut work.parts);
+        if work.open.has_older_of(&part, shared.clock.monotonic()) {
+            // The lane holds these lines back, and sends the others.
+            return End::Parked;
+        }
         if let Next::Parked = one_request(&mut work, part).await {
             return End::Parked;
         }
@@ -110,6 +114,9 @@ async fn one_request(work: &mut Work<'_>, part: Part) -> Next {
         is_alive(shared, target).await;
     }
     let ended = attempt(shared, work.lane, &part, work.gzip).await;
+    if let Some(until) = ended.open_until {
+        work.open.add(&part, until);
+    }
     let broke = ended.verdict.code == BROKEN && ended.was_alive;
     let died = broke && suspected && !is_alive(shared, target).await;
     drop(turn);

@@ -1,6 +1,6 @@
 //! What follows from the end of a request: which lines are done, refused, or go again, and what stands still.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use super::batch::Batch;
 use super::letters::{Refusal, bury, bury_all};
 use super::part::Part;
 use super::tell::{pause_destination, pause_target, remark, resumed};
+use crate::base::Lsn;
 use crate::db::answer::{Action, Limit, Verdict, quoted};
 
 /// A destination whose memory is full is left alone for so many first pauses.
@@ -25,6 +26,31 @@ pub(super) struct Work<'a> {
     pub(super) parts: VecDeque<Part>,
     /// Whether bodies are compressed, still.
     pub(super) gzip: bool,
+    /// Cells of requests without an answer.
+    pub(super) open: Open,
+}
+
+/// Cells that requests for parts of one batch may still write, with the newest line of each.
+#[derive(Debug, Default)]
+pub(super) struct Open {
+    cells: HashMap<u64, (Lsn, u32)>,
+    until: Duration,
+}
+
+impl Open {
+    /// A request for this part was not answered; until then the destination may work on it.
+    pub(super) fn add(&mut self, part: &Part, until: Duration) {
+        for (cell, at) in part.places() {
+            let newest = self.cells.entry(cell).or_insert(at);
+            *newest = at.max(*newest);
+        }
+        self.until = self.until.max(until);
+    }
+
+    /// Whether a part has newer values of these cells. The same lines once more, or some of them, are none.
+    pub(super) fn has_older_of(&self, part: &Part, now: Duration) -> bool {
+        self.until > now && part.places().any(|(cell, at)| self.cells.get(&cell).is_some_and(|newest| *newest < at))
+    }
 }
 
 /// How it goes on.
@@ -38,7 +64,7 @@ pub(super) enum Next {
 
 impl<'a> Work<'a> {
     pub(super) fn new(shared: &'a Shared, lane: usize, batch: &Rc<Batch>) -> Self {
-        Self { shared, lane, parts: VecDeque::from([Part::whole(batch)]), gzip: shared.gzip }
+        Self { shared, lane, parts: VecDeque::from([Part::whole(batch)]), gzip: shared.gzip, open: Open::default() }
     }
 
     /// Does what the answer asks for.
@@ -197,6 +223,28 @@ fn is_whole(code: &str, dropped: Option<u64>, lines: usize) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn part(lines: &[(u64, u64)]) -> Part {
+        let mut batch = Batch::new(crate::delivery::target::TargetId(0), Duration::ZERO);
+        for (lsn, cell) in lines {
+            let at =
+                crate::delivery::batch::LineAt { lsn: Lsn(*lsn), line: 0, route: crate::base::RouteId(1), cell: *cell };
+            batch.push(at, b"m v=1 1\n");
+        }
+        Part::whole(&Rc::new(batch))
+    }
+
+    #[test]
+    fn a_newer_value_of_a_later_part_does_not_overtake_a_request_without_an_answer() {
+        let (now, until) = (Duration::from_secs(1), Duration::from_secs(61));
+        let mut open = Open::default();
+        assert!(!open.has_older_of(&part(&[(1, 7)]), now));
+        open.add(&part(&[(1, 7), (2, 8), (3, 7)]), until);
+        assert!(!open.has_older_of(&part(&[(1, 7), (2, 8)]), now), "a half of the same lines");
+        assert!(!open.has_older_of(&part(&[(3, 7), (4, 9)]), now), "the other half, and another cell");
+        assert!(open.has_older_of(&part(&[(4, 9), (5, 8)]), now));
+        assert!(!open.has_older_of(&part(&[(5, 8)]), until), "it is over");
+    }
 
     #[test]
     fn only_a_count_that_is_surely_one_of_lines_buries_many() {

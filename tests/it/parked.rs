@@ -33,11 +33,15 @@ fn pair(more: &str) -> Pair {
 impl Pair {
     /// 1000 lines of 20 series; the values of a later round stand over those of an earlier one in half of the cells.
     fn write(&self, db: &str, round: usize) {
+        self.write_lines(db, round, 1000);
+    }
+
+    fn write_lines(&self, db: &str, round: usize, lines: usize) {
         let line = |at: usize| {
             let time = if at.is_multiple_of(2) { at } else { round * 10_000 + at };
             format!("m,host=host-number-{},rack=rack v={round}i,w={at}i {time}\n", at % 20)
         };
-        let body: String = (0..1000).map(line).collect();
+        let body: String = (0..lines).map(line).collect();
         let answer = self.twinline.call(&format!("POST /write?db={db}"), &[], body);
         assert_eq!(answer.status, 204, "{}", answer.text());
     }
@@ -85,6 +89,23 @@ fn a_route_that_stands_still_waits_in_the_log_while_others_go_on_and_keeps_its_o
     pair.write("later", 91);
     pair.twinline.delivered(182_000);
     pair.assert_equal("later");
+}
+
+#[test]
+fn twenty_routes_that_stand_still_and_are_written_alike_stop_no_other() {
+    let pair = pair("");
+    let missing: Vec<String> = (0..20).map(|number| format!("missing-{number}")).collect();
+    missing.iter().for_each(|db| pair.source.create_database(db));
+    // Each of them stays below its share of what may wait; together they are more than all of it.
+    for round in 0..16 {
+        missing.iter().for_each(|db| pair.write_lines(db, round, 100));
+        pair.write_lines("d", round, 100);
+    }
+    pair.arrives();
+    missing.iter().for_each(|db| pair.destination.create_database(db));
+    pair.twinline.delivered(21 * 1600);
+    missing.iter().for_each(|db| pair.assert_equal(db));
+    pair.assert_equal("d");
 }
 
 #[test]

@@ -13,6 +13,9 @@ pub(in crate::delivery) struct Taken {
     pub(in crate::delivery) lsn: Lsn,
     pub(in crate::delivery) route: RouteId,
     pub(in crate::delivery) lines: u32,
+    /// Time of the earliest and of the latest of their points, ns.
+    pub(in crate::delivery) from_ns: i64,
+    pub(in crate::delivery) to_ns: i64,
 }
 
 impl Lane {
@@ -96,8 +99,19 @@ impl Lane {
 /// Counts the lines of a batch from an index on, by record.
 fn count(batch: &Batch, from: usize, taken: &mut BTreeMap<(Lsn, RouteId), Taken>) {
     for index in from..batch.len() {
-        let (at, _) = batch.line(index);
-        let fresh = || Taken { lsn: at.lsn, route: at.route, lines: 0 };
-        taken.entry((at.lsn, at.route)).or_insert_with(fresh).lines += 1;
+        let (at, text) = batch.line(index);
+        let fresh = || Taken { lsn: at.lsn, route: at.route, lines: 0, from_ns: i64::MAX, to_ns: i64::MIN };
+        let sum = taken.entry((at.lsn, at.route)).or_insert_with(fresh);
+        sum.lines += 1;
+        if let Some(at_ns) = time_of(text) {
+            (sum.from_ns, sum.to_ns) = (sum.from_ns.min(at_ns), sum.to_ns.max(at_ns));
+        }
     }
+}
+
+/// Time of a line as it is sent: it ends in nanoseconds and a line feed.
+fn time_of(text: &[u8]) -> Option<i64> {
+    let text = text.trim_ascii_end();
+    let begin = text.iter().rposition(|byte| *byte == b' ')? + 1;
+    std::str::from_utf8(&text[begin..]).ok()?.parse().ok()
 }
