@@ -69,11 +69,13 @@ fn hand_on(stream: TcpStream, to: u16, shared: &Shared) {
     let mut stream = BufReader::new(stream);
     let mut server = Connection::new(to);
     while let Some((head, body)) = read_request(&mut stream) {
-        if head.starts_with("POST") && shared.keep_next.swap(false, Ordering::SeqCst) {
+        // A proxy asks for names by POST as well.
+        let write = head.starts_with("POST /write") || head.starts_with("POST /api/v2/write");
+        if write && shared.keep_next.swap(false, Ordering::SeqCst) {
             *shared.kept.lock().expect("no panic elsewhere") = Some((head, body));
             return;
         }
-        let swallow = head.starts_with("POST") && shared.swallow_next.swap(false, Ordering::SeqCst);
+        let swallow = write && shared.swallow_next.swap(false, Ordering::SeqCst);
         let Sent::Answer { head, body, .. } = server.ask(&head, &body) else { return };
         if swallow {
             // The connection stays open, silent, until the other end goes away.

@@ -9,7 +9,7 @@ use twinline::cell::compare;
 use twinline::control::Status;
 
 use super::base::Database;
-use super::proxy::{Proxy, Settings, status_at, sum};
+use super::proxy::{Proxy, Settings, status_at, sum, wait_for};
 use super::writer::Writers;
 
 /// Small, so that segments are sealed, recycled and met half full by every kind of crash.
@@ -146,7 +146,8 @@ fn destination_back(destination: &Database, weather: Weather) {
 /// While nothing is written, a crash changes nothing in the accounts, whatever is in the queue.
 fn rebuilt(proxy: &mut Proxy, writers: &Writers) {
     writers.set_paused(true);
-    let before = proxy.status_now();
+    // A request that its client has given up may still wait for the source.
+    let before = wait_for("every request to end", || Some(proxy.status_now()).filter(|s| s.lines.unanswered == 0));
     accounts(&before, writers);
     proxy.kill9();
     proxy.start();
