@@ -338,8 +338,15 @@ impl Distributor {
         });
         drop(lane_of);
         self.shared.pending_bytes.set(self.shared.pending_bytes.get() + held_bytes);
+        self.note(record, intent, &counted);
+        letters::put_aside(&self.shared, dead_letters).await;
+        Ok(())
+    }
+
+    /// Tells each lane how many lines of a record are its own.
+    fn note(&self, record: &Record, intent: &Intent, counted: &[u32]) {
         let name = (record.route.0 == 0).then(|| Rc::<str>::from(intent.name.to_string()));
-        for (lane, lines) in self.shared.lanes.iter().zip(counted) {
+        for (lane, lines) in self.shared.lanes.iter().zip(counted.iter().copied()) {
             if let Some(name) = &name {
                 lane.borrow_mut().name(record.lsn, Rc::clone(name));
             }
@@ -348,8 +355,6 @@ impl Distributor {
                 lane.borrow_mut().note(Position { lsn: record.lsn, lines, log_bytes, received_ns });
             }
         }
-        letters::put_aside(&self.shared, dead_letters).await;
-        Ok(())
     }
 
     async fn damage(&mut self, damage: &Damage) -> Result<()> {
