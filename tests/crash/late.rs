@@ -23,6 +23,7 @@ pub(crate) struct Relay {
 #[derive(Default)]
 struct Shared {
     keep_next: AtomicBool,
+    hold_open: AtomicBool,
     swallow_next: AtomicBool,
     kept: Mutex<Option<Request>>,
 }
@@ -46,6 +47,12 @@ impl Relay {
     /// The next write is kept, and its connection closed without an answer.
     pub(crate) fn keep_next(&self) {
         self.shared.keep_next.store(true, Ordering::SeqCst);
+    }
+
+    /// The next write is kept, and its connection stays open: whoever sent it goes on waiting.
+    pub(crate) fn hold_next(&self) {
+        self.shared.hold_open.store(true, Ordering::SeqCst);
+        self.keep_next();
     }
 
     /// The next write is handed on, and its answer swallowed.
@@ -73,6 +80,9 @@ fn hand_on(stream: TcpStream, to: u16, shared: &Shared) {
         let write = head.starts_with("POST /write") || head.starts_with("POST /api/v2/write");
         if write && shared.keep_next.swap(false, Ordering::SeqCst) {
             *shared.kept.lock().expect("no panic elsewhere") = Some((head, body));
+            if shared.hold_open.swap(false, Ordering::SeqCst) {
+                let _ = read_request(&mut stream);
+            }
             return;
         }
         let swallow = write && shared.swallow_next.swap(false, Ordering::SeqCst);

@@ -220,7 +220,7 @@ pub(crate) fn on_its_way(name: &'static str, source: Database, destination: Data
     stage.row(
         "zombie",
         |stage| {
-            let writing = stage.in_background(&two("zombie"), Relay::keep_next);
+            let writing = stage.in_background(&two("zombie"), Relay::hold_next);
             relay(&stage.source).has_kept();
             stage.proxy.kill9();
             assert!(matches!(writing.join().expect("a writer"), Sent::Unknown));
