@@ -156,6 +156,8 @@ impl Database {
                 {
                     command.arg(option).arg(place(name));
                 }
+                // As shipped it gives up a write after 10 s, and machines that run tests are busy.
+                command.args(["--storage-write-timeout", "100s"]);
                 command.args(["--http-bind-address", listen, "--reporting-disabled"]);
                 command.args(self.settings.iter().flat_map(|(option, value)| [option, value]));
             }

@@ -52,13 +52,18 @@ fn sandboxes(more: &str) -> (Sandbox, Sandbox, Twinline) {
     (source, destination, twinline)
 }
 
-/// Lines of 1,000 bytes, timed unless `untimed`.
+/// Lines of about 1,000 bytes, timed unless `untimed`.
 fn wide(lines: usize, untimed: bool) -> Vec<u8> {
-    let mut body = Vec::with_capacity(lines * 1001);
+    lines_of(lines, 970, untimed)
+}
+
+/// Lines with a string of about so many bytes, timed unless `untimed`.
+fn lines_of(lines: usize, bytes: usize, untimed: bool) -> Vec<u8> {
+    let mut body = Vec::with_capacity(lines * (bytes + 31));
     for at in 1..=lines {
         let begin = body.len();
         write!(body, "m,t={} s=\"", at % 10).unwrap();
-        body.resize(begin + 970, b'a' + (at % 26) as u8);
+        body.resize(begin + bytes, b'a' + (at % 26) as u8);
         if untimed {
             write!(body, "\",v={at}i").unwrap()
         } else {
@@ -113,9 +118,11 @@ fn a_body_of_100_mb_is_stored_by_2_9_and_delivered_in_pieces() {
     let name = "large_2_9";
     source.create(name);
     destination.create(name);
-    let twinline = Setup::new(source.section(), destination.section()).start();
+    let twinline =
+        Setup::new(format!("{}\nrequest_timeout = \"110s\"", source.section()), destination.section()).start();
     let line = format!("POST /api/v2/write?org={}&bucket={name}", crate::database::ORG);
-    let body = wide(100_000, false);
+    // Few points: it is the bytes that count here.
+    let body = lines_of(10_000, 10_000, false);
     let packed = gzip(&body);
     for (what, headers, body) in
         [("100 MB", &[][..], &body), ("100 MB packed", &["Content-Encoding: gzip"][..], &packed)]
@@ -123,13 +130,13 @@ fn a_body_of_100_mb_is_stored_by_2_9_and_delivered_in_pieces() {
         let answer = watched(what, &twinline, || through(&twinline, &source, &line, headers, body));
         assert_eq!(answer.status, 204, "{what}: {}", answer.text());
     }
-    watched("delivery", &twinline, || twinline.delivered(200_000));
+    watched("delivery", &twinline, || twinline.delivered(20_000));
     let count = |database: &Database| {
         let query = format!("/query?db={name}&q=SELECT+count(v)+FROM+m");
         let answer = crate::http::call(&database.addr, &format!("GET {query}"), &[&database.authorization()], b"");
         answer.unwrap().json().pointer("/results/0/series/0/values/0/1").cloned()
     };
-    assert_eq!(count(&source), Some(100_000.into()));
+    assert_eq!(count(&source), Some(10_000.into()));
     assert_eq!(count(&source), count(&destination));
 }
 
