@@ -10,7 +10,7 @@ use super::Pipeline;
 use super::beside;
 use super::cells::cells;
 use super::gap::Missed;
-use super::overlap::{LARGE_BYTES, UnderWay};
+use super::overlap::UnderWay;
 use super::primary::Judged;
 use super::reply::Refusal;
 use super::settle::{Settled, piece, settle};
@@ -24,7 +24,7 @@ use crate::route::RouteName;
 use crate::wal::{Entry, Kind};
 
 /// A body is kept in records of at most this size.
-const PIECE_BYTES: usize = 8 << 20;
+const RECORD_BYTES: usize = 8 << 20;
 
 /// First record, and the lines of each.
 type Recorded = (Lsn, SmallVec<[u32; 1]>);
@@ -135,7 +135,7 @@ impl Pipeline {
     /// A write is about to be logged and sent: from here on others may meet it. Large bodies are hashed beside the event loop.
     pub(super) async fn sets_out(&self, name: Option<&RouteName>, lines: &Lines) -> Option<UnderWay> {
         let name = name?;
-        let large = lines.text.len() > LARGE_BYTES && self.overlaps.meets(name, lines);
+        let large = lines.text.len() > beside::LARGE_BYTES && self.overlaps.meets(name, lines);
         let hashed = if large {
             let hashed = lines.clone();
             beside::by_size(lines.text.len(), move || cells(&hashed)).await.ok().flatten()
@@ -201,10 +201,10 @@ fn entries(route: &crate::route::Route, lines: &Lines, arrived_ns: i64, request:
     if intent.excluded {
         return Some(vec![entry(Bytes::new(), lines.parsed.lines)]);
     }
-    if lines.text.len() <= PIECE_BYTES {
+    if lines.text.len() <= RECORD_BYTES {
         return Some(vec![entry(lines.text.clone(), lines.parsed.lines)]);
     }
-    let pieces = line::split(&lines.text, PIECE_BYTES);
+    let pieces = line::split(&lines.text, RECORD_BYTES);
     let count = |piece: &Bytes| line::inspect(piece, lines.dialect, lines.precision, 0).lines;
     Some(
         pieces

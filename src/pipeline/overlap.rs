@@ -23,8 +23,6 @@ use crate::route::RouteName;
 
 /// Writes of one place that are remembered after their end; beyond this they become one.
 const LATE_MAX: usize = 1024;
-/// Bodies above this are hashed beside the event loop, before they are compared.
-pub(super) const LARGE_BYTES: usize = 1 << 20;
 
 /// A hash is a hash already.
 #[derive(Default)]

@@ -1,8 +1,9 @@
 //! The edge's way into the log: bundles, not single messages.
 //!
-//! Whatever the tasks of one turn of the event loop append leaves as one bundle, after one more poll of the sockets; what
-//! the log thread has made durable comes back as one list with one wake-up. A request costs no message across threads of
-//! its own. No timer lingers: while a commit runs, the next bundle grows by itself.
+//! Whatever the tasks of one turn of the event loop append leaves as one message, outcomes apart from intents, once further
+//! polls of the sockets bring nothing more. The loop then stands still for their commit, for [`STAND_MAX`] at most and only
+//! while the log keeps up; what comes later comes back as one list with one wake-up. A request costs no message across
+//! threads of its own, and no timer lingers.
 
 use std::cell::RefCell;
 use std::fmt;
