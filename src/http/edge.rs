@@ -7,6 +7,7 @@ use std::fmt;
 use std::rc::Rc;
 use std::time::Duration;
 
+use http::header::TRANSFER_ENCODING;
 use http::{Method, Request, StatusCode};
 use http_body::Body;
 use http_body_util::BodyExt;
@@ -19,7 +20,9 @@ use super::pass;
 use crate::base::metric;
 use crate::db::client::BodyError;
 use crate::db::precision::Api;
-use crate::pipeline::{Budget, ClientWrite, LargeWrite, Pipeline, Refusal, Reply, drain, too_large, unavailable};
+use crate::pipeline::{
+    Budget, ClientWrite, LargeWrite, Pipeline, Refusal, Reply, drain, too_large, unavailable, unknown_coding,
+};
 
 /// How long a write waits for room before it hears 503.
 const ROOM_WAIT: Duration = Duration::from_secs(2);
@@ -61,6 +64,7 @@ impl Edge {
     pub async fn handle(&self, request: Request<Incoming>) -> Reply {
         let api = write_api(&request);
         let reply = match api {
+            _ if has_unknown_coding(&request) => unknown_coding(),
             Some(api) => self.write(api, request).await,
             None => pass::pass(&self.0.pipeline, request).await,
         };
@@ -149,6 +153,13 @@ pub(super) fn write_api<B>(request: &Request<B>) -> Option<Api> {
         b"/api/v2/write" => Some(Api::V2),
         _ => None,
     }
+}
+
+/// Whether the body is in a transfer coding that the servers do not know: they take `chunked` alone (Go's `net/http`, 1.13 and
+/// 2.9), hyper also what ends in it.
+fn has_unknown_coding<B>(request: &Request<B>) -> bool {
+    let mut codings = request.headers().get_all(TRANSFER_ENCODING).iter();
+    codings.next().is_some_and(|first| !first.as_bytes().eq_ignore_ascii_case(b"chunked")) || codings.next().is_some()
 }
 
 #[cfg(test)]

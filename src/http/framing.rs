@@ -49,6 +49,11 @@ impl Framing {
         self.place == Place::Method(0)
     }
 
+    /// A head has begun and has not come whole.
+    pub(super) fn is_in_head(&self) -> bool {
+        matches!(self.place, Place::Method(1..) | Place::Target | Place::Head)
+    }
+
     /// Goes over what came, and stops before a byte of a request target that no `http::Uri` takes. Gives how many bytes
     /// it went over.
     pub(super) fn follow(&mut self, bytes: &[u8]) -> usize {

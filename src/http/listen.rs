@@ -19,7 +19,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 use super::edge::write_api;
-use super::wire::{Answering, Wire};
+use super::wire::{Answering, HEAD_WAIT, Wire};
 use crate::base::{Error, Kind, Result, Side, metric};
 use crate::pipeline::Reply;
 
@@ -43,7 +43,7 @@ pub struct Bound {
 pub struct Serve {
     /// Connections at once; further ones wait in the system's queue.
     pub connections_max: usize,
-    /// A connection without a whole head is closed after this; between requests too.
+    /// A connection is closed after this between two requests. A head that was begun has 30 s, or this if it is shorter.
     pub idle_timeout: Duration,
     /// Largest head.
     pub header_bytes_max: usize,
@@ -205,7 +205,7 @@ where
     Fut: Future<Output = Reply> + 'static,
 {
     let answering = Rc::new(Answering::default());
-    let stream = Wire::new(stream, Rc::clone(&answering));
+    let stream = Wire::new(stream, Rc::clone(&answering), limits.idle_timeout.min(HEAD_WAIT));
     let service = service_fn(move |request: Request<Incoming>| {
         let under_way = answering.begin(write_api(&request).is_some());
         let reply = handle(request);
@@ -215,7 +215,9 @@ where
     builder
         .timer(TokioTimer::new())
         .header_read_timeout(limits.idle_timeout)
+        // The source's names as they came; our own as the servers write them.
         .preserve_header_case(true)
+        .title_case_headers(true)
         // The source dates its answers, and some it does not date.
         .auto_date_header(false)
         .max_headers(HEADERS_MAX)

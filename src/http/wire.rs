@@ -3,7 +3,8 @@
 //! Promises: bytes of a request target that stand there unescaped (`"`, `<`, `>`, …) are escaped, which every server reads
 //! alike; nothing else is changed. What hyper refuses by itself (garbage, a head that is too large) is answered as the servers
 //! do it: with a text that says so. A client that closes its half after its request still hears the answer: a write whenever
-//! it comes, anything else for [`GONE_WAIT`] (then the client counts as gone, and its query ends at the source).
+//! it comes, anything else for [`GONE_WAIT`] (then the client counts as gone, and its query ends at the source). A head that
+//! was begun is here within [`HEAD_WAIT`], or the connection is closed without a word, as InfluxDB 2.x does.
 
 use std::cell::Cell;
 use std::io;
@@ -23,6 +24,10 @@ use crate::pipeline::{Reply, ReplyBody};
 
 /// A client that closed its half hears the answer to a query that takes no longer than this.
 const GONE_WAIT: Duration = Duration::from_secs(1);
+
+/// Between the first byte of a head and its last. InfluxDB 2.x gives 10 s, 1.x any time; a connection that is idle between two
+/// requests may stay for `idle_timeout`.
+pub(super) const HEAD_WAIT: Duration = Duration::from_secs(30);
 
 /// What is being answered on a connection.
 #[derive(Debug, Default)]
@@ -100,6 +105,9 @@ pub(super) struct Wire<S> {
     pending: Bytes,
     answering: Rc<Answering>,
     half_closed: Option<Pin<Box<Sleep>>>,
+    head_wait: Duration,
+    /// Runs while a head is here in part: nearly all heads come whole.
+    head_late: Option<Pin<Box<Sleep>>>,
     /// What is said in place of hyper's own answer, as far as it is not written.
     instead: &'static [u8],
 }
@@ -123,9 +131,17 @@ const REFUSALS: [(&[u8], &[u8]); 3] = [
 ];
 
 impl<S> Wire<S> {
-    pub(super) fn new(stream: S, answering: Rc<Answering>) -> Self {
+    /// `head_wait`: [`HEAD_WAIT`], or less where `idle_timeout` is shorter.
+    pub(super) fn new(stream: S, answering: Rc<Answering>, head_wait: Duration) -> Self {
         let (framing, pending) = (Framing::new(), Bytes::new());
-        Self { stream, framing, pending, answering, half_closed: None, instead: b"" }
+        Self { stream, framing, pending, answering, half_closed: None, head_wait, head_late: None, instead: b"" }
+    }
+
+    /// Ends a connection whose head does not come; to be asked when nothing came.
+    fn poll_head_late(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let late = self.head_late.get_or_insert_with(|| Box::pin(tokio::time::sleep(self.head_wait)));
+        ready!(late.as_mut().poll(cx));
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the head of a request did not come whole")))
     }
 
     fn take_pending(&mut self, buf: &mut ReadBuf<'_>) {
@@ -182,11 +198,17 @@ impl<S: AsyncRead + Unpin> AsyncRead for Wire<S> {
         }
         let from = buf.filled().len();
         let room = buf.remaining();
-        ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
+        if Pin::new(&mut self.stream).poll_read(cx, buf)?.is_pending() {
+            return if self.framing.is_in_head() { self.poll_head_late(cx) } else { Poll::Pending };
+        }
         if buf.filled().len() == from && room > 0 {
             return self.poll_end(cx);
         }
         self.follow(buf, from);
+        // From its first byte on: a head that comes byte by byte gets no more time than one that stops.
+        if !self.framing.is_in_head() {
+            self.head_late = None;
+        }
         Poll::Ready(Ok(()))
     }
 }
@@ -238,7 +260,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Wire<S> {
 fn refusal(answer: &[u8]) -> Option<&'static [u8]> {
     // Nearly every answer is a success.
     let error = answer.get(9) == Some(&b'4');
-    error.then(|| REFUSALS.iter().find(|(own, _)| *own == answer).map(|(_, said)| *said))?
+    error.then(|| REFUSALS.iter().find(|(own, _)| own.eq_ignore_ascii_case(answer)).map(|(_, said)| *said))?
 }
 
 #[cfg(test)]
@@ -256,7 +278,7 @@ mod tests {
         let text: &[u8] = b"GET /q?q=\"a\"<\xff> HTTP/1.1\r\n\r\nPOST /w HTTP/1.1\r\nContent-Length: 3\r\n\r\n<\">";
         let wanted = "GET /q?q=%22a%22%3C%FF%3E HTTP/1.1\r\n\r\nPOST /w HTTP/1.1\r\nContent-Length: 3\r\n\r\n<\">";
         for buffer_bytes in [1, 2, 5, 4096] {
-            let mut wire = Wire::new(text, Rc::default());
+            let mut wire = Wire::new(text, Rc::default(), HEAD_WAIT);
             let mut read = Vec::new();
             run(async {
                 let mut buffer = vec![0; buffer_bytes];
@@ -278,7 +300,7 @@ mod tests {
         async fn ends_at_once(write: Option<bool>, text: &'static [u8], patient: bool) -> bool {
             let answering = Rc::new(Answering::default());
             let guard = write.map(|write| answering.begin(write));
-            let mut wire = Wire::new(text, Rc::clone(&answering));
+            let mut wire = Wire::new(text, Rc::clone(&answering), HEAD_WAIT);
             let mut read = Vec::new();
             let mut reading = std::pin::pin!(wire.read_to_end(&mut read));
             let at_once = reading.as_mut().poll(&mut Context::from_waker(std::task::Waker::noop())).is_ready();
@@ -297,5 +319,34 @@ mod tests {
             let half: &[u8] = b"POST / HTTP/1.1\r\nContent-Length: 1\r\n\r\n";
             assert!(ends_at_once(Some(true), half, false).await, "a request that never comes whole is none");
         });
+    }
+
+    #[test]
+    fn a_head_that_does_not_come_whole_ends_the_connection() {
+        async fn read(parts: &[&[u8]]) -> io::Result<()> {
+            let (client, server) = tokio::io::duplex(1 << 10);
+            let mut wire = Wire::new(server, Rc::default(), Duration::from_millis(20));
+            let mut client = client;
+            let mut buffer = [0; 256];
+            for part in parts {
+                tokio::io::AsyncWriteExt::write_all(&mut client, part).await?;
+                wire.read(&mut buffer).await?;
+            }
+            // Nothing more comes; the wait here is longer than that for a head.
+            let more = tokio::time::timeout(Duration::from_secs(5), wire.read(&mut buffer)).await;
+            more.map_or(Ok(()), |read| read.map(drop))
+        }
+
+        run(async {
+            let late = read(&[b"POST /write HTTP/1.1\r\nX: "]).await.unwrap_err();
+            assert_eq!(late.kind(), io::ErrorKind::TimedOut);
+            let drop_by_drop: [&[u8]; 3] = [b"GET / HTTP/1.1\r\n", b"A: b\r\n", b"C"];
+            assert_eq!(read(&drop_by_drop).await.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        });
+        let waits = |parts: &'static [&'static [u8]]| {
+            run(async { tokio::time::timeout(Duration::from_millis(200), read(parts)).await.is_err() })
+        };
+        assert!(waits(&[b"GET / HTTP/1.1\r\n", b"\r\n"]), "between two requests `idle_timeout` counts");
+        assert!(waits(&[b"POST / HTTP/1.1\r\nContent-Length: 9\r\n\r\nab"]), "a body has its own time");
     }
 }

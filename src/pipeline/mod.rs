@@ -29,7 +29,7 @@ pub use keeper::GapKeeper;
 pub use large::{LARGE_BYTES, LargeWrite, drain};
 pub use meters::EdgeMeters;
 pub use overlap::Overlaps;
-pub use reply::{Refusal, Reply, ReplyBody, too_large, unavailable, whole};
+pub use reply::{Refusal, Reply, ReplyBody, too_large, unavailable, unknown_coding, whole};
 pub use room::{Budget, NoRoom, Room};
 pub use skew::Skew;
 

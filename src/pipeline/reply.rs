@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, DATE, HeaderValue, RETRY_AFTER, TRANSFER_ENCODING};
+use http::header::{CONNECTION, CONTENT_TYPE, DATE, HeaderValue, RETRY_AFTER, TRANSFER_ENCODING};
 use http::response::Parts;
 use http::{Response, StatusCode};
 use http_body::{Body, Frame};
@@ -81,6 +81,17 @@ pub fn too_large(api: Api, limit_bytes: usize) -> Reply {
             "unable to read data: points batch is too large",
         ),
     }
+}
+
+/// 501 for a transfer coding that the source does not know, as Go's `net/http` says it: before any handler, and the end of
+/// the connection.
+#[must_use]
+pub fn unknown_coding() -> Reply {
+    let mut reply: Reply = Response::new(Box::pin(Chunked(Some(Bytes::from_static(b"Unsupported transfer encoding")))));
+    *reply.status_mut() = StatusCode::NOT_IMPLEMENTED;
+    reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    reply
 }
 
 /// An error in the form of the API: `{"error": …}` for 1.x, `{"code": …, "message": …}` for 2.x.
