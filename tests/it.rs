@@ -83,6 +83,9 @@ mod stubborn;
 // The end of the process and its next start.
 #[path = "it/stop.rs"]
 mod stop;
+// A start on a slow disk.
+#[path = "it/start.rs"]
+mod start;
 // The typed reader gives back every bit.
 #[path = "it/typed_read.rs"]
 mod typed_read;

@@ -51,6 +51,7 @@ metrics_table! {
     QUEUE_RECORDS = "twinline_queue_records", Gauge, "Records above the lowest floor.";
     QUEUE_SEGMENTS = "twinline_queue_segments", Gauge, "Segment files in use.";
     QUEUE_LINES = "twinline_queue_lines", Gauge, "Accepted lines that wait for delivery.";
+    QUEUE_COUNTING = "twinline_queue_counting", Gauge, "1 while what the queue held at the start is still being counted: the sums of lines are too small.";
     QUEUE_OLDEST = "twinline_queue_oldest_record_timestamp_seconds", Gauge, "Arrival of the oldest record not yet delivered; 0 without one.";
     QUEUE_FSYNC = "twinline_queue_fsync_duration_seconds", Seconds, "Time of one group commit.";
     QUEUE_FAULT = "twinline_queue_fault", Gauge, "1 when the log has failed and takes nothing.";

@@ -72,6 +72,10 @@ pub struct QueueStatus {
     pub limit_bytes: u64,
     /// Records above the lowest floor.
     pub records: u64,
+    /// Whether what the queue held at the start is still being counted: `lines.queued` and the other sums are too small
+    /// until then, 0 at first.
+    #[serde(default)]
+    pub counting: bool,
     /// Segment files.
     pub segments: usize,
     /// Age of the oldest line that is not delivered, seconds.
@@ -173,6 +177,7 @@ pub(super) fn status(facts: Facts, figures: &Figures) -> Status {
             disk_bytes: figures.log.bytes,
             limit_bytes: figures.log.limit_bytes,
             records: view.head_lsn.saturating_sub(view.floor_lsn),
+            counting: !view.ready || view.counting,
             segments: figures.log.segments,
             oldest_s: age_ns(view.oldest_ns),
             commit_s: figures.log.sync_ns_last as f64 / 1e9,
@@ -191,6 +196,9 @@ pub(super) fn status(facts: Facts, figures: &Figures) -> Status {
     status.not_covered = not_covered(&status, figures.totals.is_some());
     if !view.ready {
         status.not_covered.insert(0, "lines are not counted yet: delivery is starting".to_owned());
+    } else if view.counting {
+        let counting = "counting what the queue holds since before the start: there are more lines than shown";
+        status.not_covered.insert(0, counting.to_owned());
     }
     status.next_steps = next_steps(&status);
     status
@@ -252,8 +260,12 @@ pub fn render(status: &Status) -> String {
     let _ = writeln!(out, "source       {}", side(&facts.source));
     let _ = writeln!(out, "destination  {} [{}]", side(&facts.destination), facts.destination_id);
     let _ = writeln!(out, "\nLINES  delivered      {:>14}", lines.delivered);
+    if queue.counting {
+        let _ = writeln!(out, "       {:<14} still counting, {} so far", "queued", lines.queued);
+    } else {
+        let _ = writeln!(out, "       {:<14} {:>14}", "queued", lines.queued);
+    }
     for (name, count) in [
-        ("queued", lines.queued),
         ("doubt", lines.doubt),
         ("dead-lettered", lines.dead_lettered),
         ("gap", lines.gap),

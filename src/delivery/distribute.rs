@@ -28,6 +28,8 @@ use crate::wal::{Damage, Item, Kind, Reader, Record, Wal};
 
 /// Records looked at in one go before other tasks get their turn.
 const SCOUT_STEP: usize = 256;
+/// The same while a long log is counted: each may be a seek of a slow disk.
+const COUNT_STEP: usize = 32;
 /// Records that are read before their outcome is known, bytes. They share memory with the chunks they were read in.
 const AHEAD_BYTES: usize = 4 << 20;
 /// After the log has grown: time for more to come. Far below the time that a batch waits for company.
@@ -83,7 +85,8 @@ impl Read {
         let (unanswered_lines, unanswered_ns) = scout.waiting();
         let oldest_ns = [oldest_in_lanes_ns, unread_ns, unanswered_ns].into_iter().flatten().min();
         let (ahead, head) = (scout.ahead(), scout.seen());
-        Reading { unread_lines, unanswered_lines, ahead, head, oldest_ns: oldest_ns.unwrap_or(0) }
+        let (counting, oldest_ns) = (!scout.counted(), oldest_ns.unwrap_or(0));
+        Reading { unread_lines, unanswered_lines, counting, ahead, head, oldest_ns }
     }
 
     /// Whether the figures may be shown.
@@ -409,7 +412,7 @@ impl Distributor {
             self.settled();
             self.wake_lanes();
             self.scout.borrow_mut().follow(&self.reader);
-            if self.look_after_paused().await? {
+            if self.look_after_paused().await? || self.count()? {
                 tokio::task::yield_now().await;
                 continue;
             }
@@ -424,6 +427,13 @@ impl Distributor {
             }
         }
         Ok(())
+    }
+
+    /// After a start with a long log: what is queued must be counted, also while nothing can be delivered. True while there
+    /// is more to count.
+    fn count(&self) -> Result<bool> {
+        let mut scout = self.scout.borrow_mut();
+        Ok(!scout.counted() && scout.advance(COUNT_STEP)?)
     }
 
     /// Whether no more may wait in the lanes.

@@ -63,6 +63,8 @@ const KEEP_EVERY: Duration = Duration::from_millis(200);
 const READ_RETRY: Duration = Duration::from_secs(1);
 /// Overdue intents that are given up at one look.
 const OVERDUE_MAX: usize = 4096;
+/// Doubt that is not durable after so long is written again.
+const DOUBT_AGAIN: Duration = Duration::from_secs(1);
 /// The pause while figures are not known yet.
 const KEEP_SOON: Duration = Duration::from_millis(5);
 
@@ -191,6 +193,7 @@ pub async fn run(parts: Parts, server: Server, mut stop: watch::Receiver<bool>) 
         saved: floors,
         view: parts.view,
         unanswered_max: parts.unanswered_max,
+        doubted_at: None,
     };
     let mut lanes = tokio::task::JoinSet::new();
     for index in 0..lanes_count {
@@ -233,6 +236,8 @@ struct Keeper {
     saved: Floors,
     view: SharedView,
     unanswered_max: Duration,
+    /// When what a dead process left open was last given up.
+    doubted_at: Option<Duration>,
 }
 
 impl Keeper {
@@ -242,11 +247,29 @@ impl Keeper {
                 // The floors on disk stay where they were: after a crash some lines are delivered again.
                 tracing::error!(%error, event = "cursor.failed", "floors cannot be made durable");
             }
+            self.doubt_what_was_left_open();
             self.give_up_overdue();
             self.show();
             let pause = if self.read.get().settled() { KEEP_EVERY } else { KEEP_SOON };
             tokio::time::sleep(pause).await;
         }
+    }
+
+    /// With a long log, the writes that a dead process had under way are known only now.
+    fn doubt_what_was_left_open(&mut self) {
+        let left_open = self.scout.borrow().left_open();
+        let now = self.shared.clock.monotonic();
+        if left_open.is_empty() || self.doubted_at.is_some_and(|at| now.saturating_sub(at) < DOUBT_AGAIN) {
+            return;
+        }
+        if self.doubted_at.is_none() {
+            let text = crate::queue::left_open_text(left_open.len() as u64);
+            let (at_ns, kind) = (self.shared.clock.wall_ns(), crate::state::EventKind::Recovered);
+            tracing::info!(event = ?kind, "{text}");
+            drop(self.shared.state.add_event(crate::state::Event { at_ns, kind, text }));
+        }
+        self.doubted_at = Some(now);
+        self.queue.doubt(&left_open);
     }
 
     /// Every intent gets an outcome: one whose task has died would hold up all that follow.

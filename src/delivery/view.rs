@@ -31,6 +31,8 @@ pub struct View {
     pub ready: bool,
     /// Lines that the destination has acknowledged.
     pub delivered_lines: u64,
+    /// Whether what former processes left in the log is still being counted: until then the sums are too small.
+    pub counting: bool,
     /// Lines accepted by the source that wait for delivery.
     pub queued_lines: u64,
     /// Lines whose write the source has not answered yet.
@@ -89,6 +91,7 @@ pub(super) struct Reading {
     /// Lines in applied intents that were not read into lanes yet.
     pub(super) unread_lines: u64,
     pub(super) unanswered_lines: u64,
+    pub(super) counting: bool,
     /// Resolved, not read yet, and nothing to deliver.
     pub(super) ahead: Ahead,
     pub(super) head: Lsn,
@@ -113,6 +116,7 @@ pub(super) fn publish(shared: &Shared, reading: Reading, tally: Tally, to: &Shar
     }
     let view = View {
         ready: true,
+        counting: reading.counting,
         delivered_lines: lanes().map(|lane| lane.delivered).sum(),
         queued_lines: reading.unread_lines
             + shared.aside_lines.get()
@@ -138,6 +142,7 @@ pub(super) fn publish(shared: &Shared, reading: Reading, tally: Tally, to: &Shar
 fn gauges(view: &View) {
     let set = |name: &'static str, value: f64| metrics::gauge!(name).set(value);
     set(metric::QUEUE_LINES, view.queued_lines as f64);
+    set(metric::QUEUE_COUNTING, f64::from(u8::from(view.counting)));
     set(metric::DOUBT_LINES, view.doubt_lines as f64);
     set(metric::DEAD_LINES, view.dead_lettered_lines as f64);
     set(metric::PAUSED, if view.paused.is_empty() { 0.0 } else { 1.0 });

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use super::outcome::{Cause, Disposition, Outcome};
+use super::outcome::{Cause, Disposition, EntryBytes, Outcome};
 use super::scout::Scout;
 use crate::base::clock::SharedClock;
 use crate::base::disk::Disk;
@@ -13,8 +13,11 @@ use crate::base::failpoint::{self, Point};
 use crate::base::{DestinationId, Epoch, Error, Kind, Lsn, Result, Side};
 use crate::wal::{self, Bundle, Cursor, CursorFile, Reader, Recovery, Wal, cursor};
 
-/// Records looked at before a start-up scan looks at the clock again.
-const SCAN_STEP: usize = 4096;
+/// Records that a start looks at before clients are served; what lies beyond is looked at while they are.
+const SCAN_MAX: usize = 4096;
+/// … and how long it does so: each look may be a seek of a slow disk.
+const SCAN_TIME_MAX: Duration = Duration::from_millis(200);
+const SCAN_STEP: usize = 32;
 /// Doubt outcomes written in one bundle at start.
 const DOUBT_STEP: usize = 4096;
 /// Longest wait for the first commit after a start.
@@ -44,12 +47,18 @@ pub struct Opened {
     pub queue: LocalQueue,
     /// Where delivery stood.
     pub floors: Floors,
-    /// A scout that has seen everything from the lowest floor to the end.
+    /// A scout at the lowest floor that has seen all up to the end, unless that is far: see [`Scout::counted`].
     pub scout: Scout,
     /// What the log found at start.
     pub recovery: Recovery,
-    /// Intents of the dead process that are doubt now.
+    /// Intents of the dead process that are doubt now; the rest, where the scout has not seen the end, is known later.
     pub doubted: u64,
+}
+
+/// What operators hear of so many intents of a dead process that are doubt now.
+#[must_use]
+pub fn left_open_text(writes: u64) -> String {
+    format!("{writes} writes had no answer when the last process ended: they are doubt now")
 }
 
 /// The local queue. Shared by threads through clones of [`LocalQueue::log`]; the cursor belongs to delivery.
@@ -70,7 +79,9 @@ impl fmt::Debug for LocalQueue {
 
 impl LocalQueue {
     /// Opens the log, loads the cursor, and gives every intent without an outcome the outcome *doubt*: its process died
-    /// before the answer of the primary was durable, so no client was told anything.
+    /// before the answer of the primary was durable, so no client was told anything. A long log is not read first: then
+    /// the caller lets the scout go on, and calls [`LocalQueue::doubt`] once that has counted. Until then the scout holds
+    /// such an intent for unresolved, and nothing behind it is delivered.
     ///
     /// # Errors
     /// The directory is locked by another process, cannot be read, or was written by a newer version.
@@ -90,7 +101,7 @@ impl LocalQueue {
             }
             cursors.extend(loaded.cursor);
         }
-        let (wal, recovery) = Wal::open(Arc::clone(&disk), clock, options, &cursors)?;
+        let (wal, recovery) = Wal::open(Arc::clone(&disk), Arc::clone(&clock), options, &cursors)?;
         let wal = Arc::new(wal);
         let others = cursors.iter().filter(|c| c.destination != destination).filter_map(Cursor::lowest_floor).min();
         for other in cursors.iter().filter(|c| c.destination != destination) {
@@ -113,27 +124,25 @@ impl LocalQueue {
         let floors = own.map_or_else(Floors::default, |own| Floors { lanes: own.floors, counters: own.counters });
         let file = CursorFile::new(disk, &dir, destination.clone(), generation);
         let from = floors.lowest();
-        let mut scout = Scout::new(wal.reader(from.next())?, from);
-        while scout.advance(SCAN_STEP)? {}
+        let mut scout = Scout::new(wal.reader(from.next())?, from).with_former(wal.durable());
+        let until = clock.monotonic() + SCAN_TIME_MAX;
+        for _ in 0..SCAN_MAX / SCAN_STEP {
+            if !scout.advance(SCAN_STEP)? || clock.monotonic() >= until {
+                break;
+            }
+        }
         let queue = Self { wal, file, destination, epoch, others };
-        let doubted = queue.doubt_the_unresolved(&mut scout)?;
+        let doubted = queue.doubt_what_was_left_open(&mut scout)?;
         Ok(Opened { queue, floors, scout, recovery, doubted })
     }
 
-    fn doubt_the_unresolved(&self, scout: &mut Scout) -> Result<u64> {
-        let unresolved: Vec<Lsn> = scout.unresolved().collect();
-        for step in unresolved.chunks(DOUBT_STEP) {
-            let outcomes = step.iter().map(|lsn| Outcome {
-                lsn: *lsn,
-                status: 0,
-                disposition: Disposition::Doubt,
-                cause: Cause::Crash,
-                epoch: self.epoch,
-            });
+    fn doubt_what_was_left_open(&self, scout: &mut Scout) -> Result<u64> {
+        let left_open = scout.left_open();
+        for step in left_open.chunks(DOUBT_STEP) {
             let (done, durable) = mpsc::channel();
             let bundle = Bundle {
                 entries: Vec::new(),
-                outcomes: outcomes.map(|outcome| outcome.encode()).collect(),
+                outcomes: self.doubts(step, Cause::Crash),
                 // The receiver waits below; if it gave up, nobody needs the answer.
                 done: Box::new(move |result| {
                     let _ = done.send(result.is_ok());
@@ -152,21 +161,37 @@ impl LocalQueue {
                 return Err(fault());
             }
         }
-        while scout.advance(SCAN_STEP)? {}
-        Ok(unresolved.len() as u64)
+        if scout.counted() {
+            while scout.advance(SCAN_MAX)? {}
+        }
+        Ok(left_open.len() as u64)
+    }
+
+    fn doubts(&self, intents: &[Lsn], cause: Cause) -> Vec<EntryBytes> {
+        let disposition = Disposition::Doubt;
+        let outcome = |lsn: &Lsn| Outcome { lsn: *lsn, status: 0, disposition, cause, epoch: self.epoch }.encode();
+        intents.iter().map(outcome).collect()
     }
 
     /// Gives intents the outcome *doubt* that nobody else will ever give one: their task has died, or their outcome could
     /// not be written. Should a late outcome come all the same, the first one stands. Not waited for: what is not durable
     /// is given up again at the next look.
     pub fn give_up(&self, intents: &[Lsn]) {
-        let outcome = |lsn: &Lsn| {
-            let (disposition, cause) = (Disposition::Doubt, Cause::Timeout);
-            Outcome { lsn: *lsn, status: 0, disposition, cause, epoch: self.epoch }.encode()
-        };
-        let outcomes = intents.iter().map(outcome).collect();
-        if let Err((refused, _)) = self.wal.submit(Bundle { entries: Vec::new(), outcomes, done: Box::new(|_| {}) }) {
-            tracing::warn!(event = "queue.give_up", ?refused, "intents without an outcome cannot be settled now");
+        self.settle(intents, Cause::Timeout);
+    }
+
+    /// Gives intents that a dead process left open ([`Scout::left_open`]) the outcome *doubt*. Not waited for either.
+    pub fn doubt(&self, intents: &[Lsn]) {
+        self.settle(intents, Cause::Crash);
+    }
+
+    fn settle(&self, intents: &[Lsn], cause: Cause) {
+        for step in intents.chunks(DOUBT_STEP) {
+            let outcomes = self.doubts(step, cause);
+            let bundle = Bundle { entries: Vec::new(), outcomes, done: Box::new(|_| {}) };
+            if let Err((refused, _)) = self.wal.submit(bundle) {
+                tracing::warn!(event = "queue.give_up", ?refused, "intents without an outcome cannot be settled now");
+            }
         }
     }
 

@@ -14,7 +14,7 @@ mod span;
 
 pub use appender::{Appender, Unavailable};
 pub use intent::{Intent, IntentError};
-pub use local::{Floors, LocalQueue, Opened};
+pub use local::{Floors, LocalQueue, Opened, left_open_text};
 pub use outcome::{Cause, Disposition, EntryBytes, Outcome};
 pub use scout::{Ahead, Judged, Scout};
 pub use span::{Fate, Span, Spans, Walk};

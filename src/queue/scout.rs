@@ -2,9 +2,11 @@
 //!
 //! Promise: everything it says is derived from records. It holds exceptions only (unresolved intents, and those that were
 //! not applied whole), never one entry per record. Start it at a floor and run it to the end, and it knows what it knew before a
-//! crash: that is all there is to rebuild.
+//! crash: that is all there is to rebuild. A long log is not read before clients are served: until the scout has passed what
+//! former processes wrote ([`Scout::counted`]), its sums are too small, and nobody can say which of their intents were left open.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 
 use super::outcome::{Cause, Disposition, Outcome};
 use super::span::{Fate, Spans};
@@ -103,6 +105,8 @@ pub struct Scout {
     exceptions: BTreeMap<Lsn, Exception>,
     ahead: Ahead,
     applied_lines: u64,
+    /// What former processes wrote ends here.
+    former: Lsn,
 }
 
 impl Scout {
@@ -116,7 +120,30 @@ impl Scout {
             exceptions: BTreeMap::new(),
             ahead: Ahead::default(),
             applied_lines: 0,
+            former: Lsn::ZERO,
         }
+    }
+
+    /// Says up to where former processes wrote: what they left without an outcome gets none from them any more.
+    #[must_use]
+    pub fn with_former(self, former: Lsn) -> Self {
+        Self { former, ..self }
+    }
+
+    /// Whether all that former processes wrote was looked at. Before that, sums are too small, and an intent that seems to
+    /// have no outcome may have one further on.
+    #[must_use]
+    pub fn counted(&self) -> bool {
+        self.seen >= self.former
+    }
+
+    /// Intents that former processes left without an outcome, oldest first; empty until they are known.
+    #[must_use]
+    pub fn left_open(&self) -> Vec<Lsn> {
+        if !self.counted() {
+            return Vec::new();
+        }
+        self.unresolved.range(..=self.former).map(|(lsn, _)| *lsn).collect()
     }
 
     /// Looks at every record that is durable now, at most `records_max` of them. True when there may be more.
@@ -237,15 +264,11 @@ impl Scout {
         self.ahead
     }
 
-    /// Intents without an outcome, oldest first.
-    pub fn unresolved(&self) -> impl Iterator<Item = Lsn> {
-        self.unresolved.keys().copied()
-    }
-
-    /// Intents without an outcome that arrived before `before_ns`, oldest first, at most `limit`.
+    /// Intents of this process without an outcome that arrived before `before_ns`, oldest first, at most `limit`.
     #[must_use]
     pub fn overdue(&self, before_ns: i64, limit: usize) -> Vec<Lsn> {
-        let overdue = self.unresolved.iter().filter(|(_, waiting)| waiting.received_ns < before_ns);
+        let own = self.unresolved.range((Bound::Excluded(self.former), Bound::Unbounded));
+        let overdue = own.filter(|(_, waiting)| waiting.received_ns < before_ns);
         overdue.map(|(lsn, _)| *lsn).take(limit).collect()
     }
 

@@ -8,14 +8,17 @@ use bytes::Bytes;
 
 use super::*;
 use crate::base::clock::SystemClock;
+use crate::base::disk::{Disk, faulty::FaultyDisk};
 use crate::base::{DestinationId, Epoch, Lsn, RequestId, RouteId, disk};
 use crate::wal::{Entry, Kind, Options};
 
 fn open(dir: &Path) -> Opened {
-    let options =
-        Options { segment_bytes: 1 << 20, max_bytes: 4 << 20, reserve_free_bytes: 0, ..Options::new(dir.join("wal")) };
-    LocalQueue::open(disk::real(), SystemClock::shared(), options, DestinationId::parse("main").unwrap(), Epoch(1))
-        .unwrap()
+    open_on(disk::real(), dir, 4 << 20)
+}
+
+fn open_on(disk: Arc<dyn Disk>, dir: &Path, max_bytes: u64) -> Opened {
+    let options = Options { segment_bytes: 1 << 20, max_bytes, reserve_free_bytes: 0, ..Options::new(dir.join("wal")) };
+    LocalQueue::open(disk, SystemClock::shared(), options, DestinationId::parse("main").unwrap(), Epoch(1)).unwrap()
 }
 
 fn entry(lines: u32) -> Entry {
@@ -249,4 +252,79 @@ fn lines_of_their_own_fate_are_counted_alike_before_and_after_a_restart() {
     let Opened { mut scout, doubted, .. } = open(dir.path());
     assert_eq!(doubted, 0);
     check(&mut scout, partial);
+}
+
+/// Appends `writes` intents, most of them settled, and ends as a crash does; returns those left open, and a settled one
+/// between them.
+fn leave_behind(dir: &Path, writes: usize) -> (Vec<Lsn>, Lsn) {
+    const BUNDLE: usize = 500;
+    let Opened { queue, .. } = open_on(disk::real(), dir, 32 << 20);
+    run(async {
+        let appender = Appender::start(queue.log(), Epoch(1));
+        let mut lsns = Vec::new();
+        for _ in 0..writes / BUNDLE {
+            let first = appender.intents(vec![entry(1); BUNDLE]).await.unwrap();
+            lsns.extend((0..BUNDLE as u64).map(|n| Lsn(first.0 + n)));
+        }
+        let (open, settled): (Vec<Lsn>, Vec<Lsn>) =
+            lsns.iter().partition(|lsn| **lsn == lsns[3] || **lsn == lsns[writes - 1]);
+        for step in settled.chunks(BUNDLE) {
+            appender.outcomes(step.iter().map(|lsn| outcome(*lsn, Disposition::Applied))).await.unwrap();
+        }
+        (open, settled[3])
+    })
+}
+
+#[test]
+fn a_start_does_not_read_the_backlog() {
+    let calls_to_open = |writes| {
+        let dir = tempfile::tempdir().unwrap();
+        leave_behind(dir.path(), writes);
+        let disk = FaultyDisk::new(disk::real());
+        let opened = open_on(Arc::new(disk.clone()), dir.path(), 32 << 20);
+        (disk.calls(), opened.scout.counted())
+    };
+    let (short, counted) = calls_to_open(6_000);
+    assert!(!counted, "more than a start looks at");
+    let (long, counted) = calls_to_open(24_000);
+    assert!(!counted);
+    // 3 MiB more: a few calls for each of the segments, none for their records (about 900 reads of headers).
+    assert!(long < short + 100, "{short} calls for 6,000 writes, {long} for 24,000");
+}
+
+#[test]
+fn what_a_dead_process_left_open_in_a_long_log_becomes_doubt_while_new_writes_are_taken() {
+    let dir = tempfile::tempdir().unwrap();
+    let (left_open, settled) = leave_behind(dir.path(), 6_000);
+    for start in 1..=2 {
+        let Opened { queue, mut scout, doubted, .. } = open_on(disk::real(), dir.path(), 32 << 20);
+        assert_eq!((doubted, scout.counted()), (0, false));
+        assert_eq!(scout.left_open(), Vec::new(), "their outcomes may stand further on");
+        assert_eq!(scout.overdue(i64::MAX, 10), Vec::new(), "the same");
+        assert!(scout.resolved() < left_open[0], "nothing behind an open intent is delivered");
+        let own = run(async {
+            let appender = Appender::start(queue.log(), Epoch(1));
+            let own = appender.intents(vec![entry(7)]).await.unwrap();
+            advance(&mut scout);
+            assert!(scout.counted());
+            let open = if start == 1 { left_open.clone() } else { Vec::new() };
+            assert_eq!(scout.left_open(), open, "what this process has under way is not among them");
+            queue.doubt(&open);
+            while !scout.left_open().is_empty() {
+                advance(&mut scout);
+                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            }
+            assert_eq!(scout.resolved(), own.before());
+            appender.outcomes([outcome(own, Disposition::Applied)]).await.unwrap();
+            own
+        });
+        advance(&mut scout);
+        let crash = (Disposition::Doubt, Cause::Crash);
+        let judged = scout.take(left_open[0]);
+        assert_eq!((judged.disposition, judged.cause), crash);
+        assert_eq!(scout.take(settled).disposition, Disposition::Applied);
+        let judged = scout.take(left_open[1]);
+        assert_eq!((judged.disposition, judged.cause), crash);
+        assert_eq!(scout.take(own).disposition, Disposition::Applied);
+    }
 }

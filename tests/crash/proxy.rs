@@ -188,7 +188,7 @@ impl Proxy {
     pub(crate) fn drained(&mut self) -> Status {
         wait_for("the queue to be empty", || {
             let status = self.status_now();
-            (status.lines.queued == 0 && status.lines.unanswered == 0).then_some(status)
+            (!status.queue.counting && status.lines.queued == 0 && status.lines.unanswered == 0).then_some(status)
         })
     }
 

@@ -186,7 +186,8 @@ impl Twinline {
         self.learn_addresses();
     }
 
-    /// Files whose path contains this text do not answer any more when they are written; an empty text ends that.
+    /// Files whose path contains this text do not answer any more when they are written, or after `reads `, are read slowly;
+    /// an empty text ends that.
     pub(crate) fn hold(&self, part: &str) {
         let (file, next) = (self.directory.path().join("held"), self.directory.path().join("held.next"));
         std::fs::write(&next, part).unwrap();
@@ -253,7 +254,10 @@ impl Twinline {
         let begun = Instant::now();
         self.until("nothing waits", |status| {
             let taken_after = begun.elapsed().as_secs_f64() - status["age_s"].as_f64().unwrap();
-            taken_after > 0.1 && status["lines"]["queued"] == 0 && status["lines"]["unanswered"] == 0
+            taken_after > 0.1
+                && status["queue"]["counting"] == false
+                && status["lines"]["queued"] == 0
+                && status["lines"]["unanswered"] == 0
         })
     }
 
@@ -266,7 +270,8 @@ impl Twinline {
             let status = self.status();
             let at = |state: &str| status["lines"][state].as_u64().unwrap();
             let sum = ["delivered", "doubt", "dead_lettered", "gap", "excluded"].map(at).iter().sum();
-            if at("queued") == 0 && at("unanswered") == 0 && sum == accepted {
+            let counted = status["queue"]["counting"] == false;
+            if counted && at("queued") == 0 && at("unanswered") == 0 && sum == accepted {
                 return status;
             }
             if sum != settled {

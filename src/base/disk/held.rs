@@ -1,7 +1,8 @@
 //! A disk that does not answer while a file says so: for tests that ask what a hanging disk does to the whole program.
 //!
 //! Only there when the environment variable [`VARIABLE`] names a file of orders. While that file exists, every call that
-//! changes something under a path which contains one of its lines waits.
+//! changes something under a path which contains one of its lines waits. After a line `reads PART`, each read of a file whose
+//! path contains PART takes a tenth of a second.
 
 use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
@@ -13,6 +14,9 @@ use super::{Disk, DiskFile, DiskLock, Durability, Open};
 /// Names the file of orders.
 pub const VARIABLE: &str = "TWINLINE_TEST_HOLD_DISK";
 const LOOK_EVERY: Duration = Duration::from_millis(5);
+/// A read of a slow disk takes so many looks.
+const SLOW_READ_LOOKS: u32 = 20;
+const READS: &str = "reads ";
 
 /// A disk around another one.
 #[derive(Clone, Debug)]
@@ -29,14 +33,24 @@ impl HeldDisk {
     }
 
     fn wait(&self, path: &Path) {
-        let path = path.to_string_lossy();
-        let held = || {
-            let orders = std::fs::read_to_string(&self.orders).unwrap_or_default();
-            orders.lines().any(|part| !part.is_empty() && path.contains(part))
-        };
-        while held() {
+        while self.ordered(|line| (!line.starts_with(READS)).then_some(line), path) {
             std::thread::park_timeout(LOOK_EVERY);
         }
+    }
+
+    fn wait_to_read(&self, path: &Path) {
+        for _ in 0..SLOW_READ_LOOKS {
+            if !self.ordered(|line| line.strip_prefix(READS), path) {
+                return;
+            }
+            std::thread::park_timeout(LOOK_EVERY);
+        }
+    }
+
+    fn ordered(&self, part_of: impl Fn(&str) -> Option<&str>, path: &Path) -> bool {
+        let path = path.to_string_lossy();
+        let orders = std::fs::read_to_string(&self.orders).unwrap_or_default();
+        orders.lines().filter_map(part_of).any(|part| !part.is_empty() && path.contains(part))
     }
 }
 
@@ -90,6 +104,7 @@ struct HeldFile {
 
 impl DiskFile for HeldFile {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.disk.wait_to_read(&self.path);
         self.inner.read_at(buffer, offset)
     }
 

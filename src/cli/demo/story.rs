@@ -302,7 +302,7 @@ impl Story {
             let lines = &status.lines;
             // Figures from before the last write would show an empty queue as well. What is in doubt was not acknowledged.
             let complete = accepted(&status) >= self.direction.tally.acknowledged.get() + lines.doubt;
-            if complete && lines.queued == 0 && lines.unanswered == 0 {
+            if complete && !status.queue.counting && lines.queued == 0 && lines.unanswered == 0 {
                 return Ok((status, true));
             }
             if patience.is_over(lines.delivered + self.stage.destination.lines_received()) {

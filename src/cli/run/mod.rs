@@ -27,7 +27,7 @@ use crate::db::server::Server;
 use crate::delivery::{self, shared_view};
 use crate::http::{Bound, Edge, Serve, bind, bind_unix, serve};
 use crate::pipeline::{EdgeMeters, GapKeeper, Limits, Overlaps, Pipeline, Skew};
-use crate::queue::{Appender, LocalQueue, Opened};
+use crate::queue::{self, Appender, LocalQueue, Opened};
 use crate::route::{Catalogue, Resolver, TargetKind};
 use crate::state::{Event, EventKind, SharedState, SqliteState};
 use crate::wal;
@@ -94,11 +94,11 @@ fn node(state: &SharedState) -> Result<[u8; 16]> {
 
 /// Opens the log, which holds the lock of the data directory.
 fn open_queue(config: &Config, clock: &SharedClock, node: [u8; 16]) -> Result<Opened> {
-    let queue = &config.queue;
+    let settings = &config.queue;
     let options = wal::Options {
-        segment_bytes: queue.segment_size.0,
-        max_bytes: queue.max_size.0,
-        reserve_free_bytes: queue.reserve_free.0,
+        segment_bytes: settings.segment_size.0,
+        max_bytes: settings.max_size.0,
+        reserve_free_bytes: settings.reserve_free.0,
         channel_bytes: log_waiting(config).as_usize(),
         node,
         ..wal::Options::new(config.data_dir.join("wal"))
@@ -113,8 +113,7 @@ fn tell_start(state: &SharedState, opened: &Opened, now_ns: i64) {
     };
     tell(EventKind::Started, format!("twinline {} started", env!("CARGO_PKG_VERSION")));
     if opened.doubted > 0 {
-        let text = format!("{} writes had no answer when the last process ended: they are doubt now", opened.doubted);
-        tell(EventKind::Recovered, text);
+        tell(EventKind::Recovered, queue::left_open_text(opened.doubted));
     }
     for damage in &opened.recovery.damages {
         tell(EventKind::LogDamage, format!("records {} to {} of the log are damaged", damage.first, damage.last));
