@@ -330,7 +330,7 @@ mod tests {
             let mut buffer = [0; 256];
             for part in parts {
                 tokio::io::AsyncWriteExt::write_all(&mut client, part).await?;
-                wire.read(&mut buffer).await?;
+                assert_eq!(wire.read(&mut buffer).await?, part.len());
             }
             // Nothing more comes; the wait here is longer than that for a head.
             let more = tokio::time::timeout(Duration::from_secs(5), wire.read(&mut buffer)).await;

@@ -146,7 +146,7 @@ fn without_now(text: &str) -> String {
 #[derive(Debug)]
 pub(crate) struct Pair {
     pub(crate) source: Database,
-    twinline: Twinline,
+    pub(crate) twinline: Twinline,
     credentials: String,
 }
 

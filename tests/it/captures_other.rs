@@ -409,3 +409,38 @@ fn a_throttled_influxdb_1_says_so_itself() {
     pair.assert_alike(&cases, &[]);
     drop(holding);
 }
+
+/// A server with too many connections closes new ones without a word. Clients share Twinline's connections to it, so few of
+/// them meet that; those that do are told to come again.
+#[test]
+fn an_influxdb_1_with_too_many_connections_is_met_with_a_503() {
+    let source = Database::start_with(Kind::One, &[("HTTP_MAX_CONNECTION_LIMIT", "6")]);
+    source.create("cap");
+    let section = source.section();
+    let pair = Pair::before(source, &section, "");
+    let mut held = Vec::new();
+    crate::proxy::eventually("no connection is left", || {
+        let mut connection = Connection::open(&pair.source.addr).unwrap();
+        let answer = connection.call("GET /ping", &[], b"");
+        held.extend(answer.is_ok().then_some(connection));
+        if answer.is_err() { Ok(()) } else { Err(format!("{} are open", held.len())) }
+    });
+    let write = |at: u32| {
+        let mut client = Connection::open(&pair.twinline.addr).unwrap();
+        client.call("POST /write?db=cap", &[], format!("m v=1 {at}").as_bytes()).unwrap()
+    };
+    let answers: Vec<_> = std::thread::scope(|scope| {
+        let clients: Vec<_> = (0..16).map(|at| scope.spawn(move || write(at))).collect();
+        clients.into_iter().map(|client| client.join().unwrap()).collect()
+    });
+    for answer in &answers {
+        let again = answer.head.iter().any(|line| line.trim_end() == "Retry-After: 1");
+        assert!(answer.status == 204 || answer.status == 503 && again, "{:?}: {}", answer.head, answer.text());
+    }
+    assert!(answers.iter().any(|answer| answer.status == 503), "nobody met the limit");
+    drop(held);
+    crate::proxy::eventually("writes go on", || match write(99).status {
+        204 => Ok(()),
+        status => Err(status.to_string()),
+    });
+}
