@@ -35,6 +35,9 @@ mod double;
 // Faults that no real server makes on demand.
 #[path = "it/faults.rs"]
 mod faults;
+// A source that takes half a write.
+#[path = "it/half.rs"]
+mod half;
 // The queue is unavailable.
 #[path = "it/hang.rs"]
 mod hang;

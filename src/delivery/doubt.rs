@@ -35,7 +35,8 @@ pub(super) fn regions(record: &Record, intent: &Intent, judged: &Judged) -> Vec<
         Some(span) => (span.cause, judged.spans.lines(Fate::Doubt)),
         None => (judged.cause, u64::from(record.lines)),
     };
-    let mut found: BTreeMap<(Vec<u8>, i64, Cause), u64> = BTreeMap::new();
+    // A line without a time has one that the source gave it: no bucket, all time.
+    let mut found: BTreeMap<(Vec<u8>, Option<i64>, Cause), u64> = BTreeMap::new();
     let (mut number, mut spans) = (0, judged.spans.walk());
     for parsed in line::lines(&record.body, intent.dialect, intent.precision) {
         let Ok(parsed) = parsed else {
@@ -52,8 +53,8 @@ pub(super) fn regions(record: &Record, intent: &Intent, judged: &Judged) -> Vec<
             None if all => judged.cause,
             _ => continue,
         };
-        let at_ns = parsed.timestamp_ns().unwrap_or(intent.max_ns);
-        *found.entry((parsed.measurement().into_owned(), at_ns.div_euclid(BUCKET_NS), cause)).or_default() += 1;
+        let bucket = parsed.timestamp_ns().map(|at_ns| at_ns.div_euclid(BUCKET_NS));
+        *found.entry((parsed.measurement().into_owned(), bucket, cause)).or_default() += 1;
         if found.len() > REGIONS_MAX {
             return whole(some_cause, lines);
         }
@@ -63,7 +64,9 @@ pub(super) fn regions(record: &Record, intent: &Intent, judged: &Judged) -> Vec<
     }
     found
         .into_iter()
-        .map(|((measurement, bucket, cause), lines)| region(measurement, bounds(bucket), cause, lines))
+        .map(|((measurement, bucket, cause), lines)| {
+            region(measurement, bucket.map_or((i64::MIN, i64::MAX), bounds), cause, lines)
+        })
         .collect()
 }
 
@@ -125,5 +128,6 @@ mod tests {
         let partial = Judged { disposition: Disposition::Partial, cause: Cause::None, spans };
         assert_eq!(dirty(body, 5, &partial), [("a".into(), 0, "overlap", 1), ("a".into(), hour, "overlap", 1)]);
         assert_eq!(dirty("a v=1 1\nnonsense\n", 1, &whole), [(String::new(), 5, "timeout", 1)], "the whole route");
+        assert_eq!(dirty("a v=1\n", 1, &whole), [("a".into(), i64::MIN, "timeout", 1)], "whenever the source says");
     }
 }

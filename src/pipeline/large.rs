@@ -1,26 +1,25 @@
 //! A write with a large body: several intents, one request to the source, one answer, one outcome for all.
 //!
 //! Promises: each piece is durable before its bytes go to the source, and no more of the body is held than a few pieces. The
-//! source decides how large a body it takes: what it answers before the body has ended is passed on at once. When the client
-//! breaks off, or sends less than a piece in [`PIECE_WAIT`], the request to the source is broken off as well and what it may
-//! have kept is doubt.
+//! source decides how large a body it takes: a refusal before the body has ended is passed on at once; a success for a part of
+//! it is none. When the client breaks off, sends nothing for [`FRAME_WAIT`], or either side is so slow that it all takes longer
+//! than [`PASSAGE_MAX`], the request to the source is broken off as well and what it may have kept is doubt.
 
 use std::io::Write as _;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use http_body::{Body, Frame};
+use http_body::Body;
 use http_body_util::{BodyExt, Empty};
-use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::beside::beside;
 use super::decode::{Decoded, NO_ROOM, is_gzip};
+use super::feed::{self, Feeder, Unread};
 use super::intent::Logged;
 use super::overlap::UnderWay;
 use super::pieces::{PIECE_BYTES, Pieces};
@@ -29,15 +28,19 @@ use super::reply::{self, Refusal, Reply};
 use super::stamp::{self, Lines};
 use super::{ClientWrite, Pipeline};
 use crate::db::answer::Kept;
-use crate::db::client::{BodyError, RequestBody};
+use crate::db::client::RequestBody;
 use crate::db::server::Version;
 use crate::queue::Cause;
 use crate::route::{RouteName, WriteIdentity};
 
 /// From this size on a body is worked on in pieces, as it comes or unpacked.
 pub const LARGE_BYTES: usize = 8 << 20;
-/// A client that needs longer for a piece has broken off: its open intents hold up the queue.
-const PIECE_WAIT: Duration = Duration::from_secs(60);
+/// A client that sends nothing for so long has broken off.
+const FRAME_WAIT: Duration = Duration::from_secs(30);
+/// A large body is with the source by then: until it is, its open intents hold up the queue.
+pub const PASSAGE_MAX: Duration = Duration::from_secs(300);
+/// As much as the source must read within the time that it has for an answer, for its reading to count as going on.
+const PART_BYTES: usize = 256 << 10;
 /// A client that is still sending after its answer is listened to for so long.
 const DRAIN_MAX: Duration = Duration::from_secs(10);
 /// Held beside what was read already: a piece of text, stamped, packed, in the log's hands, and on its way to the source.
@@ -176,12 +179,23 @@ struct Passage<'p> {
     rest: RequestBody,
     ended: bool,
     name: Option<RouteName>,
-    arrived_ns: i64,
+    /// Everything but the answer is over by then.
+    until: Instant,
     /// Other writes may touch its cells from the first piece to the answer.
     under_way: Option<UnderWay>,
     /// What of it is in the log, in order.
-    parts: Vec<(Logged, Lines)>,
+    parts: Vec<Part>,
     bytes: usize,
+}
+
+/// A piece that is in the log, or whose gap is recorded.
+struct Part {
+    logged: Logged,
+    /// Without the text.
+    lines: Lines,
+    arrived_ns: i64,
+    /// Something of it may have gone to the source.
+    begun: bool,
 }
 
 impl Pipeline {
@@ -205,7 +219,7 @@ impl Pipeline {
             rest,
             ended: false,
             name,
-            arrived_ns,
+            until: Instant::now() + PASSAGE_MAX,
             under_way: None,
             parts: Vec::new(),
             bytes: 0,
@@ -218,27 +232,26 @@ impl Pipeline {
         if !passage.ended {
             drain(passage.rest);
         }
-        match (answer, broken) {
-            (answer @ PrimaryAnswer::Answered { .. }, _) => answer.into_reply(request.api),
-            (_, Some(broken)) => broken.into_reply(&request),
-            (answer, None) => answer.into_reply(request.api),
+        match broken {
+            None => answer.into_reply(request.api),
+            // Too large, not authorised: that holds for the whole. That half of it was taken is no success.
+            Some(_) if answer.status().is_some_and(|status| !status.is_success()) => answer.into_reply(request.api),
+            Some(broken) => broken.into_reply(&request),
         }
     }
 }
 
 impl Passage<'_> {
-    /// Everything up to the answer; why the body did not get to its end, if it did not.
+    /// Everything up to the answer; why the source has not taken the whole body, if it has not.
     async fn pass(&mut self, request: &ClientWrite, declared_bytes: Option<u64>) -> (PrimaryAnswer, Option<Broken>) {
         let not_sent = |why: &str| PrimaryAnswer::NotSent(why.to_owned());
-        let first = match self.next_piece().await {
+        let first = match self.first_piece().await {
             Ok(first) => first,
             Err(broken) => return (not_sent("the body broke off"), Some(broken)),
         };
         let as_it_came = self.cutter.as_ref().is_some_and(|cutter| matches!(cutter.form, Form::AsItCame));
-        // Room for one piece in the channel; another is being written by the connection.
-        let (to_source, body) = mpsc::channel::<Result<Frame<Bytes>, BodyError>>(1);
-        let body = Received(body).boxed_unsync();
-        let prepared = self.pipeline.prepare(request, body, declared_bytes.filter(|_| as_it_came));
+        let (mut feeder, body) = feed::fed();
+        let prepared = self.pipeline.prepare(request, body.boxed_unsync(), declared_bytes.filter(|_| as_it_came));
         let request = match prepared {
             Ok(request) => request,
             Err(error) => return (not_sent(&error.to_string()), None),
@@ -249,80 +262,90 @@ impl Passage<'_> {
         };
         let (pipeline, began) = (self.pipeline, self.pipeline.clock.monotonic());
         let mut asking = std::pin::pin!(exchange(ready, request));
-        let fed = tokio::select! {
-            biased;
-            answer = &mut asking => {
-                pipeline.answered(&answer, pipeline.clock.monotonic().saturating_sub(began));
-                // Whatever it says, it does not speak of the whole body.
-                return (answer, Some(Broken::Source));
-            }
-            fed = self.feed(first, to_source) => fed,
-        };
-        let broken = match fed {
-            Ok(()) => None,
-            // The source has answered, or its connection is gone.
-            Err(Broken::Source) => Some(Broken::Source),
-            Err(broken) => {
-                // Dropping the request closes its connection: the source sees that the body never ends.
-                let why = "the body broke off on its way to the source".to_owned();
-                return (PrimaryAnswer::Lost { why, cause: Cause::Reset }, Some(broken));
+        let (answer, broken) = match self.feed(first, &mut feeder, asking.as_mut()).await {
+            // Dropping the request and its feeder closes the connection: the source sees that the body never ends.
+            Err((answer, broken)) => (answer, Some(broken)),
+            Ok(()) => {
+                let answer = timeout(pipeline.source.answer_timeout(), asking).await;
+                (answer.unwrap_or_else(|_| lost("the source did not answer in time", Cause::Timeout)), None)
             }
         };
-        let answer = timeout(pipeline.source.answer_timeout(), asking).await.unwrap_or_else(|_| PrimaryAnswer::Lost {
-            why: "the source did not answer in time".to_owned(),
-            cause: Cause::Timeout,
-        });
-        pipeline.answered(&answer, pipeline.clock.monotonic().saturating_sub(began));
+        // An answer before the end does not speak of the whole body.
+        let broken = broken.or(Some(Broken::Source)).filter(|_| !feeder.is_whole());
+        if matches!(broken, None | Some(Broken::Source)) {
+            pipeline.answered(&answer, pipeline.clock.monotonic().saturating_sub(began));
+        }
         (answer, broken)
     }
 
-    /// Passes on the first piece and all that follow; the channel closes at the end of the body only.
-    async fn feed(
+    /// Passes on the first piece and all that follow, until there is no more or the source takes no more. `Err`: the write
+    /// has ended before that, with this answer. What is being logged is logged to its end whatever the source says.
+    async fn feed<F>(
         &mut self,
         first: Read,
-        to_source: mpsc::Sender<Result<Frame<Bytes>, BodyError>>,
-    ) -> Result<(), Broken> {
+        feeder: &mut Feeder,
+        mut asking: Pin<&mut F>,
+    ) -> Result<(), (PrimaryAnswer, Broken)>
+    where
+        F: Future<Output = PrimaryAnswer>,
+    {
         let mut read = first;
         loop {
             let patience = self.pipeline.source.answer_timeout();
-            for bytes in read.forward.drain(..).filter(|bytes| !bytes.is_empty()) {
-                let sent = timeout(patience, to_source.send(Ok(Frame::data(bytes)))).await;
-                if !matches!(sent, Ok(Ok(()))) {
-                    // Kept open: the source must not take what it has for the whole.
-                    let _ = to_source.try_send(Err("the body broke off".into()));
-                    return Err(Broken::Source);
-                }
-            }
-            if read.last {
-                return Ok(());
-            }
-            read = match self.next_piece().await {
-                Ok(read) => read,
-                Err(broken) => {
-                    let _ = to_source.send(Err("the body broke off".into())).await;
-                    return Err(broken);
-                }
+            let last = read.last;
+            let mut begun = false;
+            let handed_on = tokio::select! {
+                biased;
+                answer = asking.as_mut() => Err((answer, Broken::Source)),
+                handed_on = hand_on(read, feeder, &mut begun, patience, self.until) => Ok(handed_on),
             };
+            if let Some(part) = self.parts.last_mut() {
+                part.begun = begun;
+            }
+            match handed_on? {
+                HandedOn::All if !last => {}
+                // The answer says why it is not read.
+                HandedOn::All | HandedOn::Unread => return Ok(()),
+                HandedOn::Stalled => {
+                    return Err((lost("the source does not read the body", Cause::Timeout), Broken::Source));
+                }
+            }
+            let next = tokio::select! {
+                biased;
+                answer = asking.as_mut() => return Err((answer, Broken::Source)),
+                next = self.read_piece() => next,
+            };
+            let logged = match next {
+                Ok(next) => self.log_piece(next).await,
+                Err(broken) => Err(broken),
+            };
+            read =
+                logged.map_err(|broken| (lost("the body broke off on its way to the source", Cause::Reset), broken))?;
         }
     }
 
-    /// The next piece, once its intent, or the gap that stands for it, is durable.
-    async fn next_piece(&mut self) -> Result<Read, Broken> {
-        let mut read = self.read_piece().await?;
+    async fn first_piece(&mut self) -> Result<Read, Broken> {
+        let first = self.read_piece().await?;
+        self.log_piece(first).await
+    }
+
+    /// The piece, once its intent, or the gap that stands for it, is durable.
+    async fn log_piece(&mut self, mut read: Read) -> Result<Read, Broken> {
         let lines = read.lines.clone();
         if let Some(name) = &self.name {
             let (under_way, now) = (self.under_way.take(), self.pipeline.clock.monotonic());
             self.under_way = self.pipeline.overlaps.widen(name, under_way, &lines, now);
         }
-        let logged = self.pipeline.log_intent(self.name.clone(), &lines, self.arrived_ns).await?;
+        // Its own: the age of an intent tells how long it has been without an outcome.
+        let arrived_ns = self.pipeline.clock.wall_ns();
+        let logged = self.pipeline.log_intent(self.name.clone(), &lines, arrived_ns).await?;
         self.pipeline.meters.lines(lines.parsed.lines, read.forward.iter().map(Bytes::len).sum());
         read.lines = lines.without_text();
-        self.parts.push((logged, read.lines.clone()));
+        self.parts.push(Part { logged, lines: read.lines.clone(), arrived_ns, begun: false });
         Ok(read)
     }
 
     async fn read_piece(&mut self) -> Result<Read, Broken> {
-        let until = Instant::now() + PIECE_WAIT;
         let limit_bytes = self.pipeline.limits.body_bytes_max;
         loop {
             let Some(mut cutter) = self.cutter.take() else { return Err(Broken::Client) };
@@ -340,7 +363,7 @@ impl Passage<'_> {
             if let Some(read) = read {
                 return Ok(read);
             }
-            let more = self.gather(until, limit_bytes).await?;
+            let more = self.gather(limit_bytes).await?;
             if let Some(cutter) = &mut self.cutter {
                 cutter.pieces.push(more);
             }
@@ -348,9 +371,10 @@ impl Passage<'_> {
     }
 
     /// Some more of the body: enough to be worth a change of threads.
-    async fn gather(&mut self, until: Instant, limit_bytes: usize) -> Result<Bytes, Broken> {
+    async fn gather(&mut self, limit_bytes: usize) -> Result<Bytes, Broken> {
         let mut more = Vec::new();
         while more.len() < PIECE_BYTES {
+            let until = self.until.min(Instant::now() + FRAME_WAIT);
             let frame = timeout_at(until, self.rest.frame()).await.map_err(|_| Broken::Client)?;
             let Some(frame) = frame else {
                 self.ended = true;
@@ -367,30 +391,91 @@ impl Passage<'_> {
         Ok(Bytes::from(more))
     }
 
-    /// One outcome for all pieces.
+    /// One answer for all pieces.
     async fn settle(&mut self, answer: &PrimaryAnswer, whole: bool, version: &Version) -> Result<(), Refusal> {
         let parts = std::mem::take(&mut self.parts);
-        let Some((_, first)) = parts.first() else {
+        let Some(first) = parts.first() else {
             self.pipeline.stays(self.under_way.take());
             return Ok(());
         };
-        let mut all = first.clone();
-        parts[1..].iter().for_each(|(_, lines)| all.add(lines));
+        let mut all = first.lines.clone();
+        parts[1..].iter().for_each(|part| all.add(&part.lines));
+        // Lines whose time only the source knows make their own piece doubt, not the others.
+        all.unstamped = 0;
         let mut judged = answer.outcome(version, &all);
         if !whole && judged.kept != Kept::Nothing {
             // A success for half a body says nothing of either half.
             judged = Judged { kept: Kept::Unknown, ..judged };
         }
-        let met = self.pipeline.has_ended(self.under_way.take(), &judged);
+        // Nor that the source is done with it.
+        let status = if whole { judged.status } else { 0 };
+        let met = self.pipeline.has_ended(self.under_way.take(), &Judged { status, ..judged });
         if !met.is_empty() && judged.kept != Kept::Nothing {
             judged = Judged { kept: Kept::Unknown, cause: Cause::Overlap, ..judged };
         }
-        for (logged, lines) in parts {
-            self.pipeline.log_outcome(logged, &judged, &lines, &[], self.arrived_ns).await?;
+        let mut kept = judged.kept;
+        for part in parts {
+            let own = part.judged(judged);
+            if own.kept == Kept::Unknown {
+                kept = Kept::Unknown;
+            }
+            self.pipeline.log_outcome(part.logged, &own, &part.lines, &[], part.arrived_ns).await?;
         }
-        self.pipeline.meters.outcome(judged.kept);
+        self.pipeline.meters.outcome(kept);
         Ok(())
     }
+}
+
+impl Part {
+    /// What an answer to the whole means for this piece.
+    fn judged(&self, whole: Judged) -> Judged {
+        match whole.kept {
+            _ if !self.begun => Judged { kept: Kept::Nothing, ..whole },
+            Kept::All if self.lines.unstamped > 0 => Judged { kept: Kept::Unknown, ..whole },
+            _ => whole,
+        }
+    }
+}
+
+fn lost(why: &str, cause: Cause) -> PrimaryAnswer {
+    PrimaryAnswer::Lost { why: why.to_owned(), cause }
+}
+
+/// How far a piece got.
+enum HandedOn {
+    /// To the connection.
+    All,
+    /// The connection reads no more.
+    Unread,
+    /// The source does not read.
+    Stalled,
+}
+
+/// Feeds a piece; `begun`: whether the connection may have something of it.
+async fn hand_on(read: Read, feeder: &mut Feeder, begun: &mut bool, patience: Duration, until: Instant) -> HandedOn {
+    let at_most = || until.min(Instant::now() + patience);
+    *begun = true;
+    if read.last {
+        feeder.remain(read.forward.iter().map(|bytes| bytes.len() as u64).sum());
+    }
+    for mut bytes in read.forward {
+        while !bytes.is_empty() {
+            let part = bytes.split_to(bytes.len().min(PART_BYTES));
+            match timeout_at(at_most(), feeder.feed(part)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(Unread)) => return HandedOn::Unread,
+                Err(_) => return HandedOn::Stalled,
+            }
+        }
+    }
+    if read.last {
+        match timeout_at(at_most(), feeder.end()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(Unread)) => return HandedOn::Unread,
+            Err(_) => return HandedOn::Stalled,
+        }
+    }
+    HandedOn::All
 }
 
 /// Reads and forgets the rest of a body whose answer is known, for a while: a client that is still sending comes to read it.
@@ -402,16 +487,4 @@ where
         let until = Instant::now() + DRAIN_MAX;
         while let Ok(Some(Ok(_))) = timeout_at(until, rest.frame()).await {}
     });
-}
-
-/// The channel's end as a body.
-struct Received(mpsc::Receiver<Result<Frame<Bytes>, BodyError>>);
-
-impl Body for Received {
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        self.0.poll_recv(cx)
-    }
 }

@@ -10,6 +10,7 @@
 mod beside;
 mod cells;
 mod decode;
+mod feed;
 mod gap;
 mod intent;
 mod keeper;
@@ -26,7 +27,7 @@ mod stamp;
 
 pub use decode::Limits;
 pub use keeper::GapKeeper;
-pub use large::{LARGE_BYTES, LargeWrite, drain};
+pub use large::{LARGE_BYTES, LargeWrite, PASSAGE_MAX, drain};
 pub use meters::EdgeMeters;
 pub use overlap::Overlaps;
 pub use reply::{Refusal, Reply, ReplyBody, too_large, unavailable, unknown_coding, whole};

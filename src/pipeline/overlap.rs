@@ -19,10 +19,13 @@ use metrics::{Counter, counter};
 use super::cells::{Cell, cells};
 use super::stamp::Lines;
 use crate::base::metric;
+use crate::line::{Dialect, Precision};
 use crate::route::RouteName;
 
 /// Writes of one place that are remembered after their end; beyond this they become one.
 const LATE_MAX: usize = 1024;
+/// Places are looked through so often for writes that can no longer take effect.
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
 /// A hash is a hash already.
 #[derive(Default)]
@@ -70,7 +73,8 @@ struct Flight {
     id: u64,
     min_ns: i64,
     max_ns: i64,
-    text: Bytes,
+    /// Its body and how that is read, where a repetition of it could be told.
+    body: Option<(Bytes, Dialect, Precision)>,
     known: Known,
     /// Lines of cells that another write touched.
     met: Vec<u32>,
@@ -105,6 +109,8 @@ struct Table {
     lines_max: usize,
     next: u64,
     told: bool,
+    /// When the places were last looked through.
+    swept: Duration,
 }
 
 impl fmt::Debug for Overlaps {
@@ -127,7 +133,7 @@ impl Overlaps {
     pub fn new(lines_max: usize, late: Duration) -> Self {
         Self {
             places: RefCell::default(),
-            table: RefCell::new(Table { lines: 0, lines_max, next: 0, told: false }),
+            table: RefCell::new(Table { lines: 0, lines_max, next: 0, told: false, swept: Duration::ZERO }),
             late,
             lines_met: counter!(metric::OVERLAP_LINES),
             not_listed: counter!(metric::OVERLAP_UNLISTED),
@@ -159,12 +165,13 @@ impl Overlaps {
             id: table.next,
             min_ns: lines.min_ns,
             max_ns: lines.max_ns,
-            text: lines.text.clone(),
+            body: Some((lines.text.clone(), lines.dialect, lines.precision)),
             known,
             met: Vec::new(),
             met_all: false,
             until: None,
         };
+        table.sweep(&mut places, now);
         if !places.contains_key(name) {
             places.insert(name.clone(), Place::default());
         }
@@ -196,6 +203,7 @@ impl Overlaps {
         }
         let mut places = self.places.borrow_mut();
         let mut table = self.table.borrow_mut();
+        table.sweep(&mut places, now);
         let place = places.entry(name.clone()).or_default();
         place.forget(&mut table, now);
         let mut under_way = under_way.unwrap_or_else(|| {
@@ -204,7 +212,7 @@ impl Overlaps {
                 id: table.next,
                 min_ns: lines.min_ns,
                 max_ns: lines.max_ns,
-                text: Bytes::new(),
+                body: None,
                 known: Known::Everything,
                 met: Vec::new(),
                 met_all: false,
@@ -247,7 +255,7 @@ impl Overlaps {
         if late {
             flight.until = Some(now.saturating_add(self.late));
             place.list(at, &mut table);
-            place.flights[at].text = Bytes::new();
+            place.flights[at].body = None;
             place.bound_late(&mut table);
         } else {
             let flight = place.flights.swap_remove(at);
@@ -261,6 +269,18 @@ impl Overlaps {
 }
 
 impl Table {
+    /// Drops what can no longer take effect in places that nobody writes to any more: it takes room from all others.
+    fn sweep(&mut self, places: &mut HashMap<RouteName, Place>, now: Duration) {
+        if now.saturating_sub(self.swept) < SWEEP_EVERY {
+            return;
+        }
+        self.swept = now;
+        places.retain(|_, place| {
+            place.forget(self, now);
+            !place.flights.is_empty()
+        });
+    }
+
     fn tell(&mut self) {
         if !self.told {
             tracing::warn!(
@@ -278,9 +298,9 @@ impl Flight {
         self.min_ns <= max_ns && min_ns <= self.max_ns
     }
 
-    /// The same body again: each cell has its own value.
+    /// The same body again, read in the same way: each cell has its own value.
     fn repeats(&self, other: &Self) -> bool {
-        !self.text.is_empty() && self.text == other.text
+        self.body.is_some() && self.body == other.body
     }
 
     fn meet(&mut self, line: u32) {
@@ -418,7 +438,7 @@ impl Place {
             id: table.next,
             min_ns: gone.iter().map(|flight| flight.min_ns).min().unwrap_or(i64::MIN),
             max_ns: gone.iter().map(|flight| flight.max_ns).max().unwrap_or(i64::MAX),
-            text: Bytes::new(),
+            body: None,
             known: Known::Everything,
             met: Vec::new(),
             met_all: false,
@@ -545,6 +565,31 @@ mod tests {
         let body = "m v=1 1\nm v=2 1\n";
         let (a, b) = (begin(&overlaps, body), begin(&overlaps, body));
         assert_eq!((end(&overlaps, a), end(&overlaps, b)), (vec![], vec![]));
+    }
+
+    #[test]
+    fn the_same_text_in_another_precision_is_no_repetition() {
+        let overlaps = Overlaps::new(1000, LATE);
+        // One cell twice, so that each body differs from its own repetition cell by cell.
+        let body = "m v=1 0\nm v=2 0\n";
+        let read = |query: &str| {
+            let body = Decoded::Plain(body.to_owned().into());
+            stamp::read(&Version::assumed(Flavor::Influx1), &WriteIdentity::read(Api::V1, query), body, 0)
+        };
+        let a = overlaps.begin(&place(), &read("db=d"), None, NOW).unwrap();
+        let b = overlaps.begin(&place(), &read("db=d&precision=s"), None, NOW).unwrap();
+        assert_eq!((end(&overlaps, a), end(&overlaps, b)), (vec![1], vec![0]));
+    }
+
+    #[test]
+    fn places_that_nobody_writes_to_any_more_give_back_their_room() {
+        let overlaps = Overlaps::new(1000, LATE);
+        overlaps.end(begin(&overlaps, "m v=1 1"), true, NOW);
+        assert_eq!(overlaps.table.borrow().lines, 1);
+        let other = RouteName::Database { db: "other".into(), rp: "r".into() };
+        let write = overlaps.begin(&other, &lines("m v=1 1"), None, NOW + LATE).unwrap();
+        overlaps.end(write, false, NOW + LATE);
+        assert!(is_empty(&overlaps));
     }
 
     #[test]

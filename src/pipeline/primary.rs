@@ -152,7 +152,8 @@ async fn read_answer(head: Box<Parts>, mut body: AnswerBody) -> Result<PrimaryAn
 }
 
 impl PrimaryAnswer {
-    fn status(&self) -> Option<StatusCode> {
+    /// Its status, if there is an answer.
+    pub(super) fn status(&self) -> Option<StatusCode> {
         match self {
             Self::Answered { head, .. } => Some(head.status),
             _ => None,

@@ -160,6 +160,25 @@ fn a_large_body_without_times_is_stamped_once() {
     assert!(differences.is_empty() && differences.equal == 40, "{differences}");
 }
 
+/// Only the source knows the time of a line that comes without one behind pieces that went as they came.
+#[test]
+fn a_late_line_without_a_time_makes_its_own_piece_doubt_and_the_others_are_delivered() {
+    let (source, destination, twinline) = sandboxes("");
+    let mut body = wide(20_000, false);
+    body.extend_from_slice(b"late v=1i\n");
+    let answer = twinline.call("POST /write?db=d", &[], &body);
+    assert_eq!(answer.status, 204, "{}", answer.text());
+    let status = twinline.until("it is settled", |status| {
+        let lines = |name: &str| status["lines"][name].as_u64().unwrap();
+        lines("delivered") + lines("doubt") == 20_001
+    });
+    // A piece has about 4,000 of them.
+    let doubt = status["lines"]["doubt"].as_u64().unwrap();
+    assert!((1..8_000).contains(&doubt), "{status:#}");
+    let late = |sandbox: &Sandbox| sandbox.cells("d", "").iter().filter(|c| c.series.measurement() == b"late").count();
+    assert_eq!((late(&source), late(&destination)), (1, 0));
+}
+
 #[test]
 fn a_client_that_breaks_off_in_a_large_body_leaves_doubt_and_nothing_is_delivered() {
     let (source, destination, twinline) = sandboxes("");

@@ -26,7 +26,7 @@ use crate::control::{Control, Facts, Recorder};
 use crate::db::server::Server;
 use crate::delivery::{self, shared_view};
 use crate::http::{Bound, Edge, Serve, bind, bind_unix, serve};
-use crate::pipeline::{EdgeMeters, GapKeeper, Limits, Overlaps, Pipeline, Skew};
+use crate::pipeline::{EdgeMeters, GapKeeper, Limits, Overlaps, PASSAGE_MAX, Pipeline, Skew};
 use crate::queue::{self, Appender, LocalQueue, Opened};
 use crate::route::{Catalogue, Resolver, TargetKind};
 use crate::state::{Event, EventKind, SharedState, SqliteState};
@@ -221,7 +221,7 @@ fn delivery_parts(
         state: Arc::clone(state),
         clock: Arc::clone(clock),
         view,
-        unanswered_max: config.source.server.request_timeout + 2 * config.queue.stall + UNANSWERED_SLACK,
+        unanswered_max: PASSAGE_MAX + config.source.server.request_timeout + 2 * config.queue.stall + UNANSWERED_SLACK,
     }
 }
 
