@@ -269,9 +269,13 @@ impl Distributor {
             // Before the effect, so that the lines are never in no sum; the floor moves only after both.
             self.ledger.borrow_mut().note(record.lsn, tally);
         }
-        if tally.doubt > 0 {
+        // A body without lines that we could read may hold some that the source could.
+        let unread = lines == 0 && judged.disposition == Disposition::Doubt && !intent.excluded;
+        if tally.doubt > 0 || unread {
             let dirty = regions(record, &intent, &judged);
-            self.record(Effects { dirty, ..Effects::default() }).await;
+            if !dirty.is_empty() {
+                self.record(Effects { dirty, ..Effects::default() }).await;
+            }
         }
         match target {
             Some(target) if applied > 0 && !self.waits_in_log(record, &intent, applied, target) => {

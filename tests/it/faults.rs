@@ -102,6 +102,25 @@ fn a_source_that_does_not_answer_in_time_leaves_doubt() {
     pair.leaves_doubt(WriteAction::Hang { applied: true }, 503);
 }
 
+/// Without one line that could be read: what the source cannot have stored needs no read-back, what it may have does.
+#[test]
+fn a_body_without_readable_lines_makes_its_route_dirty_only_if_the_source_may_have_read_it() {
+    let pair = pair();
+    let lost = || pair.source.set_faults(faults(WriteAction::Drop { applied: false }, Some(1)));
+    lost();
+    assert_eq!(pair.write("d", "nonsense\nm v=1x 1\n").status, 503);
+    pair.accepted("d", "m v=1 1");
+    let shown = pair.twinline.settled(1);
+    assert_eq!(shown["dirty_regions"], 0, "{shown:#}");
+    lost();
+    let packed = crate::http::gzip(b"m v=2 2\n");
+    let cut = &packed[..packed.len() - 7];
+    assert_eq!(pair.twinline.call("POST /write?db=d", &["Content-Encoding: gzip"], cut).status, 503);
+    pair.accepted("d", "m v=3 3");
+    let shown = pair.twinline.settled(2);
+    assert_eq!((&shown["dirty_regions"], &shown["lines"]["doubt"]), (&1.into(), &0.into()), "{shown:#}");
+}
+
 #[test]
 fn a_429_of_the_source_is_the_clients_own_and_nothing_is_delivered() {
     let pair = pair();
