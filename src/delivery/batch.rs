@@ -105,6 +105,11 @@ impl Batch {
         }
     }
 
+    /// The cell of each line, and which line it is.
+    pub(super) fn places(&self, lines: &Range<usize>) -> impl ExactSizeIterator<Item = (u64, (Lsn, u32))> {
+        lines.clone().map(|index| self.line(index).0).map(|at| (at.cell, (at.lsn, at.line)))
+    }
+
     /// The hashes of the lines' places.
     pub(super) fn cells(&self, lines: &Range<usize>) -> impl ExactSizeIterator<Item = u64> {
         self.lines[lines.clone()].iter().map(|line| line.cell)

@@ -298,7 +298,7 @@ impl Distributor {
         let now = self.shared.clock.monotonic();
         let settings = &self.shared.settings;
         let bounds = Bounds { bytes_max: settings.batch_bytes.as_usize(), lines_max: settings.batch_lines };
-        let mut counted = vec![0u32; lanes];
+        let mut own = vec![Own::default(); lanes];
         let mut dead_letters = Vec::new();
         let mut held_bytes = 0;
         let mut number = 0u32;
@@ -324,7 +324,8 @@ impl Distributor {
                 || former.as_ref().is_some_and(|floors| {
                     !floors.is_empty() && record.lsn <= floors[(hash % floors.len() as u64) as usize]
                 });
-            counted[index] += u32::from(!repeated);
+            own[index].counted += u32::from(!repeated);
+            own[index].has_lines = true;
             // The pipeline stamps every line that parses before it is logged.
             let at_ns = found.time_ns.unwrap_or(intent.max_ns);
             let text = written(&record.body, &found, at_ns, intent.precision, canonical);
@@ -345,21 +346,22 @@ impl Distributor {
         });
         drop(lane_of);
         self.shared.pending_bytes.set(self.shared.pending_bytes.get() + held_bytes);
-        self.note_lines(record, intent, &counted);
+        self.note_lines(record, intent, &own);
         letters::put_aside(&self.shared, dead_letters).await;
         Ok(())
     }
 
     /// Tells each lane how many lines of the record are its own.
-    fn note_lines(&self, record: &Record, intent: &Intent, counted: &[u32]) {
+    fn note_lines(&self, record: &Record, intent: &Intent, own: &[Own]) {
         let name = (record.route.0 == 0).then(|| Rc::<str>::from(intent.name.to_string()));
-        for (lane, lines) in self.shared.lanes.iter().zip(counted.iter().copied()) {
+        for (lane, own) in self.shared.lanes.iter().zip(own).filter(|(_, own)| own.has_lines) {
+            let mut lane = lane.borrow_mut();
             if let Some(name) = &name {
-                lane.borrow_mut().name(record.lsn, Rc::clone(name));
+                lane.name(record.lsn, Rc::clone(name));
             }
-            if lines > 0 {
-                let (log_bytes, received_ns) = (record.position, record.received_ns);
-                lane.borrow_mut().note(Position { lsn: record.lsn, lines, log_bytes, received_ns });
+            if own.counted > 0 {
+                let (lines, log_bytes, received_ns) = (own.counted, record.position, record.received_ns);
+                lane.note(Position { lsn: record.lsn, lines, log_bytes, received_ns });
             }
         }
     }
@@ -469,6 +471,15 @@ impl Distributor {
         let waiting = self.shared.lanes.iter().filter_map(|lane| lane.borrow().oldest()).map(|at| at.log_bytes).min();
         waiting.map_or(0, |oldest| self.read.get().position.saturating_sub(oldest))
     }
+}
+
+/// What a lane has of a record.
+#[derive(Clone, Copy, Debug, Default)]
+struct Own {
+    /// Lines that were not counted before.
+    counted: u32,
+    /// Whether it has any line of it.
+    has_lines: bool,
 }
 
 /// A line as the destination gets it: with nanoseconds and a line feed. Most lines are that already.

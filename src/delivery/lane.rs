@@ -3,6 +3,7 @@
 //! Pure: no clock, no network. Promise: the floor is the position below which every line of this lane is done, never
 //! more; `delivered` and `dead` count exactly the lines at or below it.
 
+mod names;
 mod parked;
 
 pub(super) use parked::Taken;
@@ -11,6 +12,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::ops::Range;
 use std::rc::Rc;
 use std::time::Duration;
+
+use names::Names;
 
 use super::batch::{Batch, LineAt};
 use super::late::Late;
@@ -89,8 +92,7 @@ pub(super) struct Lane {
     below: Option<Lsn>,
     /// Lines in the dead-letter store, by number: a batch that is sent again meets the same refusals.
     dead_above: BTreeMap<Lsn, BTreeSet<u32>>,
-    /// Names of the routes that have no number, of records above the floor.
-    names: BTreeMap<Lsn, Rc<str>>,
+    names: Names,
     read: Lsn,
     floor: Lsn,
     pub(super) delivered: u64,
@@ -111,7 +113,7 @@ impl Lane {
             positions: VecDeque::new(),
             below: None,
             dead_above: BTreeMap::new(),
-            names: BTreeMap::new(),
+            names: Names::default(),
             read: floor,
             floor,
             delivered,
@@ -158,13 +160,13 @@ impl Lane {
     /// The route of this record's lines has no number, but this name.
     pub(super) fn name(&mut self, lsn: Lsn, name: Rc<str>) {
         if lsn > self.floor {
-            self.names.insert(lsn, name);
+            self.names.note(lsn, name);
         }
     }
 
-    /// The name of a route that has no number, of a record above the floor; else empty.
+    /// The name of a route that has no number, of a record above the floor; empty when there are too many to remember.
     pub(super) fn name_of(&self, lsn: Lsn) -> &str {
-        self.names.get(&lsn).map_or("", |name| name)
+        self.names.of(lsn)
     }
 
     /// The oldest record that is not done.
@@ -195,7 +197,7 @@ impl Lane {
 
     /// These lines of the batch under way were sent and not answered; the destination may work on them until then.
     pub(super) fn unanswered(&mut self, batch: &Batch, lines: &Range<usize>, until: Duration) {
-        self.late.add(batch.cells(lines), until);
+        self.late.add(batch.places(lines), until);
     }
 
     /// The oldest batch that may go now: of a target that is not paused, and full enough or old enough. Lines whose turn
@@ -292,7 +294,7 @@ impl Lane {
             let (at, text) = batch.line(index);
             // What was held before is older than everything held behind it; what comes anew is younger.
             let behind = (place != Place::Held && self.held_cells.contains_key(&at.cell)).then_some(now);
-            match self.late.wait(at.cell, at.lsn, now).max(behind) {
+            match self.late.wait(at.cell, (at.lsn, at.line), now).max(behind) {
                 None => go.push(at, text),
                 Some(due) => {
                     until = until.max(due);
@@ -328,10 +330,13 @@ impl Lane {
         self.settle();
     }
 
-    /// The batch under way cannot go on now; it waits again at its old place.
+    /// The batch under way cannot go on now; it waits again at its old place, or before newer values of its cells that were
+    /// held back for its sake.
     pub(super) fn put_back(&mut self, place: Place, batch: Batch) {
         self.under_way = None;
-        match place {
+        let is_before_held = !self.held_cells.is_empty()
+            && batch.cells(&(0..batch.len())).any(|cell| self.held_cells.contains_key(&cell));
+        match if is_before_held { Place::Held } else { place } {
             Place::Waiting(number) => {
                 self.waiting.insert(number, batch);
             }
@@ -385,11 +390,7 @@ impl Lane {
         {
             orphan.remove();
         }
-        while let Some(name) = self.names.first_entry()
-            && *name.key() <= floor
-        {
-            name.remove();
-        }
+        self.names.done(floor);
     }
 }
 
@@ -509,10 +510,12 @@ mod tests {
         let mut lane = Lane::new(Lsn(4), 0, 0);
         push(&mut lane, 0, 5, 1);
         lane.name(Lsn(5), "d/rp".into());
-        assert_eq!((lane.name_of(Lsn(5)), lane.name_of(Lsn(6))), ("d/rp", ""));
+        assert_eq!((lane.name_of(Lsn(5)), lane.name_of(Lsn(4))), ("d/rp", ""));
+        push(&mut lane, 0, 6, 1);
+        lane.name(Lsn(6), "e/rp".into());
         take(&mut lane);
         lane.finish();
-        assert_eq!(lane.name_of(Lsn(5)), "");
+        assert_eq!((lane.name_of(Lsn(5)), lane.name_of(Lsn(6))), ("", "e/rp"));
     }
 
     fn push_cell(lane: &mut Lane, lsn: u64, cell: u64) {
@@ -551,11 +554,49 @@ mod tests {
         assert_eq!(lsns(&batch), [2, 4, 6], "before the younger one that need not wait any more");
         lane.unanswered(&batch, &(0..3), over * 2);
         lane.put_back(place, batch);
+        let (_, batch) = lane.take(over, WAIT, |_| false).unwrap();
+        assert_eq!(lsns(&batch), [2], "the oldest of them may go again, and nothing newer beside it");
+        lane.finish();
         assert_eq!(lane.take(over, WAIT, |_| false).unwrap_err(), Some(over * 2));
         let (_, batch) = lane.take(over * 2, WAIT, |_| false).unwrap();
-        assert_eq!(lsns(&batch), [2, 4, 6, 7]);
+        assert_eq!(lsns(&batch), [4, 6, 7]);
         lane.finish();
         assert_eq!((lane.floor(), lane.delivered), (Lsn(7), 7));
+    }
+
+    #[test]
+    fn what_a_dead_process_may_have_sent_is_tried_again_and_again_while_its_target_refuses() {
+        let mut lane = Lane::new(Lsn(0), 0, 0);
+        let (now, over) = (Duration::from_secs(1), Duration::from_secs(3601));
+        lane.inherit(Lsn(2), over);
+        for (lsn, cell) in [(1, 7), (2, 7), (3, 8)] {
+            push_cell(&mut lane, lsn, cell);
+        }
+        for _ in 0..3 {
+            let (place, batch) = lane.take(now, WAIT, |_| false).unwrap();
+            assert_eq!(lsns(&batch), [1, 3], "a line does not wait for itself");
+            lane.put_back(place, batch);
+        }
+        take(&mut lane);
+        lane.finish();
+        let (_, batch) = lane.take(over, WAIT, |_| false).unwrap();
+        assert_eq!(lsns(&batch), [2], "the newer value waits all the same");
+    }
+
+    #[test]
+    fn what_its_target_refused_goes_before_newer_values_that_were_held_for_it() {
+        let mut lane = Lane::new(Lsn(0), 0, 0);
+        let (now, over) = (Duration::from_secs(1), Duration::from_secs(61));
+        lane.inherit(Lsn(2), over);
+        push_cell(&mut lane, 1, 7);
+        push_cell(&mut lane, 2, 7);
+        let (place, batch) = lane.take(now, WAIT, |_| false).unwrap();
+        lane.put_back(place, batch);
+        for lsn in [1, 2] {
+            let (_, batch) = lane.take(over, WAIT, |_| false).unwrap();
+            assert_eq!(lsns(&batch), [lsn]);
+            lane.finish();
+        }
     }
 
     #[test]

@@ -14,11 +14,41 @@ use crate::base::Lsn;
 /// Cells that one lane remembers. More than a lane can deliver between two saved floors, so the request that was under way
 /// when a process died is always among the first so many lines of the next one.
 const CELLS_MAX: usize = 1 << 18;
+/// Times are kept in steps of this, rounded up: small entries.
+const TICK: Duration = Duration::from_millis(100);
+
+/// A line: its record, and its number there. Later lines are greater.
+type LineId = (Lsn, u32);
+
+/// What may still be written to one cell.
+#[derive(Clone, Copy, Debug)]
+struct Open {
+    /// The oldest line that may. It may go again itself; newer ones must not be there before it.
+    lsn: Lsn,
+    line: u32,
+    until: u32,
+}
+
+impl Open {
+    fn new((lsn, line): LineId, until: Duration) -> Self {
+        let ticks = until.as_nanos().div_ceil(TICK.as_nanos());
+        Self { lsn, line, until: u32::try_from(ticks).unwrap_or(u32::MAX) }
+    }
+
+    fn until(self) -> Duration {
+        TICK * self.until
+    }
+
+    fn join(&mut self, other: Self) {
+        (self.lsn, self.line) = (self.lsn, self.line).min((other.lsn, other.line));
+        self.until = self.until.max(other.until);
+    }
+}
 
 /// The cells of one lane, by hash. Times are monotonic.
 #[derive(Debug, Default)]
 pub(super) struct Late {
-    cells: HashMap<u64, Duration>,
+    cells: HashMap<u64, Open>,
     /// Until then every cell counts.
     all_until: Duration,
     /// When the last of them is forgotten.
@@ -37,36 +67,43 @@ impl Late {
         self.inherited = Some((to, until));
     }
 
-    /// A request with these cells was sent and not answered.
-    pub(super) fn add(&mut self, cells: impl ExactSizeIterator<Item = u64>, until: Duration) {
-        self.newest = self.newest.max(until);
-        if !self.has_room(cells.len()) {
+    /// A request with these lines, each with its cell, was sent and not answered.
+    pub(super) fn add(&mut self, places: impl ExactSizeIterator<Item = (u64, LineId)>, until: Duration) {
+        if !self.has_room(places.len()) {
+            self.newest = self.newest.max(until);
             self.all_until = self.all_until.max(until);
             return;
         }
-        for cell in cells {
-            let slot = self.cells.entry(cell).or_default();
-            *slot = until.max(*slot);
+        for (cell, line) in places {
+            self.remember(cell, Open::new(line, until));
         }
     }
 
+    fn remember(&mut self, cell: u64, open: Open) {
+        self.newest = self.newest.max(open.until());
+        let now = self.now;
+        let known = self.cells.entry(cell).or_insert(open);
+        if known.until() > now { known.join(open) } else { *known = open }
+    }
+
     /// A line is about to be sent. Until when it must wait, if so; else it is remembered where a dead process may have sent
-    /// it too, and older lines of its cell with it.
-    pub(super) fn wait(&mut self, cell: u64, lsn: Lsn, now: Duration) -> Option<Duration> {
-        let until = self.cells.get(&cell).copied().unwrap_or_default().max(self.all_until);
+    /// it too, and older lines of its cell with it. A line does not wait for itself: while its target refuses, it is tried
+    /// again and again.
+    pub(super) fn wait(&mut self, cell: u64, line: LineId, now: Duration) -> Option<Duration> {
+        let open = self.cells.get(&cell).filter(|open| line > (open.lsn, open.line));
+        let until = open.map_or(Duration::ZERO, |open| open.until()).max(self.all_until);
         if until > now {
             return Some(until);
         }
         if let Some((to, until)) = self.inherited
-            && lsn <= to
+            && line.0 <= to
             && until > now
         {
             // What cannot be remembered waits itself.
             if !self.cells.contains_key(&cell) && !self.has_room(1) {
                 return Some(until);
             }
-            self.newest = self.newest.max(until);
-            self.cells.insert(cell, until);
+            self.remember(cell, Open::new(line, until));
         }
         None
     }
@@ -78,8 +115,8 @@ impl Late {
         }
         if self.now >= self.full_until {
             let now = self.now;
-            self.cells.retain(|_, until| *until > now);
-            self.full_until = self.cells.values().min().copied().unwrap_or_default();
+            self.cells.retain(|_, open| open.until() > now);
+            self.full_until = self.cells.values().map(|open| open.until()).min().unwrap_or_default();
         }
         self.cells.len() + more <= CELLS_MAX
     }
@@ -103,26 +140,27 @@ mod tests {
 
     const NOW: Duration = Duration::from_secs(100);
     const LATER: Duration = Duration::from_secs(160);
+    const FIRST: LineId = (Lsn(0), 0);
 
     #[test]
     fn a_cell_of_an_unanswered_request_waits_and_others_do_not() {
         let mut late = Late::default();
         assert!(late.is_over(NOW));
-        late.add([7].into_iter(), LATER);
-        assert_eq!((late.wait(7, Lsn(1), NOW), late.wait(8, Lsn(1), NOW)), (Some(LATER), None));
+        late.add([(7, FIRST)].into_iter(), LATER);
+        assert_eq!((late.wait(7, (Lsn(1), 0), NOW), late.wait(8, (Lsn(1), 0), NOW)), (Some(LATER), None));
         assert!(!late.is_over(NOW));
         assert!(late.is_over(LATER));
-        assert_eq!(late.wait(7, Lsn(1), LATER), None);
+        assert_eq!(late.wait(7, (Lsn(1), 0), LATER), None);
     }
 
     #[test]
     fn after_a_crash_the_first_line_of_a_cell_goes_and_the_next_waits() {
         let mut late = Late::default();
         late.inherit(Lsn(5), LATER);
-        assert_eq!(late.wait(7, Lsn(5), NOW), None);
-        assert_eq!(late.wait(7, Lsn(6), NOW), Some(LATER));
-        assert_eq!(late.wait(8, Lsn(6), NOW), None);
-        assert_eq!(late.wait(8, Lsn(7), NOW), None, "both came after the crash");
+        assert_eq!(late.wait(7, (Lsn(5), 0), NOW), None);
+        assert_eq!(late.wait(7, (Lsn(6), 0), NOW), Some(LATER));
+        assert_eq!(late.wait(8, (Lsn(6), 0), NOW), None);
+        assert_eq!(late.wait(8, (Lsn(7), 0), NOW), None, "both came after the crash");
         assert!(late.is_over(LATER));
     }
 
@@ -132,28 +170,39 @@ mod tests {
         late.inherit(Lsn(5), LATER);
         assert!(!late.is_over(NOW));
         for cell in 0..CELLS_MAX as u64 {
-            assert_eq!(late.wait(cell, Lsn(4), NOW), None);
+            assert_eq!(late.wait(cell, (Lsn(4), 0), NOW), None);
         }
         let more = CELLS_MAX as u64;
-        assert_eq!((late.wait(more, Lsn(5), NOW), late.wait(more, Lsn(6), NOW)), (Some(LATER), None));
+        assert_eq!((late.wait(more, (Lsn(5), 0), NOW), late.wait(more, (Lsn(6), 0), NOW)), (Some(LATER), None));
+    }
+
+    #[test]
+    fn a_line_does_not_wait_for_itself_nor_an_older_one_for_it() {
+        let mut late = Late::default();
+        late.add([(7, (Lsn(4), 2))].into_iter(), LATER);
+        let waits = [(Lsn(3), 9), (Lsn(4), 2), (Lsn(4), 3), (Lsn(5), 0)].map(|line| late.wait(7, line, NOW));
+        assert_eq!(waits, [None, None, Some(LATER), Some(LATER)]);
+        // The older one is under way as well now: the newer must not be there before it, whatever came of its own request.
+        late.add([(7, (Lsn(3), 9))].into_iter(), NOW + TICK);
+        assert_eq!(late.wait(7, (Lsn(4), 2), NOW), Some(LATER));
     }
 
     #[test]
     fn cells_that_are_over_make_room_while_others_are_not() {
         let mut late = Late::default();
         let (now, last) = (LATER, LATER * 2);
-        late.add((0..CELLS_MAX - 1).map(|cell| cell as u64), LATER);
-        late.add([u64::MAX].into_iter(), last);
+        late.add((0..CELLS_MAX - 1).map(|cell| (cell as u64, FIRST)), LATER);
+        late.add([(u64::MAX, FIRST)].into_iter(), last);
         assert!(!late.is_over(now));
-        late.add([CELLS_MAX as u64].into_iter(), last);
-        assert_eq!((late.wait(1, Lsn(9), now), late.wait(CELLS_MAX as u64, Lsn(9), now)), (None, Some(last)));
+        late.add([(CELLS_MAX as u64, FIRST)].into_iter(), last);
+        assert_eq!((late.wait(1, (Lsn(9), 0), now), late.wait(CELLS_MAX as u64, (Lsn(9), 0), now)), (None, Some(last)));
     }
 
     #[test]
     fn a_request_with_too_many_cells_holds_everything() {
         let mut late = Late::default();
-        late.add(vec![7; CELLS_MAX + 1].into_iter(), LATER);
-        assert_eq!(late.wait(1, Lsn(1), NOW), Some(LATER));
+        late.add(vec![(7, FIRST); CELLS_MAX + 1].into_iter(), LATER);
+        assert_eq!(late.wait(1, (Lsn(1), 0), NOW), Some(LATER));
         assert!(late.is_over(LATER));
     }
 }

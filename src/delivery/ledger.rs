@@ -1,7 +1,8 @@
 //! Floors and the sums that belong to exactly these positions, made durable together.
 //!
 //! The sums are derived from log positions: a crash takes both back to the same record, and reading on from there counts
-//! the same lines again, once.
+//! the same lines again, once. What is noted above the lowest floor is bounded: of very many notes neighbours become one,
+//! which counts whole as soon as the floor has come to its first record; until where it counts is saved as well.
 
 use std::collections::VecDeque;
 
@@ -29,38 +30,65 @@ impl Tally {
     }
 }
 
-/// Layout of the counters: version, five sums of the tally, then delivered and dead of each lane. The version also stands
-/// for the hash that deals lines out to lanes: 1 was another one.
+/// Layout of the counters: version, five sums of the tally, then delivered and dead of each lane, then up to which record
+/// the tally counts (absent in older files: up to the lowest floor). The version also stands for the hash that deals lines
+/// out to lanes: 1 was another one.
 const VERSION: u64 = 2;
 const LANES_AT: usize = 6;
+
+/// Notes above the floor; when there are more, neighbours become one. They take 1 MiB.
+const NOTES_MAX: usize = 1 << 14;
+
+/// What neighbouring records leave, as one.
+#[derive(Clone, Copy, Debug)]
+struct Note {
+    first: Lsn,
+    last: Lsn,
+    tally: Tally,
+}
 
 /// Sums of what never enters a lane.
 #[derive(Debug)]
 pub(super) struct Ledger {
-    /// At or below `floor`.
+    /// At or below `counted`.
     base: Tally,
-    floor: Lsn,
+    /// The lowest floor, or the last record of a note that it stands in.
+    counted: Lsn,
     /// Above it, in log order.
-    above: VecDeque<(Lsn, Tally)>,
+    above: VecDeque<Note>,
+    /// Of all of them, and the base.
+    total: Tally,
 }
 
 impl Ledger {
-    pub(super) fn new(base: Tally, floor: Lsn) -> Self {
-        Self { base, floor, above: VecDeque::new() }
+    /// `counted`: the record up to which `base` counts.
+    pub(super) fn new(base: Tally, counted: Lsn) -> Self {
+        Self { base, counted, above: VecDeque::new(), total: base }
     }
 
-    /// A record that leaves no line in any lane.
+    /// A record with lines that enter no lane. What was counted before is not counted again.
     pub(super) fn note(&mut self, lsn: Lsn, tally: Tally) {
-        self.above.push_back((lsn, tally));
+        if lsn <= self.counted {
+            return;
+        }
+        self.total.add(tally);
+        self.above.push_back(Note { first: lsn, last: lsn, tally });
+        if self.above.len() > NOTES_MAX {
+            let merged = self.above.make_contiguous().chunks(2).map(|pair| {
+                let mut note = pair[0];
+                for next in &pair[1..] {
+                    note.last = next.last;
+                    note.tally.add(next.tally);
+                }
+                note
+            });
+            self.above = merged.collect();
+        }
     }
 
     /// Everything seen so far.
     pub(super) fn total(&self) -> Tally {
-        let mut total = self.base;
-        for (_, tally) in &self.above {
-            total.add(*tally);
-        }
-        total
+        self.total
     }
 
     /// What can be made durable now.
@@ -70,13 +98,15 @@ impl Ledger {
             floors.lanes.push(lane.floor());
             floors.counters.extend([lane.delivered, lane.dead]);
         }
-        self.floor = self.floor.max(floors.lowest());
-        while let Some((lsn, tally)) = self.above.front().copied()
-            && lsn <= self.floor
+        self.counted = self.counted.max(floors.lowest());
+        while let Some(note) = self.above.front().copied()
+            && note.first <= self.counted
         {
-            self.base.add(tally);
+            self.base.add(note.tally);
+            self.counted = self.counted.max(note.last);
             self.above.pop_front();
         }
+        floors.counters.push(self.counted.0);
         let Tally { not_applied, doubt, gapped, excluded, damaged } = self.base;
         floors.counters[..LANES_AT].copy_from_slice(&[VERSION, not_applied, doubt, gapped, excluded, damaged]);
         floors
@@ -86,28 +116,31 @@ impl Ledger {
 /// Whether the sums, and the lanes that their lines went to, mean what they mean now.
 pub(super) fn is_known(floors: &Floors) -> bool {
     let counters = &floors.counters;
-    counters.first() == Some(&VERSION) && counters.len() == LANES_AT + 2 * floors.lanes.len()
+    let lanes_end = LANES_AT + 2 * floors.lanes.len();
+    counters.first() == Some(&VERSION) && (lanes_end..=lanes_end + 1).contains(&counters.len())
 }
 
 /// Lanes and sums as they were made durable. With another number of lanes than before, or another way to deal lines out,
 /// all start at the lowest floor: lines go to other lanes now, and only a contiguous repetition keeps their order.
-pub(super) fn restore(floors: &Floors, lanes: usize) -> (Vec<Lane>, Tally) {
+pub(super) fn restore(floors: &Floors, lanes: usize) -> (Vec<Lane>, Ledger) {
     let counters = &floors.counters;
     let known = is_known(floors);
     let at = |index: usize| if known { counters[index] } else { 0 };
     let base = Tally { not_applied: at(1), doubt: at(2), gapped: at(3), excluded: at(4), damaged: at(5) };
+    let counted = counters.get(LANES_AT + 2 * floors.lanes.len()).filter(|_| known).map_or(Lsn::ZERO, |at| Lsn(*at));
+    let ledger = Ledger::new(base, counted.max(floors.lowest()));
     let sums = |lane: usize| (at(LANES_AT + 2 * lane), at(LANES_AT + 2 * lane + 1));
     if known && floors.lanes.len() == lanes {
         let lanes = floors.lanes.iter().enumerate().map(|(index, floor)| {
             let (delivered, dead) = sums(index);
             Lane::new(*floor, delivered, dead)
         });
-        return (lanes.collect(), base);
+        return (lanes.collect(), ledger);
     }
     let (delivered, dead) = (0..floors.lanes.len()).map(sums).fold((0, 0), |a, b| (a.0 + b.0, a.1 + b.1));
     let lowest = floors.lowest();
     let lane = |index| if index == 0 { Lane::new(lowest, delivered, dead) } else { Lane::new(lowest, 0, 0) };
-    ((0..lanes).map(lane).collect(), base)
+    ((0..lanes).map(lane).collect(), ledger)
 }
 
 #[cfg(test)]
@@ -127,8 +160,8 @@ mod tests {
         assert_eq!(floors.lanes, vec![Lsn(9), Lsn(5)]);
         assert_eq!(ledger.total().doubt, 30);
 
-        let (again, base) = restore(&floors, 2);
-        assert_eq!(base.doubt, 20, "record 6 lies above the lowest floor and will be read again");
+        let (again, ledger) = restore(&floors, 2);
+        assert_eq!(ledger.total().doubt, 20, "record 6 lies above the lowest floor and will be read again");
         assert_eq!((again[0].delivered, again[0].dead, again[1].delivered), (90, 1, 50));
 
         let (other, _) = restore(&floors, 3);
@@ -138,7 +171,32 @@ mod tests {
 
     #[test]
     fn a_fresh_queue_starts_at_zero() {
-        let (lanes, base) = restore(&Floors::default(), 2);
-        assert_eq!((lanes.len(), base), (2, Tally::default()));
+        let (lanes, ledger) = restore(&Floors::default(), 2);
+        assert_eq!((lanes.len(), ledger.total()), (2, Tally::default()));
+        let older = Floors { lanes: vec![Lsn(3)], counters: vec![VERSION, 1, 2, 3, 4, 5, 60, 7] };
+        let (lanes, ledger) = restore(&older, 1);
+        assert_eq!((lanes[0].delivered, ledger.counted, ledger.total().doubt), (60, Lsn(3), 2));
+    }
+
+    #[test]
+    fn of_very_many_notes_each_line_counts_once_whenever_the_floors_are_saved() {
+        let records = 5 * NOTES_MAX as u64;
+        let note_from = |ledger: &mut Ledger, from: u64| {
+            for lsn in (from..=records).filter(|lsn| lsn % 2 == 0) {
+                ledger.note(Lsn(lsn), Tally { excluded: 1, ..Tally::default() });
+                assert!(ledger.above.len() <= NOTES_MAX);
+            }
+        };
+        let mut ledger = Ledger::new(Tally::default(), Lsn(0));
+        note_from(&mut ledger, 1);
+        assert_eq!(ledger.total().excluded, records / 2);
+        for floor in [1, 7, 1000, records / 2 + 3, records] {
+            let lane = RefCell::new(Lane::new(Lsn(floor), 0, 0));
+            let floors = ledger.floors(std::iter::once(lane.borrow()));
+            let (_, mut again) = restore(&floors, 1);
+            note_from(&mut again, floor + 1);
+            assert_eq!(again.total().excluded, records / 2, "after a crash at floor {floor}");
+        }
+        assert_eq!(ledger.total().excluded, records / 2);
     }
 }

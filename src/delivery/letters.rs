@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use super::Shared;
+use super::batch::LineAt;
 use super::part::Part;
 use super::send::{STATE_RETRY, record_effects};
 use super::tell::pause_destination;
@@ -98,7 +99,7 @@ pub(super) async fn bury(shared: &Shared, lane: usize, part: &Part, refusals: Ve
             lsn: at.lsn,
             line: at.line,
             route: at.route,
-            route_name: shared.lanes[lane].borrow().name_of(at.lsn).to_owned(),
+            route_name: unlisted(shared, lane, part, at),
             code: code.to_owned(),
             reason,
             text: text.trim_ascii_end().to_vec(),
@@ -112,6 +113,16 @@ pub(super) async fn bury(shared: &Shared, lane: usize, part: &Part, refusals: Ve
     for (code, lines, reason) in codes {
         tell_refused(shared, code, lines, &reason);
     }
+}
+
+/// The name of the route of a line if that has no number; where there are too many to remember, its place at the
+/// destination.
+fn unlisted(shared: &Shared, lane: usize, part: &Part, at: LineAt) -> String {
+    if at.route.0 != 0 {
+        return String::new();
+    }
+    let name = shared.lanes[lane].borrow().name_of(at.lsn).to_owned();
+    if name.is_empty() { shared.targets.get(part.batch.target).target.to_string() } else { name }
 }
 
 /// Records lines that are not sent because what would become of them is known.

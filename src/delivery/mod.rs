@@ -36,6 +36,8 @@ pub use view::{PauseView, SharedView, View, shared_view, show_failure};
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
@@ -146,7 +148,7 @@ pub(crate) struct Shared {
 pub async fn run(parts: Parts, server: Server, mut stop: watch::Receiver<bool>) -> Result<()> {
     let Opened { queue, floors, scout, .. } = parts.opened;
     let lanes_count = parts.settings.lanes;
-    let (mut lanes, base) = ledger::restore(&floors, lanes_count);
+    let (mut lanes, ledger) = ledger::restore(&floors, lanes_count);
     let (end, late) = (queue.log().durable(), parts.clock.monotonic() + parts.settings.late_write_max);
     if end > floors.lowest() {
         lanes.iter_mut().for_each(|lane| lane.inherit(end, late));
@@ -181,7 +183,7 @@ pub async fn run(parts: Parts, server: Server, mut stop: watch::Receiver<bool>) 
     });
     let gaps = shared.state.backlog_gaps(&shared.id, floors.lowest()).await?;
     let scout = Rc::new(RefCell::new(scout));
-    let ledger = Rc::new(RefCell::new(Ledger::new(base, floors.lowest())));
+    let ledger = Rc::new(RefCell::new(ledger));
     let mut distributor =
         Distributor::new(Rc::clone(&shared), Rc::clone(&scout), Rc::clone(&ledger), queue.log(), &floors, gaps)?;
     let mut keeper = Keeper {
@@ -194,6 +196,7 @@ pub async fn run(parts: Parts, server: Server, mut stop: watch::Receiver<bool>) 
         view: parts.view,
         unanswered_max: parts.unanswered_max,
         doubted_at: None,
+        give_up_failed: Arc::default(),
     };
     let mut lanes = tokio::task::JoinSet::new();
     for index in 0..lanes_count {
@@ -238,6 +241,8 @@ struct Keeper {
     unanswered_max: Duration,
     /// When what a dead process left open was last given up.
     doubted_at: Option<Duration>,
+    /// Some that were given up have no outcome in the log.
+    give_up_failed: Arc<AtomicBool>,
 }
 
 impl Keeper {
@@ -274,11 +279,15 @@ impl Keeper {
 
     /// Every intent gets an outcome: one whose task has died would hold up all that follow.
     fn give_up_overdue(&self) {
+        if self.give_up_failed.swap(false, Ordering::Relaxed) {
+            self.scout.borrow_mut().forget_given_up();
+        }
         let before_ns = self.shared.clock.wall_ns().saturating_sub(self.unanswered_max.as_nanos() as i64);
         let overdue = self.scout.borrow().overdue(before_ns, OVERDUE_MAX);
         if !overdue.is_empty() {
             tracing::warn!(event = "queue.overdue", intents = overdue.len(), "intents without an outcome become doubt");
-            self.queue.give_up(&overdue);
+            self.queue.give_up(&overdue, &self.give_up_failed);
+            self.scout.borrow_mut().note_given_up(&overdue);
         }
     }
 

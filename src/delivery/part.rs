@@ -56,7 +56,7 @@ impl Part {
 
     /// The cell of each line, and which line it is.
     pub(super) fn places(&self) -> impl Iterator<Item = (u64, (Lsn, u32))> {
-        self.lines.clone().map(|index| self.batch.line(index).0).map(|at| (at.cell, (at.lsn, at.line)))
+        self.batch.places(&self.lines)
     }
 
     pub(super) fn body(&self) -> Bytes {

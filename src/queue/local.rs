@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -174,22 +175,29 @@ impl LocalQueue {
     }
 
     /// Gives intents the outcome *doubt* that nobody else will ever give one: their task has died, or their outcome could
-    /// not be written. Should a late outcome come all the same, the first one stands. Not waited for: what is not durable
-    /// is given up again at the next look.
-    pub fn give_up(&self, intents: &[Lsn]) {
-        self.settle(intents, Cause::Timeout);
+    /// not be written. Should a late outcome come all the same, the first one stands. Not waited for: `failed` turns true
+    /// when the log does not take them; then they are to be given up again.
+    pub fn give_up(&self, intents: &[Lsn], failed: &Arc<AtomicBool>) {
+        self.settle(intents, Cause::Timeout, failed);
     }
 
-    /// Gives intents that a dead process left open ([`Scout::left_open`]) the outcome *doubt*. Not waited for either.
+    /// Gives intents that a dead process left open ([`Scout::left_open`]) the outcome *doubt*. Not waited for either: what is
+    /// not durable is given up again at the next look.
     pub fn doubt(&self, intents: &[Lsn]) {
-        self.settle(intents, Cause::Crash);
+        self.settle(intents, Cause::Crash, &Arc::default());
     }
 
-    fn settle(&self, intents: &[Lsn], cause: Cause) {
+    fn settle(&self, intents: &[Lsn], cause: Cause, failed: &Arc<AtomicBool>) {
         for step in intents.chunks(DOUBT_STEP) {
             let outcomes = self.doubts(step, cause);
-            let bundle = Bundle { entries: Vec::new(), outcomes, done: Box::new(|_| {}) };
-            if let Err((refused, _)) = self.wal.submit(bundle) {
+            let note = Arc::clone(failed);
+            let done = Box::new(move |result: std::result::Result<_, _>| {
+                if result.is_err() {
+                    note.store(true, Ordering::Relaxed);
+                }
+            });
+            if let Err((refused, _)) = self.wal.submit(Bundle { entries: Vec::new(), outcomes, done }) {
+                failed.store(true, Ordering::Relaxed);
                 tracing::warn!(event = "queue.give_up", ?refused, "intents without an outcome cannot be settled now");
             }
         }

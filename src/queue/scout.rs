@@ -16,6 +16,8 @@ use crate::wal::{Damage, Item, Kind, Reader};
 #[derive(Clone, Copy, Debug)]
 struct Waiting {
     lines: u32,
+    /// Its outcome is under way already: it was given up.
+    given_up: bool,
     received_ns: i64,
 }
 
@@ -166,7 +168,7 @@ impl Scout {
     fn note(&mut self, item: &Item) {
         match item {
             Item::Record(record) if record.kind == Kind::Intent => {
-                let waiting = Waiting { lines: record.lines, received_ns: record.received_ns };
+                let waiting = Waiting { lines: record.lines, given_up: false, received_ns: record.received_ns };
                 self.unresolved.insert(record.lsn, waiting);
             }
             Item::Record(record) if record.kind == Kind::Outcomes => self.resolve(&record.body),
@@ -264,12 +266,27 @@ impl Scout {
         self.ahead
     }
 
-    /// Intents of this process without an outcome that arrived before `before_ns`, oldest first, at most `limit`.
+    /// Intents of this process without an outcome that arrived before `before_ns` and were not given up yet, oldest first, at
+    /// most `limit`.
     #[must_use]
     pub fn overdue(&self, before_ns: i64, limit: usize) -> Vec<Lsn> {
         let own = self.unresolved.range((Bound::Excluded(self.former), Bound::Unbounded));
-        let overdue = own.filter(|(_, waiting)| waiting.received_ns < before_ns);
+        let overdue = own.filter(|(_, waiting)| !waiting.given_up && waiting.received_ns < before_ns);
         overdue.map(|(lsn, _)| *lsn).take(limit).collect()
+    }
+
+    /// These were given up; nobody reads their outcomes while delivery waits.
+    pub fn note_given_up(&mut self, intents: &[Lsn]) {
+        for lsn in intents {
+            if let Some(waiting) = self.unresolved.get_mut(lsn) {
+                waiting.given_up = true;
+            }
+        }
+    }
+
+    /// Some outcomes of given-up intents did not reach the log: all that still have none are given up again.
+    pub fn forget_given_up(&mut self) {
+        self.unresolved.values_mut().for_each(|waiting| waiting.given_up = false);
     }
 
     /// Lines in intents without an outcome, and the arrival of the oldest of them.

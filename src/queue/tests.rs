@@ -213,7 +213,12 @@ fn an_intent_that_nobody_settles_is_given_up_as_doubt() {
         assert_eq!(scout.overdue(5, 10), Vec::new(), "it arrived at 5");
         let overdue = scout.overdue(6, 10);
         assert_eq!(overdue, vec![lost]);
-        queue.give_up(&overdue);
+        let failed = std::sync::Arc::default();
+        scout.note_given_up(&overdue);
+        assert_eq!(scout.overdue(6, 10), Vec::new(), "once, however long nobody reads the outcome");
+        scout.forget_given_up();
+        assert_eq!(scout.overdue(6, 10), overdue, "the log did not take it");
+        queue.give_up(&overdue, &failed);
         while scout.resolved() < lost {
             advance(&mut scout);
             tokio::time::sleep(std::time::Duration::from_millis(5)).await;

@@ -19,14 +19,21 @@ struct Pair {
 
 /// A sandbox with database `d`, and a destination that takes everything.
 fn pair() -> Pair {
+    pair_with("2s")
+}
+
+/// The same; a request without an answer may take effect for so long.
+fn pair_with(late_write_max: &str) -> Pair {
     let source = Sandbox::spawn_thread(Options::default()).unwrap();
     source.create_database("d");
     let destination = Scripted::start(|_| Reply::new(204, ""));
-    let twinline = Setup::new(
+    let mut setup = Setup::new(
         format!("url = \"{}\"\nkind = \"influxdb1\"", source.url()),
         format!("url = \"{}\"\nkind = \"influxdb1\"", destination.url()),
-    )
-    .start();
+    );
+    setup.delivery =
+        setup.delivery.replace("late_write_max = \"2s\"", &format!("late_write_max = \"{late_write_max}\""));
+    let twinline = setup.start();
     Pair { source, destination, twinline }
 }
 
@@ -249,4 +256,56 @@ fn kills_of_a_real_destination_bury_nothing() {
     }
     twinline.delivered(lines);
     assert!(twinline::cell::compare(source.cells("killed"), destination.cells("killed")).is_empty());
+}
+
+/// What a process before us may have been sending is tried as often as anything else, and the reason shown is what the
+/// destination says now.
+#[test]
+fn a_place_that_was_missing_before_a_restart_goes_on_as_soon_as_it_is_there() {
+    let missing = |status, what: &str| Reply::new(status, &format!("{{\"error\":\"{what}\"}}\n"));
+    let mut pair = pair_with("1h");
+    pair.destination.set(move |_| missing(404, "database not found: \\\"d\\\""));
+    pair.write("d", "m v=1 1");
+    pair.twinline.until("it stands still", |status| status["paused"][0]["code"] == "database-missing");
+    assert_eq!(pair.twinline.stop(Signal::TERM).code(), Some(143));
+    pair.twinline.start_again();
+    pair.twinline.until("it stands still again", |status| status["paused"][0]["code"] == "database-missing");
+    pair.destination.set(move |_| missing(500, "retention policy not found: autogen"));
+    pair.twinline.until("the present reason", |status| status["paused"][0]["code"] == "policy-missing");
+    pair.destination.set(|_| Reply::new(204, ""));
+    pair.twinline.delivered(1);
+    assert_eq!(pair.taken(), ["m v=1 1"]);
+}
+
+/// Two values of one cell in one batch, which is sent in parts: the part with the older one gets no answer, and takes
+/// effect late. The newer value stands in the end.
+#[test]
+fn an_older_value_that_takes_effect_late_does_not_overwrite_the_newer_one_of_its_batch() {
+    const LATE: Duration = Duration::from_millis(1500);
+    let pair = pair_with("2s");
+    pair.write("d", "m v=0i 9");
+    pair.twinline.delivered(1);
+    let mut lost = false;
+    pair.destination.set(move |write: &Write| match write.body.as_str() {
+        "m v=1i 1\nm v=2i 1\n" => Reply::new(413, "{\"error\":\"Request Entity Too Large\"}\n"),
+        "m v=1i 1\n" if !std::mem::replace(&mut lost, true) => Reply::Close,
+        _ => Reply::new(204, ""),
+    });
+    pair.write("d", "m v=1i 1\nm v=2i 1");
+    pair.twinline.delivered(3);
+    let writes = pair.destination.writes("");
+    let mut effects: Vec<_> = writes
+        .iter()
+        .filter(|write| write.body.contains(" 1\n"))
+        .filter_map(|write| match write.status {
+            0 => Some((write.at + LATE, write.body.as_str())),
+            204 => Some((write.at, write.body.as_str())),
+            _ => None,
+        })
+        .collect();
+    effects.sort();
+    assert!(writes.iter().any(|write| write.status == 413), "sent in parts: {writes:?}");
+    let older = effects.iter().filter(|(_, body)| *body == "m v=1i 1\n").count();
+    assert!(older >= 2, "lost, and sent again: {effects:?}");
+    assert_eq!(effects.last().map(|(_, body)| *body), Some("m v=2i 1\n"), "{effects:?}");
 }
