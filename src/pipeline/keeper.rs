@@ -163,3 +163,67 @@ impl GapKeeper {
         GapTaken { destination, id, gap }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::sync::Arc;
+    use std::task::{Context, Poll, Waker};
+
+    use super::*;
+    use crate::base::disk::{Disk, held::HeldDisk, linux::LinuxDisk};
+    use crate::state::SqliteState;
+
+    /// Everything hangs: the first gap asks each keeper once, for its share of the time, and the next one waits for nobody.
+    #[test]
+    fn only_the_first_gap_waits_and_for_each_keeper_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let orders = dir.path().join("orders");
+        let disk: Arc<dyn Disk> = Arc::new(HeldDisk::new(Arc::new(LinuxDisk::new()), orders.clone()));
+        let logs: Vec<GapLog> = ["wal", "spare"]
+            .map(|name| dir.path().join(name))
+            .map(|at| {
+                std::fs::create_dir(&at).unwrap();
+                GapLog::open(&disk, &at).unwrap().log
+            })
+            .into();
+        let database = dir.path().join("state.db");
+        let state: SharedState = Arc::new(SqliteState::open(&database).unwrap());
+        let id = DestinationId::parse("mirror").unwrap();
+        let keeper = GapKeeper::new(logs, Arc::clone(&state), id, Duration::from_millis(50));
+        let gap = Gap {
+            route: None,
+            route_name: "d/rp".to_owned(),
+            from_ns: 1,
+            to_ns: 2,
+            lines: 3,
+            lsns: None,
+            cause: "queue-stalled",
+        };
+        std::fs::write(&orders, dir.path().to_str().unwrap()).unwrap();
+        let lock = rusqlite::Connection::open(&database).unwrap();
+        lock.execute_batch("BEGIN IMMEDIATE").unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        runtime.block_on(async {
+            assert_eq!(keeper.keep(gap.clone()).await, Err(NotKept));
+            assert!(keeper.logs.iter().all(GapLog::hangs), "both were asked");
+            // A state store that did not answer either.
+            keeper.state_hangs_until.set(Some(Instant::now() + Duration::from_secs(3600)));
+            let next = pin!(keeper.keep(gap.clone()));
+            let mut context = Context::from_waker(Waker::noop());
+            assert_eq!(next.poll(&mut context), Poll::Ready(Err(NotKept)), "nobody is asked, nothing is waited for");
+            // The disk answers: nobody need be asked for that to be seen.
+            std::fs::write(&orders, "").unwrap();
+            while keeper.logs.iter().any(GapLog::hangs) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            while keeper.keep(gap.clone()).await.is_err() {}
+            // A hang that is noted after the answer came is no hang for ever.
+            keeper.logs[0].note_hang();
+            while keeper.logs[0].hangs() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        });
+        lock.execute_batch("ROLLBACK").unwrap();
+    }
+}

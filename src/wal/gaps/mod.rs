@@ -157,6 +157,8 @@ impl GapLog {
     /// Somebody waited too long: until the disk answers again, nobody need wait.
     pub fn note_hang(&self) {
         self.0.hung.store(true, Ordering::Release);
+        // It may have answered just before: then this call shows it. Where too much waits, what waits will.
+        self.list(Box::new(|_| ()));
     }
 
     /// Whether the disk has not answered since.
