@@ -12,7 +12,7 @@ mod database;
 #[path = "it/http.rs"]
 mod http;
 
-use std::process::Command;
+use std::process::{Command, Output};
 
 use serde_json::{Value, json};
 
@@ -21,6 +21,14 @@ use http::call;
 
 /// Runs the check; gives its exit code and its document.
 fn check(source: &str, destination: &str) -> (i32, Value) {
+    let said = twinline(&["check", "-o", "json", "-q"], source, destination);
+    let document = serde_json::from_slice(&said.stdout);
+    let document = document.unwrap_or_else(|e| panic!("{e}: {}", String::from_utf8_lossy(&said.stderr)));
+    (said.status.code().unwrap(), document)
+}
+
+/// Runs a command to its end, which must come within a minute.
+fn twinline(arguments: &[&str], source: &str, destination: &str) -> Output {
     let dir = tempfile::tempdir().unwrap();
     let text = format!(
         "listen = \"127.0.0.1:1\"\ndata_dir = {:?}\n[source]\n{source}\n[destination]\n{destination}\n\
@@ -29,11 +37,8 @@ fn check(source: &str, destination: &str) -> (i32, Value) {
     );
     let file = dir.path().join("twinline.toml");
     std::fs::write(&file, text).unwrap();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_twinline"));
-    let said = command.args(["check", "-o", "json", "-q", "-c"]).arg(&file).output().unwrap();
-    let document = serde_json::from_slice(&said.stdout);
-    let document = document.unwrap_or_else(|e| panic!("{e}: {}", String::from_utf8_lossy(&said.stderr)));
-    (said.status.code().unwrap(), document)
+    let mut command = Command::new("timeout");
+    command.args(["60", env!("CARGO_BIN_EXE_twinline")]).args(arguments).arg("-c").arg(&file).output().unwrap()
 }
 
 /// The findings that are not in order: state, code, advice.
@@ -129,6 +134,9 @@ fn one_server_under_two_names_is_not_two() {
         let (code, document) = check(&database.section(), &other_name);
         let same: Vec<_> = open(&document).into_iter().filter(|(_, code, _)| code == "TWL-2701").collect();
         assert!(code == 3 && same.len() == 1 && same[0].0 == "failed", "{document:#}");
+        let run = twinline(&["run"], &database.section(), &other_name);
+        let text = String::from_utf8_lossy(&run.stderr);
+        assert!(run.status.code() == Some(78) && text.contains("the destination is the source itself"), "{text}");
     }
 }
 

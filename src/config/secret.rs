@@ -3,14 +3,16 @@
 use std::fmt;
 use std::io::Read;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
 
 /// No password or token is longer; a longer one is the wrong file.
 const MAX_BYTES: u64 = 64 << 10;
 /// A password store that asks for a finger must not block the start for ever.
-const COMMAND_LIMIT: Duration = Duration::from_secs(30);
+const COMMAND_LIMIT: Duration = Duration::from_secs(10);
 
 /// A password or token. `Debug` does not show it and there is no `Display`.
 #[derive(Clone, PartialEq, Eq)]
@@ -44,22 +46,34 @@ impl Secret {
     /// Runs a command and takes its standard output; one line end at the end is not part of the secret.
     ///
     /// # Errors
-    /// A sentence for the user that does not hold the secret: the command cannot start, fails, prints nothing, or takes over 30 s.
+    /// A sentence for the user that does not hold the secret: the command cannot start, fails, prints nothing, or takes over 10 s; then it is ended.
     pub(crate) fn from_command(command: &[String]) -> Result<Self, String> {
+        Self::from_command_within(command, COMMAND_LIMIT)
+    }
+
+    fn from_command_within(command: &[String], limit: Duration) -> Result<Self, String> {
         let (program, arguments) = command.split_first().ok_or("the command is empty")?;
-        let mut child = Command::new(program)
+        let child = Command::new(program)
             .args(arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
             .map_err(|e| format!("cannot start \"{program}\": {e}"))?;
-        let output = read_output(&mut child);
-        if output.is_err() {
-            // The status no longer matters and a process that is gone already is no fault.
-            let _ = child.kill();
-        }
-        let status = child.wait().map_err(|e| format!("cannot wait for \"{program}\": {e}"))?;
-        let bytes = output.map_err(|what| format!("\"{program}\" {what}"))?;
+        let pid = Pid::from_child(&child);
+        let (sender, receiver) = mpsc::sync_channel(1);
+        // On another thread, because neither a read of a pipe nor a wait can be given up.
+        std::thread::spawn(move || {
+            // Nobody listens any more once the time is over.
+            let _ = sender.send(end_of(child));
+        });
+        let (bytes, status) = match receiver.recv_timeout(limit) {
+            Ok(end) => end.map_err(|e| format!("\"{program}\" gave no readable output: {e}"))?,
+            Err(_) => {
+                // One that has ended just now is no fault: it came too late all the same.
+                let _ = kill_process(pid, Signal::KILL);
+                return Err(format!("\"{program}\" did not end within {limit:?}: it must print the secret and end"));
+            }
+        };
         // A command whose output we stop reading dies of that; its length is the fault then, not its status.
         if !status.success() && bytes.len() as u64 <= MAX_BYTES {
             return Err(format!("\"{program}\" failed ({status})"));
@@ -83,21 +97,15 @@ impl Secret {
     }
 }
 
-/// The output on another thread, because a read of a pipe cannot be given up.
-fn read_output(child: &mut Child) -> Result<Vec<u8>, String> {
-    let stdout = child.stdout.take().ok_or("has no output")?;
-    let (sender, receiver) = mpsc::sync_channel(1);
-    std::thread::spawn(move || {
-        let mut bytes = Vec::new();
-        let result = stdout.take(MAX_BYTES + 1).read_to_end(&mut bytes).map(|_| bytes);
-        // Nobody listens any more once the time is over.
-        let _ = sender.send(result);
-    });
-    match receiver.recv_timeout(COMMAND_LIMIT) {
-        Ok(Ok(bytes)) => Ok(bytes),
-        Ok(Err(e)) => Err(format!("gave no readable output: {e}")),
-        Err(_) => Err(format!("did not end within {} s", COMMAND_LIMIT.as_secs())),
-    }
+/// What a command has printed, and how it ended.
+fn end_of(mut child: std::process::Child) -> std::io::Result<(Vec<u8>, ExitStatus)> {
+    let mut bytes = Vec::new();
+    let read = match child.stdout.take() {
+        Some(stdout) => stdout.take(MAX_BYTES + 1).read_to_end(&mut bytes).map(drop),
+        None => Ok(()),
+    };
+    let status = child.wait()?;
+    read.map(|()| (bytes, status))
 }
 
 impl fmt::Debug for Secret {
@@ -108,7 +116,7 @@ impl fmt::Debug for Secret {
 
 #[cfg(test)]
 mod tests {
-    use super::Secret;
+    use super::*;
 
     fn command(script: &str) -> Result<Secret, String> {
         Secret::from_command(&["sh".to_owned(), "-c".to_owned(), script.to_owned()])
@@ -127,6 +135,16 @@ mod tests {
             Ok("a b ".to_owned()),
             "spaces belong to it"
         );
+    }
+
+    #[test]
+    fn a_command_that_does_not_end_is_ended_and_named() {
+        for script in ["exec sleep 600", "echo hunter2; exec sleep 600", "echo hunter2; exec >&-; exec sleep 600"] {
+            let command = ["sh", "-c", script].map(str::to_owned);
+            let failed = Secret::from_command_within(&command, Duration::from_millis(300)).unwrap_err();
+            assert!(failed.contains("\"sh\" did not end within 300ms") && !failed.contains("hunter2"), "{failed}");
+        }
+        assert_eq!(COMMAND_LIMIT, Duration::from_secs(10), "as the template says");
     }
 
     #[test]

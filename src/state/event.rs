@@ -35,6 +35,8 @@ pub enum EventKind {
     DeadLetter,
     /// The source's clock and ours differ.
     ClockSkew,
+    /// Whether source and destination are one server could not be told at the start.
+    SameServerUnknown,
 }
 
 /// One event.

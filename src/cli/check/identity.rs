@@ -9,11 +9,12 @@ use http::Method;
 use super::finding::{Code, Finding, Group, State};
 use super::reach::Met;
 use super::subject::Subject;
-use crate::config::Listen;
+use crate::config::{self, Listen};
+use crate::db::server::Server;
 
 /// The addresses that a database's host name stands for.
-pub(super) async fn resolve(subject: &Subject<'_>) -> std::io::Result<BTreeSet<SocketAddr>> {
-    let url = &subject.config.url;
+pub(in crate::cli) async fn resolve(server: &config::Server) -> std::io::Result<BTreeSet<SocketAddr>> {
+    let url = &server.url;
     Ok(tokio::net::lookup_host((url.host.as_str(), url.port)).await?.collect())
 }
 
@@ -61,7 +62,7 @@ async fn is_admin_side(subject: &Subject<'_>) -> bool {
 
 /// What a process says about itself that no other process says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Mark {
+pub(in crate::cli) struct Mark {
     /// Start of the process, in seconds with fractions, as text.
     started: Option<String>,
     /// The instance's number (2.x).
@@ -72,12 +73,17 @@ pub(super) struct Mark {
 /// Reads the mark off `/metrics`, which both kinds answer without credentials.
 pub(super) async fn mark(subject: &Subject<'_>, met: &Met) -> Mark {
     let version = met.version.as_ref().map(|version| version.text.clone());
-    let reply = if met.answers { subject.server.ask(Method::GET, "/metrics", Bytes::new()).await.ok() } else { None };
-    let text = reply.filter(|reply| reply.status.is_success()).map(|reply| reply.body);
-    Mark { version, ..Mark::read(&String::from_utf8_lossy(text.as_deref().unwrap_or_default())) }
+    if met.answers { Mark::ask(&subject.server, version).await } else { Mark { version, ..Mark::default() } }
 }
 
 impl Mark {
+    /// Asks a server that answers, and has said this version.
+    pub(in crate::cli) async fn ask(server: &Server, version: Option<String>) -> Self {
+        let reply = server.ask(Method::GET, "/metrics", Bytes::new()).await.ok();
+        let text = reply.filter(|reply| reply.status.is_success()).map(|reply| reply.body);
+        Self { version, ..Self::read(&String::from_utf8_lossy(text.as_deref().unwrap_or_default())) }
+    }
+
     fn read(metrics: &str) -> Self {
         let started = metrics.lines().find_map(|line| line.strip_prefix("process_start_time_seconds "));
         let instance = metrics.lines().find_map(|line| {
@@ -97,27 +103,46 @@ impl Mark {
     }
 }
 
+/// The addresses of a host name, or why there are none.
+pub(in crate::cli) type Addresses = std::io::Result<BTreeSet<SocketAddr>>;
+
+/// What is known of whether two servers are one, in words about the destination.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::cli) enum Same {
+    Yes(&'static str),
+    No(&'static str),
+    Unknown(&'static str),
+}
+
+/// What to do about it.
+pub(in crate::cli) const SAME_FIX: &str = "the address of the new database in destination.url";
+
+impl Same {
+    /// By what the source and the destination say of themselves, and by where they are.
+    pub(in crate::cli) fn of(marks: (&Mark, &Mark), addresses: (&Addresses, &Addresses)) -> Self {
+        let shared = match addresses {
+            (Ok(source), Ok(destination)) => Some(!source.is_disjoint(destination)),
+            _ => None,
+        };
+        match (marks.0.is(marks.1), shared) {
+            (Some(false), _) => Self::No("is another server than the source, as both say themselves"),
+            (Some(true), _) => Self::Yes("is the source itself: both say that they are one process"),
+            (None, Some(true)) => Self::Yes("is at the same address and port as the source"),
+            (None, Some(false)) => Self::Unknown(
+                "is at another address or port than the source; whether one server stands behind both cannot be told",
+            ),
+            (None, None) => Self::Unknown("cannot be compared with the source: a host name cannot be resolved"),
+        }
+    }
+}
+
 /// Whether source and destination are one server.
-pub(super) fn same(
-    destination: &Subject<'_>,
-    marks: (&Mark, &Mark),
-    addresses: (&std::io::Result<BTreeSet<SocketAddr>>, &std::io::Result<BTreeSet<SocketAddr>>),
-) -> Finding {
+pub(super) fn same(destination: &Subject<'_>, marks: (&Mark, &Mark), addresses: (&Addresses, &Addresses)) -> Finding {
     let found = |state, text: &str| destination.found(Group::Same, state, Code::SAME_SERVER, text);
-    let fix = "the address of the new database in destination.url";
-    let shared = match addresses {
-        (Ok(source), Ok(destination)) => Some(!source.is_disjoint(destination)),
-        _ => None,
-    };
-    match (marks.0.is(marks.1), shared) {
-        (Some(false), _) => found(State::Ok, "is another server than the source, as both say themselves"),
-        (Some(true), _) => found(State::Failed, "is the source itself: both say that they are one process").fix(fix),
-        (None, Some(true)) => found(State::Failed, "is at the same address and port as the source").fix(fix),
-        (None, Some(false)) => found(
-            State::Unknown,
-            "is at another address or port than the source; whether one server stands behind both cannot be told",
-        ),
-        (None, None) => found(State::Unknown, "cannot be compared with the source: a host name cannot be resolved"),
+    match Same::of(marks, addresses) {
+        Same::Yes(text) => found(State::Failed, text).fix(SAME_FIX),
+        Same::No(text) => found(State::Ok, text),
+        Same::Unknown(text) => found(State::Unknown, text),
     }
 }
 

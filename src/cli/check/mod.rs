@@ -8,7 +8,7 @@ mod clock;
 mod contents;
 mod finding;
 mod forms;
-mod identity;
+pub(super) mod identity;
 mod limits;
 mod mapping;
 mod places;
@@ -232,7 +232,8 @@ async fn identities(
     (source, met_source): Known<'_, '_>,
     (destination, met_destination): Known<'_, '_>,
 ) -> Vec<Finding> {
-    let (at_source, at_destination) = tokio::join!(identity::resolve(source), identity::resolve(destination));
+    let (at_source, at_destination) =
+        tokio::join!(identity::resolve(source.config), identity::resolve(destination.config));
     let (mark_source, mark_destination) =
         tokio::join!(identity::mark(source, met_source), identity::mark(destination, met_destination));
     let listen = &config.listen;

@@ -6,6 +6,7 @@
 mod gaps;
 mod learn;
 mod logging;
+mod same;
 mod threads;
 
 use std::os::unix::fs::DirBuilderExt;
@@ -138,6 +139,7 @@ async fn daemon(
     let source = Server::new(&config.source.server, Side::Source)?;
     let destination = Server::new(&config.destination.server, Side::Destination)?;
     let learnt = learn::learn(&config, &source, &destination, &state).await?;
+    same::refuse(&config, (&source, &destination), &learnt, &state, clock.wall_ns()).await?;
     let kind = target_kind(&config, &learnt);
     let mut proxies = Vec::new();
     for listen in config.listeners(Role::Proxy) {
