@@ -28,11 +28,13 @@ pub enum Point {
     Delivered,
     /// Dead letters are durable; no floor has moved.
     DeadLetterDurable,
+    /// The gap of a route's backlog is durable; no floor has moved.
+    BacklogGapDurable,
     /// Floors are durable; no segment was given back.
     FloorDurable,
 }
 
-const NAMES: [(&str, Point); 9] = [
+const NAMES: [(&str, Point); 10] = [
     ("parsed", Point::Parsed),
     ("intent-durable", Point::IntentDurable),
     ("answered", Point::Answered),
@@ -41,6 +43,7 @@ const NAMES: [(&str, Point); 9] = [
     ("doubt-durable", Point::DoubtDurable),
     ("delivered", Point::Delivered),
     ("dead-letter-durable", Point::DeadLetterDurable),
+    ("backlog-gap-durable", Point::BacklogGapDurable),
     ("floor-durable", Point::FloorDurable),
 ];
 

@@ -16,16 +16,23 @@ pub struct MemoryPart {
 const FIXED: u64 = 64 << 20;
 /// The group being written, the one that grows meanwhile, and what readers of the log hold.
 const LOG: u64 = 32 << 20;
-/// A line whose cell is remembered while its write is under way.
-const PER_LINE: u64 = 64;
+/// A line whose cell is remembered while its write is under way: 33 bytes in a table that may be half empty and is copied
+/// when it grows, and its place in the list of its write.
+const PER_LINE: u64 = 128;
 /// Bundles that wait for the log's disk, at most.
 const LOG_WAITING: u64 = 64 << 20;
 /// A body that passes through in pieces, whatever `limits.in_flight` says: then it passes alone.
 const LARGE_BODY: u64 = 28 << 20;
 /// Sums, calls that wait, and the file while it is read at start, of one gap log.
 const PER_GAP_LOG: u64 = 6 << 20;
-/// Cells of requests without an answer, of one lane.
-const LATE_CELLS: u64 = 13 << 20;
+/// Cells of requests without an answer, of one lane: 229,376 of 25 bytes, in a table that is copied when it grows.
+const LATE_CELLS: u64 = 10 << 20;
+/// Tables of one lane: where its records are in the log (16,384 of 48 bytes, twice while they are merged) and names of routes
+/// without a number (4,096).
+const LANE_TABLES: u64 = 3 << 20;
+/// What the distributor holds before it knows the outcome (4 MiB), and lines that enter no lane (16,384 notes of 64 bytes,
+/// twice while they are merged).
+const READ_AHEAD: u64 = 6 << 20;
 /// Buffers of one connection to a database.
 const PER_OUTGOING: u64 = 32 << 10;
 /// Answer and buffers of one connection beside its request head.
@@ -48,14 +55,19 @@ pub fn memory_parts(config: &Config) -> Vec<MemoryPart> {
     [
         ("request bodies (limits.in_flight, at least 28 MiB)", config.limits.in_flight.0.max(LARGE_BODY)),
         ("bundles waiting for the log (limits.in_flight, at most 64 MiB)", log_waiting(config).0),
-        ("lines waiting in lanes (destination.delivery.pending_bytes)", delivery.pending_bytes.0),
+        // Room that grows ahead of its lines, and what finds the held ones.
+        (
+            "lines waiting in lanes (pending_bytes × 1.5)",
+            delivery.pending_bytes.0.saturating_add(delivery.pending_bytes.0 / 2),
+        ),
         ("batches being sent (lanes × batch_bytes × 2)", batches),
         ("connections (max_connections × (max_header + 16 KiB))", all.saturating_mul(each)),
-        ("cells of unanswered requests (lanes × 13 MiB)", (delivery.lanes as u64).saturating_mul(LATE_CELLS)),
+        ("cells of unanswered requests (lanes × 10 MiB)", (delivery.lanes as u64).saturating_mul(LATE_CELLS)),
+        ("tables of lanes (lanes × 3 MiB + 6 MiB)", (delivery.lanes as u64).saturating_mul(LANE_TABLES) + READ_AHEAD),
         ("connections to the databases (max_connections × 32 KiB)", outgoing.saturating_mul(PER_OUTGOING)),
         ("gap logs (6 MiB each)", gap_logs * PER_GAP_LOG),
         ("routes (limits.routes × 2 KiB)", (config.limits.routes as u64).saturating_mul(PER_ROUTE)),
-        ("lines under way (queue.overlap_lines × 64 B)", (config.queue.overlap_lines as u64).saturating_mul(PER_LINE)),
+        ("lines under way (queue.overlap_lines × 128 B)", (config.queue.overlap_lines as u64).saturating_mul(PER_LINE)),
         ("the log's buffers", LOG),
         ("the program itself", FIXED),
     ]

@@ -2,18 +2,16 @@
 //! the log and not as copies, so that the others go on. When the pause ends it is read again, in order; when it has held
 //! back more of the log than `route_backlog`, it becomes a gap.
 //!
-//! Promises: floors stay below the first record set aside; the gap is durable before they pass. While the gap grows, the
-//! target is tried with one record at a time.
+//! Promises: floors stay below the first record set aside; the gap is durable before they pass ([`super::closing`]). While
+//! the gap grows, the target is tried with one record at a time.
 
 use std::collections::BTreeMap;
 
+use super::closing::{Closing, Growing};
 use super::distribute::{Distributor, last_of};
-use super::lane::Taken;
 use super::target::TargetId;
-use super::tell;
 use crate::base::{Error, Kind as ErrorKind, Lsn, Result, RouteId, Side};
-use crate::queue::{Intent, Scout};
-use crate::state::{Effects, Gap, ROUTE_BACKLOG};
+use crate::queue::{Fate, Intent, Scout, Spans};
 use crate::wal::{Item, Kind, Reader, Record};
 
 /// Of what may wait in lanes, a target that stands still keeps this part.
@@ -26,20 +24,20 @@ const AGAIN_STEP: usize = 256;
 const GROWTH_BYTES: u64 = 1 << 20;
 
 /// A route of a target: its number, and its name.
-type RouteKey = (RouteId, String);
+pub(super) type RouteKey = (RouteId, String);
 
 /// Lines of one route that wait in the log or are in the gap.
 #[derive(Clone, Copy, Debug)]
-struct Sum {
-    lines: u64,
-    from_ns: i64,
-    to_ns: i64,
+pub(super) struct Sum {
+    pub(super) lines: u64,
+    pub(super) from_ns: i64,
+    pub(super) to_ns: i64,
 }
 
 impl Sum {
-    const NONE: Self = Self { lines: 0, from_ns: i64::MAX, to_ns: i64::MIN };
+    pub(super) const NONE: Self = Self { lines: 0, from_ns: i64::MAX, to_ns: i64::MIN };
 
-    fn add(&mut self, lines: u64, from_ns: i64, to_ns: i64) {
+    pub(super) fn add(&mut self, lines: u64, from_ns: i64, to_ns: i64) {
         self.lines += lines;
         self.from_ns = self.from_ns.min(from_ns);
         self.to_ns = self.to_ns.max(to_ns);
@@ -50,24 +48,36 @@ impl Sum {
 #[derive(Debug, Default)]
 pub(super) struct Aside {
     /// The first of them.
-    first: Option<Lsn>,
+    pub(super) first: Option<Lsn>,
     /// Where the record before it ends in the log, or the oldest one that waits.
     from_bytes: u64,
     /// Lines of records up to here are counted by their lanes.
-    counted_to: Lsn,
+    pub(super) counted_to: Lsn,
     /// Lines that lanes do not count.
     sums: BTreeMap<RouteKey, Sum>,
-    /// Lines that lanes count and do not hold any more, by lane.
-    taken: Vec<(usize, Taken)>,
     /// Reads them again.
     again: Option<(Reader, Scout)>,
-    /// The gap that this time has become: where it begins, and its lines so far.
-    gap: Option<(Lsn, BTreeMap<RouteKey, Sum>)>,
+    /// The gap that this time has become.
+    pub(super) gap: Option<Growing>,
+    /// It is becoming a gap, or that grows.
+    pub(super) closing: Option<Closing>,
 }
 
 impl Aside {
+    /// Everything that waited is in the gap.
+    pub(super) fn in_gap(gap: Growing) -> Self {
+        Self { gap: Some(gap), ..Self::default() }
+    }
+
     fn lines(&self) -> u64 {
-        self.sums.values().map(|sum| sum.lines).sum()
+        let counted = self.closing.as_ref().map_or(0, |closing| closing.from_lanes);
+        self.sums.values().map(|sum| sum.lines).sum::<u64>() + counted
+    }
+
+    /// Floors stay below these.
+    fn holds(&self) -> Option<Lsn> {
+        let closing = self.closing.as_ref().and_then(|closing| closing.from);
+        self.first.into_iter().chain(closing).min()
     }
 }
 
@@ -122,10 +132,15 @@ impl Distributor {
         let mut more = false;
         for target in targets {
             if !self.shared.pauses.is_paused(target) {
+                self.stop_closing(target);
                 if self.may_read_again(target) {
                     more |= self.read_again(target).await?;
                     self.wake_lanes();
                 }
+                continue;
+            }
+            if self.is_closing(target) {
+                more |= self.give_up(target).await?;
                 continue;
             }
             // Its turn comes anew when it goes on.
@@ -145,7 +160,7 @@ impl Distributor {
                 if grows { GROWTH_BYTES.min(self.shared.route_backlog_bytes) } else { self.shared.route_backlog_bytes };
             let has_records = self.asides.get(&target).is_some_and(|aside| aside.first.is_some());
             if behind > budget || grows && probe_is_due && has_records {
-                self.give_up(target).await;
+                more |= self.give_up(target).await?;
             }
         }
         Ok(more)
@@ -185,17 +200,12 @@ impl Distributor {
         // What was aside before was not dealt out: it is counted by nobody but us.
         let counted_to = aside.first.map_or(dealt, Lsn::before);
         aside.counted_to = aside.counted_to.max(counted_to);
-        // What was dealt out again since it was taken is taken anew, or done.
-        let still = aside.first;
-        aside.taken.retain(|(_, taken)| still.is_some_and(|first| taken.lsn >= first));
         aside.from_bytes = if aside.first.is_some() { aside.from_bytes.min(begins) } else { begins };
         aside.first = Some(aside.first.map_or(first, |known| known.min(first)));
         aside.again = None;
         let mut free = 0;
-        for (index, lane) in lanes.iter().enumerate() {
-            let (taken, bytes) = lane.borrow_mut().take_from(target, first);
-            free += bytes;
-            aside.taken.extend(taken.into_iter().map(|taken| (index, taken)));
+        for lane in lanes {
+            free += lane.borrow_mut().take_from(target, first);
         }
         self.shared.pending_bytes.set(self.shared.pending_bytes.get() - free);
         self.hold();
@@ -254,8 +264,25 @@ impl Distributor {
         aside: &mut Aside,
         scout: &mut Scout,
     ) -> Result<()> {
+        let Some((intent, spans)) = self.applied_of(record, target, scout)? else { return Ok(()) };
+        let lines = u64::from(record.lines).saturating_sub(spans.lines(Fate::NotApplied) + spans.lines(Fate::Doubt));
+        if record.lsn > aside.counted_to
+            && let Some(sum) = aside.sums.get_mut(&(record.route, intent.name.to_string()))
+        {
+            sum.lines = sum.lines.saturating_sub(lines);
+        }
+        self.deal_lines(record, &intent, &spans, target, aside.counted_to).await
+    }
+
+    /// A record that is read once more, if the primary has kept lines of it for this target that are in no former gap.
+    pub(super) fn applied_of(
+        &self,
+        record: &Record,
+        target: TargetId,
+        scout: &mut Scout,
+    ) -> Result<Option<(Intent, Spans)>> {
         if record.kind != Kind::Intent {
-            return Ok(());
+            return Ok(None);
         }
         while scout.resolved() < record.lsn && scout.advance(AGAIN_STEP)? {}
         if scout.resolved() < record.lsn {
@@ -266,82 +293,10 @@ impl Distributor {
         }
         let judged = scout.take(record.lsn);
         let lines = judged.applied_lines(record.lines);
-        let Ok(intent) = Intent::decode(&record.meta) else { return Ok(()) };
+        let Ok(intent) = Intent::decode(&record.meta) else { return Ok(None) };
         let is_its = !intent.excluded && self.shared.targets.of(&intent.name) == Some(target);
-        if lines == 0 || !is_its || self.is_in_gap(record, &intent) {
-            return Ok(());
-        }
-        if record.lsn > aside.counted_to
-            && let Some(sum) = aside.sums.get_mut(&(record.route, intent.name.to_string()))
-        {
-            sum.lines = sum.lines.saturating_sub(lines);
-        }
-        self.deal_lines(record, &intent, &judged.spans, target, aside.counted_to).await
-    }
-
-    /// What waits for a target becomes a gap; durable before the floors pass it.
-    async fn give_up(&mut self, target: TargetId) {
-        let lanes = &self.shared.lanes;
-        let oldest = lanes.iter().filter_map(|lane| lane.borrow().first_of(target)).min();
-        let mut aside = self.asides.remove(&target).unwrap_or_default();
-        let first = aside.first.unwrap_or_else(|| oldest.map_or(self.dealt.next(), Lsn::next));
-        let held = self.held_by(oldest.into_iter().chain(aside.first).min());
-        lanes.iter().for_each(|lane| lane.borrow_mut().stay_below(held));
-        // What was dealt out again since is in the lanes, or done.
-        aside.taken.retain(|(_, taken)| taken.lsn >= first);
-        let mut free = 0;
-        for (index, lane) in lanes.iter().enumerate() {
-            let mut lane = lane.borrow_mut();
-            for (taken, bytes) in [lane.take_from(target, Lsn::ZERO), lane.take_held_of(target)] {
-                free += bytes;
-                aside.taken.extend(taken.into_iter().map(|taken| (index, taken)));
-            }
-        }
-        self.shared.pending_bytes.set(self.shared.pending_bytes.get() - free);
-        let is_new = aside.gap.is_none();
-        // What a lane has of older records is in the gap as well, and not delivered after a start.
-        let lowest = aside.taken.iter().map(|(_, taken)| taken.lsn).min().map_or(first, |lowest| lowest.min(first));
-        let (begin, mut sums) = aside.gap.take().unwrap_or((lowest, BTreeMap::new()));
-        for (key, sum) in &aside.sums {
-            sums.entry(key.clone()).or_insert(Sum::NONE).add(sum.lines, sum.from_ns, sum.to_ns);
-        }
-        for (index, taken) in &aside.taken {
-            let name = self.name_of(*index, taken, &sums, target);
-            sums.entry((taken.route, name)).or_insert(Sum::NONE).add(
-                u64::from(taken.lines),
-                taken.from_ns,
-                taken.to_ns,
-            );
-        }
-        let lines: u64 = sums.values().map(|sum| sum.lines).sum();
-        let gap = |(key, sum): (&RouteKey, &Sum)| Gap {
-            route: (key.0.0 != 0).then_some(key.0),
-            route_name: key.1.clone(),
-            from_ns: sum.from_ns,
-            to_ns: sum.to_ns,
-            lines: sum.lines,
-            lsns: Some((begin, self.dealt.max(begin))),
-            cause: ROUTE_BACKLOG,
-        };
-        let gaps = sums.iter().map(gap).collect();
-        super::send::record_effects(&self.shared, Effects { gaps, ..Effects::default() }).await;
-        for (index, taken) in &aside.taken {
-            self.shared.lanes[*index].borrow_mut().lose(taken.lsn, taken.lines);
-        }
-        if is_new {
-            tell::became_gap(&self.shared, target, lines, self.shared.route_backlog_bytes);
-        }
-        self.asides.insert(target, Aside { gap: Some((begin, sums)), ..Aside::default() });
-        self.hold();
-    }
-
-    /// The name of a route, as the gap has it.
-    fn name_of(&self, lane: usize, taken: &Taken, sums: &BTreeMap<RouteKey, Sum>, target: TargetId) -> String {
-        if let Some((_, name)) = sums.keys().find(|(route, _)| *route == taken.route && route.0 != 0) {
-            return name.clone();
-        }
-        let unlisted = self.shared.lanes[lane].borrow().name_of(taken.lsn).to_owned();
-        if unlisted.is_empty() { self.shared.targets.get(target).target.to_string() } else { unlisted }
+        let is_new = lines > 0 && is_its && !self.is_in_gap(record, &intent);
+        Ok(is_new.then_some((intent, judged.spans)))
     }
 
     /// Whether a record lies in the gap of its route, by what was durable when we started.
@@ -369,14 +324,14 @@ impl Distributor {
         self.shared.settings.pending_bytes.as_usize() / SHARE
     }
 
-    /// The first record that floors must not pass, with `more`.
-    fn held_by(&self, more: Option<Lsn>) -> Option<Lsn> {
-        self.asides.values().filter_map(|aside| aside.first).chain(more).min()
+    /// The first record that floors must not pass.
+    fn held(&self) -> Option<Lsn> {
+        self.asides.values().filter_map(Aside::holds).min()
     }
 
     /// Tells the lanes, and everybody who looks, what is set aside.
-    fn hold(&self) {
-        let held = self.held_by(None);
+    pub(super) fn hold(&self) {
+        let held = self.held();
         for lane in &self.shared.lanes {
             let mut lane = lane.borrow_mut();
             lane.stay_below(held);

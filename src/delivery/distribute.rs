@@ -320,10 +320,7 @@ impl Distributor {
             if record.lsn <= lane.floor() {
                 return;
             }
-            let repeated = record.lsn <= counted_to
-                || former.as_ref().is_some_and(|floors| {
-                    !floors.is_empty() && record.lsn <= floors[(hash % floors.len() as u64) as usize]
-                });
+            let repeated = record.lsn <= counted_to || is_repeated(former.as_deref(), record.lsn, hash);
             own[index].counted += u32::from(!repeated);
             own[index].has_lines = true;
             // The pipeline stamps every line that parses before it is logged.
@@ -349,6 +346,11 @@ impl Distributor {
         self.note_lines(record, intent, &own);
         letters::put_aside(&self.shared, dead_letters).await;
         Ok(())
+    }
+
+    /// Whether a former run with another number of lanes has counted a line of this record and series.
+    pub(super) fn is_repeated(&self, lsn: Lsn, series: u64) -> bool {
+        is_repeated(self.former.as_deref(), lsn, series)
     }
 
     /// Tells each lane how many lines of the record are its own.
@@ -503,6 +505,10 @@ fn written<'a>(
         Some(line) => line::write_canonical(line, at_ns, canonical),
     }
     canonical
+}
+
+fn is_repeated(former: Option<&[Lsn]>, lsn: Lsn, series: u64) -> bool {
+    former.is_some_and(|floors| !floors.is_empty() && lsn <= floors[(series % floors.len() as u64) as usize])
 }
 
 /// Hash of a place at the destination. Equal hashes of different places cost a wait, never order.

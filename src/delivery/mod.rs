@@ -13,6 +13,7 @@ mod aside;
 mod attempt;
 mod backoff;
 mod batch;
+mod closing;
 mod crowd;
 mod distribute;
 mod doubt;
@@ -34,6 +35,7 @@ pub use target::write_path;
 pub use view::{PauseView, SharedView, View, shared_view, show_failure};
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -55,7 +57,7 @@ use distribute::Distributor;
 use lane::Lane;
 use ledger::Ledger;
 use pause::Pauses;
-use target::Targets;
+use target::{TargetId, Targets};
 
 /// Requests under way get this long to end when we are asked to stop.
 const STOP_MAX: Duration = Duration::from_secs(5);
@@ -129,6 +131,10 @@ pub(crate) struct Shared {
     room: Notify,
     pending_bytes: Cell<usize>,
     pauses: Pauses,
+    /// Targets of which what waits is becoming a gap: nothing is sent there meanwhile.
+    closing: RefCell<BTreeSet<TargetId>>,
+    /// How often floors were saved, or found saved.
+    saves: Cell<u64>,
     letters: letters::Letters,
     /// How large a request may be.
     sizes: size::Sizes,
@@ -156,10 +162,7 @@ pub async fn run(parts: Parts, server: Server, mut stop: watch::Receiver<bool>) 
     let shared = Rc::new(Shared {
         server,
         flavor: parts.flavor,
-        dialect: match parts.flavor {
-            Flavor::Influx1 => Dialect::Influx1,
-            Flavor::Influx2 => Dialect::Influx2,
-        },
+        dialect: dialect_of(parts.flavor),
         id: parts.id,
         gzip: parts.gzip,
         dead_letter_bytes_max: parts.dead_letter_bytes_max,
@@ -174,6 +177,8 @@ pub async fn run(parts: Parts, server: Server, mut stop: watch::Receiver<bool>) 
         pending_bytes: Cell::new(0),
         pauses: Pauses::new(parts.settings.retry_initial, parts.settings.retry_max),
         settings: parts.settings,
+        closing: RefCell::default(),
+        saves: Cell::new(0),
         letters: letters::Letters::default(),
         sizes: size::Sizes::new(),
         crowd: crowd::Crowd::new(lanes_count),
@@ -214,6 +219,13 @@ pub async fn run(parts: Parts, server: Server, mut stop: watch::Receiver<bool>) 
     keeper.save()?;
     keeper.show();
     outcome
+}
+
+fn dialect_of(flavor: Flavor) -> Dialect {
+    match flavor {
+        Flavor::Influx1 => Dialect::Influx1,
+        Flavor::Influx2 => Dialect::Influx2,
+    }
 }
 
 /// Deals records out; faults that can pass (a disk that fails to read, no file handle left) are waited out.
@@ -298,6 +310,7 @@ impl Keeper {
             self.saved = floors;
             self.shared.room.notify_one();
         }
+        self.shared.saves.set(self.shared.saves.get() + 1);
         Ok(())
     }
 

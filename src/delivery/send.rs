@@ -62,7 +62,9 @@ async fn next_batch(shared: &Shared, index: usize) -> Option<(Place, Batch)> {
             Some(until) => Some(until),
             None => {
                 let wait = shared.settings.batch_wait;
-                match shared.lanes[index].borrow_mut().take(now, wait, |target| shared.pauses.holds(target, now)) {
+                let closing = shared.closing.borrow();
+                let holds = |target| shared.pauses.holds(target, now) || closing.contains(&target);
+                match shared.lanes[index].borrow_mut().take(now, wait, holds) {
                     Ok(found) => return Some(found),
                     Err(due) => due.into_iter().chain(shared.pauses.next_probe(now)).min(),
                 }

@@ -8,7 +8,8 @@ use serde_json::Value;
 use twinline::sandbox::{Options, Sandbox};
 
 use crate::answers::events;
-use crate::proxy::{PATIENCE, Setup, Twinline};
+use crate::proxy::{PATIENCE, Setup, Twinline, eventually};
+use crate::scripted::{Reply, Scripted, Write};
 
 struct Pair {
     source: Sandbox,
@@ -73,6 +74,9 @@ fn a_route_that_stands_still_waits_in_the_log_while_others_go_on_and_keeps_its_o
     let status = pair.twinline.status();
     assert_eq!(status["paused"][0]["code"], "database-missing", "{status:#}");
     assert!(status["lines"]["queued"].as_u64() >= Some(60_000), "{status:#}");
+    let told = events(&pair.twinline, 0);
+    let untold = told.iter().filter(|event| event["kind"] == "same-server-unknown").count();
+    assert_eq!(untold, 1, "two that do not say who they are: {told:?}");
     // Nothing of it is only in memory.
     assert_eq!(pair.twinline.stop(Signal::TERM).code(), Some(143));
     pair.twinline.start_again();
@@ -140,4 +144,54 @@ fn a_route_beyond_its_backlog_is_a_gap_and_is_delivered_again_once_it_takes_writ
     let last = pair.destination.cells("later", "");
     assert!(last.iter().any(|cell| cell.time_ns == 1_000_001), "what came after the gap is there");
     eprintln!("{delivered} delivered, {gap} in the gap");
+}
+
+/// The gap is durable, the floors that follow it are not, and the process dies. Its target's lines that were delivered above
+/// the floors are in the gap; every line is in one sum.
+#[test]
+fn a_gap_counts_every_line_once_whenever_the_process_dies() {
+    let source = Sandbox::spawn_thread(Options::default()).unwrap();
+    ["first", "later", "d"].into_iter().for_each(|db| source.create_database(db));
+    let destination = Scripted::start(|write: &Write| match write.path.contains("db=first") {
+        true => Reply::new(404, "{\"error\":\"database not found: \\\"first\\\"\"}\n"),
+        false if write.body.contains("host=7,") => {
+            Reply::new(404, "{\"error\":\"database not found: \\\"later\\\"\"}\n")
+        }
+        false => Reply::new(204, ""),
+    });
+    let url = |url: &str| format!("url = \"{url}\"\nkind = \"influxdb1\"");
+    let mut setup = Setup::new(url(&source.url()), url(&destination.url()));
+    setup.delivery.push_str("\nroute_backlog = \"1MiB\"\n");
+    // The second gap: that of `first` frees the floors before.
+    setup.failpoints = "backlog-gap-durable=abort@2";
+    let mut twinline = setup.start();
+    let hosts: String = (0..20).map(|host| format!("m,host={host},rack=rack v=1i {host}\n")).collect();
+    let mut accepted = 40;
+    for db in ["first", "later"] {
+        assert_eq!(twinline.call(&format!("POST /write?db={db}"), &[], &hosts).status, 204);
+    }
+    eventually("all but one lane of `later` are delivered", || {
+        let taken = destination.writes("db=later").iter().filter(|write| write.status == 204).count();
+        let paused = twinline.status()["paused"].as_array().unwrap().len();
+        if taken >= 3 && paused == 2 { Ok(()) } else { Err(format!("{taken} batches, {paused} pauses")) }
+    });
+    for at in 2..200 {
+        let line = |n: usize| format!("n,t={} v={at}i {}\n", n % 20, at * 10_000 + n);
+        let body: String = (0..1000).map(line).collect();
+        match crate::http::call(&twinline.addr, "POST /write?db=d", &[], body.as_bytes()) {
+            Ok(answer) => assert_eq!(answer.status, 204),
+            Err(_) => break,
+        }
+        accepted += 1000;
+    }
+    assert!(!twinline.wait().success(), "it dies when the second gap is durable");
+    destination.set(|_| Reply::new(204, ""));
+    twinline.start_again();
+    // The last write may have come as far as the log without an answer to us.
+    let status = twinline.until("every line is in one sum", |status| {
+        let at = |state: &str| status["lines"][state].as_u64().unwrap();
+        let sum: u64 = ["delivered", "doubt", "dead_lettered", "gap", "excluded"].map(at).iter().sum();
+        at("queued") == 0 && (sum == accepted || sum == accepted + 1000)
+    });
+    assert_eq!(status["lines"]["gap"], 40, "{status:#}");
 }

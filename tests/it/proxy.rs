@@ -73,6 +73,8 @@ pub(crate) struct Setup {
     pub(crate) data_mib: Option<u32>,
     /// Whole sections.
     pub(crate) more: String,
+    /// Moments at which the first process ends; see `base/failpoint`.
+    pub(crate) failpoints: &'static str,
 }
 
 impl Setup {
@@ -104,7 +106,7 @@ impl Setup {
             self.listen, self.source, self.destination, self.delivery, self.more
         );
         std::fs::write(directory.path().join("twinline.toml"), text).unwrap();
-        let (process, log) = spawn(&directory);
+        let (process, log) = spawn(&directory, self.failpoints);
         let mut twinline =
             Twinline { addr: String::new(), admin: String::new(), process, log, _mounted: mounted, directory };
         twinline.learn_addresses();
@@ -113,8 +115,12 @@ impl Setup {
 }
 
 /// The program with a configuration; its log goes into the list.
-fn spawn(directory: &tempfile::TempDir) -> (Child, Arc<Mutex<Vec<String>>>) {
-    let mut process = command(directory, &["run"]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+fn spawn(directory: &tempfile::TempDir, failpoints: &str) -> (Child, Arc<Mutex<Vec<String>>>) {
+    let mut command = command(directory, &["run"]);
+    if !failpoints.is_empty() {
+        command.env("TWINLINE_FAILPOINTS", failpoints);
+    }
+    let mut process = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let log = Arc::new(Mutex::new(Vec::new()));
     let (to, stderr) = (Arc::clone(&log), process.stderr.take().unwrap());
     std::thread::spawn(move || {
@@ -182,7 +188,7 @@ impl Twinline {
 
     /// Starts it again on the same data; it listens elsewhere now.
     pub(crate) fn start_again(&mut self) {
-        (self.process, self.log) = spawn(&self.directory);
+        (self.process, self.log) = spawn(&self.directory, "");
         self.learn_addresses();
     }
 

@@ -1,22 +1,9 @@
 //! What a lane says and gives back of a target that stands still.
 
-use std::collections::BTreeMap;
-
 use super::Lane;
-use crate::base::{Lsn, RouteId};
+use crate::base::Lsn;
 use crate::delivery::batch::Batch;
 use crate::delivery::target::TargetId;
-
-/// Lines of one record that were taken out of a lane.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::delivery) struct Taken {
-    pub(in crate::delivery) lsn: Lsn,
-    pub(in crate::delivery) route: RouteId,
-    pub(in crate::delivery) lines: u32,
-    /// Time of the earliest and of the latest of their points, ns.
-    pub(in crate::delivery) from_ns: i64,
-    pub(in crate::delivery) to_ns: i64,
-}
 
 impl Lane {
     /// The floor stays below this record until it is said otherwise.
@@ -55,63 +42,48 @@ impl Lane {
         self.positions.get(at).map(|span| span.position.log_bytes)
     }
 
-    /// Takes out what waits for a target of this record and all later ones; with it the bytes that become free. They still
+    /// Takes out what waits for a target of this record and all later ones; returns the bytes that become free. They still
     /// count as lines of the lane.
-    pub(in crate::delivery) fn take_from(&mut self, target: TargetId, lsn: Lsn) -> (Vec<Taken>, usize) {
-        let (mut taken, mut free) = (BTreeMap::new(), 0);
+    pub(in crate::delivery) fn take_from(&mut self, target: TargetId, lsn: Lsn) -> usize {
+        let mut free = 0;
         let numbers: Vec<u64> =
             self.waiting.iter().filter(|(_, batch)| batch.target == target).map(|(number, _)| *number).collect();
         for number in numbers {
             let Some(batch) = self.waiting.get_mut(&number) else { continue };
             let begin = batch.begin_of(lsn);
             free += batch.held_bytes_of(&(begin..batch.len()));
-            count(batch, begin, &mut taken);
             *batch = batch.up_to(begin);
             if begin == 0 {
                 self.waiting.remove(&number);
                 self.open.retain(|_, open| *open != number);
             }
         }
-        (taken.into_values().collect(), free)
+        free
     }
 
-    /// Takes out what is held for a target for the sake of older requests.
-    pub(in crate::delivery) fn take_held_of(&mut self, target: TargetId) -> (Vec<Taken>, usize) {
-        let (mut taken, mut free) = (BTreeMap::new(), 0);
+    /// Takes out what is held for a target for the sake of older requests; returns the bytes that become free.
+    pub(in crate::delivery) fn take_held_of(&mut self, target: TargetId) -> usize {
+        let mut free = 0;
         for held in self.held.remove(&target).into_iter().flatten() {
             let batch = held.batch;
             free += batch.held_bytes();
-            count(&batch, 0, &mut taken);
             self.release_cells(&batch);
         }
-        (taken.into_values().collect(), free)
+        free
     }
 
-    /// These lines left the lane without being delivered or put aside: they are in a gap.
+    /// Whether a request of this target is under way.
+    pub(in crate::delivery) fn is_sending_to(&self, target: TargetId) -> bool {
+        self.under_way.is_some_and(|(_, to)| to == target)
+    }
+
+    /// So many lines of this record do not count as delivered or dead any more, all that the lane has of it above its
+    /// floor: they are in a gap.
     pub(in crate::delivery) fn lose(&mut self, lsn: Lsn, lines: u32) {
         let at = self.positions.partition_point(|span| span.position.lsn < lsn);
         if let Some(span) = self.positions.get_mut(at).filter(|span| span.first <= lsn) {
             span.position.lines = span.position.lines.saturating_sub(lines);
         }
+        self.dead_above.remove(&lsn);
     }
-}
-
-/// Counts the lines of a batch from an index on, by record.
-fn count(batch: &Batch, from: usize, taken: &mut BTreeMap<(Lsn, RouteId), Taken>) {
-    for index in from..batch.len() {
-        let (at, text) = batch.line(index);
-        let fresh = || Taken { lsn: at.lsn, route: at.route, lines: 0, from_ns: i64::MAX, to_ns: i64::MIN };
-        let sum = taken.entry((at.lsn, at.route)).or_insert_with(fresh);
-        sum.lines += 1;
-        if let Some(at_ns) = time_of(text) {
-            (sum.from_ns, sum.to_ns) = (sum.from_ns.min(at_ns), sum.to_ns.max(at_ns));
-        }
-    }
-}
-
-/// Time of a line as it is sent: it ends in nanoseconds and a line feed.
-fn time_of(text: &[u8]) -> Option<i64> {
-    let text = text.trim_ascii_end();
-    let begin = text.iter().rposition(|byte| *byte == b' ')? + 1;
-    std::str::from_utf8(&text[begin..]).ok()?.parse().ok()
 }

@@ -1,0 +1,210 @@
+//! How what waits for a target becomes a gap: so that after any crash each of its lines is delivered or in the gap, never
+//! both and never neither.
+//!
+//! The gap is a stretch of the log: of the target's records in it, every line above the floor of its lane is in the gap, also
+//! one that was delivered while an older record held the floor. That can be told again after a crash from the stretch and the
+//! saved floors alone. To make it true: no request of the target is under way; no floor moves into the stretch, and what
+//! floors have passed of it before is saved; then the stretch is read once more and its lines are counted; then the gap is
+//! durable; then the floors pass.
+
+use std::collections::BTreeMap;
+
+use super::aside::{Aside, RouteKey, Sum};
+use super::distribute::{Distributor, last_of};
+use super::target::TargetId;
+use super::tell;
+use crate::base::failpoint::{self, Point};
+use crate::base::{Lsn, Result};
+use crate::line;
+use crate::queue::{Intent, Scout, Spans};
+use crate::state::{Effects, Gap, ROUTE_BACKLOG};
+use crate::wal::{Item, Reader, Record};
+
+/// Records read once more in one go before other tasks get their turn.
+const COUNT_STEP: usize = 256;
+
+/// A stretch of the log that becomes a gap.
+#[derive(Debug, Default)]
+pub(super) struct Closing {
+    /// Where it begins, once no request of the target is under way: floors stay below.
+    pub(super) from: Option<Lsn>,
+    /// How often floors had been saved then.
+    saves: u64,
+    counting: Option<(Reader, Scout)>,
+    sums: BTreeMap<RouteKey, Sum>,
+    /// Of these, lines that lanes counted.
+    pub(super) from_lanes: u64,
+}
+
+/// A gap that grows while its target stands still.
+#[derive(Debug)]
+pub(super) struct Growing {
+    begin: Lsn,
+    to: Lsn,
+    sums: BTreeMap<RouteKey, Sum>,
+}
+
+impl Distributor {
+    /// Whether what waits for a target is becoming a gap.
+    pub(super) fn is_closing(&self, target: TargetId) -> bool {
+        self.asides.get(&target).is_some_and(|aside| aside.closing.is_some())
+    }
+
+    /// The target takes writes again before anything was counted.
+    pub(super) fn stop_closing(&mut self, target: TargetId) {
+        if let Some(aside) = self.asides.get_mut(&target)
+            && aside.closing.take().is_some()
+        {
+            self.shared.closing.borrow_mut().remove(&target);
+            self.hold();
+            self.wake_lanes();
+        }
+    }
+
+    /// What waits for a target becomes a gap; durable before the floors pass it. Call it again until it is done: it waits for
+    /// nobody. True when it has more to do at once.
+    pub(super) async fn give_up(&mut self, target: TargetId) -> Result<bool> {
+        self.shared.closing.borrow_mut().insert(target);
+        if self.shared.lanes.iter().any(|lane| lane.borrow().is_sending_to(target)) {
+            self.asides.entry(target).or_default().closing.get_or_insert_default();
+            return Ok(false);
+        }
+        let oldest = self.shared.lanes.iter().filter_map(|lane| lane.borrow().first_of(target)).min();
+        let (saves, dealt) = (self.shared.saves.get(), self.dealt);
+        let aside = self.asides.entry(target).or_default();
+        let closing = aside.closing.get_or_insert_default();
+        if closing.from.is_none() {
+            let oldest = oldest.into_iter().chain(aside.first).min().unwrap_or_else(|| dealt.next());
+            closing.from = Some(aside.gap.as_ref().map_or(oldest, |gap| gap.to.next()));
+            closing.saves = saves;
+            self.hold();
+            return Ok(false);
+        }
+        if saves <= closing.saves {
+            return Ok(false);
+        }
+        let Some(mut aside) = self.asides.remove(&target) else { return Ok(false) };
+        let counted = self.count_some(target, &mut aside);
+        // Also after a fault: it goes on where it was.
+        self.asides.insert(target, aside);
+        self.hold();
+        let is_counted = counted?;
+        if is_counted {
+            self.close(target).await;
+        }
+        Ok(!is_counted)
+    }
+
+    /// Counts some records of the stretch. True when all are counted that were dealt out or set aside.
+    fn count_some(&mut self, target: TargetId, aside: &mut Aside) -> Result<bool> {
+        let Some(mut closing) = aside.closing.take() else { return Ok(false) };
+        let done = self.count_step(target, aside, &mut closing);
+        aside.closing = Some(closing);
+        done
+    }
+
+    fn count_step(&mut self, target: TargetId, aside: &Aside, closing: &mut Closing) -> Result<bool> {
+        if closing.counting.is_none() {
+            let lowest = self.shared.lanes.iter().map(|lane| lane.borrow().floor()).min().unwrap_or(Lsn::ZERO);
+            let from = closing.from.unwrap_or(lowest).max(lowest.next());
+            closing.counting = Some((self.log.reader(from)?, Scout::new(self.log.reader(from)?, from.before())));
+        }
+        for _ in 0..COUNT_STEP {
+            let Some((reader, scout)) = &mut closing.counting else { return Ok(false) };
+            if reader.next_lsn() > self.dealt {
+                return Ok(true);
+            }
+            let before = reader.clone();
+            let Some(item) = reader.next()? else { return Ok(false) };
+            if last_of(&item) > self.dealt {
+                // Its turn comes in the ordinary way.
+                return Ok(true);
+            }
+            let Item::Record(record) = item else { continue };
+            let of_target = match self.applied_of(&record, target, scout) {
+                Ok(of_target) => of_target,
+                Err(error) => {
+                    *reader = before;
+                    return Err(error);
+                }
+            };
+            if let Some((intent, spans)) = of_target {
+                let in_lanes = record.lsn <= aside.counted_to || aside.first.is_none_or(|first| record.lsn < first);
+                self.count_record(&record, &intent, &spans, in_lanes, closing);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Every line of the record above the floor of its lane is in the gap.
+    fn count_record(&self, record: &Record, intent: &Intent, spans: &Spans, in_lanes: bool, closing: &mut Closing) {
+        let mut own = vec![0u32; self.shared.lanes.len()];
+        let mut sum = Sum::NONE;
+        let (mut number, mut spans) = (0u32, spans.walk());
+        line::outline(&record.body, intent.dialect, intent.precision, |found| {
+            let Ok(found) = found else { return };
+            let line = number;
+            number += 1;
+            if spans.at(line).is_some() {
+                return;
+            }
+            let index = (found.series % own.len() as u64) as usize;
+            if record.lsn > self.shared.lanes[index].borrow().floor() && !self.is_repeated(record.lsn, found.series) {
+                let at_ns = found.time_ns.unwrap_or(intent.max_ns);
+                sum.add(1, at_ns, at_ns);
+                own[index] += 1;
+            }
+        });
+        if sum.lines == 0 {
+            return;
+        }
+        let key = (record.route, intent.name.to_string());
+        closing.sums.entry(key).or_insert(Sum::NONE).add(sum.lines, sum.from_ns, sum.to_ns);
+        if in_lanes {
+            closing.from_lanes += sum.lines;
+            for (lane, lines) in self.shared.lanes.iter().zip(own).filter(|(_, lines)| *lines > 0) {
+                lane.borrow_mut().lose(record.lsn, lines);
+            }
+        }
+    }
+
+    /// The stretch is counted: it becomes a gap.
+    async fn close(&mut self, target: TargetId) {
+        let mut free = 0;
+        for lane in &self.shared.lanes {
+            let mut lane = lane.borrow_mut();
+            free += lane.take_from(target, Lsn::ZERO) + lane.take_held_of(target);
+        }
+        self.shared.pending_bytes.set(self.shared.pending_bytes.get() - free);
+        let dealt = self.dealt;
+        let aside = self.asides.entry(target).or_default();
+        let closing = aside.closing.get_or_insert_default();
+        let from = closing.from.unwrap_or(dealt);
+        let is_new = aside.gap.is_none();
+        let mut gap =
+            aside.gap.take().unwrap_or_else(|| Growing { begin: from, to: from.before(), sums: BTreeMap::new() });
+        gap.to = dealt.max(gap.to);
+        for (key, sum) in std::mem::take(&mut closing.sums) {
+            gap.sums.entry(key).or_insert(Sum::NONE).add(sum.lines, sum.from_ns, sum.to_ns);
+        }
+        let lines: u64 = gap.sums.values().map(|sum| sum.lines).sum();
+        let row = |(key, sum): (&RouteKey, &Sum)| Gap {
+            route: (key.0.0 != 0).then_some(key.0),
+            route_name: key.1.clone(),
+            from_ns: sum.from_ns,
+            to_ns: sum.to_ns,
+            lines: sum.lines,
+            lsns: Some((gap.begin, gap.to.max(gap.begin))),
+            cause: ROUTE_BACKLOG,
+        };
+        let gaps = gap.sums.iter().map(row).collect();
+        super::send::record_effects(&self.shared, Effects { gaps, ..Effects::default() }).await;
+        failpoint::hit(Point::BacklogGapDurable);
+        if is_new && lines > 0 {
+            tell::became_gap(&self.shared, target, lines, self.shared.route_backlog_bytes);
+        }
+        self.asides.insert(target, Aside::in_gap(gap));
+        self.shared.closing.borrow_mut().remove(&target);
+        self.hold();
+    }
+}
