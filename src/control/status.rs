@@ -219,6 +219,9 @@ fn not_covered(status: &Status, state_answers: bool) -> Vec<String> {
     if lines.dead_lettered > 0 {
         missing.push(format!("{} lines were refused by the destination", lines.dead_lettered));
     }
+    if status.gaps.iter().any(|gap| gap.cause == "other-protocol") {
+        missing.push("Prometheus remote writes go to the source alone".to_owned());
+    }
     missing.push("deletes and other statements are not mirrored".to_owned());
     if !state_answers {
         missing.push("the state store does not answer: gaps and dead letters are not shown".to_owned());

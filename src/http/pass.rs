@@ -1,4 +1,4 @@
-//! Everything that is not a write: to the source and back, untouched and streamed both ways.
+//! Everything that is not a write in line protocol: to the source and back, untouched and streamed both ways.
 //!
 //! When the client goes away, its request at the source ends too: dropping our half closes that connection, which is how a
 //! database learns that nobody waits for a query any more.
@@ -12,6 +12,7 @@ use http::{Method, Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
+use percent_encoding::percent_decode_str;
 
 use crate::db::client::{Answer, BodyError, Failure, RequestBody};
 use crate::db::hop;
@@ -21,6 +22,7 @@ use crate::pipeline::{Pipeline, Refusal, Reply, unavailable};
 pub(super) async fn pass(pipeline: &Pipeline, request: Request<Incoming>) -> Reply {
     let api = if request.uri().path().starts_with("/api/") { Api::V2 } else { Api::V1 };
     let may_move_names = may_move_names(&request);
+    let unmirrored = is_remote_write(&request).then(|| request.uri().query().unwrap_or_default().to_owned());
     let outgoing = match prepare(pipeline, request) {
         Ok(outgoing) => outgoing,
         Err(error) => return unavailable(api, &Refusal::SourceDown(error.to_string())),
@@ -31,6 +33,12 @@ pub(super) async fn pass(pipeline: &Pipeline, request: Request<Incoming>) -> Rep
         Err(Failure::NotSent(error)) => unavailable(api, &Refusal::SourceDown(error.to_string())),
         Err(Failure::Unknown(error)) => unavailable(api, &Refusal::SourceLost(error.to_string())),
     };
+    if let Some(query) = unmirrored
+        && reply.status().is_success()
+        && let Err(refused) = pipeline.missed_other_protocol(&query).await
+    {
+        return unavailable(api, &refused);
+    }
     if may_move_names {
         pipeline.resolver.forget();
     }
@@ -48,6 +56,13 @@ fn may_move_names(request: &Request<Incoming>) -> bool {
                 && (path.starts_with("/api/v2/dbrps") || path.starts_with("/api/v2/buckets"))
         }
     }
+}
+
+/// Prometheus remote write, which InfluxDB 1.x stores as points: what it brings is not mirrored, and must not be missing in
+/// silence.
+fn is_remote_write<B>(request: &Request<B>) -> bool {
+    *request.method() == Method::POST
+        && percent_decode_str(request.uri().path()).eq(b"/api/v1/prom/write".iter().copied())
 }
 
 fn prepare(pipeline: &Pipeline, request: Request<Incoming>) -> Result<Request<RequestBody>, http::Error> {
@@ -92,5 +107,18 @@ impl Body for Streamed {
 
     fn size_hint(&self) -> SizeHint {
         self.0.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn remote_write_is_seen_however_its_path_is_written() {
+        let is = |path: &str| is_remote_write(&Request::post(path).body(()).unwrap());
+        assert!(is("/api/v1/prom/write?db=d") && is("/api/v1/prom/%77rite?db=d"));
+        assert!(!is("/api/v1/prom/read?db=d") && !is("/api/v1/prom/write/x") && !is("/api/v1/prom"));
+        assert!(!is_remote_write(&Request::get("/api/v1/prom/write").body(()).unwrap()));
     }
 }

@@ -4,8 +4,9 @@ use super::Pipeline;
 use super::reply::Refusal;
 use super::stamp::Lines;
 use crate::config::OnUnavailable;
+use crate::db::precision::Api;
 use crate::queue::Unavailable;
-use crate::route::RouteName;
+use crate::route::{RouteName, WriteIdentity};
 use crate::state::{Event, EventKind, Gap};
 
 /// Why the log has nothing of a write that the source took.
@@ -58,24 +59,39 @@ impl Pipeline {
             Missed::Undecodable => 1,
             Missed::Unreadable => u64::from(lines.parsed.malformed.max(1)),
         };
-        let gap = Gap {
-            route: None,
-            route_name: name.to_string(),
-            from_ns: lines.min_ns.min(arrived_ns),
-            to_ns: lines.max_ns.max(arrived_ns),
-            lines: lines_missed,
-            lsns: None,
-            cause: missed.cause(),
-        };
+        let (from_ns, to_ns) = (lines.min_ns.min(arrived_ns), lines.max_ns.max(arrived_ns));
+        self.keep_gap(name, (from_ns, to_ns), lines_missed, arrived_ns, missed.cause()).await
+    }
+
+    /// A write that is no line protocol (Prometheus remote write) went to the source: a gap of all times, one line a request
+    /// at the least.
+    ///
+    /// # Errors
+    /// It cannot be recorded: the client must hear 503 and come again.
+    pub async fn missed_other_protocol(&self, query: &str) -> Result<(), Refusal> {
+        let name = self.resolver.name(&WriteIdentity::read(Api::V1, query)).await;
+        let name = name.unwrap_or(RouteName::Database { db: String::new(), rp: String::new() });
+        self.keep_gap(&name, (i64::MIN, i64::MAX), 1, self.clock.wall_ns(), "other-protocol").await
+    }
+
+    async fn keep_gap(
+        &self,
+        name: &RouteName,
+        (from_ns, to_ns): (i64, i64),
+        lines: u64,
+        now_ns: i64,
+        cause: &'static str,
+    ) -> Result<(), Refusal> {
+        let gap = Gap { route: None, route_name: name.to_string(), from_ns, to_ns, lines, lsns: None, cause };
         if self.gaps.keep(gap).await.is_err() {
             tracing::error!(event = "gap.failed", "a gap cannot be recorded; the client hears 503");
             return Err(Refusal::Gap);
         }
-        self.meters.gap(lines_missed);
-        if self.meters.first_gap(missed.cause()) {
-            let text = format!("writes to {name} go to the source alone ({}); gaps are recorded", missed.cause());
+        self.meters.gap(lines);
+        if self.meters.first_gap(cause) {
+            let text = format!("writes to {name} go to the source alone ({cause}); gaps are recorded");
             tracing::error!(event = "queue.gap", "{text}");
-            drop(self.state.add_event(Event { at_ns: arrived_ns, kind: EventKind::QueueUnavailable, text }));
+            drop(self.state.add_event(Event { at_ns: now_ns, kind: EventKind::QueueUnavailable, text }));
         }
         Ok(())
     }

@@ -95,7 +95,7 @@ pub struct Gap {
 }
 
 /// Every cause of a gap.
-pub const GAP_CAUSES: [&str; 9] = [
+pub const GAP_CAUSES: [&str; 10] = [
     "queue-full",
     "queue-faulted",
     "queue-stalled",
@@ -103,6 +103,7 @@ pub const GAP_CAUSES: [&str; 9] = [
     "log-damage",
     "undecodable",
     "unreadable",
+    "other-protocol",
     "gap-log-damage",
     ROUTE_BACKLOG,
 ];

@@ -215,3 +215,33 @@ fn old_and_closing_clients_are_answered_alike() {
         assert_eq!(through.head[0], direct.head[0], "{request:?}");
     }
 }
+
+/// Bytes in the block format of snappy, not compressed, and one sample as Prometheus sends it: `up{job="j"} 1 @ 1000 ms`.
+fn remote_write() -> Vec<u8> {
+    let field = |number: u8, bytes: &[u8]| [&[number << 3 | 2, bytes.len() as u8], bytes].concat();
+    let label = |name: &str, value: &str| field(1, &[field(1, name.as_bytes()), field(2, value.as_bytes())].concat());
+    let sample = [&[0x09][..], &1f64.to_le_bytes(), &[0x10, 0xe8, 0x07]].concat();
+    let series = [label("__name__", "up"), label("job", "j"), field(2, &sample)].concat();
+    let message = field(1, &series);
+    let length = message.len() as u8;
+    assert!(length < 60, "one literal");
+    [&[length, (length - 1) << 2][..], &message].concat()
+}
+
+/// InfluxDB 1.x stores what Prometheus sends it; the mirror does not have it, and says so.
+#[test]
+fn prometheus_remote_writes_reach_the_source_and_are_a_gap() {
+    let (source, destination, twinline) = between(Kind::One, "prometheus");
+    let headers = ["Content-Encoding: snappy", "Content-Type: application/x-protobuf"];
+    assert_eq!(twinline.call("POST /api/v1/prom/write?db=nowhere", &headers, remote_write()).status, 404);
+    assert!(twinline.status()["gaps"].as_array().unwrap().is_empty(), "the source did not take it");
+    let answer = twinline.call("POST /api/v1/prom/write?db=prometheus", &headers, remote_write());
+    assert_eq!(answer.status, 204, "{}", answer.text());
+    let status = twinline.until("the gap is told", |status| status["lines"]["gap"] == 1);
+    assert_eq!(status["gaps"][0]["cause"], "other-protocol", "{status:#}");
+    assert!(
+        status["not_covered"].to_string().contains("Prometheus remote writes go to the source alone"),
+        "{status:#}"
+    );
+    assert_eq!((source.cells("prometheus").len(), destination.cells("prometheus").len()), (1, 0));
+}
