@@ -12,7 +12,7 @@ use crate::base::clock::SharedClock;
 use crate::base::disk::Disk;
 use crate::base::failpoint::{self, Point};
 use crate::base::{DestinationId, Epoch, Error, Kind, Lsn, Result, Side};
-use crate::wal::{self, Bundle, Cursor, CursorFile, Reader, Recovery, Wal, cursor};
+use crate::wal::{self, Bundle, Cursor, CursorFile, Fault, Reader, Recovery, Refused, Wal, cursor};
 
 /// Records that a start looks at before clients are served; what lies beyond is looked at while they are.
 const SCAN_MAX: usize = 4096;
@@ -125,7 +125,7 @@ impl LocalQueue {
         let floors = own.map_or_else(Floors::default, |own| Floors { lanes: own.floors, counters: own.counters });
         let file = CursorFile::new(disk, &dir, destination.clone(), generation);
         let from = floors.lowest();
-        let mut scout = Scout::new(wal.reader(from.next())?, from).with_former(wal.durable());
+        let mut scout = Scout::new(wal.reader(from.next())?, from).with_former(recovery.last);
         let until = clock.monotonic() + SCAN_TIME_MAX;
         for _ in 0..SCAN_MAX / SCAN_STEP {
             if !scout.advance(SCAN_STEP)? || clock.monotonic() >= until {
@@ -138,7 +138,7 @@ impl LocalQueue {
     }
 
     fn doubt_what_was_left_open(&self, scout: &mut Scout) -> Result<u64> {
-        let left_open = scout.left_open();
+        let (left_open, mut doubted) = (scout.left_open(), 0);
         for step in left_open.chunks(DOUBT_STEP) {
             let (done, durable) = mpsc::channel();
             let bundle = Bundle {
@@ -146,7 +146,7 @@ impl LocalQueue {
                 outcomes: self.doubts(step, Cause::Crash),
                 // The receiver waits below; if it gave up, nobody needs the answer.
                 done: Box::new(move |result| {
-                    let _ = done.send(result.is_ok());
+                    let _ = done.send(result);
                 }),
             };
             let fault = || {
@@ -157,15 +157,22 @@ impl LocalQueue {
                 )
                 .hint("check the disk of data_dir: space, errors in the kernel log")
             };
-            self.wal.submit(bundle).map_err(|_| fault())?;
-            if durable.recv_timeout(FIRST_COMMIT_MAX) != Ok(true) {
-                return Err(fault());
+            let result = match self.wal.submit(bundle) {
+                Ok(()) => durable.recv_timeout(FIRST_COMMIT_MAX).map_err(|_| fault())?,
+                Err((Refused::Full, _)) => Err(Fault::Full),
+                Err(_) => return Err(fault()),
+            };
+            match result {
+                Ok(_) => doubted += step.len() as u64,
+                // A full disk: they stay unresolved until there is room.
+                Err(Fault::Full) => return Ok(doubted),
+                Err(_) => return Err(fault()),
             }
         }
         if scout.counted() {
             while scout.advance(SCAN_MAX)? {}
         }
-        Ok(left_open.len() as u64)
+        Ok(doubted)
     }
 
     fn doubts(&self, intents: &[Lsn], cause: Cause) -> Vec<EntryBytes> {

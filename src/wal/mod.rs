@@ -16,6 +16,7 @@
 
 pub mod cursor;
 mod entry;
+mod first;
 mod gaps;
 mod group;
 mod inbox;
@@ -346,6 +347,7 @@ fn open_writer(
         group_bytes: options.group_bytes.max(1) as u64,
         active: recovered.active,
         tail: recovered.tail,
+        first: recovered.first,
         random,
         buffer: Vec::new(),
         unmarked: false,

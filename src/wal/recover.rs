@@ -13,7 +13,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::cursor::Cursor;
-use super::group::{Group, Tail};
+use super::first::First;
+use super::group::Tail;
 use super::live::{Live, Segment};
 use super::record::{Header, Kind, SKIPPABLE, array_at, seed};
 use super::retain::{Budget, Supply};
@@ -21,7 +22,7 @@ use super::segment::{
     HEADER_BLOCK_BYTES, Seal, SegmentHeader, Unreadable, parse_name, parse_next_name, seal_offset, twin_offset,
 };
 use super::walk::{Step, Walk, Want, prove};
-use super::writer::{Active, Identity, mark, publish};
+use super::writer::{Active, Identity};
 use super::{Damage, Recovery, reader};
 use crate::base::clock::SharedClock;
 use crate::base::disk::{Disk, DiskFile, Durability, Open, read_full_at};
@@ -53,6 +54,8 @@ pub(crate) struct Recovered {
     pub(crate) supply: Arc<Supply>,
     pub(crate) active: Active,
     pub(crate) tail: Tail,
+    /// What could not be begun for want of room.
+    pub(crate) first: Option<First>,
     pub(crate) identity: Identity,
     pub(crate) report: Recovery,
 }
@@ -105,10 +108,17 @@ pub(crate) fn recover(context: &Context<'_>, random: &mut fastrand::Rng) -> Resu
     let supply = Supply::new(Arc::clone(&context.disk), Arc::clone(&live), context.budget.clone(), next_number);
     let supply = Arc::new(supply);
     supply.adopt(&listing.names).map_err(|e| disk_error("cannot take over prepared files in", dir, e))?;
-    let (active, tail, identity) = start_segment(context, &listing, &end, &live, &supply, random)?;
+    let newest = listing.found.iter().map(|found| found.header.incarnation).max();
+    let identity = Identity { node: context.node, incarnation: Incarnation(newest.unwrap_or(Incarnation(0)).0 + 1) };
+    let first = end.first(&listing);
+    let last = first.extent().1;
+    let begun = start_segment(context, &first, &live, &supply, &identity, random)?;
     quarantine_headless(context, &listing);
     for (path, bytes) in superseded {
-        if let Err(error) = supply.retire_superseded(path.clone(), bytes) {
+        // Its records may be those that are to be copied.
+        if begun.is_none() {
+            supply.leave(bytes);
+        } else if let Err(error) = supply.retire_superseded(path.clone(), bytes) {
             tracing::warn!(path = %path.display(), %error, "cannot recycle a superseded log segment");
         }
     }
@@ -116,14 +126,18 @@ pub(crate) fn recover(context: &Context<'_>, random: &mut fastrand::Rng) -> Resu
     let report = Recovery {
         segments: live.segments().len(),
         durable: end.durable,
-        last: tail.durable,
+        last,
         torn_bytes: end.torn_bytes,
         damages,
         incarnation: identity.incarnation,
         elapsed: context.clock.monotonic().saturating_sub(started),
     };
     report.log();
-    Ok(Recovered { live, supply, active, tail, identity, report })
+    let (active, tail, first) = match begun {
+        Some((active, tail)) => (active, tail, None),
+        None => (first.absent(), first.tail, Some(first)),
+    };
+    Ok(Recovered { live, supply, active, tail, first, identity, report })
 }
 
 fn disk_error(doing: &str, path: &Path, cause: io::Error) -> Error {
@@ -236,6 +250,13 @@ fn read_end(context: &Context<'_>, listing: &Listing) -> Result<End> {
 }
 
 impl End {
+    fn first(&mut self, listing: &Listing) -> First {
+        let ids = listing.found.iter().map(|f| f.header.id).chain(listing.headless.iter().map(|(id, ..)| *id));
+        let tail = Tail { next: self.durable.next(), durable: self.durable, chain: self.chain, seed: 0 };
+        let copies = std::mem::take(&mut self.copies);
+        First { previous: ids.max().unwrap_or(SegmentId(0)), tail, copies, position: self.position }
+    }
+
     /// Up to so many records that were acknowledged are gone without a trace. LSNs that they may have had are not used
     /// again.
     fn lose(&mut self, records: u64, from_ns: i64) {
@@ -335,66 +356,30 @@ fn register(live: &Live, listing: &Listing, durable: Lsn) -> Vec<(PathBuf, u64)>
     superseded
 }
 
-/// Copies forward and publishes the segment that this process writes first.
+/// Begins the segment that this process writes first, unless the disk is full: then it is begun later.
 fn start_segment(
     context: &Context<'_>,
-    listing: &Listing,
-    end: &End,
+    first: &First,
     live: &Live,
     supply: &Supply,
+    identity: &Identity,
     random: &mut fastrand::Rng,
-) -> Result<(Active, Tail, Identity)> {
+) -> Result<Option<(Active, Tail)>> {
     let dir = &context.budget.dir;
-    let ids = listing.found.iter().map(|f| f.header.id).chain(listing.headless.iter().map(|(id, ..)| *id));
-    let previous = ids.max().unwrap_or(SegmentId(0));
-    let newest = listing.found.iter().map(|found| found.header.incarnation).max();
-    let identity = Identity { node: context.node, incarnation: Incarnation(newest.unwrap_or(Incarnation(0)).0 + 1) };
-    let salt = random.u64(..);
-    let tail = Tail { next: end.durable.next(), durable: end.durable, chain: end.chain, seed: seed(salt) };
-    let group = copy_forward(end, tail, context.clock.wall_ns());
     let error = |e| disk_error("cannot start a log segment in", dir, e);
-    let prepared = supply.make_first(supply.first_bytes(group.bytes)).map_err(error)?;
-    let header = SegmentHeader {
-        id: SegmentId(previous.0 + 1),
-        base: tail.next,
-        created_ns: context.clock.wall_ns(),
-        node: context.node,
-        incarnation: identity.incarnation,
-        salt,
-        previous,
-        previous_chain: tail.chain,
-        capacity: prepared.bytes,
-        position: end.position,
+    let prepared = match supply.make_first(supply.first_bytes(first.extent().0)) {
+        Err(full) if full.kind() == io::ErrorKind::StorageFull => {
+            tracing::error!(
+                event = "queue.full",
+                "the disk of data_dir is full: the log takes nothing until it has room"
+            );
+            return Ok(None);
+        }
+        other => other.map_err(error)?,
     };
-    prepared
-        .file
-        .write_all_at(&group.slices(), HEADER_BLOCK_BYTES, Durability::Cached)
-        .and_then(|()| publish(context.disk.as_ref(), dir, &prepared, &header))
-        .map(|path| {
-            let offset = HEADER_BLOCK_BYTES + group.bytes;
-            let segment = Arc::new(Segment::active(header, path, prepared.bytes, offset));
-            live.segments().push_back(Arc::clone(&segment));
-            live.set_durable(group.last());
-            let (min_received_ns, max_received_ns) = (group.min_received_ns, group.max_received_ns);
-            let active = Active { segment, file: prepared.file, offset, min_received_ns, max_received_ns };
-            (active, Tail { durable: group.last(), ..group.tail }, identity)
-        })
-        .map_err(error)
-}
-
-/// The sound records above D, and the mark that makes them provable.
-fn copy_forward(end: &End, tail: Tail, now_ns: i64) -> Group {
-    let mut group = Group::new(tail, Vec::new());
-    for (header, payload) in &end.copies {
-        let lsn = group.append(*header, [payload, &Bytes::new()]);
-        assert_eq!(lsn, header.lsn, "a copied record keeps its LSN");
-    }
-    if !end.copies.is_empty() {
-        // True by the time anybody can read it: the segment is published after its sync.
-        group.tail.durable = group.last();
-        group.append(mark(now_ns), [&Bytes::new(), &Bytes::new()]);
-    }
-    group
+    let place = (context.disk.as_ref(), dir.as_path());
+    let new = (random.u64(..), context.clock.wall_ns());
+    first.begin(place, prepared, identity, new, live).map(Some).map_err(error)
 }
 
 /// Files whose header is lost are kept where no start stumbles over them again.

@@ -283,6 +283,11 @@ impl Supply {
         self.retire(path, bytes)
     }
 
+    /// Counts a superseded segment that must stay until the next start.
+    pub(crate) fn leave(&self, bytes: u64) {
+        guard(&self.pool).other_bytes += bytes;
+    }
+
     fn new_path(&self) -> PathBuf {
         self.budget.dir.join(next_name(self.next_number.fetch_add(1, Ordering::Relaxed)))
     }

@@ -14,6 +14,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::Fault;
+use super::first::First;
 use super::group::{Cut, Group, Job, Tail, cut};
 use super::inbox::Inbox;
 use super::live::{Live, Segment};
@@ -26,6 +27,8 @@ use crate::base::{Incarnation, Lsn, RequestId, RouteId, SegmentId};
 
 /// So long after a group nothing came, the mark is written that proves the group durable.
 const IDLE_MARK: Duration = Duration::from_millis(20);
+/// After a start on a full disk: between two looks for room.
+const BEGIN_EVERY: Duration = Duration::from_secs(1);
 /// Buffers that grew beyond this are not kept.
 const BUFFER_KEEP_BYTES: usize = 4 << 20;
 
@@ -106,6 +109,8 @@ pub(crate) struct Writer {
     pub(crate) group_bytes: u64,
     pub(crate) active: Active,
     pub(crate) tail: Tail,
+    /// The first segment, while there is no room for it.
+    pub(crate) first: Option<First>,
     pub(crate) random: fastrand::Rng,
     pub(crate) buffer: Vec<u8>,
     /// A group was written since the last mark.
@@ -205,9 +210,7 @@ impl Writer {
 
     /// Rotates for the first waiting bundle. `false`: it could not, and that bundle or all of them heard so.
     fn make_room(&mut self, need: u64, queue: &mut VecDeque<Job>) -> bool {
-        let live = Arc::clone(&self.live);
-        let taken = |prepared: &Prepared| live.active_room.store(room(prepared.bytes), Ordering::Release);
-        let Some(prepared) = self.supply.take(need, taken) else {
+        let Some(prepared) = self.take(need) else {
             if let Some(job) = queue.pop_front() {
                 self.complete(job, Err(Fault::Full));
             }
@@ -221,8 +224,42 @@ impl Writer {
         true
     }
 
+    /// A file with so much room behind what it must begin with.
+    fn take(&self, need: u64) -> Option<Prepared> {
+        let begins = self.first.as_ref().map_or(0, |first| first.extent().0);
+        let taken = |prepared: &Prepared| {
+            self.live.active_room.store(room(prepared.bytes).saturating_sub(begins), Ordering::Release);
+        };
+        self.supply.take(need + begins, taken)
+    }
+
+    /// Begins the first segment, if that was not done for want of room and there is some now.
+    fn begin_late(&mut self) {
+        if self.first.is_none() || self.live.is_faulted() {
+            return;
+        }
+        let Some(prepared) = self.take(0) else { return };
+        if let Err(error) = self.rotate(prepared) {
+            self.live.set_fault(format!("starting the first log segment: {error}"));
+        }
+    }
+
+    /// The first segment, on a disk that was full when we started.
+    fn begin(&mut self, first: &First, prepared: Prepared) -> io::Result<()> {
+        let new = (self.random.u64(..), self.clock.wall_ns());
+        let place = (self.disk.as_ref(), self.dir.as_path());
+        (self.active, self.tail) = first.begin(place, prepared, &self.identity, new, &self.live)?;
+        self.live.active_room.store(self.active.room(), Ordering::Release);
+        tracing::info!(event = "queue.room", "the log has room and takes writes");
+        self.live.wake();
+        Ok(())
+    }
+
     /// Seals the active segment and publishes the next one.
     pub(crate) fn rotate(&mut self, prepared: Prepared) -> io::Result<()> {
+        if let Some(first) = self.first.take() {
+            return self.begin(&first, prepared);
+        }
         self.seal()?;
         let old = &self.active.segment;
         let header = SegmentHeader {
@@ -273,7 +310,7 @@ impl Writer {
 
     /// Ends: what was written is sealed, so that the next start need not look for a torn tail.
     pub(crate) fn finish(&mut self) {
-        if self.live.is_faulted() {
+        if self.live.is_faulted() || self.first.is_some() {
             return;
         }
         if let Err(error) = self.seal() {
@@ -317,8 +354,10 @@ pub(crate) fn run(mut writer: Writer, inbox: &Inbox<Message>, wake_supply: &dyn 
     let mut queue = VecDeque::new();
     loop {
         let marks = writer.unmarked && !writer.live.is_faulted();
-        let Some(mut message) = inbox.take(marks.then_some(IDLE_MARK)) else {
+        let look = writer.first.is_some().then_some(BEGIN_EVERY);
+        let Some(mut message) = inbox.take(marks.then_some(IDLE_MARK).or(look)) else {
             writer.mark();
+            writer.begin_late();
             continue;
         };
         let (mut bytes, mut closing) = (0, false);

@@ -200,6 +200,16 @@ impl Twinline {
         std::fs::rename(next, file).unwrap();
     }
 
+    /// Removes the log's files that hold nothing yet, as if there had been no room for them.
+    pub(crate) fn remove_prepared(&self) {
+        for file in std::fs::read_dir(self.directory.path().join("data/wal/seg")).unwrap() {
+            let path = file.unwrap().path();
+            if path.extension().is_some_and(|extension| extension == "next") {
+                std::fs::remove_file(path).unwrap();
+            }
+        }
+    }
+
     /// Takes all the space that `data_dir`'s file system has left.
     pub(crate) fn fill_disk(&self) {
         let mut file = std::fs::File::create(self.directory.path().join("data/ballast")).unwrap();
