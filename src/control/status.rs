@@ -12,7 +12,7 @@ use super::figures::Figures;
 use crate::base::clock::rfc3339;
 use crate::base::size::{ByteSize, show_span};
 use crate::delivery::PauseView;
-use crate::state::RegionRow;
+use crate::state::{GapRow, RegionRow};
 
 /// One database, for display.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -97,6 +97,9 @@ const REASON_CHARS_MAX: usize = 300;
 /// Regions in doubt that a screen shows.
 const REGIONS_SHOWN: usize = 5;
 
+/// Gaps that a screen shows.
+const GAPS_SHOWN: usize = 3;
+
 /// Lines of one kind of trouble.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Trouble {
@@ -143,6 +146,12 @@ pub struct Status {
     pub regions: Vec<RegionRow>,
     /// Gaps by cause.
     pub gaps: Vec<Trouble>,
+    /// The newest gaps, at most 100: route, times, lines where they are known, records.
+    pub gap_rows: Vec<GapRow>,
+    /// How many gaps there are.
+    pub gap_rows_total: u64,
+    /// Of how many of them the lines are not known: they are in no sum.
+    pub gaps_unknown: u64,
     /// What to do next.
     pub next_steps: Vec<String>,
 }
@@ -191,6 +200,9 @@ pub(super) fn status(facts: Facts, figures: &Figures) -> Status {
         dirty_regions: totals.dirty_regions,
         regions: totals.regions,
         gaps: trouble(totals.gaps),
+        gap_rows: totals.gap_rows,
+        gap_rows_total: totals.gap_rows_total,
+        gaps_unknown: totals.gaps_unknown,
         ..Status::default()
     };
     status.not_covered = not_covered(&status, figures.totals.is_some());
@@ -213,8 +225,9 @@ fn not_covered(status: &Status, state_answers: bool) -> Vec<String> {
     if lines.gap > 0 {
         missing.push(format!("{} lines in gaps await read-back", lines.gap));
     }
-    if status.gaps.iter().any(|gap| gap.lines == 0) {
-        missing.push("gaps of unknown size await read-back".to_owned());
+    if status.gaps_unknown > 0 {
+        let text = format!("{} gaps of unknown size, in no sum, await read-back", status.gaps_unknown);
+        missing.push(text);
     }
     if lines.dead_lettered > 0 {
         missing.push(format!("{} lines were refused by the destination", lines.dead_lettered));
@@ -323,8 +336,30 @@ fn troubles(out: &mut String, status: &Status) {
         let _ = writeln!(out, "              newest: {begin}");
     }
     doubts(out, status);
+    gaps(out, status);
+}
+
+/// Gaps by cause, then the newest of them.
+fn gaps(out: &mut String, status: &Status) {
     for gap in &status.gaps {
-        let _ = writeln!(out, "! GAP {} lines: {}", gap.lines, gap.cause);
+        let unknown = status.gap_rows.iter().any(|row| row.cause == gap.cause && row.lines.is_none());
+        let more = if unknown { ", and more whose number is not known" } else { "" };
+        let _ = writeln!(out, "! GAP {} lines{more}: {}", gap.lines, gap.cause);
+    }
+    for row in status.gap_rows.iter().take(GAPS_SHOWN) {
+        let GapRow { route, cause, .. } = row;
+        let route = if route.is_empty() { "unknown route" } else { route };
+        let (from, to) = (time_or(row.from_ns, i64::MIN), time_or(row.to_ns, i64::MAX));
+        let lines = row.lines.map_or("lines not known".to_owned(), |lines| format!("{lines} lines"));
+        let records = match (row.first_lsn, row.last_lsn) {
+            (Some(first), Some(last)) => format!(", records {first} to {last}"),
+            _ => String::new(),
+        };
+        let _ = writeln!(out, "  {route}, {from} to {to}: {lines} ({cause}){records}");
+    }
+    let more = status.gap_rows_total.saturating_sub(status.gap_rows.len().min(GAPS_SHOWN) as u64);
+    if more > 0 {
+        let _ = writeln!(out, "  and {more} more gaps (twinline status -o json)");
     }
 }
 

@@ -8,11 +8,13 @@
 
 mod dirty;
 mod event;
+mod gaps;
 mod schema;
 mod sqlite;
 
 pub use dirty::RegionRow;
 pub use event::{Event, EventKind};
+pub use gaps::GapRow;
 pub use sqlite::SqliteState;
 
 use std::fmt;
@@ -153,6 +155,12 @@ pub struct Totals {
     pub regions: Vec<RegionRow>,
     /// Gaps by cause: (cause, lines).
     pub gaps: Vec<(String, u64)>,
+    /// The newest gaps, at most 100.
+    pub gap_rows: Vec<GapRow>,
+    /// How many there are.
+    pub gap_rows_total: u64,
+    /// Of how many of them the lines are not known: they are in no sum.
+    pub gaps_unknown: u64,
 }
 
 /// A dead letter as it is listed.

@@ -14,7 +14,7 @@ use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use tokio::sync::oneshot;
 
-use super::{DeadLetterRow, Effects, Event, Gap, GapTaken, Pending, ROUTE_BACKLOG, State, Totals, dirty, schema};
+use super::{DeadLetterRow, Effects, Event, Gap, GapTaken, Pending, ROUTE_BACKLOG, State, Totals, dirty, gaps, schema};
 use crate::base::{DestinationId, Error, Kind, Lsn, Result, RouteId, Side};
 
 /// Calls that may wait, which bounds memory; one that finds the queue full fails and may be made again.
@@ -416,7 +416,11 @@ fn read_totals(tx: &Connection, destination: &str) -> rusqlite::Result<Totals> {
         rows.collect()
     };
     let count = |sql: &str| tx.query_row(sql, [destination], |row| row.get::<_, u64>(0));
+    let (gap_rows, gap_rows_total, gaps_unknown) = gaps::list(tx, destination)?;
     Ok(Totals {
+        gap_rows,
+        gap_rows_total,
+        gaps_unknown,
         dead_letters: pairs("SELECT code, lines FROM dead_letter_sum WHERE destination = ?1 ORDER BY code")?,
         dead_letter_reason: tx
             .query_row(

@@ -111,7 +111,16 @@ pub(crate) fn a_damaged_head_is_a_gap_of_unknown_size() {
     let status = bench.proxy.drained();
     assert_eq!((status.lines.delivered, status.lines.doubt), (2 * BATCH, 0), "{status:?}");
     assert_eq!(status.gaps.iter().map(|gap| gap.cause.as_str()).collect::<Vec<_>>(), ["log-damage"]);
-    assert!(status.not_covered.iter().any(|text| text == "gaps of unknown size await read-back"), "{status:?}");
+    assert!(
+        status.not_covered.iter().any(|text| text == "1 gaps of unknown size, in no sum, await read-back"),
+        "{status:?}"
+    );
+    let row = status.gap_rows.first().expect("the gap is listed");
+    assert_eq!((row.cause.as_str(), row.lines, status.gap_rows_total), ("log-damage", None, 1), "{row:?}");
+    let (first, last) = (row.first_lsn.expect("of records"), row.last_lsn.expect("of records"));
+    let text = twinline::control::render(&status);
+    let shown = format!("lines not known (log-damage), records {first} to {last}");
+    assert!(first <= last && text.contains(&shown), "{shown}: {text}");
     assert_eq!(bench.differences().only_left, BATCH);
     bench.proxy.stop();
 }

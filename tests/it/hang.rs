@@ -79,6 +79,18 @@ fn a_hanging_disk_does_not_hang_clients_and_every_write_counts_once() {
     assert_eq!(status["queue"]["stalled"], true, "{status:#}");
     let text = String::from_utf8(pair.twinline.command(&["status"]).stdout).unwrap();
     assert!(text.contains("STALLED") && text.contains("! GAP 39 lines: queue-stalled"), "{text}");
+    let rows = status["gap_rows"].as_array().unwrap();
+    assert_eq!(
+        (rows.len(), &status["gap_rows_total"], &status["gaps_unknown"]),
+        (2, &2.into(), &0.into()),
+        "{status:#}"
+    );
+    for (route, lines, from) in [("d", 20, 2), ("e", 19, 3)] {
+        let row = rows.iter().find(|row| row["route"].as_str().unwrap().starts_with(route)).unwrap();
+        assert_eq!((&row["lines"], &row["cause"]), (&lines.into(), &"queue-stalled".into()), "{row:#}");
+        assert_eq!((&row["from_ns"], &row["first_lsn"]), (&from.into(), &serde_json::Value::Null), "{row:#}");
+        assert!(text.contains(&format!(": {lines} lines (queue-stalled)")), "{text}");
+    }
     pair.twinline.hold("");
     let more = pair.until_delivered(100);
     pair.until_ready();

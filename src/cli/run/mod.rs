@@ -117,7 +117,12 @@ fn tell_start(state: &SharedState, opened: &Opened, now_ns: i64) {
         tell(EventKind::Recovered, queue::left_open_text(opened.doubted));
     }
     for damage in &opened.recovery.damages {
-        tell(EventKind::LogDamage, format!("records {} to {} of the log are damaged", damage.first, damage.last));
+        let lines = match damage.lines {
+            0 => "how many lines they held is not known".to_owned(),
+            lines => format!("{lines} lines"),
+        };
+        let text = format!("records {} to {} of the log are damaged: {lines}", damage.first, damage.last);
+        tell(EventKind::LogDamage, text);
     }
 }
 
