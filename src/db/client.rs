@@ -30,6 +30,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
+use super::addresses::Addresses;
 use super::head::{Awaited, Cleaned};
 use crate::base::{Error, Kind, Side};
 
@@ -79,6 +80,7 @@ pub struct Client(Rc<Inner>);
 
 struct Inner {
     endpoint: Endpoint,
+    addresses: Addresses,
     side: Side,
     idle: RefCell<Vec<IdleConnection>>,
     permits: Arc<Semaphore>,
@@ -116,7 +118,8 @@ impl Client {
     #[must_use]
     pub fn new(endpoint: Endpoint, side: Side) -> Self {
         let permits = Arc::new(Semaphore::new(endpoint.connections_max.max(1)));
-        Self(Rc::new(Inner { endpoint, side, idle: RefCell::default(), permits, opened: Cell::new(0) }))
+        let addresses = Addresses::new(endpoint.host.clone(), endpoint.port);
+        Self(Rc::new(Inner { endpoint, addresses, side, idle: RefCell::default(), permits, opened: Cell::new(0) }))
     }
 
     /// How many connections were opened so far.
@@ -187,9 +190,10 @@ impl Client {
     async fn connect(&self) -> Result<Connection, Error> {
         let endpoint = &self.0.endpoint;
         let connecting = async {
-            let stream = TcpStream::connect((endpoint.host.as_str(), endpoint.port)).await.map_err(|e| {
-                self.fault(Kind::Connect, &format!("cannot connect to {}", self.name())).because(e).retryable()
-            })?;
+            let fault =
+                |e| self.fault(Kind::Connect, &format!("cannot connect to {}", self.name())).because(e).retryable();
+            let addresses = self.0.addresses.get().await.map_err(fault)?;
+            let stream = TcpStream::connect(&addresses[..]).await.map_err(fault)?;
             // A failure here only costs latency.
             let _ = stream.set_nodelay(true);
             self.0.opened.set(self.0.opened.get() + 1);

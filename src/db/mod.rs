@@ -2,6 +2,7 @@
 //!
 //! Promise: what a database says or holds is told here as it is, with types and times exact; no policy of ours.
 
+mod addresses;
 pub mod answer;
 pub mod client;
 pub mod encode;

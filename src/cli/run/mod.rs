@@ -40,7 +40,7 @@ const EPOCH: Epoch = Epoch(1);
 /// Added to the time that a write may take before its intent counts as forgotten.
 const UNANSWERED_SLACK: Duration = Duration::from_secs(60);
 
-/// Threads that read large bodies beside the event loop; names of servers are looked up there too.
+/// Threads that read large bodies beside the event loop.
 const BLOCKING_THREADS_MAX: usize = 2;
 
 /// Options of `run`.
