@@ -15,7 +15,7 @@ use tokio::sync::{Notify, oneshot};
 
 use super::outcome::{Cause, Disposition, EntryBytes, Outcome, whole_outcomes};
 use crate::base::{Epoch, Lsn};
-use crate::wal::{Bundle, Entry, Fault, OUTCOMES_MAX, PAYLOAD_MAX_BYTES, Refused, Wal};
+use crate::wal::{Bundle, Entry, Failed, Fault, OUTCOMES_MAX, PAYLOAD_MAX_BYTES, Refused, Wal};
 
 /// Why an append did not become durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -71,7 +71,56 @@ struct Gathering {
     waiters: Vec<Waiter>,
 }
 
-type Done = (Vec<Waiter>, Appended);
+/// What became of a bundle.
+#[derive(Clone, Copy, Debug)]
+enum Became {
+    /// All of it is durable, from this record on.
+    Durable(Lsn),
+    /// So many entries, from this record on, are durable; the rest is not, and why.
+    CutShort(Lsn, u64, Unavailable),
+}
+
+impl From<Result<Lsn, Failed>> for Became {
+    fn from(result: Result<Lsn, Failed>) -> Self {
+        match result {
+            Ok(first) => Self::Durable(first),
+            Err(Failed { fault, first, durable }) => {
+                let why = match fault {
+                    Fault::Full => Unavailable::Full,
+                    Fault::Disk(_) | Fault::Closed => Unavailable::Faulted,
+                };
+                Self::CutShort(first, durable as u64, why)
+            }
+        }
+    }
+}
+
+impl Became {
+    /// How many of the entries from `at` on are durable, `pieces` at most; and what their writer hears.
+    fn of(self, at: u64, pieces: u64) -> (u64, Appended) {
+        match self {
+            Self::Durable(first) => (pieces, Ok(Lsn(first.0 + at))),
+            // A write that stands as a whole is in the log, whatever became of its neighbours.
+            Self::CutShort(first, durable, _) if at + pieces <= durable => (pieces, Ok(Lsn(first.0 + at))),
+            Self::CutShort(_, durable, why) => (durable.saturating_sub(at), Err(why)),
+        }
+    }
+
+    fn whole(self) -> Appended {
+        match self {
+            Self::Durable(first) => Ok(first),
+            Self::CutShort(.., why) => Err(why),
+        }
+    }
+
+    fn first(self) -> Lsn {
+        match self {
+            Self::Durable(first) | Self::CutShort(first, ..) => first,
+        }
+    }
+}
+
+type Done = (Vec<Waiter>, Became);
 
 /// What the log's thread hands back.
 #[derive(Default)]
@@ -297,8 +346,8 @@ impl Appender {
                         self.0.finished.results().outstanding -= 1;
                         bundles.push(back);
                     }
-                    Refused::Full => (back.done)(Err(Fault::Full)),
-                    _ => (back.done)(Err(Fault::Closed)),
+                    Refused::Full => (back.done)(Err(Fault::Full.into())),
+                    _ => (back.done)(Err(Fault::Closed.into())),
                 }
             }
             if !bundles.is_empty() {
@@ -315,12 +364,9 @@ impl Appender {
             outcomes,
             done: Box::new(move |result| {
                 // When even the reserve is used up, outcomes go again with the next bundle, for as long as it takes.
-                let owed = if matches!(result, Err(Fault::Full)) { kept } else { Vec::new() };
-                let result = result.map_err(|fault| match fault {
-                    Fault::Full => Unavailable::Full,
-                    Fault::Disk(_) | Fault::Closed => Unavailable::Faulted,
-                });
-                finished.push((waiters, result), owed);
+                let became = Became::from(result);
+                let owed = if matches!(became, Became::CutShort(.., Unavailable::Full)) { kept } else { Vec::new() };
+                finished.push((waiters, became), owed);
             }),
         }
     }
@@ -345,33 +391,37 @@ impl Appender {
         if !list.is_empty() && self.is_stalled() {
             self.0.wal.note_stalled(false);
         }
-        for (waiters, result) in list {
+        for (waiters, became) in list {
             for waiter in waiters {
-                self.settle(waiter, result);
+                self.settle(waiter, became);
             }
         }
     }
 
-    fn settle(&self, waiter: Waiter, result: Appended) {
+    fn settle(&self, waiter: Waiter, became: Became) {
         let Some((at, pieces)) = waiter.entry else {
             // Nobody need be there: an outcome stands whether or not its writer still waits.
-            let _ = waiter.answer.send(result);
+            let _ = waiter.answer.send(became.whole());
             return;
         };
-        let result = result.map(|first| Lsn(first.0 + at));
-        if let (Err(_), Ok(first)) = (waiter.answer.send(result), result) {
-            // The writer gave up and recorded a gap; without an outcome these intents would hold up all that follow.
-            let gapped = (0..pieces).map(|piece| Outcome {
-                lsn: Lsn(first.0 + piece),
-                status: 0,
-                disposition: Disposition::Gapped,
-                cause: Cause::None,
-                epoch: self.0.epoch,
-            });
-            self.0.gathering.borrow_mut().outcomes.extend(gapped.map(|outcome| outcome.encode()));
-            let (answer, _) = oneshot::channel();
-            self.0.gathering.borrow_mut().waiters.push(Waiter { entry: None, answer });
-            self.0.flush.notify_one();
+        let (durable, result) = became.of(at, pieces);
+        let heard = waiter.answer.send(result).is_ok();
+        if durable == 0 || heard && result.is_ok() {
+            return;
         }
+        // The writer gave up, or the log took a part of its write: it records a gap. Without an outcome these intents would
+        // hold up all that follow.
+        let first = became.first().0 + at;
+        let gapped = (first..first + durable).map(|lsn| Outcome {
+            lsn: Lsn(lsn),
+            status: 0,
+            disposition: Disposition::Gapped,
+            cause: Cause::None,
+            epoch: self.0.epoch,
+        });
+        self.0.gathering.borrow_mut().outcomes.extend(gapped.map(|outcome| outcome.encode()));
+        let (answer, _) = oneshot::channel();
+        self.0.gathering.borrow_mut().waiters.push(Waiter { entry: None, answer });
+        self.0.flush.notify_one();
     }
 }

@@ -158,7 +158,7 @@ impl LocalQueue {
                 .hint("check the disk of data_dir: space, errors in the kernel log")
             };
             let result = match self.wal.submit(bundle) {
-                Ok(()) => durable.recv_timeout(FIRST_COMMIT_MAX).map_err(|_| fault())?,
+                Ok(()) => durable.recv_timeout(FIRST_COMMIT_MAX).map_err(|_| fault())?.map_err(|failed| failed.fault),
                 Err((Refused::Full, _)) => Err(Fault::Full),
                 Err(_) => return Err(fault()),
             };

@@ -333,3 +333,46 @@ fn what_a_dead_process_left_open_in_a_long_log_becomes_doubt_while_new_writes_ar
         assert_eq!(scout.take(own).disposition, Disposition::Applied);
     }
 }
+
+/// Into each of the four segments goes one record of this size: less than the log's room, taken as one piece, promises.
+fn wasteful() -> Entry {
+    Entry { body: Bytes::from(vec![b'x'; 600 << 10]), ..entry(1) }
+}
+
+#[test]
+fn a_log_that_becomes_full_within_a_turn_refuses_only_what_is_not_durable() {
+    let dir = tempfile::tempdir().unwrap();
+    let Opened { queue, mut scout, .. } = open(dir.path());
+    run(async {
+        let appender = Appender::start(queue.log(), Epoch(1));
+        let write = || appender.intents(vec![wasteful()]);
+        let (a, b, c, d, e) = tokio::join!(write(), write(), write(), write(), write());
+        let heard = [a, b, c, d, e];
+        let taken: Vec<Lsn> = heard.into_iter().flatten().collect();
+        assert_eq!(heard.map(|result| result.is_ok()), [true, true, true, true, false], "{heard:?}");
+        assert_eq!(heard[4], Err(Unavailable::Full));
+        appender.outcomes(taken.iter().map(|lsn| outcome(*lsn, Disposition::Applied))).await.unwrap();
+        advance(&mut scout);
+        assert_eq!((scout.waiting(), scout.applied_lines()), ((0, None), 4), "nothing holds up delivery");
+    });
+}
+
+#[test]
+fn a_write_that_the_log_takes_in_part_is_gapped_as_a_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let Opened { queue, mut scout, .. } = open(dir.path());
+    run(async {
+        let appender = Appender::start(queue.log(), Epoch(1));
+        let (small, large) = tokio::join!(appender.intents(vec![entry(1)]), appender.intents(vec![wasteful(); 5]));
+        assert_eq!(large, Err(Unavailable::Full), "its writer records a gap of five lines");
+        let small = small.expect("it was durable before the log was full");
+        appender.outcomes([outcome(small, Disposition::Applied)]).await.unwrap();
+        advance(&mut scout);
+        assert_eq!(scout.waiting(), (0, None), "nothing holds up delivery");
+        assert_eq!(scout.ahead(), Ahead { gapped: 4, ..Ahead::default() });
+        assert_eq!(scout.take(small).disposition, Disposition::Applied);
+        for piece in 1..=4 {
+            assert_eq!(scout.take(Lsn(small.0 + piece)).disposition, Disposition::Gapped);
+        }
+    });
+}

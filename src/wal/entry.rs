@@ -43,7 +43,7 @@ pub struct Bundle {
     pub outcomes: Vec<[u8; OUTCOME_BYTES]>,
     /// Called once, on the log's thread, when everything in the bundle is durable or will not be: with the LSN of the
     /// first entry, or of the outcomes' record where there is no entry. Must not block.
-    pub done: Box<dyn FnOnce(Result<Lsn, Fault>) + Send>,
+    pub done: Done,
 }
 
 impl fmt::Debug for Bundle {
@@ -53,7 +53,30 @@ impl fmt::Debug for Bundle {
     }
 }
 
-/// Why a bundle did not become durable. Parts of it may be, all the same: nobody claims either.
+/// Hears what became of a bundle.
+pub type Done = Box<dyn FnOnce(Result<Lsn, Failed>) + Send>;
+
+/// What a bundle hears that did not become durable as a whole. A large one is written in several groups: those before the
+/// fault stand, and are read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{fault}")]
+pub struct Failed {
+    /// Why the rest is not durable.
+    pub fault: Fault,
+    /// LSN of the first entry, where `durable` is not 0.
+    pub first: Lsn,
+    /// So many entries in front are durable. After a failed write the next start may find more: nobody claims either.
+    pub durable: usize,
+}
+
+impl From<Fault> for Failed {
+    /// Nothing is durable.
+    fn from(fault: Fault) -> Self {
+        Self { fault, first: Lsn::ZERO, durable: 0 }
+    }
+}
+
+/// Why a bundle did not become durable.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
     /// A write or a sync failed; the log takes nothing more until the process starts again.

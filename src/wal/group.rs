@@ -2,7 +2,7 @@
 //!
 //! Promises: a group never outgrows the room it was given; the entries of one bundle get contiguous LSNs, even when a
 //! bundle is cut over several groups; the outcomes of all bundles of a group become one record; every bundle hears
-//! exactly once what became of it, even when it is dropped.
+//! exactly once what became of it, and how much of it stands, even when it is dropped.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -12,6 +12,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use bytes::Bytes;
 
+use super::entry::{Done as Callback, Failed};
 use super::record::{Header, Kind, PAYLOAD_MAX_BYTES, payload_crc, record_bytes};
 use super::{Bundle, Entry, Fault, OUTCOME_BYTES};
 use crate::base::{Lsn, RequestId, RouteId};
@@ -21,14 +22,18 @@ const COPY_MAX_BYTES: usize = 64 << 10;
 /// Bundles of one group at most.
 const JOBS_MAX: usize = 4096;
 
-type Callback = Box<dyn FnOnce(Result<Lsn, Fault>) + Send>;
-
 /// A completion that is called exactly once.
-struct Done(Option<Callback>);
+struct Done {
+    callback: Option<Callback>,
+    /// What stands of the bundle, should it fail: LSN of its first entry, and how many are durable.
+    stands: (Lsn, usize),
+}
 
 impl Done {
     fn call(&mut self, result: Result<Lsn, Fault>) {
-        let Some(callback) = self.0.take() else { return };
+        let Some(callback) = self.callback.take() else { return };
+        let (first, durable) = self.stands;
+        let result = result.map_err(|fault| Failed { fault, first, durable });
         if catch_unwind(AssertUnwindSafe(|| callback(result))).is_err() {
             tracing::error!("a completion of the log panicked; the log goes on");
         }
@@ -65,7 +70,15 @@ impl Job {
         let crcs = bundle.entries.iter().map(|e| payload_crc(&e.meta, &e.body)).collect();
         let bytes = bundle_bytes(&bundle);
         let Bundle { entries, outcomes, done } = bundle;
-        Self { entries, crcs, outcomes, done: Done(Some(done)), next: 0, first: None, bytes }
+        Self {
+            entries,
+            crcs,
+            outcomes,
+            done: Done { callback: Some(done), stands: (Lsn::ZERO, 0) },
+            next: 0,
+            first: None,
+            bytes,
+        }
     }
 
     /// Bytes on disk when it is written alone.
@@ -75,7 +88,7 @@ impl Job {
 
     /// The bundle back, unheard.
     pub(crate) fn into_bundle(mut self) -> Bundle {
-        let done = self.done.0.take().unwrap_or_else(|| Box::new(|_| ()));
+        let done = self.done.callback.take().unwrap_or_else(|| Box::new(|_| ()));
         Bundle { entries: self.entries, outcomes: self.outcomes, done }
     }
 
@@ -83,6 +96,13 @@ impl Job {
     pub(crate) fn complete(mut self, result: Result<(), Fault>) {
         let first = self.first.unwrap_or(Lsn::ZERO);
         self.done.call(result.map(|()| first));
+    }
+
+    /// The group that holds a part of it is durable.
+    pub(crate) fn stands(&mut self) {
+        if let Some(first) = self.first {
+            self.done.stands = (first, self.next);
+        }
     }
 
     /// The record that must be written next, in bytes on disk.
@@ -416,7 +436,7 @@ mod tests {
         let (sender, receiver) = mpsc::channel();
         let done = Box::new(move |result| sender.send(result).unwrap());
         drop(Job::new(Bundle { entries: vec![entry(1)], outcomes: vec![], done }));
-        assert_eq!(receiver.try_recv(), Ok(Err(Fault::Closed)));
+        assert_eq!(receiver.try_recv(), Ok(Err(Fault::Closed.into())));
     }
 
     #[test]

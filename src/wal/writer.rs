@@ -160,6 +160,10 @@ impl Writer {
         for job in queue.drain(..finished) {
             self.complete(job, Ok(()));
         }
+        // One that was cut goes on in the next group; should that fail, this much of it is there.
+        if let Some(job) = queue.front_mut() {
+            job.stands();
+        }
         self.live.wake();
     }
 

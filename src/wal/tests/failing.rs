@@ -72,3 +72,32 @@ fn whichever_call_fails_what_was_acknowledged_is_there_afterwards() {
     }
     assert!(hits >= calls * 3, "the planned failures must have happened: {hits} of {}", calls * 4);
 }
+
+/// Three records of one bundle, each of them a group. What it hears that the log does not take them all, and what is read.
+fn cut_short(segment_bytes: u64, segments: u64, failure: Option<u64>) -> (Failed, Vec<Lsn>) {
+    let faulty = FaultyDisk::new(Arc::new(SimulatedDisk::new(3)));
+    let shared: Arc<dyn Disk> = Arc::new(faulty.clone());
+    let options = Options { group_bytes: 1, max_bytes: segments * segment_bytes, ..options(segment_bytes) };
+    let mut rig = Rig::open(&shared, &options, 5).unwrap();
+    let fails = |call| Failure { at: faulty.calls() + call, errno: EIO, half: true, lasting: true };
+    faulty.fail(failure.map(fails));
+    let (told, heard) = std::sync::mpsc::channel();
+    let entries = vec![entry(vec![1; 15 << 10]); 3];
+    rig.commit(vec![Bundle { entries, outcomes: vec![], done: Box::new(move |result| told.send(result).unwrap()) }]);
+    let read = rig.read_all(Lsn(1));
+    let read = read.iter().filter_map(|item| if let Item::Record(record) = item { Some(record.lsn) } else { None });
+    (heard.try_recv().expect("an answer").unwrap_err(), read.collect())
+}
+
+#[test]
+fn a_bundle_that_fails_in_the_middle_hears_what_stands() {
+    // One record fits into a segment, and the budget allows two of them.
+    let (full, read) = cut_short(SEGMENT_BYTES, 2, None);
+    assert_eq!((full.fault, full.first, full.durable, read.len()), (Fault::Full, read[0], 2, 2));
+    // All fit into one segment, and the second write fails.
+    let (faulted, read) = cut_short(4 * SEGMENT_BYTES, 2, Some(1));
+    assert!(matches!(faulted.fault, Fault::Disk(_)), "{faulted}");
+    assert_eq!((faulted.first, faulted.durable, read.len()), (read[0], 1, 1));
+    let (faulted, read) = cut_short(4 * SEGMENT_BYTES, 2, Some(0));
+    assert_eq!((faulted.durable, read.len()), (0, 0));
+}

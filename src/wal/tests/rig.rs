@@ -57,8 +57,8 @@ pub(super) type Answer = Arc<Mutex<Option<Result<Lsn, Fault>>>>;
 pub(super) fn bundle(entries: Vec<Entry>, outcomes: Vec<[u8; OUTCOME_BYTES]>) -> (Bundle, Answer) {
     let answer = Answer::default();
     let slot = Arc::clone(&answer);
-    let done = Box::new(move |result| {
-        let old = slot.lock().unwrap().replace(result);
+    let done = Box::new(move |result: Result<Lsn, Failed>| {
+        let old = slot.lock().unwrap().replace(result.map_err(|failed| failed.fault));
         assert!(old.is_none(), "a bundle hears once");
     });
     (Bundle { entries, outcomes, done }, answer)

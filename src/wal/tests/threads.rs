@@ -25,7 +25,7 @@ fn open(options: &Options) -> (Wal, Recovery) {
 /// Submits one entry and waits for its answer.
 fn append(wal: &Wal, body: Vec<u8>) -> Result<Lsn, Fault> {
     let (sender, receiver) = mpsc::channel();
-    let done = Box::new(move |result| sender.send(result).unwrap());
+    let done = Box::new(move |result: Result<Lsn, Failed>| sender.send(result.map_err(|failed| failed.fault)).unwrap());
     let bundle = Bundle { entries: vec![entry(body)], outcomes: vec![], done };
     match wal.submit(bundle) {
         Ok(()) => receiver.recv_timeout(PATIENCE).expect("an answer"),
