@@ -58,7 +58,7 @@ metrics_table! {
     QUEUE_UNAVAILABLE = "twinline_queue_unavailable_total", Counter, "Writes that the queue did not take, by cause.";
     GAP_LINES = "twinline_queue_gap_lines_total", Counter, "Lines that went to the source alone since the start. Must stay 0.";
     OVERLAP_LINES = "twinline_overlap_lines_total", Counter, "Lines whose cell another write under way touched; they become doubt.";
-    OVERLAP_UNLISTED = "twinline_overlap_unlisted_total", Counter, "Writes that did not fit into queue.overlap_lines and count as touching everything of their time. Must stay 0.";
+    OVERLAP_UNLISTED = "twinline_overlap_unlisted_total", Counter, "Writes, and pieces of about 4 MiB of large ones, that did not fit into queue.overlap_lines and count as touching everything of their time. Must stay 0.";
     DIRTY_REGIONS = "twinline_dirty_regions", Gauge, "Regions that must be read back from the source.";
     DOUBT_LINES = "twinline_doubt_lines", Gauge, "Lines whose fate at the source is not known.";
     ATTEMPTS = "twinline_delivery_attempts_total", Counter, "Requests to the destination, by outcome.";

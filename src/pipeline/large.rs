@@ -18,6 +18,7 @@ use http_body_util::{BodyExt, Empty};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::beside::beside;
+use super::cells::{Cell, cells};
 use super::decode::{Decoded, NO_ROOM, is_gzip};
 use super::feed::{self, Feeder, Unread};
 use super::intent::Logged;
@@ -105,6 +106,8 @@ impl Broken {
 /// A piece, read and stamped.
 struct Read {
     lines: Lines,
+    /// `None` where only the source knows a time.
+    cells: Option<Vec<Cell>>,
     forward: Vec<Bytes>,
     last: bool,
 }
@@ -160,7 +163,8 @@ impl Cutter {
             Form::Stamped(None) => vec![lines.text.clone()],
             Form::Stamped(Some(encoder)) => vec![pack(encoder, &lines.text, last)],
         };
-        Some(Read { lines, forward, last })
+        let cells = cells(&lines);
+        Some(Read { lines, cells, forward, last })
     }
 }
 
@@ -334,7 +338,7 @@ impl Passage<'_> {
         let lines = read.lines.clone();
         if let Some(name) = &self.name {
             let (under_way, now) = (self.under_way.take(), self.pipeline.clock.monotonic());
-            self.under_way = self.pipeline.overlaps.widen(name, under_way, &lines, now);
+            self.under_way = self.pipeline.overlaps.widen(name, under_way, &lines, read.cells.take(), now);
         }
         // Its own: the age of an intent tells how long it has been without an outcome.
         let arrived_ns = self.pipeline.clock.wall_ns();
@@ -410,16 +414,17 @@ impl Passage<'_> {
         // Nor that the source is done with it.
         let status = if whole { judged.status } else { 0 };
         let met = self.pipeline.has_ended(self.under_way.take(), &Judged { status, ..judged });
-        if !met.is_empty() && judged.kept != Kept::Nothing {
-            judged = Judged { kept: Kept::Unknown, cause: Cause::Overlap, ..judged };
-        }
         let mut kept = judged.kept;
+        let mut before = 0u32;
         for part in parts {
             let own = part.judged(judged);
             if own.kept == Kept::Unknown {
                 kept = Kept::Unknown;
             }
-            self.pipeline.log_outcome(part.logged, &own, &part.lines, &[], part.arrived_ns).await?;
+            let end = before.saturating_add(part.lines.parsed.lines);
+            let met: Vec<u32> = within(&met, before, end).iter().map(|line| line - before).collect();
+            before = end;
+            self.pipeline.log_outcome(part.logged, &own, &part.lines, &met, part.arrived_ns).await?;
         }
         self.pipeline.meters.outcome(kept);
         Ok(())
@@ -435,6 +440,12 @@ impl Part {
             _ => whole,
         }
     }
+}
+
+/// Those of some line numbers, in order, from `first` to before `end`.
+fn within(lines: &[u32], first: u32, end: u32) -> &[u32] {
+    let at = |number: u32| lines.partition_point(|line| *line < number);
+    &lines[at(first)..at(end).max(at(first))]
 }
 
 fn lost(why: &str, cause: Cause) -> PrimaryAnswer {
