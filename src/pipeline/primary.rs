@@ -1,9 +1,12 @@
 //! The forward path: one request to the primary, no retry of ours, and what its answer says.
 
+use std::borrow::Cow;
+use std::io::Read as _;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::header::{CONTENT_LENGTH, DATE, EXPECT, HOST};
+use flate2::read::MultiGzDecoder;
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, DATE, EXPECT, HOST};
 use http::response::Parts;
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::{BodyExt, Full};
@@ -151,6 +154,18 @@ async fn read_answer(head: Box<Parts>, mut body: AnswerBody) -> Result<PrimaryAn
     Ok(PrimaryAnswer::Answered { head, body: read.freeze(), rest: None })
 }
 
+/// What an answer says, for judging: clients ask for gzip, and 2.x packs its refusals too. `None`: it cannot be unpacked, or
+/// to more than is judged.
+fn readable<'a>(head: &Parts, body: &'a [u8]) -> Option<Cow<'a, [u8]>> {
+    let encoding = head.headers.get(CONTENT_ENCODING).map_or(&b""[..], |value| value.as_bytes());
+    if head.status.is_success() || !encoding.eq_ignore_ascii_case(b"gzip") {
+        return Some(Cow::Borrowed(body));
+    }
+    let mut text = Vec::new();
+    let read = MultiGzDecoder::new(body).take(JUDGED_BYTES_MAX as u64 + 1).read_to_end(&mut text).ok()?;
+    (read <= JUDGED_BYTES_MAX).then_some(Cow::Owned(text))
+}
+
 impl PrimaryAnswer {
     /// Its status, if there is an answer.
     pub(super) fn status(&self) -> Option<StatusCode> {
@@ -167,9 +182,10 @@ impl PrimaryAnswer {
             Self::NotSent(_) => judged(Kept::Nothing, Cause::None, 0),
             Self::Lost { cause, .. } => judged(Kept::Unknown, *cause, 0),
             Self::Answered { head, body, rest } => {
-                let kept = match rest {
-                    Some(_) if !head.status.is_success() => Kept::Unknown,
-                    _ => answer::source(version, head.status, body, lines.parsed),
+                let whole = head.status.is_success() || rest.is_none();
+                let kept = match readable(head, body).filter(|_| whole) {
+                    Some(text) => answer::source(version, head.status, &text, lines.parsed),
+                    None => Kept::Unknown,
                 };
                 // The source gave those lines a time of its own: what it keeps is not what the log has.
                 let kept = if kept == Kept::All && lines.unstamped > 0 { Kept::Unknown } else { kept };
@@ -185,5 +201,41 @@ impl PrimaryAnswer {
             Self::NotSent(why) => reply::unavailable(api, &Refusal::SourceDown(why)),
             Self::Lost { why, .. } => reply::unavailable(api, &Refusal::SourceLost(why)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::decode::Decoded;
+    use super::super::stamp;
+    use super::*;
+    use crate::db::encode::gzip;
+    use crate::route::WriteIdentity;
+
+    fn kept(status: u16, encoding: &str, body: Bytes) -> Kept {
+        let (mut head, ()) = http::Response::builder().status(status).body(()).unwrap().into_parts();
+        if !encoding.is_empty() {
+            head.headers.insert(CONTENT_ENCODING, encoding.parse().unwrap());
+        }
+        let version = Version::read("v2.9.1").unwrap();
+        let identity = WriteIdentity::read(Api::V2, "bucket=b");
+        let lines = stamp::read(&version, &identity, Decoded::Plain("m v=1 1\nbad\n".into()), 0);
+        let answer = PrimaryAnswer::Answered { head: Box::new(head), body, rest: None };
+        answer.outcome(&version, &lines).kept
+    }
+
+    #[test]
+    fn a_packed_refusal_says_the_same_as_a_plain_one() {
+        let text = br#"{"code":"invalid","message":"unable to parse 'bad': missing fields"}"#;
+        assert_eq!(kept(400, "", Bytes::from_static(text)), Kept::Nothing);
+        assert_eq!(kept(400, "gzip", gzip(text)), Kept::Nothing);
+        assert_eq!(kept(400, "GZIP", gzip(text)), Kept::Nothing);
+        assert_eq!(kept(400, "br", gzip(text)), Kept::Unknown);
+        let packed = gzip(text);
+        assert_eq!(kept(400, "gzip", packed.slice(..packed.len() - 9)), Kept::Unknown, "cut off");
+        let mut long = text.to_vec();
+        long.resize(JUDGED_BYTES_MAX + 1, b' ');
+        assert_eq!(kept(400, "gzip", gzip(&long)), Kept::Unknown, "more than is judged");
+        assert_eq!(kept(204, "gzip", Bytes::from_static(b"no gzip")), Kept::All);
     }
 }

@@ -174,6 +174,12 @@ fn of_encodings() -> Vec<Case> {
         for (encoding, body) in &shapes {
             cases.push(Case::new(&format!("POST {target}"), &[&format!("Content-Encoding: {encoding}")], body));
         }
+        // 2.x packs an answer to `/write` from 1,400 bytes on, a refusal too.
+        for bad in [format!("bad{}", "d".repeat(2_000)), format!("m v=1 1\nbad{}", "d".repeat(200))] {
+            for accepted in ["gzip", "gzip;q=0.5, *", "identity", "deflate"] {
+                cases.push(Case::new(&format!("POST {target}"), &[&format!("Accept-Encoding: {accepted}")], &bad));
+            }
+        }
     }
     cases
 }

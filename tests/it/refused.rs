@@ -108,6 +108,29 @@ fn influxdb_2_keeps_nothing_of_a_broken_write_and_so_does_the_copy() {
     assert!(differences.is_empty() && differences.equal == 1, "{differences}");
 }
 
+/// 2.x packs its answers to `/write` for clients that ask for it, refusals too: the client gets the same bytes, and we read
+/// what they say.
+#[test]
+fn a_refusal_that_comes_packed_is_no_doubt() {
+    let name = "packed_2";
+    let (source, destination) = (shared(Kind::Two, 0), shared(Kind::One, 0));
+    source.create(name);
+    destination.create(name);
+    let twinline = Setup::new(source.section(), destination.section()).start();
+    let (line, authorization) = (format!("POST /write?db={name}"), source.authorization());
+    let headers = [authorization.as_str(), "Accept-Encoding: gzip"];
+    let body = format!("m v=1i 1\nbad{}\n", "d".repeat(2_000));
+    let direct = source.connect().call(&line, &headers, body.as_bytes()).unwrap();
+    assert_eq!((direct.status, direct.header("content-encoding")), (400, Some("gzip")));
+    let through = twinline.call(&line, &headers, &body);
+    assert_eq!((through.status, through.header("content-encoding")), (400, Some("gzip")));
+    assert_eq!(through.body, direct.body);
+    assert_eq!(twinline.call(&line, &headers, "m v=9i 9").status, 204);
+    let status = twinline.quiet();
+    assert_eq!((&status["lines"]["doubt"], &status["lines"]["delivered"]), (&0.into(), &1.into()), "{status:#}");
+    assert_eq!(destination.cells(name).len(), 1);
+}
+
 /// Which lines a type conflict left at the source is not said by its answer: such a write is doubt until it is read
 /// back.
 #[test]
