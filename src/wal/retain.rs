@@ -15,9 +15,14 @@ use super::live::Live;
 use super::segment::{capacity_for, next_name, parse_next_name, room};
 use crate::base::disk::{Disk, DiskFile, Durability, Open};
 
-/// Prepared files that the supply makes, and keeps.
+/// Prepared files that the supply makes.
 const READY_WANTED: usize = 1;
-const READY_MAX: usize = 2;
+/// So many are kept for the next rotations …
+const READY_KEPT: usize = 2;
+/// … and more of them up to this and to this part of the log's budget: segments are released by the handful, and one that is
+/// made anew costs a second write of everything that it will hold.
+const READY_BYTES: u64 = 256 << 20;
+const READY_PART: u64 = 8;
 /// Files are filled with zeros in steps of this size …
 const FILL_BYTES: usize = 1 << 20;
 /// … and synced each time this much was written, so that a commit never waits behind a large flush.
@@ -100,7 +105,7 @@ impl Supply {
             let fits = self.bytes() + bytes.max(self.budget.segment_bytes) <= self.budget.max_bytes;
             let least = self.budget.segment_bytes.min(SMALL_SEGMENT_BYTES);
             let usable = bytes >= self.wanted_bytes() || self.ready_count() == 0 && bytes >= least;
-            if self.ready_count() < READY_MAX && fits && usable {
+            if self.keeps(bytes) && fits && usable {
                 // Its allocation may never have reached the disk.
                 if file.sync_data().is_err() {
                     continue;
@@ -116,6 +121,13 @@ impl Supply {
 
     fn ready_count(&self) -> usize {
         guard(&self.pool).ready.len()
+    }
+
+    /// Whether one more prepared file of this length is worth its room.
+    fn keeps(&self, bytes: u64) -> bool {
+        let pool = guard(&self.pool);
+        let ready: u64 = pool.ready.iter().map(|prepared| prepared.bytes).sum();
+        pool.ready.len() < READY_KEPT || ready + bytes <= READY_BYTES.min(self.budget.max_bytes / READY_PART)
     }
 
     /// Bytes of all files: segments, prepared ones and others.
@@ -258,7 +270,7 @@ impl Supply {
         let moved = self.disk.rename(&path, &next).and_then(|()| self.disk.sync_dir(&self.budget.dir));
         guard(&self.pool).stuck |= moved.is_err();
         moved?;
-        if self.ready_count() < READY_MAX {
+        if self.keeps(bytes) {
             let file = self.disk.open(&next, Open::Write)?;
             let mut prepared = Prepared { path: next.clone(), file, bytes };
             guard(&self.pool).other_bytes -= bytes;
