@@ -45,7 +45,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 
 use crate::base::clock::SharedClock;
-use crate::base::{DestinationId, Result, Retry};
+use crate::base::{DestinationId, Lsn, Result, Retry, RouteId};
 use crate::config::{Delivery as Settings, Mapping};
 use crate::db::server::{Flavor, Server};
 use crate::line::Dialect;
@@ -186,7 +186,7 @@ pub async fn run(parts: Parts, server: Server, mut stop: watch::Receiver<bool>) 
         stored_at: Cell::default(),
         stopping: Cell::new(false),
     });
-    let gaps = shared.state.backlog_gaps(&shared.id, floors.lowest()).await?;
+    let Some(gaps) = backlog_gaps(&shared, floors.lowest(), &mut stop).await else { return Ok(()) };
     let scout = Rc::new(RefCell::new(scout));
     let ledger = Rc::new(RefCell::new(ledger));
     let mut distributor =
@@ -227,6 +227,23 @@ fn dialect_of(flavor: Flavor) -> Dialect {
         Flavor::Influx2 => Dialect::Influx2,
     }
 }
+
+/// Records in gaps of their routes' backlogs; none when we are stopping. The state store may be busy, or full with what stands
+/// in the same transaction: no reason to end.
+async fn backlog_gaps(shared: &Shared, floor: Lsn, stop: &mut watch::Receiver<bool>) -> Option<Vec<BacklogGap>> {
+    loop {
+        match shared.state.backlog_gaps(&shared.id, floor).await {
+            Ok(gaps) => return Some(gaps),
+            Err(error) => tracing::error!(%error, event = "state.retry", "delivery waits for the state store"),
+        }
+        tokio::select! {
+            () = tokio::time::sleep(send::STATE_RETRY) => {}
+            _ = stop.wait_for(|stop| *stop) => return None,
+        }
+    }
+}
+
+type BacklogGap = (RouteId, String, Lsn, Lsn);
 
 /// Deals records out; faults that can pass (a disk that fails to read, no file handle left) are waited out.
 async fn keep_distributing(distributor: &mut Distributor) -> Result<()> {
