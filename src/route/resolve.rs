@@ -1,16 +1,20 @@
 //! Names as clients write them -> the one name of the place: default policies, DBRP mappings, bucket ids.
 //!
-//! Promise: what the source can tell us is asked, kept for a few seconds and asked again; a source that does not answer
-//! never delays a write by more than [`LOOKUP_MAX`], and then the vendor's conventions hold (`autogen` is the default
-//! policy; bucket `db` is `db` with its default policy, bucket `db/rp` is the rest).
+//! Promise: what the source can tell us is asked, kept for a few seconds and asked again, once for all writes that want to
+//! know, and over the connections of queries; a source that does not answer never delays a write by more than
+//! [`LOOKUP_MAX`], and then the vendor's conventions hold (`autogen` is the default policy; bucket `db` is `db` with its
+//! default policy, bucket `db/rp` is the rest). An answer is asked for anew before it is too old, so that writes go on with
+//! it meanwhile; none outlives [`Resolver::forget`].
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::Method;
 use serde_json::Value;
+use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
 use super::{RouteName, WriteIdentity};
@@ -18,20 +22,38 @@ use crate::db::encode::escape;
 use crate::db::precision::Api;
 use crate::db::server::{Flavor, Server};
 
+/// An answer holds for so long: what changes around us is seen by then.
 const FRESH: Duration = Duration::from_secs(5);
+/// From this age on it is asked for again, while it still holds.
+const RENEW_AFTER: Duration = Duration::from_secs(2);
 const LOOKUP_MAX: Duration = Duration::from_secs(1);
-/// A name that could not be looked up is not asked for again before this.
+/// A name that could not be looked up is not asked for again before this; what is assumed holds while it is.
 const RETRY_AFTER: Duration = Duration::from_secs(10);
 const KEPT_MAX: usize = 10_000;
 
-/// Looks names up at the source.
+/// Looks names up at the source. One thread, inside a `LocalSet`.
 #[derive(Debug)]
-pub struct Resolver {
+pub struct Resolver(Rc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
     source: Server,
     flavor: Flavor,
     org: Option<String>,
-    kept: RefCell<HashMap<Question, Kept>>,
+    names: RefCell<Names>,
 }
+
+#[derive(Debug, Default)]
+struct Names {
+    kept: HashMap<Question, Kept>,
+    /// Questions under way, and where their answers come.
+    asked: HashMap<Question, watch::Receiver<Option<Answer>>>,
+    /// How often everything was forgotten: answers to older questions are not kept.
+    age: u64,
+}
+
+/// What the source says, or what is assumed; `None`: the vendor's convention.
+type Answer = Option<String>;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Question {
@@ -47,25 +69,29 @@ enum Question {
 
 #[derive(Clone, Debug)]
 struct Kept {
-    answer: Option<String>,
+    answer: Answer,
+    renew: Instant,
     until: Instant,
 }
 
 impl Resolver {
-    /// `org`: the source's organisation, for questions to 2.x.
+    /// `source`: with connections that no write waits for; `org`: its organisation, for questions to 2.x.
     #[must_use]
     pub fn new(source: Server, flavor: Flavor, org: Option<String>) -> Self {
-        Self { source, flavor, org, kept: RefCell::default() }
+        Self(Rc::new(Inner { source, flavor, org, names: RefCell::default() }))
     }
 
     /// Forgets what may have changed: a statement that can move defaults or mappings has passed.
     pub fn forget(&self) {
-        self.kept.borrow_mut().clear();
+        let mut names = self.0.names.borrow_mut();
+        names.kept.clear();
+        names.asked.clear();
+        names.age += 1;
     }
 
     /// The place a write names; `None` when it names none, so that the source will refuse it.
     pub async fn name(&self, identity: &WriteIdentity) -> Option<RouteName> {
-        match (self.flavor, identity.api) {
+        match (self.0.flavor, identity.api) {
             (Flavor::Influx1, Api::V1) => {
                 let db = identity.db.as_deref().filter(|db| !db.is_empty())?;
                 Some(self.database(db, identity.rp.as_deref().unwrap_or_default()).await)
@@ -107,7 +133,7 @@ impl Resolver {
     }
 
     fn bucket(&self, bucket: String) -> RouteName {
-        RouteName::Bucket { org: self.org.clone().unwrap_or_default(), bucket }
+        RouteName::Bucket { org: self.0.org.clone().unwrap_or_default(), bucket }
     }
 
     async fn database(&self, db: &str, rp: &str) -> RouteName {
@@ -119,23 +145,67 @@ impl Resolver {
         RouteName::Database { db: db.to_owned(), rp: if is_default { String::new() } else { rp.to_owned() } }
     }
 
-    async fn look_up(&self, question: Question) -> Option<String> {
-        if let Some(kept) = self.kept.borrow().get(&question)
-            && kept.until > Instant::now()
-        {
-            return kept.answer.clone();
+    async fn look_up(&self, question: Question) -> Answer {
+        let (now, kept) = (Instant::now(), self.0.names.borrow().kept.get(&question).cloned());
+        match kept.filter(|kept| now < kept.until) {
+            Some(kept) => {
+                if now >= kept.renew {
+                    self.asked(question);
+                }
+                kept.answer
+            }
+            None => {
+                let mut asked = self.asked(question);
+                let answer = asked.wait_for(Option::is_some).await.ok()?;
+                answer.clone().flatten()
+            }
         }
-        let asked = timeout(LOOKUP_MAX, self.ask(&question)).await.ok().flatten();
-        let mut kept = self.kept.borrow_mut();
-        let before = kept.get(&question).and_then(|kept| kept.answer.clone());
-        let (answer, pause) = if asked.is_some() { (asked, FRESH) } else { (before, RETRY_AFTER) };
-        if kept.len() >= KEPT_MAX {
-            kept.clear();
-        }
-        kept.insert(question, Kept { answer: answer.clone(), until: Instant::now() + pause });
-        answer
     }
 
+    /// Where the answer to a question comes that is under way from now on, if it was not before.
+    fn asked(&self, question: Question) -> watch::Receiver<Option<Answer>> {
+        let mut names = self.0.names.borrow_mut();
+        if let Some(asked) = names.asked.get(&question) {
+            return asked.clone();
+        }
+        let (tell, asked) = watch::channel(None);
+        names.asked.insert(question.clone(), asked.clone());
+        let (inner, age) = (Rc::clone(&self.0), names.age);
+        tokio::task::spawn_local(async move {
+            let found = timeout(LOOKUP_MAX, inner.ask(&question)).await.ok().flatten();
+            let answer = inner.names.borrow_mut().answered(question, found, age);
+            // Nobody may wait any more.
+            let _ = tell.send(Some(answer));
+        });
+        asked
+    }
+}
+
+impl Names {
+    /// Keeps what the source said, or what was known before where it said nothing; what writes go on with.
+    fn answered(&mut self, question: Question, found: Answer, age: u64) -> Answer {
+        if age != self.age {
+            return found;
+        }
+        self.asked.remove(&question);
+        let now = Instant::now();
+        let kept = match found {
+            Some(_) => Kept { answer: found, renew: now + RENEW_AFTER, until: now + FRESH },
+            None => {
+                let answer = self.kept.get(&question).and_then(|kept| kept.answer.clone());
+                Kept { answer, renew: now + RETRY_AFTER, until: now + RETRY_AFTER + FRESH }
+            }
+        };
+        if self.kept.len() >= KEPT_MAX {
+            self.kept.clear();
+        }
+        let answer = kept.answer.clone();
+        self.kept.insert(question, kept);
+        answer
+    }
+}
+
+impl Inner {
     async fn ask(&self, question: &Question) -> Option<String> {
         match question {
             Question::DefaultPolicy(db) => {
@@ -206,8 +276,151 @@ fn mapped_bucket(answer: &Value, rp: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::cell::Cell;
+
     use serde_json::json;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+    use tokio::sync::Semaphore;
+
+    use super::*;
+    use crate::base::Side;
+
+    /// A source that holds every answer until it is let go, and says then how often it was asked so far.
+    struct Source {
+        resolver: Resolver,
+        asked: Rc<Cell<u32>>,
+        go: Rc<Semaphore>,
+    }
+
+    impl Source {
+        async fn new() -> Self {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let url = format!("http://{}", listener.local_addr().unwrap());
+            let (asked, go) = (Rc::new(Cell::new(0)), Rc::new(Semaphore::new(0)));
+            let (count, gate) = (Rc::clone(&asked), Rc::clone(&go));
+            tokio::task::spawn_local(async move {
+                while let Ok((mut stream, _)) = listener.accept().await {
+                    let (count, gate) = (Rc::clone(&count), Rc::clone(&gate));
+                    tokio::task::spawn_local(async move {
+                        while matches!(stream.read(&mut [0; 4096]).await, Ok(read) if read > 0) {
+                            count.set(count.get() + 1);
+                            let name = format!("policy{}", count.get());
+                            gate.acquire().await.unwrap().forget();
+                            let body = json!({"results": [{"series": [{"columns": ["name", "default"],
+                                "values": [[name, true]]}]}]});
+                            let body = body.to_string();
+                            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
+                            stream.write_all((head + &body).as_bytes()).await.unwrap();
+                        }
+                    });
+                }
+            });
+            let text =
+                format!("listen = \"127.0.0.1:0\"\n[source]\nurl = \"{url}\"\n[destination]\nurl = \"http://x:1\"");
+            let config = crate::config::parse(&text, &|_| None).unwrap().config;
+            let server = Server::new(&config.source.server, Side::Source).unwrap();
+            Self { resolver: Resolver::new(server, Flavor::Influx1, None), asked, go }
+        }
+
+        async fn is_default(&self, rp: &str) -> bool {
+            let identity = WriteIdentity::read(Api::V1, &format!("db=d&rp={rp}"));
+            self.resolver.name(&identity).await == Some(RouteName::Database { db: "d".into(), rp: String::new() })
+        }
+
+        /// Until the source was asked so often.
+        async fn was_asked(&self, times: u32) {
+            while self.asked.get() < times {
+                tokio::task::yield_now().await;
+            }
+        }
+
+        /// Until nothing is under way.
+        async fn is_told(&self) {
+            self.go.add_permits(1);
+            while !self.resolver.0.names.borrow().asked.is_empty() {
+                tokio::task::yield_now().await;
+            }
+        }
+
+        fn make_older(&self, by: Duration) {
+            for kept in self.resolver.0.names.borrow_mut().kept.values_mut() {
+                (kept.renew, kept.until) = (kept.renew - by, kept.until - by);
+            }
+        }
+    }
+
+    fn run<F: Future>(future: F) -> F::Output {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        tokio::task::LocalSet::new().block_on(&runtime, future)
+    }
+
+    #[test]
+    fn writes_that_name_a_policy_at_once_share_one_question() {
+        run(async {
+            let source = Rc::new(Source::new().await);
+            let writes: Vec<_> = (0..50)
+                .map(|_| {
+                    let source = Rc::clone(&source);
+                    tokio::task::spawn_local(async move { source.is_default("policy1").await })
+                })
+                .collect();
+            source.was_asked(1).await;
+            source.go.add_permits(50);
+            for write in writes {
+                assert!(write.await.unwrap());
+            }
+            assert_eq!(source.asked.get(), 1);
+        });
+    }
+
+    #[test]
+    fn writes_go_on_with_an_answer_that_is_being_renewed_but_not_with_one_that_is_too_old() {
+        run(async {
+            let source = Source::new().await;
+            source.go.add_permits(1);
+            assert!(source.is_default("policy1").await);
+            source.make_older(RENEW_AFTER);
+            // The source says nothing yet: none of these waits.
+            assert!(source.is_default("policy1").await && source.is_default("policy1").await);
+            source.was_asked(2).await;
+            source.is_told().await;
+            assert!(source.is_default("policy2").await && !source.is_default("policy1").await);
+            source.make_older(FRESH);
+            source.go.add_permits(1);
+            assert!(source.is_default("policy3").await, "the old answer holds no more");
+        });
+    }
+
+    #[test]
+    fn an_answer_to_a_question_from_before_a_change_is_not_kept() {
+        run(async {
+            let source = Rc::new(Source::new().await);
+            let asking = Rc::clone(&source);
+            let before = tokio::task::spawn_local(async move { asking.is_default("policy1").await });
+            source.was_asked(1).await;
+            source.resolver.forget();
+            let asking = Rc::clone(&source);
+            let after = tokio::task::spawn_local(async move { asking.is_default("policy2").await });
+            source.was_asked(2).await;
+            source.go.add_permits(2);
+            assert!(before.await.unwrap() && after.await.unwrap());
+            assert!(source.is_default("policy2").await);
+            assert_eq!(source.asked.get(), 2);
+        });
+    }
+
+    #[test]
+    fn a_source_that_does_not_answer_is_waited_for_once() {
+        run(async {
+            let source = Source::new().await;
+            assert!(source.is_default("autogen").await, "the convention");
+            source.make_older(RETRY_AFTER);
+            // These do not wait: it would be seen by what is known of the question.
+            assert!(source.is_default("autogen").await);
+            assert!(source.resolver.0.names.borrow().asked.len() == 1, "it is asked again meanwhile");
+        });
+    }
 
     #[test]
     fn the_default_policy_is_the_flagged_row() {

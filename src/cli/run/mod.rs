@@ -250,7 +250,7 @@ fn pipeline(
     let org = config.source.server.org.clone();
     let (mapping, routes_max) = (config.mapping.clone(), config.limits.routes);
     Pipeline {
-        resolver: Resolver::new(source.writes.clone(), learnt.source.flavor, org),
+        resolver: Resolver::new(source.passing.clone(), learnt.source.flavor, org),
         catalogue: Catalogue::new(Arc::clone(state), mapping, kind, routes_max),
         source: source.writes,
         passing: source.passing,
