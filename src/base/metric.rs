@@ -37,6 +37,7 @@ macro_rules! metrics_table {
 metrics_table! {
     BUILD_INFO = "twinline_build_info", Gauge, "1, with the version as label.";
     HTTP_REQUESTS = "twinline_http_requests_total", Counter, "Answers to clients, by kind of request and status.";
+    BODIES_BROKEN = "twinline_http_bodies_broken_total", Counter, "Bodies of writes that did not come whole, by how: ends, framing, late.";
     HTTP_CONNECTIONS = "twinline_http_connections", Gauge, "Client connections open.";
     INGEST_LINES = "twinline_ingest_lines_total", Counter, "Lines that parse in writes that arrived.";
     INGEST_BYTES = "twinline_ingest_bytes_total", Counter, "Bytes of write bodies that arrived, as sent.";

@@ -31,6 +31,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use super::addresses::Addresses;
+use super::broken::{Break, Breaking};
 use super::head::{Awaited, Cleaned};
 use crate::base::{Error, Kind, Side};
 
@@ -142,18 +143,36 @@ impl Client {
     /// # Errors
     /// [`Failure::NotSent`] only: no turn or no connection, each within the time that a connection may take.
     pub async fn ready(&self) -> Result<Ready, Failure> {
+        let permit = self.turn().await?;
+        let connection = match self.take_idle() {
+            Some(kept) => kept,
+            None => self.connect(None).await.map_err(Failure::NotSent)?,
+        };
+        Ok(Ready { client: self.clone(), connection, permit })
+    }
+
+    /// Sends the head of a request, over a connection of its own, and in place of its body what breaks it. `request` must have
+    /// a body that never comes and ends with an error.
+    ///
+    /// # Errors
+    /// [`Failure`], as with [`Client::send`].
+    pub async fn send_broken(&self, request: Request<RequestBody>, breaks: Break) -> Result<Response<Answer>, Failure> {
+        let permit = self.turn().await?;
+        let mut connection = self.connect(Some(breaks)).await.map_err(Failure::NotSent)?;
+        match connection.send(request).await {
+            Ok(response) => Ok(self.answer(response, connection, permit)),
+            Err(refused) => Err(Failure::Unknown(self.broken(refused.into_error()))),
+        }
+    }
+
+    async fn turn(&self) -> Result<tokio::sync::OwnedSemaphorePermit, Failure> {
         let turn = timeout(self.0.endpoint.connect_timeout, Arc::clone(&self.0.permits).acquire_owned()).await;
         let permit = turn.map_err(|_| {
             let most = self.0.endpoint.connections_max;
             let what = format!("all {most} connections to {} are in use", self.name());
             Failure::NotSent(self.fault(Kind::Limit, &what).retryable().hint("raise `max_connections`"))
         })?;
-        let permit = permit.map_err(|_| Failure::NotSent(self.fault(Kind::State, "the connection pool is closed")))?;
-        let connection = match self.take_idle() {
-            Some(kept) => kept,
-            None => self.connect().await.map_err(Failure::NotSent)?,
-        };
-        Ok(Ready { client: self.clone(), connection, permit })
+        permit.map_err(|_| Failure::NotSent(self.fault(Kind::State, "the connection pool is closed")))
     }
 
     fn take_idle(&self) -> Option<Connection> {
@@ -187,7 +206,7 @@ impl Client {
         })
     }
 
-    async fn connect(&self) -> Result<Connection, Error> {
+    async fn connect(&self, breaks: Option<Break>) -> Result<Connection, Error> {
         let endpoint = &self.0.endpoint;
         let connecting = async {
             let fault =
@@ -198,7 +217,7 @@ impl Client {
             let _ = stream.set_nodelay(true);
             self.0.opened.set(self.0.opened.get() + 1);
             match &endpoint.tls {
-                None => self.handshake(stream).await,
+                None => self.begin(stream, breaks).await,
                 Some((config, name)) => {
                     let tls = TlsConnector::from(Arc::clone(config)).connect(name.clone(), stream).await;
                     let tls = tls.map_err(|e| {
@@ -206,13 +225,23 @@ impl Client {
                             .because(e)
                             .hint("check the certificate, `tls.ca` and the host name in the URL")
                     })?;
-                    self.handshake(tls).await
+                    self.begin(tls, breaks).await
                 }
             }
         };
         timeout(endpoint.connect_timeout, connecting).await.unwrap_or_else(|_| {
             Err(self.fault(Kind::Timeout, &format!("no connection to {} in time", self.name())).retryable())
         })
+    }
+
+    async fn begin<S>(&self, stream: S, breaks: Option<Break>) -> Result<Connection, Error>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + 'static,
+    {
+        match breaks {
+            None => self.handshake(stream).await,
+            Some(breaks) => self.handshake(Breaking::new(stream, breaks)).await,
+        }
     }
 
     async fn handshake<S>(&self, stream: S) -> Result<Connection, Error>
@@ -282,7 +311,7 @@ impl Ready {
                 Some(kept) => kept,
                 None => {
                     opened_now = true;
-                    client.connect().await.map_err(Failure::NotSent)?
+                    client.connect(None).await.map_err(Failure::NotSent)?
                 }
             };
         }

@@ -4,6 +4,7 @@
 
 mod addresses;
 pub mod answer;
+pub mod broken;
 pub mod client;
 pub mod encode;
 mod head;

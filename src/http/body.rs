@@ -11,6 +11,7 @@ use http_body::Body;
 use http_body_util::BodyExt;
 use tokio::time::{Instant, timeout_at};
 
+use crate::db::broken::Break;
 use crate::pipeline::{LARGE_BYTES, NoRoom, Room};
 
 /// A client that sends nothing for so long in the middle of a body has broken off.
@@ -34,7 +35,10 @@ pub(super) enum Read {
 pub(super) enum Unread {
     TooLarge,
     NoRoom,
-    Broken,
+    /// The client sends too slowly.
+    Late,
+    /// The client sends nothing more, or nothing that makes sense.
+    Broken(Break),
 }
 
 impl From<NoRoom> for Unread {
@@ -46,6 +50,7 @@ impl From<NoRoom> for Unread {
 pub(super) async fn read<B>(body: &mut B, bytes_max: usize, room: &mut Room) -> Result<Read, Unread>
 where
     B: Body<Data = Bytes> + Unpin,
+    B::Error: std::error::Error + 'static,
 {
     let declared = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
     if declared > bytes_max {
@@ -59,8 +64,8 @@ where
     let until = Instant::now() + BODY_WAIT;
     loop {
         let frame = timeout_at(until.min(Instant::now() + FRAME_WAIT), body.frame()).await;
-        let Some(frame) = frame.map_err(|_| Unread::Broken)? else { break };
-        let Ok(data) = frame.map_err(|_| Unread::Broken)?.into_data() else { continue };
+        let Some(frame) = frame.map_err(|_| Unread::Late)? else { break };
+        let Ok(data) = frame.map_err(|error| Unread::Broken(Break::found(&error)))?.into_data() else { continue };
         let before = first.len() + rest.len();
         if data.len() > bytes_max.saturating_sub(before) {
             return Err(Unread::TooLarge);

@@ -7,6 +7,7 @@ use std::fmt;
 use std::rc::Rc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::header::TRANSFER_ENCODING;
 use http::{Method, Request, StatusCode};
 use http_body::Body;
@@ -82,6 +83,12 @@ impl Edge {
         counter.increment(1);
     }
 
+    /// Counts a body that did not come whole. `how`: `ends` before its end, breaks its `framing`, or comes too `late`.
+    fn broken(&self, how: &'static str) {
+        counter!(metric::BODIES_BROKEN, "how" => how).increment(1);
+        tracing::debug!(event = "body.broken", how, "the body of a write did not come whole");
+    }
+
     async fn write(&self, api: Api, request: Request<Incoming>) -> Reply {
         let (head, mut body) = request.into_parts();
         let declared_bytes = body.size_hint().exact();
@@ -93,22 +100,24 @@ impl Edge {
                 return too_large(api, self.0.body_bytes_max);
             }
             Err(Unread::NoRoom) => return unavailable(api, &Refusal::Capacity("too many bytes in flight")),
-            Err(Unread::Broken) => return unavailable(api, &Refusal::Capacity("the body did not arrive")),
+            Err(Unread::Late) => {
+                self.broken("late");
+                return unavailable(api, &Refusal::Body("the body did not arrive"));
+            }
+            Err(Unread::Broken(breaks)) => {
+                self.broken(breaks.name());
+                return self
+                    .0
+                    .pipeline
+                    .write_broken(ClientWrite::of(api, head, Bytes::new(), room), declared_bytes, breaks)
+                    .await;
+            }
         };
         let (read, is_whole) = match read {
             Read::Whole(read) => (read, true),
             Read::Begun(read) => (read, false),
         };
-        let target = head.uri.path_and_query().map_or("/", |target| target.as_str()).to_owned();
-        let write = ClientWrite {
-            api,
-            method: head.method,
-            target,
-            headers: head.headers,
-            extensions: head.extensions,
-            body: read,
-            room,
-        };
+        let write = ClientWrite::of(api, head, read, room);
         let pipeline = Rc::clone(&self.0.pipeline);
         let counted = UnderWay::count(self.clone());
         // On a task of its own: when the client goes away, the write that was begun still gets its outcome.

@@ -24,7 +24,7 @@ use super::feed::{self, Feeder, Unread};
 use super::intent::Logged;
 use super::overlap::UnderWay;
 use super::pieces::{PIECE_BYTES, Pieces};
-use super::primary::{Judged, PrimaryAnswer, exchange};
+use super::primary::{Judged, PrimaryAnswer, exchange, lost};
 use super::reply::{self, Refusal, Reply};
 use super::stamp::{self, Lines};
 use super::{ClientWrite, Pipeline};
@@ -93,7 +93,7 @@ impl From<Refusal> for Broken {
 impl Broken {
     fn into_reply(self, write: &ClientWrite) -> Reply {
         match self {
-            Self::Client => reply::unavailable(write.api, &Refusal::Capacity("the body did not arrive")),
+            Self::Client => reply::unavailable(write.api, &Refusal::Body("the body did not arrive")),
             Self::TooLarge { limit_bytes } => reply::too_large(write.api, limit_bytes),
             Self::Refused(refused) => reply::unavailable(write.api, &refused),
             Self::Source => {
@@ -446,10 +446,6 @@ impl Part {
 fn within(lines: &[u32], first: u32, end: u32) -> &[u32] {
     let at = |number: u32| lines.partition_point(|line| *line < number);
     &lines[at(first)..at(end).max(at(first))]
-}
-
-fn lost(why: &str, cause: Cause) -> PrimaryAnswer {
-    PrimaryAnswer::Lost { why: why.to_owned(), cause }
 }
 
 /// How far a piece got.

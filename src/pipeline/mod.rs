@@ -8,6 +8,7 @@
 //! [`Pipeline::write`] is the whole story; each step has a file of its own.
 
 mod beside;
+mod broken;
 mod cells;
 mod decode;
 mod feed;
@@ -71,6 +72,16 @@ pub struct ClientWrite {
     pub body: Bytes,
     /// Its share of what may be in flight; holds the body's bytes.
     pub room: Room,
+}
+
+impl ClientWrite {
+    /// From its head, with what there is of its body.
+    #[must_use]
+    pub fn of(api: Api, head: http::request::Parts, body: Bytes, room: Room) -> Self {
+        let target = head.uri.path_and_query().map_or("/", |target| target.as_str()).to_owned();
+        let http::request::Parts { method, headers, extensions, .. } = head;
+        Self { api, method, target, headers, extensions, body, room }
+    }
 }
 
 impl fmt::Debug for ClientWrite {

@@ -8,7 +8,7 @@ use bytes::{Bytes, BytesMut};
 use flate2::read::MultiGzDecoder;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, DATE, EXPECT, HOST};
 use http::response::Parts;
-use http::{HeaderMap, Request, StatusCode};
+use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 
 use super::reply::{self, Refusal, Reply};
@@ -116,8 +116,18 @@ impl Pipeline {
 
 /// Sends a request and reads the answer.
 pub(super) async fn exchange(ready: Ready, request: Request<RequestBody>) -> PrimaryAnswer {
+    read_whole(ready.send(request)).await
+}
+
+/// That it was lost.
+pub(super) fn lost(why: &str, cause: Cause) -> PrimaryAnswer {
+    PrimaryAnswer::Lost { why: why.to_owned(), cause }
+}
+
+/// The answer that begins so.
+pub(super) async fn read_whole(asking: impl Future<Output = Result<Response<AnswerBody>, Failure>>) -> PrimaryAnswer {
     let answer = async {
-        let (head, body) = ready.send(request).await?.into_parts();
+        let (head, body) = asking.await?.into_parts();
         read_answer(Box::new(head), body).await
     };
     match answer.await {

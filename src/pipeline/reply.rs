@@ -37,6 +37,8 @@ pub enum Refusal {
     Gap,
     /// Over our own capacity.
     Capacity(&'static str),
+    /// The client has not sent the whole body.
+    Body(&'static str),
 }
 
 impl Refusal {
@@ -49,6 +51,7 @@ impl Refusal {
             Self::Queue(Unavailable::Stalled) => "twinline: the queue's disk does not answer".to_owned(),
             Self::Queue(Unavailable::Oversized) => "twinline: a line is too long for the queue".to_owned(),
             Self::Gap => "twinline: neither the queue nor the gap record can be written".to_owned(),
+            Self::Body(what) => format!("twinline: {what}"),
             Self::Capacity(what) => format!("twinline: over capacity: {what}"),
         }
     }

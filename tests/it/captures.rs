@@ -16,6 +16,8 @@ pub(crate) struct Case {
     answers: usize,
     /// The body differs from one moment to the next: only its head is compared.
     moving: bool,
+    /// The client closes its half behind the last step.
+    half_closed: bool,
 }
 
 impl Case {
@@ -35,7 +37,7 @@ impl Case {
         let head: String = headers.iter().map(|header| format!("{header}\r\n")).collect();
         let mut request = format!("{first}\r\nHost: x\r\n<CREDENTIALS>{head}\r\n").into_bytes();
         request.extend_from_slice(body);
-        Self { name: name.to_owned(), steps: vec![request], answers: 1, moving: false }
+        Self { name: name.to_owned(), steps: vec![request], answers: 1, moving: false, half_closed: false }
     }
 
     /// Sends this too, after so many answers were read in all.
@@ -48,6 +50,11 @@ impl Case {
     /// Reads so many answers.
     pub(crate) fn answers(mut self, answers: usize) -> Self {
         self.answers = answers;
+        self
+    }
+
+    pub(crate) fn half_closed(mut self) -> Self {
+        self.half_closed = true;
         self
     }
 
@@ -64,7 +71,7 @@ impl Case {
             // A server may answer early and close; what it said is read all the same.
             let _ = connection.send(&with_credentials(step, credentials));
             let last = at + 1 == self.steps.len();
-            if last && half_close {
+            if last && (half_close || self.half_closed) {
                 connection.close_half().unwrap();
             }
             let wanted = if last { self.answers - answers.len() } else { 1 };

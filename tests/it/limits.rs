@@ -350,7 +350,10 @@ fn slow_clients_are_cut_and_hold_up_nobody() {
         }
         for client in bodies {
             let answer = read(client).unwrap();
-            assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("the body did not arrive"), "{answer}");
+            assert!(
+                answer.starts_with("HTTP/1.1 503 ") && answer.contains("twinline: the body did not arrive"),
+                "{answer}"
+            );
         }
     });
     twinline.delivered(20);

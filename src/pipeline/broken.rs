@@ -1,0 +1,36 @@
+//! A write whose body did not come whole: the source says what it says to that.
+//!
+//! Promise: the client hears the source's own answer, if it still listens, and the source gets no byte of the body. So nothing
+//! of such a write is stored or mirrored, no intent is needed, and no success is passed on.
+
+use http_body_util::BodyExt;
+use tokio::time::timeout;
+
+use super::feed;
+use super::primary::{lost, read_whole};
+use super::reply::{self, Refusal, Reply};
+use super::{ClientWrite, Pipeline};
+use crate::db::broken::Break;
+use crate::queue::Cause;
+
+impl Pipeline {
+    /// Asks the source how it answers a body that breaks so. `declared_bytes`: how long the client said that it is.
+    pub async fn write_broken(&self, request: ClientWrite, declared_bytes: Option<u64>, breaks: Break) -> Reply {
+        let broken = || reply::unavailable(request.api, &Refusal::Body("the body broke off"));
+        // Held until there is an answer, and gone then: that closes the connection.
+        let (_feeder, body) = feed::fed();
+        let asked = match self.prepare(&request, body.boxed_unsync(), declared_bytes) {
+            Ok(asked) => asked,
+            Err(_) => return broken(),
+        };
+        let began = self.clock.monotonic();
+        let asking = read_whole(self.source.client().send_broken(asked, breaks));
+        let answer = timeout(self.source.answer_timeout(), asking).await;
+        let answer = answer.unwrap_or_else(|_| lost("the source did not answer in time", Cause::Timeout));
+        self.answered(&answer, self.clock.monotonic().saturating_sub(began));
+        match answer.status() {
+            Some(status) if status.is_success() => broken(),
+            _ => answer.into_reply(request.api),
+        }
+    }
+}
