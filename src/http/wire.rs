@@ -23,7 +23,7 @@ use crate::db::client::BodyError;
 use crate::pipeline::{Reply, ReplyBody};
 
 /// A client that closed its half hears the answer to a query that takes no longer than this.
-const GONE_WAIT: Duration = Duration::from_secs(1);
+const GONE_WAIT: Duration = Duration::from_secs(3);
 
 /// Between the first byte of a head and its last. InfluxDB 2.x gives 10 s, 1.x any time; a connection that is idle between two
 /// requests may stay for `idle_timeout`.
