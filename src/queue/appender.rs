@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, oneshot};
 
+use super::gathering::{Appended, Gathering, Waiter, Writes};
 use super::outcome::{Cause, Disposition, EntryBytes, Outcome, whole_outcomes};
 use crate::base::{Epoch, Lsn};
 use crate::wal::{Bundle, Entry, Failed, Fault, OUTCOMES_MAX, PAYLOAD_MAX_BYTES, Refused, Wal};
@@ -55,21 +56,6 @@ const POLLS_MAX: usize = 8;
 const TIMER_NEAR: Duration = Duration::from_millis(500);
 /// The event loop stands still for a group for so long at most; a sound disk takes a fraction of it.
 const STAND_MAX: Duration = Duration::from_millis(2);
-
-type Appended = Result<Lsn, Unavailable>;
-
-struct Waiter {
-    /// Position of its first entry in the bundle; `None` for a waiter of outcomes.
-    entry: Option<(u64, u64)>,
-    answer: oneshot::Sender<Appended>,
-}
-
-#[derive(Default)]
-struct Gathering {
-    entries: Vec<Entry>,
-    outcomes: Vec<[u8; 16]>,
-    waiters: Vec<Waiter>,
-}
 
 /// What became of a bundle.
 #[derive(Clone, Copy, Debug)]
@@ -219,7 +205,7 @@ impl Appender {
     ///
     /// # Errors
     /// The queue cannot make them durable. A caller that drops this future early (because it waited too long) has recorded
-    /// a gap: should the pieces become durable later, they are marked as gapped.
+    /// a gap: the pieces are never written, or, if the log had them already, marked as gapped.
     pub async fn intents(&self, entries: Vec<Entry>) -> Result<Lsn, Unavailable> {
         // Checked here, because the log refuses a whole bundle, and with it the writes of others.
         let fits = |entry: &Entry| entry.meta.len() + entry.body.len() <= PAYLOAD_MAX_BYTES;
@@ -231,12 +217,7 @@ impl Appender {
             return Err(Unavailable::Stalled);
         }
         let (answer, result) = oneshot::channel();
-        {
-            let mut gathering = self.0.gathering.borrow_mut();
-            let at = gathering.entries.len() as u64;
-            gathering.waiters.push(Waiter { entry: Some((at, entries.len() as u64)), answer });
-            gathering.entries.extend(entries);
-        }
+        self.0.gathering.borrow_mut().writes.push(entries, answer);
         self.0.flush.notify_one();
         result.await.unwrap_or(Err(Unavailable::Faulted))
     }
@@ -264,7 +245,7 @@ impl Appender {
                 gathering.outcomes.truncate(before);
                 return Err(Unavailable::Oversized);
             }
-            gathering.waiters.push(Waiter { entry: None, answer });
+            gathering.settling.push(Waiter { pieces: 0, answer });
         }
         self.0.flush.notify_one();
         result.await.unwrap_or(Err(Unavailable::Faulted)).map(drop)
@@ -285,18 +266,15 @@ impl Appender {
         loop {
             self.0.flush.notified().await;
             self.gather().await;
-            let Gathering { entries, outcomes, waiters } = self.0.gathering.take();
+            let Gathering { writes, outcomes, settling } = self.0.gathering.take();
             let (idle, mut owed) = {
                 let mut results = self.0.finished.results();
                 (results.outstanding == 0, std::mem::take(&mut results.owed))
             };
-            let (intents, settling): (Vec<_>, Vec<_>) = waiters.into_iter().partition(|waiter| waiter.entry.is_some());
             // Outcomes never share a bundle with intents: a full log refuses intents, but has a reserve for outcomes, so
             // that what was forwarded can always be settled and the log can drain.
             owed.extend(outcomes);
-            let mut bundles = self.settling_bundles(owed, settling);
-            bundles.extend((!entries.is_empty()).then(|| self.bundle(entries, Vec::new(), intents)));
-            self.submit(bundles).await;
+            self.hand_over(self.settling_bundles(owed, settling), writes).await;
             // Going to sleep and being woken costs more than a commit takes. A log that did not answer the last time is not
             // waited for: a disk that hangs must not hang clients.
             if idle {
@@ -329,31 +307,50 @@ impl Appender {
         let mut gathered = 0;
         for _ in 0..POLLS_MAX {
             tokio::task::yield_now().await;
-            let waiting = self.0.gathering.borrow().waiters.len();
+            let waiting = self.0.gathering.borrow().len();
             if waiting == std::mem::replace(&mut gathered, waiting) {
                 return;
             }
         }
     }
 
-    async fn submit(&self, mut bundles: Vec<Bundle>) {
-        while !bundles.is_empty() {
-            self.0.finished.results().outstanding += bundles.len();
-            for (refused, back) in self.0.wal.submit_all(std::mem::take(&mut bundles)) {
-                match refused {
-                    // Bounded: the log thread works off its channel. Whoever waits too long gives up by itself.
-                    Refused::Busy => {
-                        self.0.finished.results().outstanding -= 1;
-                        bundles.push(back);
-                    }
-                    Refused::Full => (back.done)(Err(Fault::Full.into())),
-                    _ => (back.done)(Err(Fault::Closed.into())),
-                }
+    /// Hands over outcomes, and intents as the log takes them: the rest waits here, for as long as its writers do.
+    async fn hand_over(&self, mut bundles: Vec<Bundle>, mut writes: Writes) {
+        loop {
+            let front = writes.front();
+            let busy = self.0.wal.is_busy(front.bytes + bundles.iter().map(Bundle::log_bytes).sum::<u64>());
+            if !busy && !writes.is_empty() {
+                let (entries, waiters) = writes.take(&front);
+                bundles.push(self.bundle(entries, Vec::new(), waiters));
             }
-            if !bundles.is_empty() {
+            bundles = self.offer(bundles);
+            if bundles.is_empty() && writes.is_empty() {
+                return;
+            }
+            if busy || !bundles.is_empty() {
+                // Bounded: the log thread works off its channel. Whoever waits too long gives up by itself.
                 tokio::time::sleep(BUSY_PAUSE).await;
+                writes.forget_given_up();
+                self.0.gathering.borrow_mut().writes.forget_given_up();
             }
         }
+    }
+
+    /// Those that the log does not take now come back.
+    fn offer(&self, bundles: Vec<Bundle>) -> Vec<Bundle> {
+        let mut busy = Vec::new();
+        self.0.finished.results().outstanding += bundles.len();
+        for (refused, back) in self.0.wal.submit_all(bundles) {
+            match refused {
+                Refused::Busy => {
+                    self.0.finished.results().outstanding -= 1;
+                    busy.push(back);
+                }
+                Refused::Full => (back.done)(Err(Fault::Full.into())),
+                _ => (back.done)(Err(Fault::Closed.into())),
+            }
+        }
+        busy
     }
 
     fn bundle(&self, entries: Vec<Entry>, outcomes: Vec<[u8; 16]>, waiters: Vec<Waiter>) -> Bundle {
@@ -392,18 +389,23 @@ impl Appender {
             self.0.wal.note_stalled(false);
         }
         for (waiters, became) in list {
+            let mut at = 0;
             for waiter in waiters {
-                self.settle(waiter, became);
+                let pieces = waiter.pieces as u64;
+                self.settle(waiter, at, became);
+                at += pieces;
             }
         }
     }
 
-    fn settle(&self, waiter: Waiter, became: Became) {
-        let Some((at, pieces)) = waiter.entry else {
+    /// `at`: position of its first entry in the bundle.
+    fn settle(&self, waiter: Waiter, at: u64, became: Became) {
+        let pieces = waiter.pieces as u64;
+        if pieces == 0 {
             // Nobody need be there: an outcome stands whether or not its writer still waits.
             let _ = waiter.answer.send(became.whole());
             return;
-        };
+        }
         let (durable, result) = became.of(at, pieces);
         let heard = waiter.answer.send(result).is_ok();
         if durable == 0 || heard && result.is_ok() {
@@ -419,9 +421,11 @@ impl Appender {
             cause: Cause::None,
             epoch: self.0.epoch,
         });
-        self.0.gathering.borrow_mut().outcomes.extend(gapped.map(|outcome| outcome.encode()));
         let (answer, _) = oneshot::channel();
-        self.0.gathering.borrow_mut().waiters.push(Waiter { entry: None, answer });
+        let mut gathering = self.0.gathering.borrow_mut();
+        gathering.outcomes.extend(gapped.map(|outcome| outcome.encode()));
+        gathering.settling.push(Waiter { pieces: 0, answer });
+        drop(gathering);
         self.0.flush.notify_one();
     }
 }

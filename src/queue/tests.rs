@@ -3,12 +3,13 @@
 use std::future::Future;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 
 use super::*;
 use crate::base::clock::SystemClock;
-use crate::base::disk::{Disk, faulty::FaultyDisk};
+use crate::base::disk::{Disk, faulty::FaultyDisk, held::HeldDisk};
 use crate::base::{DestinationId, Epoch, Lsn, RequestId, RouteId, disk};
 use crate::wal::{Entry, Kind, Options};
 
@@ -374,5 +375,71 @@ fn a_write_that_the_log_takes_in_part_is_gapped_as_a_whole() {
         for piece in 1..=4 {
             assert_eq!(scout.take(Lsn(small.0 + piece)).disposition, Disposition::Gapped);
         }
+    });
+}
+
+/// A body that says when its memory is free.
+struct Held(Vec<u8>, Arc<AtomicUsize>);
+
+impl AsRef<[u8]> for Held {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.1.fetch_sub(self.0.len(), Ordering::SeqCst);
+    }
+}
+
+#[test]
+fn a_hanging_disk_keeps_no_more_bodies_than_the_log_has_taken() {
+    const WAITING_BYTES: usize = 1 << 20;
+    const BODY_BYTES: usize = 200 << 10;
+    let dir = tempfile::tempdir().unwrap();
+    let orders = dir.path().join("orders");
+    let disk: Arc<dyn Disk> = Arc::new(HeldDisk::new(disk::real(), orders.clone()));
+    let options = Options {
+        segment_bytes: 16 << 20,
+        max_bytes: 64 << 20,
+        reserve_free_bytes: 0,
+        channel_bytes: WAITING_BYTES,
+        ..Options::new(dir.path().join("wal"))
+    };
+    let id = DestinationId::parse("main").unwrap();
+    let Opened { queue, mut scout, .. } = LocalQueue::open(disk, SystemClock::shared(), options, id, Epoch(1)).unwrap();
+    let held = Arc::new(AtomicUsize::new(0));
+    run(async {
+        let appender = Appender::start(queue.log(), Epoch(1));
+        std::fs::write(&orders, "/wal/seg/").unwrap();
+        let mut writers = Vec::new();
+        for _ in 0..20 {
+            held.fetch_add(BODY_BYTES, Ordering::SeqCst);
+            let body = Bytes::from_owner(Held(vec![b'x'; BODY_BYTES], Arc::clone(&held)));
+            let (appender, entry) = (appender.clone(), Entry { body, ..entry(1) });
+            writers.push(tokio::task::spawn_local(async move { appender.intents(vec![entry]).await }));
+            // Each in a turn of its own.
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+        assert_eq!(held.load(Ordering::SeqCst), 20 * BODY_BYTES, "all of them wait");
+        // They record gaps and go on.
+        writers.iter().for_each(tokio::task::JoinHandle::abort);
+        let mut looks = 0;
+        while held.load(Ordering::SeqCst) > WAITING_BYTES {
+            looks += 1;
+            assert!(looks < 1000, "{} bytes are kept", held.load(Ordering::SeqCst));
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+        std::fs::remove_file(&orders).unwrap();
+        let next = appender.intents(vec![entry(1)]).await.unwrap();
+        appender.outcomes([outcome(next, Disposition::Applied)]).await.unwrap();
+        while scout.resolved() < next {
+            advance(&mut scout);
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+        let gapped = scout.ahead().gapped;
+        assert!((1..=5).contains(&gapped), "{gapped} became durable late, the others never");
+        assert_eq!(held.load(Ordering::SeqCst), 0);
     });
 }

@@ -174,7 +174,21 @@ pub enum Item {
     Damage(Damage),
 }
 
+impl Entry {
+    /// Bytes that its record takes in the log.
+    #[must_use]
+    pub fn log_bytes(&self) -> u64 {
+        super::group::entry_bytes(self)
+    }
+}
+
 impl Bundle {
+    /// Bytes that its records take in the log, when they are written alone.
+    #[must_use]
+    pub fn log_bytes(&self) -> u64 {
+        super::group::bundle_bytes(self)
+    }
+
     /// Whether it keeps the limits of a record.
     pub(crate) fn is_valid(&self) -> bool {
         let sound = |entry: &Entry| {

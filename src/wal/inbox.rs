@@ -66,6 +66,11 @@ impl<T> Inbox<T> {
         Ok(())
     }
 
+    /// Whether [`Inbox::put`] would find no room.
+    pub(crate) fn is_full(&self) -> bool {
+        self.state().messages.len() >= self.0.messages_max
+    }
+
     /// Puts the last message in, beyond the bound if need be; false when nobody reads.
     pub(crate) fn put_last(&self, message: T) -> bool {
         let state = self.state();

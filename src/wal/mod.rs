@@ -184,11 +184,22 @@ impl Wal {
             return Err(Refused::Invalid);
         }
         let bytes = group::bundle_bytes(bundle);
-        let waiting = self.live.waiting_bytes.load(Ordering::Acquire);
-        if waiting > 0 && waiting + bytes > self.options.channel_bytes as u64 {
+        if self.is_crowded(bytes) {
             return Err(Refused::Busy);
         }
         if self.supply.admits(bytes, bundle.asks()) { Ok(()) } else { Err(Refused::Full) }
+    }
+
+    fn is_crowded(&self, bytes: u64) -> bool {
+        let waiting = self.live.waiting_bytes.load(Ordering::Acquire);
+        waiting > 0 && waiting + bytes > self.options.channel_bytes as u64
+    }
+
+    /// Whether bundles of so many bytes of records would be refused as [`Refused::Busy`] now. Who asks first need not make
+    /// them.
+    pub fn is_busy(&self, bytes: u64) -> bool {
+        let ended = self.live.closed.load(Ordering::Acquire) || self.live.is_faulted();
+        !ended && (self.is_crowded(bytes) || self.inbox.is_full())
     }
 
     /// Highest durable LSN.
