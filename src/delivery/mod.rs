@@ -29,6 +29,7 @@ mod size;
 mod suspect;
 mod target;
 mod tell;
+mod unsettled;
 mod view;
 
 pub use target::write_path;
@@ -38,8 +39,6 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::fmt;
 use std::rc::Rc;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
@@ -58,6 +57,7 @@ use lane::Lane;
 use ledger::Ledger;
 use pause::Pauses;
 use target::{TargetId, Targets};
+use unsettled::{News, Unsettled};
 
 /// Requests under way get this long to end when we are asked to stop.
 const STOP_MAX: Duration = Duration::from_secs(5);
@@ -65,10 +65,8 @@ const STOP_MAX: Duration = Duration::from_secs(5);
 const KEEP_EVERY: Duration = Duration::from_millis(200);
 /// Pause before the queue is read again after an error.
 const READ_RETRY: Duration = Duration::from_secs(1);
-/// Overdue intents that are given up at one look.
-const OVERDUE_MAX: usize = 4096;
-/// Doubt that is not durable after so long is written again.
-const DOUBT_AGAIN: Duration = Duration::from_secs(1);
+/// Floors that cannot be made durable are told of again after so long.
+const SAVE_TOLD: Duration = Duration::from_secs(60);
 /// The pause while figures are not known yet.
 const KEEP_SOON: Duration = Duration::from_millis(5);
 
@@ -199,9 +197,8 @@ pub async fn run(parts: Parts, server: Server, mut stop: watch::Receiver<bool>) 
         queue,
         saved: floors,
         view: parts.view,
-        unanswered_max: parts.unanswered_max,
-        doubted_at: None,
-        give_up_failed: Arc::default(),
+        unsettled: Unsettled::new(parts.unanswered_max),
+        save_told: None,
     };
     let mut lanes = tokio::task::JoinSet::new();
     for index in 0..lanes_count {
@@ -267,56 +264,56 @@ struct Keeper {
     queue: LocalQueue,
     saved: Floors,
     view: SharedView,
-    unanswered_max: Duration,
-    /// When what a dead process left open was last given up.
-    doubted_at: Option<Duration>,
-    /// Some that were given up have no outcome in the log.
-    give_up_failed: Arc<AtomicBool>,
+    unsettled: Unsettled,
+    /// When operators last heard that floors cannot be made durable.
+    save_told: Option<Duration>,
 }
 
 impl Keeper {
     async fn keep(&mut self) {
         loop {
-            if let Err(error) = self.save() {
-                // The floors on disk stay where they were: after a crash some lines are delivered again.
-                tracing::error!(%error, event = "cursor.failed", "floors cannot be made durable");
-            }
-            self.doubt_what_was_left_open();
-            self.give_up_overdue();
+            let saved = self.save();
+            self.tell_of_save(saved);
+            self.settle_unsettled();
             self.show();
             let pause = if self.read.get().settled() { KEEP_EVERY } else { KEEP_SOON };
             tokio::time::sleep(pause).await;
         }
     }
 
-    /// With a long log, the writes that a dead process had under way are known only now.
-    fn doubt_what_was_left_open(&mut self) {
-        let left_open = self.scout.borrow().left_open();
+    /// A disk that stays full is not told of five times a second.
+    fn tell_of_save(&mut self, saved: Result<()>) {
         let now = self.shared.clock.monotonic();
-        if left_open.is_empty() || self.doubted_at.is_some_and(|at| now.saturating_sub(at) < DOUBT_AGAIN) {
-            return;
+        match saved {
+            Err(error) if self.save_told.is_none_or(|at| now.saturating_sub(at) >= SAVE_TOLD) => {
+                // The floors on disk stay where they were: after a crash some lines are delivered again.
+                tracing::error!(%error, event = "cursor.failed", "floors cannot be made durable");
+                self.save_told = Some(now);
+            }
+            Err(_) => {}
+            Ok(()) if self.save_told.take().is_some() => {
+                tracing::info!(event = "cursor.saved", "floors are durable again");
+            }
+            Ok(()) => {}
         }
-        if self.doubted_at.is_none() {
-            let text = crate::queue::left_open_text(left_open.len() as u64);
+    }
+
+    /// Every intent gets an outcome: one that nobody settles would hold up all that follow.
+    fn settle_unsettled(&mut self) {
+        let now = self.shared.clock.monotonic();
+        let News { left_open, overdue, refused } = self.unsettled.tend(now, &mut self.scout.borrow_mut(), &self.queue);
+        if left_open > 0 {
+            // With a long log, the writes that a dead process had under way are known only now.
+            let text = crate::queue::left_open_text(left_open);
             let (at_ns, kind) = (self.shared.clock.wall_ns(), crate::state::EventKind::Recovered);
             tracing::info!(event = ?kind, "{text}");
             drop(self.shared.state.add_event(crate::state::Event { at_ns, kind, text }));
         }
-        self.doubted_at = Some(now);
-        self.queue.doubt(&left_open);
-    }
-
-    /// Every intent gets an outcome: one whose task has died would hold up all that follow.
-    fn give_up_overdue(&self) {
-        if self.give_up_failed.swap(false, Ordering::Relaxed) {
-            self.scout.borrow_mut().forget_given_up();
+        if overdue > 0 {
+            tracing::warn!(event = "queue.overdue", intents = overdue, "intents without an outcome become doubt");
         }
-        let before_ns = self.shared.clock.wall_ns().saturating_sub(self.unanswered_max.as_nanos() as i64);
-        let overdue = self.scout.borrow().overdue(before_ns, OVERDUE_MAX);
-        if !overdue.is_empty() {
-            tracing::warn!(event = "queue.overdue", intents = overdue.len(), "intents without an outcome become doubt");
-            self.queue.give_up(&overdue, &self.give_up_failed);
-            self.scout.borrow_mut().note_given_up(&overdue);
+        if let Some(refused) = refused {
+            tracing::warn!(event = "queue.give_up", %refused, "intents without an outcome cannot be settled now");
         }
     }
 

@@ -182,19 +182,21 @@ impl LocalQueue {
     }
 
     /// Gives intents the outcome *doubt* that nobody else will ever give one: their task has died, or their outcome could
-    /// not be written. Should a late outcome come all the same, the first one stands. Not waited for: `failed` turns true
-    /// when the log does not take them; then they are to be given up again.
-    pub fn give_up(&self, intents: &[Lsn], failed: &Arc<AtomicBool>) {
-        self.settle(intents, Cause::Timeout, failed);
+    /// not be written. Should a late outcome come all the same, the first one stands. Not waited for. Says how many of
+    /// them, from the first one on, are on their way, and why others are not; `failed` turns true when the log does not
+    /// take those either. Then they are to be given up again.
+    pub fn give_up(&self, intents: &[Lsn], failed: &Arc<AtomicBool>) -> (usize, Option<Refused>) {
+        self.settle(intents, Cause::Timeout, failed)
     }
 
-    /// Gives intents that a dead process left open ([`Scout::left_open`]) the outcome *doubt*. Not waited for either: what is
-    /// not durable is given up again at the next look.
-    pub fn doubt(&self, intents: &[Lsn]) {
-        self.settle(intents, Cause::Crash, &Arc::default());
+    /// Gives intents that a dead process left open ([`Scout::left_open`]) the outcome *doubt*; otherwise as
+    /// [`LocalQueue::give_up`].
+    pub fn doubt(&self, intents: &[Lsn], failed: &Arc<AtomicBool>) -> (usize, Option<Refused>) {
+        self.settle(intents, Cause::Crash, failed)
     }
 
-    fn settle(&self, intents: &[Lsn], cause: Cause, failed: &Arc<AtomicBool>) {
+    fn settle(&self, intents: &[Lsn], cause: Cause, failed: &Arc<AtomicBool>) -> (usize, Option<Refused>) {
+        let mut taken = 0;
         for step in intents.chunks(DOUBT_STEP) {
             let outcomes = self.doubts(step, cause);
             let note = Arc::clone(failed);
@@ -204,10 +206,11 @@ impl LocalQueue {
                 }
             });
             if let Err((refused, _)) = self.wal.submit(Bundle { entries: Vec::new(), outcomes, done }) {
-                failed.store(true, Ordering::Relaxed);
-                tracing::warn!(event = "queue.give_up", ?refused, "intents without an outcome cannot be settled now");
+                return (taken, Some(refused));
             }
+            taken += step.len();
         }
+        (taken, None)
     }
 
     /// The log itself, for the appender and for figures.

@@ -139,13 +139,15 @@ impl Scout {
         self.seen >= self.former
     }
 
-    /// Intents that former processes left without an outcome, oldest first; empty until they are known.
+    /// Intents that former processes left without an outcome and that were not given up yet, oldest first; empty until they
+    /// are known.
     #[must_use]
     pub fn left_open(&self) -> Vec<Lsn> {
         if !self.counted() {
             return Vec::new();
         }
-        self.unresolved.range(..=self.former).map(|(lsn, _)| *lsn).collect()
+        let open = self.unresolved.range(..=self.former).filter(|(_, waiting)| !waiting.given_up);
+        open.map(|(lsn, _)| *lsn).collect()
     }
 
     /// Looks at every record that is durable now, at most `records_max` of them. True when there may be more.
@@ -266,12 +268,11 @@ impl Scout {
         self.ahead
     }
 
-    /// Intents of this process without an outcome that arrived before `before_ns` and were not given up yet, oldest first, at
-    /// most `limit`.
+    /// Intents of this process up to `to` without an outcome that were not given up yet, oldest first, at most `limit`.
     #[must_use]
-    pub fn overdue(&self, before_ns: i64, limit: usize) -> Vec<Lsn> {
-        let own = self.unresolved.range((Bound::Excluded(self.former), Bound::Unbounded));
-        let overdue = own.filter(|(_, waiting)| !waiting.given_up && waiting.received_ns < before_ns);
+    pub fn overdue(&self, to: Lsn, limit: usize) -> Vec<Lsn> {
+        let own = self.unresolved.range((Bound::Excluded(self.former), Bound::Included(to.max(self.former))));
+        let overdue = own.filter(|(_, waiting)| !waiting.given_up);
         overdue.map(|(lsn, _)| *lsn).take(limit).collect()
     }
 

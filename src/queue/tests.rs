@@ -1,7 +1,7 @@
 //! The queue over a real log: what is durable, what is resolved, and what a restart makes of the rest.
 
 use std::future::Future;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -211,14 +211,14 @@ fn an_intent_that_nobody_settles_is_given_up_as_doubt() {
         let appender = Appender::start(queue.log(), Epoch(1));
         let lost = appender.intents(vec![entry(1)]).await.unwrap();
         advance(&mut scout);
-        assert_eq!(scout.overdue(5, 10), Vec::new(), "it arrived at 5");
-        let overdue = scout.overdue(6, 10);
+        assert_eq!(scout.overdue(lost.before(), 10), Vec::new(), "its time has not come");
+        let overdue = scout.overdue(lost, 10);
         assert_eq!(overdue, vec![lost]);
         let failed = std::sync::Arc::default();
         scout.note_given_up(&overdue);
-        assert_eq!(scout.overdue(6, 10), Vec::new(), "once, however long nobody reads the outcome");
+        assert_eq!(scout.overdue(lost, 10), Vec::new(), "once, however long nobody reads the outcome");
         scout.forget_given_up();
-        assert_eq!(scout.overdue(6, 10), overdue, "the log did not take it");
+        assert_eq!(scout.overdue(lost, 10), overdue, "the log did not take it");
         queue.give_up(&overdue, &failed);
         while scout.resolved() < lost {
             advance(&mut scout);
@@ -306,7 +306,7 @@ fn what_a_dead_process_left_open_in_a_long_log_becomes_doubt_while_new_writes_ar
         let Opened { queue, mut scout, doubted, .. } = open_on(disk::real(), dir.path(), 32 << 20);
         assert_eq!((doubted, scout.counted()), (0, false));
         assert_eq!(scout.left_open(), Vec::new(), "their outcomes may stand further on");
-        assert_eq!(scout.overdue(i64::MAX, 10), Vec::new(), "the same");
+        assert_eq!(scout.overdue(Lsn(u64::MAX), 10), Vec::new(), "the same");
         assert!(scout.resolved() < left_open[0], "nothing behind an open intent is delivered");
         let own = run(async {
             let appender = Appender::start(queue.log(), Epoch(1));
@@ -315,7 +315,7 @@ fn what_a_dead_process_left_open_in_a_long_log_becomes_doubt_while_new_writes_ar
             assert!(scout.counted());
             let open = if start == 1 { left_open.clone() } else { Vec::new() };
             assert_eq!(scout.left_open(), open, "what this process has under way is not among them");
-            queue.doubt(&open);
+            queue.doubt(&open, &Arc::default());
             while !scout.left_open().is_empty() {
                 advance(&mut scout);
                 tokio::time::sleep(std::time::Duration::from_millis(5)).await;
@@ -378,6 +378,15 @@ fn a_write_that_the_log_takes_in_part_is_gapped_as_a_whole() {
     });
 }
 
+/// Orders to a disk; it answers again when this is dropped, and the log can end.
+struct Hang(PathBuf);
+
+impl Drop for Hang {
+    fn drop(&mut self) {
+        std::fs::remove_file(&self.0).unwrap();
+    }
+}
+
 /// A body that says when its memory is free.
 struct Held(Vec<u8>, Arc<AtomicUsize>);
 
@@ -410,9 +419,10 @@ fn a_hanging_disk_keeps_no_more_bodies_than_the_log_has_taken() {
     let id = DestinationId::parse("main").unwrap();
     let Opened { queue, mut scout, .. } = LocalQueue::open(disk, SystemClock::shared(), options, id, Epoch(1)).unwrap();
     let held = Arc::new(AtomicUsize::new(0));
+    let hang = Hang(orders);
     run(async {
         let appender = Appender::start(queue.log(), Epoch(1));
-        std::fs::write(&orders, "/wal/seg/").unwrap();
+        std::fs::write(&hang.0, "/wal/seg/").unwrap();
         let mut writers = Vec::new();
         for _ in 0..20 {
             held.fetch_add(BODY_BYTES, Ordering::SeqCst);
@@ -431,7 +441,7 @@ fn a_hanging_disk_keeps_no_more_bodies_than_the_log_has_taken() {
             assert!(looks < 1000, "{} bytes are kept", held.load(Ordering::SeqCst));
             tokio::time::sleep(std::time::Duration::from_millis(5)).await;
         }
-        std::fs::remove_file(&orders).unwrap();
+        drop(hang);
         let next = appender.intents(vec![entry(1)]).await.unwrap();
         appender.outcomes([outcome(next, Disposition::Applied)]).await.unwrap();
         while scout.resolved() < next {
