@@ -53,6 +53,8 @@ pub struct Endpoint {
     pub connect_timeout: Duration,
     /// Connections open at once; further requests wait.
     pub connections_max: usize,
+    /// How long they wait for their turn.
+    pub turn_max: Duration,
     /// Idle connections are not used again after this long. Below every known server's own limit (2.x: 180 s).
     pub idle_max: Duration,
 }
@@ -141,7 +143,7 @@ impl Client {
     /// Waits for a turn and an open connection; nothing is sent yet.
     ///
     /// # Errors
-    /// [`Failure::NotSent`] only: no turn or no connection, each within the time that a connection may take.
+    /// [`Failure::NotSent`] only: no turn or no connection, each within its time.
     pub async fn ready(&self) -> Result<Ready, Failure> {
         let permit = self.turn().await?;
         let connection = match self.take_idle() {
@@ -166,7 +168,7 @@ impl Client {
     }
 
     async fn turn(&self) -> Result<tokio::sync::OwnedSemaphorePermit, Failure> {
-        let turn = timeout(self.0.endpoint.connect_timeout, Arc::clone(&self.0.permits).acquire_owned()).await;
+        let turn = timeout(self.0.endpoint.turn_max, Arc::clone(&self.0.permits).acquire_owned()).await;
         let permit = turn.map_err(|_| {
             let most = self.0.endpoint.connections_max;
             let what = format!("all {most} connections to {} are in use", self.name());
@@ -404,6 +406,7 @@ mod tests {
             tls: None,
             connect_timeout: Duration::from_secs(2),
             connections_max: 4,
+            turn_max: Duration::from_secs(2),
             idle_max: Duration::from_secs(60),
         };
         Client::new(endpoint, Side::Source)
@@ -474,7 +477,7 @@ mod tests {
         run(async {
             let endpoint = Endpoint {
                 connections_max: 1,
-                connect_timeout: Duration::from_millis(50),
+                turn_max: Duration::from_millis(50),
                 ..client(server(usize::MAX).await).0.endpoint.clone()
             };
             let client = Client::new(endpoint, Side::Source);

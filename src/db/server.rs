@@ -21,6 +21,9 @@ use crate::config;
 const ANSWER_BYTES_MAX: usize = 8 << 20;
 /// Idle connections are not used again after this: 2.x closes them after 180 s, load balancers in between after 60 s.
 const IDLE_MAX: Duration = Duration::from_secs(30);
+/// How long a request waits for one of the connections. Clients give up after 5 s (Telegraf); before that they are to hear that
+/// nothing was sent.
+const TURN_MAX: Duration = Duration::from_secs(3);
 
 /// What speaks at an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -116,6 +119,7 @@ impl Server {
             tls,
             connect_timeout: server.connect_timeout,
             connections_max: server.max_connections,
+            turn_max: TURN_MAX,
             idle_max: IDLE_MAX,
         };
         let bracketed = if url.host.contains(':') { format!("[{}]", url.host) } else { url.host.clone() };

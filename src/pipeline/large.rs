@@ -3,7 +3,7 @@
 //! Promises: each piece is durable before its bytes go to the source, and no more of the body is held than a few pieces. The
 //! source decides how large a body it takes: a refusal before the body has ended is passed on at once; a success for a part of
 //! it is none. When the client breaks off, sends nothing for [`FRAME_WAIT`], or either side is so slow that it all takes longer
-//! than [`PASSAGE_MAX`], the request to the source is broken off as well and what it may have kept is doubt.
+//! than [`passage_max`], the request to the source is broken off as well and what it may have kept is doubt.
 
 use std::io::Write as _;
 use std::pin::Pin;
@@ -38,14 +38,23 @@ use crate::route::{RouteName, WriteIdentity};
 pub const LARGE_BYTES: usize = 8 << 20;
 /// A client that sends nothing for so long has broken off.
 const FRAME_WAIT: Duration = Duration::from_secs(30);
-/// A large body is with the source by then: until it is, its open intents hold up the queue.
-pub const PASSAGE_MAX: Duration = Duration::from_secs(300);
+/// A large body may be on its way for so long at any pace.
+const PASSAGE_LEAST: Duration = Duration::from_secs(300);
+/// And for longer while it comes at such a pace: 100 MB over a line of 2 Mbit/s take seven minutes.
+const PACE_BYTES_PER_S: u64 = 128 << 10;
 /// As much as the source must read within the time that it has for an answer, for its reading to count as going on.
 const PART_BYTES: usize = 256 << 10;
 /// A client that is still sending after its answer is listened to for so long.
 const DRAIN_MAX: Duration = Duration::from_secs(10);
 /// Held beside what was read already: a piece of text, stamped, packed, in the log's hands, and on its way to the source.
 const ROOM_BYTES: usize = 5 * PIECE_BYTES;
+
+/// How long a large body may be on its way of which so much has come. Not without end: until it is with the source, its open
+/// intents hold up the queue.
+#[must_use]
+pub fn passage_max(bytes: usize) -> Duration {
+    PASSAGE_LEAST + Duration::from_millis((bytes as u64).saturating_mul(1000) / PACE_BYTES_PER_S)
+}
 
 /// A write whose body is still on its way.
 pub struct LargeWrite {
@@ -183,12 +192,12 @@ struct Passage<'p> {
     rest: RequestBody,
     ended: bool,
     name: Option<RouteName>,
-    /// Everything but the answer is over by then.
-    until: Instant,
+    began: Instant,
     /// Other writes may touch its cells from the first piece to the answer.
     under_way: Option<UnderWay>,
     /// What of it is in the log, in order.
     parts: Vec<Part>,
+    /// What came of it, but for what was read before.
     bytes: usize,
 }
 
@@ -223,7 +232,7 @@ impl Pipeline {
             rest,
             ended: false,
             name,
-            until: Instant::now() + PASSAGE_MAX,
+            began: Instant::now(),
             under_way: None,
             parts: Vec::new(),
             bytes: 0,
@@ -301,7 +310,7 @@ impl Passage<'_> {
             let handed_on = tokio::select! {
                 biased;
                 answer = asking.as_mut() => Err((answer, Broken::Source)),
-                handed_on = hand_on(read, feeder, &mut begun, patience, self.until) => Ok(handed_on),
+                handed_on = hand_on(read, feeder, &mut begun, patience, self.until()) => Ok(handed_on),
             };
             if let Some(part) = self.parts.last_mut() {
                 part.begun = begun;
@@ -326,6 +335,11 @@ impl Passage<'_> {
             read =
                 logged.map_err(|broken| (lost("the body broke off on its way to the source", Cause::Reset), broken))?;
         }
+    }
+
+    /// Everything but the answer is over by then.
+    fn until(&self) -> Instant {
+        self.began + passage_max(self.bytes)
     }
 
     async fn first_piece(&mut self) -> Result<Read, Broken> {
@@ -378,17 +392,17 @@ impl Passage<'_> {
     async fn gather(&mut self, limit_bytes: usize) -> Result<Bytes, Broken> {
         let mut more = Vec::new();
         while more.len() < PIECE_BYTES {
-            let until = self.until.min(Instant::now() + FRAME_WAIT);
+            let until = self.until().min(Instant::now() + FRAME_WAIT);
             let frame = timeout_at(until, self.rest.frame()).await.map_err(|_| Broken::Client)?;
             let Some(frame) = frame else {
                 self.ended = true;
                 break;
             };
             if let Ok(data) = frame.map_err(|_| Broken::Client)?.into_data() {
+                self.bytes += data.len();
                 more.extend_from_slice(&data);
             }
         }
-        self.bytes += more.len();
         if self.bytes > limit_bytes {
             return Err(Broken::TooLarge { limit_bytes });
         }
@@ -494,4 +508,19 @@ where
         let until = Instant::now() + DRAIN_MAX;
         while let Ok(Some(Ok(_))) = timeout_at(until, rest.frame()).await {}
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_that_keeps_coming_is_waited_for_and_one_that_trickles_is_not() {
+        let takes = |bytes: u64, bits_per_s: u64| Duration::from_secs(bytes * 8 / bits_per_s);
+        let (all, little) = (100_000_000, 2 << 20);
+        assert!(takes(all, 2_000_000) < passage_max(all as usize), "100 MB over 2 Mbit/s");
+        assert!(takes(all, 500_000) > passage_max(all as usize));
+        assert!(takes(little, 50_000) > passage_max(little as usize));
+        assert_eq!(passage_max(0), PASSAGE_LEAST);
+    }
 }

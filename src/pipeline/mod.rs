@@ -28,7 +28,7 @@ mod stamp;
 
 pub use decode::Limits;
 pub use keeper::GapKeeper;
-pub use large::{LARGE_BYTES, LargeWrite, PASSAGE_MAX, drain};
+pub use large::{LARGE_BYTES, LargeWrite, drain, passage_max};
 pub use meters::EdgeMeters;
 pub use overlap::Overlaps;
 pub use reply::{Refusal, Reply, ReplyBody, too_large, unavailable, unknown_coding, whole};

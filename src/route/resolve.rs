@@ -31,7 +31,7 @@ const LOOKUP_MAX: Duration = Duration::from_secs(1);
 const RETRY_AFTER: Duration = Duration::from_secs(10);
 const KEPT_MAX: usize = 10_000;
 
-/// Looks names up at the source. One thread, inside a `LocalSet`.
+/// Looks names up at the source. One thread.
 #[derive(Debug)]
 pub struct Resolver(Rc<Inner>);
 

@@ -82,6 +82,7 @@ impl Door {
             tls: None,
             connect_timeout: Duration::from_secs(10),
             connections_max: 1,
+            turn_max: Duration::from_secs(10),
             idle_max: Duration::from_secs(30),
         };
         let client = Client::new(endpoint, Side::Own);

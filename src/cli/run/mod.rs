@@ -27,7 +27,7 @@ use crate::control::{Control, Facts, Recorder};
 use crate::db::server::Server;
 use crate::delivery::{self, shared_view};
 use crate::http::{Bound, Edge, Serve, bind, bind_unix, serve};
-use crate::pipeline::{EdgeMeters, GapKeeper, Limits, Overlaps, PASSAGE_MAX, Pipeline, Skew};
+use crate::pipeline::{EdgeMeters, GapKeeper, Limits, Overlaps, Pipeline, Skew, passage_max};
 use crate::queue::{self, Appender, LocalQueue, Opened};
 use crate::route::{Catalogue, Resolver, TargetKind};
 use crate::state::{Event, EventKind, SharedState, SqliteState};
@@ -228,7 +228,10 @@ fn delivery_parts(
         state: Arc::clone(state),
         clock: Arc::clone(clock),
         view,
-        unanswered_max: PASSAGE_MAX + config.source.server.request_timeout + 2 * config.queue.stall + UNANSWERED_SLACK,
+        unanswered_max: passage_max(config.limits.max_body.as_usize())
+            + config.source.server.request_timeout
+            + 2 * config.queue.stall
+            + UNANSWERED_SLACK,
     }
 }
 
