@@ -92,3 +92,6 @@ mod start;
 // The typed reader gives back every bit.
 #[path = "it/typed_read.rs"]
 mod typed_read;
+// A part of the program dies.
+#[path = "it/broken.rs"]
+mod broken;

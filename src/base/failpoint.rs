@@ -1,4 +1,4 @@
-//! Named moments at which a test ends the process, or holds it up.
+//! Named moments at which a test ends the process or one of its tasks, or holds it up.
 //!
 //! Promise: without `TWINLINE_FAILPOINTS` in the environment a point costs one load and does nothing. With it, whatever
 //! follows the named point has not happened: the process ends as by kill -9, without destructors.
@@ -32,9 +32,15 @@ pub enum Point {
     BacklogGapDurable,
     /// Floors are durable; no segment was given back.
     FloorDurable,
+    /// A bundle leaves for the log.
+    BundleLeaves,
+    /// Results of bundles come back to the edge, which has not stood still for them.
+    ResultsBack,
+    /// Gaps go from the gap logs into the state store.
+    GapsTaken,
 }
 
-const NAMES: [(&str, Point); 10] = [
+const NAMES: [(&str, Point); 13] = [
     ("parsed", Point::Parsed),
     ("intent-durable", Point::IntentDurable),
     ("answered", Point::Answered),
@@ -45,11 +51,15 @@ const NAMES: [(&str, Point); 10] = [
     ("dead-letter-durable", Point::DeadLetterDurable),
     ("backlog-gap-durable", Point::BacklogGapDurable),
     ("floor-durable", Point::FloorDurable),
+    ("bundle-leaves", Point::BundleLeaves),
+    ("results-back", Point::ResultsBack),
+    ("gaps-taken", Point::GapsTaken),
 ];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Action {
     Abort,
+    Panic,
     Sleep(Duration),
 }
 
@@ -82,6 +92,7 @@ fn spring(traps: &[Trap], point: Point) {
         }
         match trap.action {
             Action::Abort => std::process::abort(),
+            Action::Panic => panic!("TWINLINE_FAILPOINTS asks for a panic"),
             #[expect(clippy::disallowed_methods, reason = "to hold up the thread is what was asked for")]
             Action::Sleep(time) => std::thread::sleep(time),
         }
@@ -111,6 +122,7 @@ fn parse(text: &str) -> Option<Trap> {
     let (_, point) = NAMES.iter().find(|(known, _)| *known == name.trim())?;
     let action = match action.trim() {
         "abort" => Action::Abort,
+        "panic" => Action::Panic,
         other => {
             let time_ms = other.strip_prefix("sleep(")?.strip_suffix(')')?.parse().ok()?;
             Action::Sleep(Duration::from_millis(time_ms))
@@ -127,6 +139,7 @@ mod tests {
     fn points_and_actions_are_read_and_nonsense_is_none() {
         let trap = parse("delivered=abort@3").unwrap();
         assert_eq!((trap.point, trap.action, trap.nth), (Point::Delivered, Action::Abort, 3));
+        assert_eq!(parse("delivered=panic").unwrap().action, Action::Panic);
         let trap = parse("answered = sleep(20)").unwrap();
         assert_eq!((trap.point, trap.action, trap.nth), (Point::Answered, Action::Sleep(Duration::from_millis(20)), 0));
         for wrong in ["", "answered", "nowhere=abort", "answered=explode", "answered=sleep(x)", "answered=abort@x"] {

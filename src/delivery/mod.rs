@@ -42,9 +42,10 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
+use tokio::task::{JoinError, JoinSet};
 
 use crate::base::clock::SharedClock;
-use crate::base::{DestinationId, Lsn, Result, Retry, RouteId};
+use crate::base::{DestinationId, Error, Kind, Lsn, Result, Retry, RouteId, Side};
 use crate::config::{Delivery as Settings, Mapping};
 use crate::db::server::{Flavor, Server};
 use crate::line::Dialect;
@@ -200,11 +201,12 @@ pub async fn run(parts: Parts, server: Server, mut stop: watch::Receiver<bool>) 
         unsettled: Unsettled::new(parts.unanswered_max),
         save_told: None,
     };
-    let mut lanes = tokio::task::JoinSet::new();
-    for index in 0..lanes_count {
-        lanes.spawn_local(send::run_lane(Rc::clone(&shared), index));
-    }
+    let mut lanes: JoinSet<()> = JoinSet::new();
+    (0..lanes_count).for_each(|index| _ = lanes.spawn_local(send::run_lane(Rc::clone(&shared), index)));
     let outcome = tokio::select! {
+        // First of all: what a lane has left half done must not become durable.
+        biased;
+        Some(ended) = lanes.join_next() => return Err(ended.err().map_or_else(lane_ended, lane_died)),
         result = keep_distributing(&mut distributor) => result,
         () = keeper.keep() => Ok(()),
         // Without a sender nobody can ask us to stop: then the end of the process does.
@@ -212,10 +214,31 @@ pub async fn run(parts: Parts, server: Server, mut stop: watch::Receiver<bool>) 
     };
     shared.stopping.set(true);
     shared.work.iter().for_each(Notify::notify_one);
-    let _ = tokio::time::timeout(STOP_MAX, async { while lanes.join_next().await.is_some() {} }).await;
+    wait_for(lanes).await?;
     keeper.save()?;
     keeper.show();
     outcome
+}
+
+/// Waits for the ends of all lanes; what takes longer is delivered again.
+async fn wait_for(mut lanes: JoinSet<()>) -> Result<()> {
+    let all = async {
+        while let Some(ended) = lanes.join_next().await {
+            ended.map_err(lane_died)?;
+        }
+        Ok(())
+    };
+    tokio::time::timeout(STOP_MAX, all).await.unwrap_or(Ok(()))
+}
+
+fn lane_died(error: JoinError) -> Error {
+    Error::new(Kind::State, Side::Own, "a lane of delivery has panicked: this is a bug")
+        .because(error)
+        .hint("restart twinline: the queue holds what was not delivered; please report the log's last lines")
+}
+
+fn lane_ended() -> Error {
+    Error::new(Kind::State, Side::Own, "a lane of delivery has ended by itself: this is a bug")
 }
 
 fn dialect_of(flavor: Flavor) -> Dialect {

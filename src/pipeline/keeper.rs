@@ -13,6 +13,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, timeout};
 
 use crate::base::DestinationId;
+use crate::base::failpoint::{self, Point};
 use crate::state::{GAP_CAUSES, Gap, GapTaken, SharedState};
 use crate::wal::{GapLog, GapSum, Missed};
 
@@ -47,10 +48,7 @@ impl GapKeeper {
     /// `logs`: the gap logs, best first; `destination`: whose gaps these are; `each`: how long one of them may take.
     #[must_use]
     pub fn new(logs: Vec<GapLog>, state: SharedState, destination: DestinationId, each: Duration) -> Self {
-        let added = Notify::new();
-        // What an earlier process left is taken over at once.
-        added.notify_one();
-        Self { logs, state, destination, each, state_hangs_until: Cell::new(None), added }
+        Self { logs, state, destination, each, state_hangs_until: Cell::new(None), added: Notify::new() }
     }
 
     /// Makes a gap durable.
@@ -107,11 +105,14 @@ impl GapKeeper {
         answer.ok().and_then(Result::ok).ok_or(NotKept)
     }
 
-    /// Takes over into the state store what the gap logs hold, for ever.
+    /// Takes over into the state store what the gap logs hold, for ever. May be begun again wherever it was left.
     pub async fn take_over(self: Rc<Self>) {
+        // What an earlier process left is taken over at once.
+        self.added.notify_one();
         loop {
             self.added.notified().await;
             tokio::time::sleep(TAKE_PAUSE).await;
+            failpoint::hit(Point::GapsTaken);
             let mut all = true;
             for log in &self.logs {
                 all &= self.take(log).await;

@@ -12,9 +12,11 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, oneshot};
+use tokio::task::JoinSet;
 
 use super::gathering::{Appended, Gathering, Waiter, Writes};
 use super::outcome::{Cause, Disposition, EntryBytes, Outcome, whole_outcomes};
+use crate::base::failpoint::{self, Point};
 use crate::base::{Epoch, Lsn};
 use crate::wal::{Bundle, Entry, Failed, Fault, OUTCOMES_MAX, PAYLOAD_MAX_BYTES, Refused, Wal};
 
@@ -195,8 +197,7 @@ impl Appender {
             flush: Notify::new(),
             finished: Arc::new(Finished::default()),
         }));
-        tokio::task::spawn_local(appender.clone().carry_out());
-        tokio::task::spawn_local(appender.clone().bring_back());
+        tokio::task::spawn_local(appender.clone().watch());
         tokio::task::spawn_local(keep_a_timer_near());
         appender
     }
@@ -262,10 +263,32 @@ impl Appender {
         self.0.wal.is_stalled()
     }
 
+    /// Without either of its tasks nobody would ever hear of an append again: should one die, the log takes nothing more,
+    /// as after an error of the disk, and everybody hears so.
+    async fn watch(self) {
+        let mut tasks = JoinSet::new();
+        tasks.spawn_local(self.clone().carry_out());
+        tasks.spawn_local(self.clone().bring_back());
+        let died = tasks.join_next().await.and_then(Result::err).map(|error| error.to_string());
+        drop(tasks);
+        self.0.wal.fail(&format!("the way into it has failed, which is a bug: {}", died.unwrap_or_default()));
+        loop {
+            // Writers that nobody answers hear that the queue is faulted.
+            drop(self.0.gathering.take());
+            self.0.finished.results().stands = false;
+            self.settle_all();
+            tokio::select! {
+                () = self.0.finished.wake.notified() => {}
+                () = self.0.flush.notified() => {}
+            }
+        }
+    }
+
     async fn carry_out(self) {
         loop {
             self.0.flush.notified().await;
             self.gather().await;
+            failpoint::hit(Point::BundleLeaves);
             let Gathering { writes, outcomes, settling } = self.0.gathering.take();
             let (idle, mut owed) = {
                 let mut results = self.0.finished.results();
@@ -379,6 +402,7 @@ impl Appender {
             if !owing {
                 self.0.finished.wake.notified().await;
             }
+            failpoint::hit(Point::ResultsBack);
             self.settle_all();
         }
     }

@@ -37,6 +37,8 @@ pub enum EventKind {
     ClockSkew,
     /// Whether source and destination are one server could not be told at the start.
     SameServerUnknown,
+    /// A part of the program has failed: what, and what goes on without it.
+    PartFailed,
 }
 
 /// One event.

@@ -246,6 +246,11 @@ impl Wal {
         self.stalled.load(Ordering::Acquire)
     }
 
+    /// Takes nothing more until a restart, as after an error of the disk; what was told durable still is.
+    pub fn fail(&self, cause: &str) {
+        self.live.set_fault(cause.to_owned());
+    }
+
     /// Figures.
     pub fn stats(&self) -> Stats {
         let (segments, first, head) = {

@@ -8,6 +8,7 @@ mod learn;
 mod logging;
 mod same;
 mod threads;
+mod watched;
 
 use std::os::unix::fs::DirBuilderExt;
 use std::rc::Rc;
@@ -34,6 +35,7 @@ use crate::state::{Event, EventKind, SharedState, SqliteState};
 use crate::wal;
 
 use learn::Learnt;
+use watched::Watched;
 
 /// The first primary. Flips count it up; none exist yet.
 const EPOCH: Epoch = Epoch(1);
@@ -157,10 +159,12 @@ async fn daemon(
     let log = opened.queue.log();
     let view = shared_view();
 
+    let watched = Watched { state: Arc::clone(&state), clock: Arc::clone(&clock) };
     let delivering = threads::delivery(
         delivery_parts(&config, &learnt, kind.clone(), opened, &state, &clock, Arc::clone(&view)),
         config.destination.server.clone(),
         late_stopped.clone(),
+        watched.clone(),
     )?;
     let id = config.destination.id.clone();
     let control =
@@ -170,10 +174,13 @@ async fn daemon(
     let passing = Server::new(&config.source.server, Side::Source)?;
     let source = Source { writes: source, passing };
     let gaps = Rc::new(gaps);
-    tokio::task::spawn_local(Rc::clone(&gaps).take_over());
+    let taking = Rc::clone(&gaps);
+    tokio::task::spawn_local(watched.clone().again("taking over gaps", move || Rc::clone(&taking).take_over()));
     let parts = (Appender::start(log, EPOCH), gaps);
     let pipeline = Rc::new(pipeline(&config, source, learnt, kind, parts, &state, &clock));
-    tokio::task::spawn_local(learn::keep_learning(Rc::clone(&pipeline), facts));
+    let learning = Rc::clone(&pipeline);
+    let learn = move || learn::keep_learning(Rc::clone(&learning), Arc::clone(&facts));
+    tokio::task::spawn_local(watched.again("asking the source's version", learn));
     let edge = Edge::new(pipeline, config.limits.in_flight.as_usize(), config.limits.max_body.as_usize());
     let serving = serve_all(&config, proxies, edge.clone(), drain, &stopped);
 

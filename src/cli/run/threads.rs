@@ -16,6 +16,8 @@ use crate::db::server::Server;
 use crate::delivery::{self, Parts};
 use crate::http::{Bound, Serve, serve, serve_unix};
 
+use super::watched::Watched;
+
 const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 
 /// Binds the admin listeners now, so that a taken port is an error at start.
@@ -52,12 +54,17 @@ fn event_loop(
 }
 
 /// Starts delivery. Should it end with an error while the process runs, clients go on being served and the status says so.
-pub(super) fn delivery(parts: Parts, server: config::Server, stop: watch::Receiver<bool>) -> Result<Running> {
+pub(super) fn delivery(
+    parts: Parts,
+    server: config::Server,
+    stop: watch::Receiver<bool>,
+    watched: Watched,
+) -> Result<Running> {
     let view = parts.view.clone();
     // Its own connections: a pool belongs to one thread.
     let work = async move || delivery::run(parts, Server::new(&server, Side::Destination)?, stop).await;
     event_loop("delivery", work, move |error| {
-        tracing::error!(%error, event = "delivery.failed", "delivery has stopped; writes go on into the queue");
+        watched.tell(format!("delivery has stopped; writes go on into the queue: {error}"));
         delivery::show_failure(&view, error);
     })
 }
