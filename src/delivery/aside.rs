@@ -294,8 +294,8 @@ impl Distributor {
         let judged = scout.take(record.lsn);
         let lines = judged.applied_lines(record.lines);
         let Ok(intent) = Intent::decode(&record.meta) else { return Ok(None) };
-        let is_its = !intent.excluded && self.shared.targets.of(&intent.name) == Some(target);
-        let is_new = lines > 0 && is_its && !self.is_in_gap(record, &intent);
+        let is_its = lines > 0 && !intent.excluded && self.shared.targets.of(&intent.name) == Some(target);
+        let is_new = is_its && !self.is_in_gap(record, &intent);
         Ok(is_new.then_some((intent, judged.spans)))
     }
 

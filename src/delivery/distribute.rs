@@ -247,7 +247,8 @@ impl Distributor {
         })?;
         let applied = judged.applied_lines(record.lines);
         self.read.set(Read { lines: self.read.get().lines + applied, ..self.read.get() });
-        let target = if intent.excluded { None } else { self.shared.targets.of(&intent.name) };
+        // Only of what the source has kept: clients invent names, and a target is remembered for ever.
+        let target = if intent.excluded || applied == 0 { None } else { self.shared.targets.of(&intent.name) };
         let mut tally = match judged.disposition {
             Disposition::Applied => Tally::default(),
             Disposition::NotApplied => Tally { not_applied: lines, ..Tally::default() },

@@ -22,7 +22,7 @@ pub(super) struct Addressed {
     pub(super) path: String,
 }
 
-/// All targets seen.
+/// All targets that the source has kept a write for: as many as it has, or had, places.
 #[derive(Debug)]
 pub(super) struct Targets {
     mapping: Mapping,
