@@ -193,6 +193,11 @@ impl Lane {
         self.late.inherit(to, until);
     }
 
+    /// Nothing that was sent, by this process or one before it, can still take effect. To be asked between requests.
+    pub(super) fn is_at_rest(&mut self, now: Duration) -> bool {
+        self.late.is_over(now)
+    }
+
     /// These lines of the batch under way were sent and not answered; the destination may work on them until then.
     pub(super) fn unanswered(&mut self, batch: &Batch, lines: &Range<usize>, until: Duration) {
         self.late.add(batch.places(lines), until);

@@ -23,6 +23,7 @@ mod ledger;
 mod letters;
 mod part;
 mod pause;
+mod rest;
 mod send;
 mod settle;
 mod size;
@@ -154,8 +155,10 @@ pub async fn run(parts: Parts, server: Server, mut stop: watch::Receiver<bool>) 
     let Opened { queue, floors, scout, .. } = parts.opened;
     let lanes_count = parts.settings.lanes;
     let (mut lanes, ledger) = ledger::restore(&floors, lanes_count);
-    let (end, late) = (queue.log().durable(), parts.clock.monotonic() + parts.settings.late_write_max);
-    if end > floors.lowest() {
+    let end = queue.log().durable();
+    // Whether there is anything to inherit or not: the mark goes before the first request.
+    if !rest::taken(&parts.state, &parts.id).await && end > floors.lowest() {
+        let late = parts.clock.monotonic() + parts.settings.late_write_max;
         lanes.iter_mut().for_each(|lane| lane.inherit(end, late));
     }
     let shared = Rc::new(Shared {
@@ -214,21 +217,20 @@ pub async fn run(parts: Parts, server: Server, mut stop: watch::Receiver<bool>) 
     };
     shared.stopping.set(true);
     shared.work.iter().for_each(Notify::notify_one);
-    wait_for(lanes).await?;
-    keeper.save()?;
-    keeper.show();
+    let ended = wait_for(lanes).await?;
+    keeper.end(ended).await?;
     outcome
 }
 
-/// Waits for the ends of all lanes; what takes longer is delivered again.
-async fn wait_for(mut lanes: JoinSet<()>) -> Result<()> {
+/// Waits for the ends of all lanes; what takes longer is delivered again. False when one was cut.
+async fn wait_for(mut lanes: JoinSet<()>) -> Result<bool> {
     let all = async {
         while let Some(ended) = lanes.join_next().await {
             ended.map_err(lane_died)?;
         }
-        Ok(())
+        Ok(true)
     };
-    tokio::time::timeout(STOP_MAX, all).await.unwrap_or(Ok(()))
+    tokio::time::timeout(STOP_MAX, all).await.unwrap_or(Ok(false))
 }
 
 fn lane_died(error: JoinError) -> Error {
@@ -293,6 +295,16 @@ struct Keeper {
 }
 
 impl Keeper {
+    /// The last floors; and, when each lane has `ended`, that nothing is under way.
+    async fn end(mut self, ended: bool) -> Result<()> {
+        self.save()?;
+        self.show();
+        if ended {
+            rest::leave(&self.shared).await;
+        }
+        Ok(())
+    }
+
     async fn keep(&mut self) {
         loop {
             let saved = self.save();

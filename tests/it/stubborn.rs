@@ -309,3 +309,42 @@ fn an_older_value_that_takes_effect_late_does_not_overwrite_the_newer_one_of_its
     assert!(older >= 2, "lost, and sent again: {effects:?}");
     assert_eq!(effects.last().map(|(_, body)| *body), Some("m v=2i 1\n"), "{effects:?}");
 }
+
+/// One route stands still and holds the floors, so that a restart delivers again what another one has. After an orderly stop
+/// no request can be under way: nothing waits, and the newest value stands at once.
+#[test]
+fn after_an_orderly_stop_no_value_waits_for_an_older_one() {
+    let mut pair = pair_with("1h");
+    pair.source.create_database("e");
+    // What the destination was told last of the cell that is written again and again.
+    let stands = |pair: &Pair, value: &str| {
+        crate::proxy::eventually("the newest value stands", || {
+            let writes = pair.destination.writes("");
+            let taken = writes.iter().filter(|write| write.status == 204).flat_map(|write| write.body.lines());
+            match taken.last() {
+                Some(last) if last == value => Ok(()),
+                last => Err(format!("{last:?}")),
+            }
+        });
+    };
+    let standing = |write: &Write| match write.body.as_str() {
+        body if body.starts_with("other") => Reply::new(404, "{\"error\":\"database not found: \\\"e\\\"\"}\n"),
+        _ => Reply::new(204, ""),
+    };
+    pair.destination.set(standing);
+    pair.write("e", "other v=1 1");
+    pair.twinline.until("it stands still", |status| status["paused"][0]["code"] == "database-missing");
+    for value in 1..=5 {
+        let line = format!("m v={value}i 7");
+        pair.write("d", &line);
+        stands(&pair, &line);
+    }
+    assert_eq!(pair.twinline.stop(Signal::TERM).code(), Some(143));
+    pair.twinline.start_again();
+    pair.twinline.until("it stands still again", |status| status["paused"][0]["code"] == "database-missing");
+    stands(&pair, "m v=5i 7");
+    pair.write("d", "m v=6i 7");
+    stands(&pair, "m v=6i 7");
+    pair.destination.set(|_| Reply::new(204, ""));
+    pair.twinline.delivered(7);
+}

@@ -1,0 +1,34 @@
+//! An orderly stop, told to the next start: no request was under way, so none can take effect late.
+//!
+//! Promise: the mark stands only while no request of ours can be under way. It is written after the last answer, and taken away,
+//! durably, before the first request of the next process.
+
+use std::cell::RefCell;
+use std::time::Duration;
+
+use super::Shared;
+use crate::base::DestinationId;
+use crate::state::SharedState;
+
+/// Where the mark is kept: the destination at which nothing is under way; empty otherwise.
+const MARK: &str = "delivery-at-rest";
+/// A stop waits no longer for a state store that does not answer: the next start is careful then.
+const LEAVE_MAX: Duration = Duration::from_secs(1);
+
+/// Takes the mark away, and says whether it stood for this destination.
+pub(super) async fn taken(state: &SharedState, id: &DestinationId) -> bool {
+    let stood = matches!(state.get(MARK).await, Ok(Some(kept)) if kept == id.to_string().into_bytes());
+    stood && state.set(MARK, Vec::new()).await.is_ok()
+}
+
+/// Leaves the mark if all is at rest. To be called when each lane has ended.
+pub(super) async fn leave(shared: &Shared) {
+    let now = shared.clock.monotonic();
+    if !shared.lanes.iter().map(RefCell::borrow_mut).all(|mut lane| lane.is_at_rest(now)) {
+        return;
+    }
+    let left = shared.state.set(MARK, shared.id.to_string().into_bytes());
+    if !matches!(tokio::time::timeout(LEAVE_MAX, left).await, Ok(Ok(()))) {
+        tracing::warn!("the state store does not take the mark of an orderly stop: the next start takes more care");
+    }
+}
