@@ -157,7 +157,10 @@ async fn room(shared: &Shared, bytes: u64) {
             if stored.saturating_add(bytes) <= shared.dead_letter_bytes_max {
                 return;
             }
-            let reason = format!("the dead-letter store holds {stored} bytes, as many as queue.dead_letter_max allows");
+            let reason = format!(
+                "the dead-letter store holds {stored} bytes, as many as queue.dead_letter_max allows: raise it, restart, and \
+                 mend what the newest dead letter names"
+            );
             pause_destination(shared, "dead-letters-full", reason, None);
         }
         tokio::time::sleep(STATE_RETRY).await;

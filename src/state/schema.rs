@@ -67,10 +67,15 @@ const GAPS_TAKEN: &str = "
 CREATE TABLE gap_taken (ledger INTEGER NOT NULL, id INTEGER NOT NULL, lines INTEGER NOT NULL, PRIMARY KEY (ledger, id)) WITHOUT ROWID;
 ";
 
+/// What to do where the disk does not let us open the store.
+pub(super) const OPEN_HINT: &str =
+    "look at the disk of data_dir: this user must be able to write there, and a few hundred KiB must be free";
+
 /// Brings a new or older file to our version; leaves ours alone.
 pub(super) fn prepare(connection: &mut Connection) -> Result<()> {
-    let fault =
-        |e: rusqlite::Error| Error::new(Kind::Disk, Side::Own, "state store: cannot prepare the tables").because(e);
+    let fault = |e: rusqlite::Error| {
+        Error::new(Kind::Disk, Side::Own, "state store: cannot prepare the tables").because(e).hint(OPEN_HINT)
+    };
     connection
         .execute_batch(
             "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 5000; PRAGMA cache_size = -2048;",

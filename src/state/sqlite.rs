@@ -94,14 +94,21 @@ impl SqliteState {
     pub fn open(path: &Path) -> Result<Self> {
         let shown = path.display().to_string();
         let what = || format!("cannot open the state store {shown}");
-        own(path).map_err(|e| Error::disk(what(), e))?;
+        let hint =
+            "look at the disk of data_dir: this user must be able to write there, and a few hundred KiB must be free";
+        own(path).map_err(|e| Error::disk(what(), e).hint(hint))?;
         let mut connection =
-            Connection::open(path).map_err(|e| Error::new(Kind::Disk, Side::Own, what()).because(e))?;
+            Connection::open(path).map_err(|e| Error::new(Kind::Disk, Side::Own, what()).because(e).hint(hint))?;
         schema::prepare(&mut connection).map_err(|e| e.context(&shown))?;
         let (calls, inbox) = bounded::<Call>(CALLS_WAITING);
         let thread = std::thread::Builder::new()
             .name("state".to_owned())
-            .spawn(move || serve(&mut connection, &inbox))
+            .spawn(move || {
+                serve(&mut connection, &inbox);
+                // Left open until the process ends: a close would remove the files beside it, and a start on a disk that is
+                // full by then could not make them again.
+                std::mem::forget(connection);
+            })
             .map_err(|e| Error::disk("cannot start the state thread", e))?;
         Ok(Self { calls: Some(calls), thread: Some(thread), dirty_regions_max: DIRTY_REGIONS_MAX })
     }

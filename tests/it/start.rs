@@ -91,3 +91,26 @@ fn a_start_on_a_full_disk_serves_with_gaps_and_the_queue_takes_writes_again_by_i
     let delivered = status["lines"]["delivered"].as_u64().unwrap();
     assert_eq!(destination.cells("d", "").len() as u64, delivered, "a gap is not delivered");
 }
+
+/// As a stop with everything delivered leaves it, and then somebody fills the disk.
+#[test]
+fn a_start_on_a_disk_that_was_filled_after_an_orderly_stop_serves() {
+    let [source, destination] = [(), ()].map(|()| Sandbox::spawn_thread(Options::default()).unwrap());
+    for sandbox in [&source, &destination] {
+        sandbox.create_database("d");
+    }
+    let url = |sandbox: &Sandbox| format!("url = \"{}\"\nkind = \"influxdb1\"", sandbox.url());
+    let mut setup = Setup::new(url(&source), url(&destination));
+    setup.data_mib = Some(24);
+    setup.queue = "segment_size = \"1MiB\"\nmax_size = \"8MiB\"\nreserve_free = \"0\"".to_owned();
+    let mut twinline = setup.start();
+    assert_eq!(twinline.call("POST /write?db=d", &[], "m v=1 1").status, 204);
+    twinline.delivered(1);
+    twinline.stop(Signal::TERM);
+    twinline.fill_disk();
+    twinline.start_again();
+    assert_eq!(twinline.call("POST /write?db=d", &[], "m v=2 2").status, 204);
+    twinline.free_disk();
+    let status = twinline.settled(2);
+    assert_eq!(destination.cells("d", "").len() as u64, status["lines"]["delivered"].as_u64().unwrap(), "{status:#}");
+}
