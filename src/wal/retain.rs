@@ -150,6 +150,10 @@ impl Supply {
         let result = self.tend_locked(READY_WANTED);
         self.note(result);
         self.publish_room();
+        // Open files can be written to after somebody has deleted them, and nobody would ever find what is in them.
+        if self.disk.free_bytes(&self.budget.dir).is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+            self.live.set_fault(format!("{} was deleted while the log was open", self.budget.dir.display()));
+        }
     }
 
     fn tend_locked(&self, wanted: usize) -> io::Result<()> {

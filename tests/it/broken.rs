@@ -101,3 +101,18 @@ fn gaps_are_taken_over_also_after_that_task_has_died() {
     assert!(text.contains("queue-stalled"), "{text}");
     pair.twinline.hold("");
 }
+
+/// What is written to deleted files is in none: somebody must hear of it while the process still runs.
+#[test]
+fn a_data_directory_that_is_deleted_is_told_of() {
+    let pair = pair("");
+    pair.write(1);
+    pair.twinline.delivered(1);
+    pair.twinline.delete_data();
+    eventually("not ready", || {
+        let ready = pair.twinline.admin("/readyz");
+        if ready.status == 503 && ready.text().contains("was deleted") { Ok(()) } else { Err(ready.text()) }
+    });
+    assert!(pair.twinline.status()["queue"]["fault"].as_str().unwrap().contains("was deleted"));
+    assert_eq!(pair.twinline.call("POST /write?db=d", &[], "m v=1 2").status, 204, "clients go on");
+}

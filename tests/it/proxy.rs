@@ -210,6 +210,11 @@ impl Twinline {
         }
     }
 
+    /// Removes `data_dir` under the running process, as somebody who cleans up does.
+    pub(crate) fn delete_data(&self) {
+        std::fs::remove_dir_all(self.directory.path().join("data")).unwrap();
+    }
+
     /// Takes all the space that `data_dir`'s file system has left.
     pub(crate) fn fill_disk(&self) {
         let mut file = std::fs::File::create(self.directory.path().join("data/ballast")).unwrap();
