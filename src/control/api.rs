@@ -10,11 +10,11 @@ use serde_json::{Value, json};
 
 use super::figures::{Shared, Sources};
 use super::metrics_text::Recorder;
-use super::status::{Facts, status};
+use super::status::{Facts, full_text, status};
 use crate::base::DestinationId;
 use crate::base::clock::SharedClock;
 use crate::delivery::SharedView;
-use crate::pipeline::{Reply, whole};
+use crate::pipeline::{HeldGaps, Reply, whole};
 use crate::state::SharedState;
 use crate::wal::Wal;
 
@@ -42,7 +42,7 @@ impl Control {
     /// What it shows comes from these.
     #[must_use]
     pub fn new(
-        log: Arc<Wal>,
+        (log, gaps): (Arc<Wal>, HeldGaps),
         view: SharedView,
         state: SharedState,
         destination: DestinationId,
@@ -51,7 +51,7 @@ impl Control {
         recorder: Recorder,
     ) -> Self {
         let started = clock.monotonic();
-        Self { sources: Sources { log, view, state, destination, clock, started }, facts, recorder }
+        Self { sources: Sources { log, gaps, view, state, destination, clock, started }, facts, recorder }
     }
 
     /// Folds metric samples; call every few seconds.
@@ -99,7 +99,7 @@ impl Control {
         } else if figures.log.stalled {
             reasons.push("the queue's disk does not answer".to_owned());
         } else if figures.log.full {
-            reasons.push("the queue is full".to_owned());
+            reasons.push(format!("the queue is full: {}", full_text(&figures.log)));
         }
         if let Some(failed) = &figures.view.failed {
             reasons.push(format!("delivery has stopped: {failed}"));

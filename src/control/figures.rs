@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::base::DestinationId;
 use crate::base::clock::SharedClock;
 use crate::delivery::{SharedView, View};
+use crate::pipeline::HeldGaps;
 use crate::state::{SharedState, Totals};
 use crate::wal::{Stats, Wal};
 
@@ -13,6 +14,7 @@ use crate::wal::{Stats, Wal};
 #[derive(Clone, Debug)]
 pub(super) struct Sources {
     pub(super) log: Arc<Wal>,
+    pub(super) gaps: HeldGaps,
     pub(super) view: SharedView,
     pub(super) state: SharedState,
     pub(super) destination: DestinationId,
@@ -27,6 +29,10 @@ pub(super) struct Figures {
     pub(super) view: View,
     /// `None` when the state store does not answer.
     pub(super) totals: Option<Totals>,
+    /// Lines that only the gap logs have, by cause; none while it is not known what the state store has of them.
+    pub(super) untaken: Vec<(&'static str, u64)>,
+    /// Gap logs that do not answer.
+    pub(super) gap_logs_silent: usize,
     pub(super) now_ns: i64,
     pub(super) up: Duration,
 }
@@ -36,11 +42,16 @@ const TOTALS_MAX: Duration = Duration::from_secs(2);
 
 impl Sources {
     pub(super) async fn look(&self) -> Figures {
+        // Before the state store is read: what goes over in between is in its sums.
+        let held = self.gaps.list().await;
         let totals = tokio::time::timeout(TOTALS_MAX, self.state.totals(&self.destination)).await;
+        let totals = totals.ok().and_then(Result::ok);
         Figures {
+            untaken: totals.as_ref().map(|totals| held.untaken(&totals.gaps_taken)).unwrap_or_default(),
+            gap_logs_silent: held.silent,
             log: self.log.stats(),
             view: self.view.lock().unwrap_or_else(PoisonError::into_inner).clone(),
-            totals: totals.ok().and_then(Result::ok),
+            totals,
             now_ns: self.clock.wall_ns(),
             up: self.clock.monotonic().saturating_sub(self.started),
         }

@@ -13,6 +13,7 @@ use crate::base::clock::rfc3339;
 use crate::base::size::{ByteSize, show_span};
 use crate::delivery::PauseView;
 use crate::state::{GapRow, RegionRow};
+use crate::wal::Stats;
 
 /// One database, for display.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -84,6 +85,9 @@ pub struct QueueStatus {
     pub commit_s: f64,
     /// Whether writes are refused for want of room: they go to the source alone, or hear 503.
     pub full: bool,
+    /// What of, if so.
+    #[serde(default)]
+    pub full_reason: Option<String>,
     /// Whether its disk does not answer in time: the same.
     #[serde(default)]
     pub stalled: bool,
@@ -152,6 +156,9 @@ pub struct Status {
     pub gap_rows_total: u64,
     /// Of how many of them the lines are not known: they are in no sum.
     pub gaps_unknown: u64,
+    /// Lines of the gaps that only the gap log has (the state store cannot be written, or is about to take them): in
+    /// `lines.gap` and `gaps`, but not in `gap_rows`.
+    pub gap_log_lines: u64,
     /// What to do next.
     pub next_steps: Vec<String>,
 }
@@ -162,7 +169,14 @@ pub(super) fn status(facts: Facts, figures: &Figures) -> Status {
     let trouble = |rows: Vec<(String, u64)>| -> Vec<Trouble> {
         rows.into_iter().map(|(cause, lines)| Trouble { cause, lines }).collect()
     };
-    let gap_lines = totals.gaps.iter().map(|(_, lines)| lines).sum();
+    let mut gaps = totals.gaps;
+    for (cause, lines) in &figures.untaken {
+        match gaps.iter_mut().find(|(known, _)| known == cause) {
+            Some((_, sum)) => *sum += lines,
+            None => gaps.push(((*cause).to_owned(), *lines)),
+        }
+    }
+    let gap_lines = gaps.iter().map(|(_, lines)| lines).sum();
     let age_ns = |then: i64| if then == 0 { 0.0 } else { (figures.now_ns - then).max(0) as f64 / 1e9 };
     let mut status = Status {
         schema: "twinline.status/1".to_owned(),
@@ -191,6 +205,7 @@ pub(super) fn status(facts: Facts, figures: &Figures) -> Status {
             oldest_s: age_ns(view.oldest_ns),
             commit_s: figures.log.sync_ns_last as f64 / 1e9,
             full: figures.log.full,
+            full_reason: figures.log.full.then(|| full_text(&figures.log)),
             stalled: figures.log.stalled,
             fault: figures.log.fault.clone(),
         },
@@ -199,13 +214,14 @@ pub(super) fn status(facts: Facts, figures: &Figures) -> Status {
         dead_letter_reason: totals.dead_letter_reason,
         dirty_regions: totals.dirty_regions,
         regions: totals.regions,
-        gaps: trouble(totals.gaps),
+        gap_log_lines: figures.untaken.iter().map(|(_, lines)| lines).sum(),
+        gaps: trouble(gaps),
         gap_rows: totals.gap_rows,
         gap_rows_total: totals.gap_rows_total,
         gaps_unknown: totals.gaps_unknown,
         ..Status::default()
     };
-    status.not_covered = not_covered(&status, figures.totals.is_some());
+    status.not_covered = not_covered(&status, figures);
     if !view.ready {
         status.not_covered.insert(0, "lines are not counted yet: delivery is starting".to_owned());
     } else if view.counting {
@@ -216,14 +232,18 @@ pub(super) fn status(facts: Facts, figures: &Figures) -> Status {
     status
 }
 
-fn not_covered(status: &Status, state_answers: bool) -> Vec<String> {
+fn not_covered(status: &Status, figures: &Figures) -> Vec<String> {
     let mut missing = vec!["history from before the start is not copied".to_owned()];
     let lines = &status.lines;
     if lines.doubt > 0 {
         missing.push(format!("{} lines in doubt await read-back ({} regions)", lines.doubt, status.dirty_regions));
     }
     if lines.gap > 0 {
-        missing.push(format!("{} lines in gaps await read-back", lines.gap));
+        let held = match status.gap_log_lines {
+            0 => String::new(),
+            held => format!(" ({held} of them are in the gap log, not yet in the state store)"),
+        };
+        missing.push(format!("{} lines in gaps await read-back{held}", lines.gap));
     }
     if status.gaps_unknown > 0 {
         let text = format!("{} gaps of unknown size, in no sum, await read-back", status.gaps_unknown);
@@ -236,7 +256,10 @@ fn not_covered(status: &Status, state_answers: bool) -> Vec<String> {
         missing.push("Prometheus remote writes go to the source alone".to_owned());
     }
     missing.push("deletes and other statements are not mirrored".to_owned());
-    if !state_answers {
+    if figures.gap_logs_silent > 0 {
+        missing.push("a gap log does not answer: gaps that only it has are not shown".to_owned());
+    }
+    if figures.totals.is_none() {
         missing.push("the state store does not answer: gaps and dead letters are not shown".to_owned());
     }
     missing
@@ -250,6 +273,15 @@ fn next_steps(status: &Status) -> Vec<String> {
         return vec![format!("{}: {}", pause.what, pause.reason), "twinline check".to_owned()];
     }
     vec!["twinline status --watch".to_owned()]
+}
+
+/// Of what the log is full.
+pub(super) fn full_text(log: &Stats) -> String {
+    if !log.below_limit {
+        return "it has reached queue.max_size".to_owned();
+    }
+    let trouble = log.trouble.as_ref().map_or(String::new(), |trouble| format!(" ({trouble})"));
+    format!("the disk of data_dir is full, down to queue.reserve_free{trouble}")
 }
 
 /// The document as text for a terminal.
@@ -312,7 +344,8 @@ pub fn render(status: &Status) -> String {
 fn troubles(out: &mut String, status: &Status) {
     let queue = &status.queue;
     if queue.full {
-        let _ = writeln!(out, "✗ FULL   the queue has reached queue.max_size or queue.reserve_free");
+        let reason = queue.full_reason.as_deref().unwrap_or("it has reached queue.max_size or queue.reserve_free");
+        let _ = writeln!(out, "✗ FULL   the queue takes nothing: {reason}");
     }
     if queue.stalled {
         let _ = writeln!(out, "✗ STALLED  the disk of data_dir does not answer: writes go to the source alone");

@@ -12,6 +12,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, timeout};
 
+use super::held::HeldGaps;
 use crate::base::DestinationId;
 use crate::base::failpoint::{self, Point};
 use crate::state::{GAP_CAUSES, Gap, GapTaken, SharedState};
@@ -49,6 +50,12 @@ impl GapKeeper {
     #[must_use]
     pub fn new(logs: Vec<GapLog>, state: SharedState, destination: DestinationId, each: Duration) -> Self {
         Self { logs, state, destination, each, state_hangs_until: Cell::new(None), added: Notify::new() }
+    }
+
+    /// What the gap logs hold, for whoever counts. For any thread.
+    #[must_use]
+    pub fn held(&self) -> HeldGaps {
+        HeldGaps::new(self.logs.clone(), self.destination.clone())
     }
 
     /// Makes a gap durable.
@@ -134,7 +141,7 @@ impl GapKeeper {
             return true;
         }
         let taken = sums.iter().map(|sum| (sum.id, sum.missed.lines)).collect();
-        let known = sums.into_iter().map(|sum| self.known(sum)).collect();
+        let known = sums.into_iter().map(|sum| known(sum, &self.destination)).collect();
         match timeout(TAKE_MAX, self.state.take_gaps(log.ledger(), known)).await {
             Ok(Ok(())) => {
                 log.taken(taken);
@@ -147,22 +154,23 @@ impl GapKeeper {
             Err(_) => false,
         }
     }
+}
 
-    fn known(&self, GapSum { id, missed }: GapSum) -> GapTaken {
-        // A cause that a later version added, or an owner that is no id: the lines count all the same.
-        let cause = GAP_CAUSES.into_iter().find(|cause| *cause == missed.cause).unwrap_or("gap-log-damage");
-        let destination = DestinationId::parse(&missed.owner).unwrap_or_else(|_| self.destination.clone());
-        let gap = Gap {
-            route: None,
-            route_name: missed.place,
-            from_ns: missed.from_ns,
-            to_ns: missed.to_ns,
-            lines: missed.lines,
-            lsns: None,
-            cause,
-        };
-        GapTaken { destination, id, gap }
-    }
+/// What a sum means to the state store. `destination`: whose a sum is that does not say so.
+pub(super) fn known(GapSum { id, missed }: GapSum, destination: &DestinationId) -> GapTaken {
+    // A cause that a later version added, or an owner that is no id: the lines count all the same.
+    let cause = GAP_CAUSES.into_iter().find(|cause| *cause == missed.cause).unwrap_or("gap-log-damage");
+    let destination = DestinationId::parse(&missed.owner).unwrap_or_else(|_| destination.clone());
+    let gap = Gap {
+        route: None,
+        route_name: missed.place,
+        from_ns: missed.from_ns,
+        to_ns: missed.to_ns,
+        lines: missed.lines,
+        lsns: None,
+        cause,
+    };
+    GapTaken { destination, id, gap }
 }
 
 #[cfg(test)]

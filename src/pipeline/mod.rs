@@ -13,6 +13,7 @@ mod cells;
 mod decode;
 mod feed;
 mod gap;
+mod held;
 mod intent;
 mod keeper;
 mod large;
@@ -27,6 +28,7 @@ mod skew;
 mod stamp;
 
 pub use decode::Limits;
+pub use held::{Held, HeldGaps};
 pub use keeper::GapKeeper;
 pub use large::{LARGE_BYTES, LargeWrite, drain, passage_max};
 pub use meters::EdgeMeters;

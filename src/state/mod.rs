@@ -17,6 +17,7 @@ pub use event::{Event, EventKind};
 pub use gaps::GapRow;
 pub use sqlite::SqliteState;
 
+use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -161,6 +162,9 @@ pub struct Totals {
     pub gap_rows_total: u64,
     /// Of how many of them the lines are not known: they are in no sum.
     pub gaps_unknown: u64,
+    /// What the sums of gap logs contribute to `gaps`, whose soever: (ledger, id) to lines.
+    #[serde(skip)]
+    pub gaps_taken: HashMap<(u64, u64), u64>,
 }
 
 /// A dead letter as it is listed.

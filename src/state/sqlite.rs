@@ -424,7 +424,12 @@ fn read_totals(tx: &Connection, destination: &str) -> rusqlite::Result<Totals> {
     };
     let count = |sql: &str| tx.query_row(sql, [destination], |row| row.get::<_, u64>(0));
     let (gap_rows, gap_rows_total, gaps_unknown) = gaps::list(tx, destination)?;
+    let gaps_taken = tx
+        .prepare_cached("SELECT ledger, id, lines FROM gap_taken")?
+        .query_map([], |row| Ok(((row.get(0)?, row.get(1)?), row.get(2)?)))?
+        .collect::<rusqlite::Result<_>>()?;
     Ok(Totals {
+        gaps_taken,
         gap_rows,
         gap_rows_total,
         gaps_unknown,

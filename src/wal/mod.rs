@@ -265,6 +265,7 @@ impl Wal {
             limit_bytes: self.options.max_bytes,
             room_bytes: self.supply.room(),
             full: !self.supply.admits(64 << 10, true),
+            below_limit: self.supply.bytes() + self.options.segment_bytes <= self.options.max_bytes,
             waiting_bytes: self.live.waiting_bytes.load(Ordering::Acquire),
             position: head,
             durable: self.live.durable(),

@@ -60,6 +60,8 @@ pub struct Stats {
     pub room_bytes: u64,
     /// Whether an ordinary write of 64 KiB would be refused: what is left is kept for outcomes and gaps.
     pub full: bool,
+    /// Whether `limit_bytes` leaves room for a segment: then what is missing, if something is, is space on the disk.
+    pub below_limit: bool,
     /// Bytes of bundles that wait.
     pub waiting_bytes: u64,
     /// Log position of the head: bytes of records since the log began.

@@ -75,7 +75,10 @@ fn a_hanging_disk_does_not_hang_clients_and_every_write_counts_once() {
     }
     let (ready, why) = pair.is_ready();
     assert!(ready == 503 && why.contains("the queue's disk does not answer"), "{ready} {why}");
-    let status = pair.twinline.until("the gap is shown", |status| status["lines"]["gap"] == 39);
+    pair.twinline.until("the gap is shown", |status| status["lines"]["gap"] == 39);
+    // One by one as soon as the state store has them.
+    let status = pair.twinline.until("the state store has them", |status| status["gap_log_lines"] == 0);
+    assert_eq!(status["lines"]["gap"], 39, "{status:#}");
     assert_eq!(status["queue"]["stalled"], true, "{status:#}");
     let text = String::from_utf8(pair.twinline.command(&["status"]).stdout).unwrap();
     assert!(text.contains("STALLED") && text.contains("! GAP 39 lines: queue-stalled"), "{text}");

@@ -303,6 +303,18 @@ impl Twinline {
         }
     }
 
+    /// Waits until all of so many lines are in one state each, delivered or not.
+    pub(crate) fn counted(&self, accepted: u64) -> Value {
+        let mut status = Value::Null;
+        eventually("every line is in one state", || {
+            status = self.status();
+            let at = |state: &str| status["lines"][state].as_u64().unwrap();
+            let sum: u64 = ["delivered", "queued", "doubt", "dead_lettered", "gap", "excluded"].map(at).iter().sum();
+            if sum == accepted { Ok(()) } else { Err(format!("{sum} of {accepted}: {status:#}")) }
+        });
+        status
+    }
+
     /// The same, with every line delivered.
     pub(crate) fn delivered(&self, accepted: u64) {
         let status = self.settled(accepted);

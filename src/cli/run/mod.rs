@@ -167,8 +167,8 @@ async fn daemon(
         watched.clone(),
     )?;
     let id = config.destination.id.clone();
-    let control =
-        Control::new(Arc::clone(&log), view, Arc::clone(&state), id, Arc::clone(&clock), Arc::clone(&facts), recorder);
+    let logs = (Arc::clone(&log), gaps.held());
+    let control = Control::new(logs, view, Arc::clone(&state), id, Arc::clone(&clock), Arc::clone(&facts), recorder);
     let controlling = threads::control(control, admin, bind_unix(&config.unix_socket)?, late_stopped)?;
 
     let passing = Server::new(&config.source.server, Side::Source)?;
