@@ -128,6 +128,7 @@ fn a_taken_port_is_named_with_what_to_do() {
     assert_eq!(said.status.code(), Some(78), "{text}");
     assert!(text.contains(&format!("twinline: cannot listen on {address}")), "{text}");
     assert!(text.contains("Next: another program listens there: stop it, or change `listen`"), "{text}");
+    assert!(!text.contains("started"), "a start that is refused is none: {text}");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::TRANSFER_ENCODING;
+use http::header::{CONNECTION, HeaderValue};
 use http::{Method, Request, StatusCode};
 use http_body::Body;
 use http_body_util::BodyExt;
@@ -17,13 +17,11 @@ use metrics::{Counter, counter};
 use percent_encoding::percent_decode_str;
 
 use super::body::{self, Read, Unread};
-use super::pass;
+use super::{host, pass};
 use crate::base::metric;
 use crate::db::client::BodyError;
 use crate::db::precision::Api;
-use crate::pipeline::{
-    Budget, ClientWrite, LargeWrite, Pipeline, Refusal, Reply, drain, too_large, unavailable, unknown_coding,
-};
+use crate::pipeline::{Budget, ClientWrite, LargeWrite, Pipeline, Refusal, Reply, drain, too_large, unavailable};
 
 /// How long a write waits for room before it hears 503.
 const ROOM_WAIT: Duration = Duration::from_secs(2);
@@ -64,11 +62,13 @@ impl Edge {
     /// Answers one request.
     pub async fn handle(&self, request: Request<Incoming>) -> Reply {
         let api = write_api(&request);
-        let reply = match api {
-            _ if has_unknown_coding(&request) => unknown_coding(),
-            Some(api) => self.write(api, request).await,
-            None => pass::pass(&self.0.pipeline, request).await,
+        let reply = match (host::refused(&request), api) {
+            (Some(refused), _) => refused,
+            (None, Some(api)) => self.write(api, request).await,
+            (None, None) => pass::pass(&self.0.pipeline, request).await,
         };
+        // The servers close behind an expectation that they do not know.
+        let reply = if reply.status() == StatusCode::EXPECTATION_FAILED { closing(reply) } else { reply };
         self.count(api.is_some(), reply.status());
         reply
     }
@@ -106,11 +106,8 @@ impl Edge {
             }
             Err(Unread::Broken(breaks)) => {
                 self.broken(breaks.name());
-                return self
-                    .0
-                    .pipeline
-                    .write_broken(ClientWrite::of(api, head, Bytes::new(), room), declared_bytes, breaks)
-                    .await;
+                let write = ClientWrite::of(api, head, Bytes::new(), room);
+                return closing(self.0.pipeline.write_broken(write, declared_bytes, breaks).await);
             }
         };
         let (read, is_whole) = match read {
@@ -131,6 +128,12 @@ impl Edge {
         });
         working.await.unwrap_or_else(|_| unavailable(api, &Refusal::Capacity("the write was given up")))
     }
+}
+
+/// Says that the connection ends with this answer, and ends it.
+fn closing(mut reply: Reply) -> Reply {
+    reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    reply
 }
 
 /// A write that is being worked on. Counted off even when its task panics, since a stop waits for the count.
@@ -162,13 +165,6 @@ pub(super) fn write_api<B>(request: &Request<B>) -> Option<Api> {
         b"/api/v2/write" => Some(Api::V2),
         _ => None,
     }
-}
-
-/// Whether the body is in a transfer coding that the servers do not know: they take `chunked` alone (Go's `net/http`, 1.13 and
-/// 2.9), hyper also what ends in it.
-fn has_unknown_coding<B>(request: &Request<B>) -> bool {
-    let mut codings = request.headers().get_all(TRANSFER_ENCODING).iter();
-    codings.next().is_some_and(|first| !first.as_bytes().eq_ignore_ascii_case(b"chunked")) || codings.next().is_some()
 }
 
 #[cfg(test)]

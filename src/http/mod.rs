@@ -6,6 +6,7 @@
 mod body;
 mod edge;
 mod framing;
+mod host;
 mod listen;
 mod pass;
 mod wire;

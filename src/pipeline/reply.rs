@@ -13,6 +13,7 @@ use http::response::Parts;
 use http::{Response, StatusCode};
 use http_body::{Body, Frame};
 use http_body_util::{BodyExt, Full};
+use hyper::ext::ReasonPhrase;
 
 use crate::base::SystemClock;
 use crate::db::client::{Answer, BodyError};
@@ -90,8 +91,45 @@ pub fn too_large(api: Api, limit_bytes: usize) -> Reply {
 /// the connection.
 #[must_use]
 pub fn unknown_coding() -> Reply {
-    let mut reply: Reply = Response::new(Box::pin(Chunked(Some(Bytes::from_static(b"Unsupported transfer encoding")))));
-    *reply.status_mut() = StatusCode::NOT_IMPLEMENTED;
+    before_any_handler(StatusCode::NOT_IMPLEMENTED, "Unsupported transfer encoding")
+}
+
+/// What is wrong with the `Host` of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BadHost {
+    /// None in HTTP/1.1.
+    Missing,
+    /// More than one.
+    Many,
+    /// One with bytes that may not stand there.
+    Malformed,
+}
+
+/// 400 as Go's `net/http` says it, which tells two of the faults in the status line too.
+#[must_use]
+pub fn bad_host(fault: BadHost) -> Reply {
+    let (text, reason) = match fault {
+        BadHost::Many => ("400 Bad Request", None),
+        BadHost::Missing => (
+            "400 Bad Request: missing required Host header",
+            Some(ReasonPhrase::from_static(b"Bad Request: missing required Host header")),
+        ),
+        BadHost::Malformed => (
+            "400 Bad Request: malformed Host header",
+            Some(ReasonPhrase::from_static(b"Bad Request: malformed Host header")),
+        ),
+    };
+    let mut reply = before_any_handler(StatusCode::BAD_REQUEST, text);
+    if let Some(reason) = reason {
+        reply.extensions_mut().insert(reason);
+    }
+    reply
+}
+
+/// What the servers answer by themselves, with the end of the connection.
+fn before_any_handler(status: StatusCode, text: &'static str) -> Reply {
+    let mut reply: Reply = Response::new(Box::pin(Chunked(Some(Bytes::from_static(text.as_bytes())))));
+    *reply.status_mut() = status;
     reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     reply

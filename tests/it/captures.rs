@@ -18,6 +18,8 @@ pub(crate) struct Case {
     moving: bool,
     /// The client closes its half behind the last step.
     half_closed: bool,
+    /// The answers say whether the connection ends, and so is compared.
+    closing: bool,
 }
 
 impl Case {
@@ -35,9 +37,13 @@ impl Case {
     /// With a first line of its own, and no headers but those given, `Host` and credentials.
     pub(crate) fn raw(name: &str, first: &str, headers: &[&str], body: &[u8]) -> Self {
         let head: String = headers.iter().map(|header| format!("{header}\r\n")).collect();
-        let mut request = format!("{first}\r\nHost: x\r\n<CREDENTIALS>{head}\r\n").into_bytes();
-        request.extend_from_slice(body);
-        Self { name: name.to_owned(), steps: vec![request], answers: 1, moving: false, half_closed: false }
+        Self::bare(name, &format!("{first}\r\nHost: x\r\n<CREDENTIALS>{head}\r\n"), body)
+    }
+
+    /// With a head of its own, to its empty line.
+    pub(crate) fn bare(name: &str, head: &str, body: &[u8]) -> Self {
+        let steps = vec![[head.as_bytes(), body].concat()];
+        Self { name: name.to_owned(), steps, answers: 1, moving: false, half_closed: false, closing: false }
     }
 
     /// Sends this too, after so many answers were read in all.
@@ -55,6 +61,12 @@ impl Case {
 
     pub(crate) fn half_closed(mut self) -> Self {
         self.half_closed = true;
+        self
+    }
+
+    /// Compares too whether an answer says that it is the last one.
+    pub(crate) fn closing(mut self) -> Self {
+        self.closing = true;
         self
     }
 
@@ -101,13 +113,16 @@ fn with_credentials(step: &[u8], credentials: &str) -> Vec<u8> {
 const OF_THE_CONNECTION: [&str; 3] = ["connection", "keep-alive", "transfer-encoding"];
 
 /// An answer as it must be equal on both ways.
-fn comparable(answer: &Result<Answer, String>, moving: bool) -> Vec<String> {
+fn comparable(answer: &Result<Answer, String>, case: &Case) -> Vec<String> {
+    let moving = case.moving;
     let answer = match answer {
         Ok(answer) => answer,
         Err(why) => return vec![format!("no answer: {why}")],
     };
     let now_inside = answer.text().contains(" Lower Bound at ");
     let mut lines = Vec::new();
+    // Its place among the headers is that of whoever holds the connection.
+    let mut closing = Vec::new();
     for line in &answer.head {
         // A line that 1.x quotes in a header, byte for byte: control characters are no part of a header.
         let line: String = line.trim_end().chars().map(|c| if c.is_ascii_control() { ' ' } else { c }).collect();
@@ -117,6 +132,7 @@ fn comparable(answer: &Result<Answer, String>, moving: bool) -> Vec<String> {
         };
         let mine = value.contains("mine-");
         match name {
+            "Connection" if case.closing => closing.push(line),
             _ if OF_THE_CONNECTION.contains(&name.to_ascii_lowercase().as_str()) => {}
             "Date" => lines.push("Date: …".to_owned()),
             "Request-Id" | "X-Request-Id" if !mine => lines.push(format!("{name}: …")),
@@ -131,6 +147,7 @@ fn comparable(answer: &Result<Answer, String>, moving: bool) -> Vec<String> {
             _ => lines.push(line),
         }
     }
+    lines.extend(closing);
     lines.push(String::new());
     if !moving {
         lines.push(without_now(&answer.body.escape_ascii().to_string()));
@@ -187,7 +204,7 @@ impl Pair {
         ask(self.source.connect());
         let [direct, through] = [self.source.connect(), self.twinline.connect()].map(|connection| {
             let answers = ask(connection);
-            answers.iter().flat_map(|answer| comparable(answer, case.moving)).collect::<Vec<_>>()
+            answers.iter().flat_map(|answer| comparable(answer, case)).collect::<Vec<_>>()
         });
         if direct == through {
             return Vec::new();
@@ -208,7 +225,7 @@ impl Pair {
         let direct = case.exchange(self.source.connect(), &self.credentials, false);
         let through = case.exchange(self.twinline.connect(), &self.credentials, true);
         let [direct, through] = [direct, through]
-            .map(|answers| answers.iter().flat_map(|answer| comparable(answer, case.moving)).collect::<Vec<_>>());
+            .map(|answers| answers.iter().flat_map(|answer| comparable(answer, case)).collect::<Vec<_>>());
         assert_eq!(through, direct, "{}: left through Twinline with a closed half, right direct", case.name);
     }
 

@@ -82,7 +82,7 @@ pub(super) fn run(global: &Global, args: &RunArgs) -> Result<Exit, Failure> {
     let state: SharedState = Arc::new(state.with_dirty_regions_max(config.queue.dirty_regions));
     let opened = open_queue(&config, &clock, node(&state)?)?;
     let gaps = gaps::open(&config, &state, clock.wall_ns())?;
-    tell_start(&state, &opened, clock.wall_ns());
+    tell_recovery(&state, &opened, clock.wall_ns());
     let stores = Stores { state, opened, gaps };
     let exit = runtime.block_on(daemon(config, args.drain_timeout, clock, stores, recorder))?;
     Ok(exit)
@@ -109,12 +109,14 @@ fn open_queue(config: &Config, clock: &SharedClock, node: [u8; 16]) -> Result<Op
     LocalQueue::open(disk::chosen(), Arc::clone(clock), options, config.destination.id.clone(), EPOCH)
 }
 
-fn tell_start(state: &SharedState, opened: &Opened, now_ns: i64) {
-    let tell = |kind, text: String| {
-        tracing::info!(event = ?kind, "{text}");
-        drop(state.add_event(Event { at_ns: now_ns, kind, text }));
-    };
-    tell(EventKind::Started, format!("twinline {} started", env!("CARGO_PKG_VERSION")));
+fn tell(state: &SharedState, at_ns: i64, kind: EventKind, text: String) {
+    tracing::info!(event = ?kind, "{text}");
+    drop(state.add_event(Event { at_ns, kind, text }));
+}
+
+/// What opening the log did to it is told even when the start is refused later.
+fn tell_recovery(state: &SharedState, opened: &Opened, now_ns: i64) {
+    let tell = |kind, text| tell(state, now_ns, kind, text);
     if opened.doubted > 0 {
         tell(EventKind::Recovered, queue::left_open_text(opened.doubted));
     }
@@ -170,8 +172,11 @@ async fn daemon(
     let logs = (Arc::clone(&log), gaps.held());
     let control = Control::new(logs, view, Arc::clone(&state), id, Arc::clone(&clock), Arc::clone(&facts), recorder);
     let controlling = threads::control(control, admin, bind_unix(&config.unix_socket)?, late_stopped)?;
-
+    let mut signals = Signals::listen()?;
     let passing = Server::new(&config.source.server, Side::Source)?;
+    // Nothing refuses the start from here on.
+    tell(&state, clock.wall_ns(), EventKind::Started, format!("twinline {} started", env!("CARGO_PKG_VERSION")));
+
     let source = Source { writes: source, passing };
     let gaps = Rc::new(gaps);
     let taking = Rc::clone(&gaps);
@@ -184,7 +189,6 @@ async fn daemon(
     let edge = Edge::new(pipeline, config.limits.in_flight.as_usize(), config.limits.max_body.as_usize());
     let serving = serve_all(&config, proxies, edge.clone(), drain, &stopped);
 
-    let mut signals = Signals::listen()?;
     let exit = signals.next().await?;
     tracing::info!("stopping: no new connections, requests under way end");
     stop.send_replace(true);
