@@ -10,12 +10,11 @@
 use std::collections::BTreeMap;
 
 use super::aside::{Aside, RouteKey, Sum};
-use super::distribute::{Distributor, last_of};
+use super::distribute::{Distributor, applied_lines, last_of};
 use super::target::TargetId;
 use super::tell;
 use crate::base::failpoint::{self, Point};
 use crate::base::{Lsn, Result};
-use crate::line;
 use crate::queue::{Intent, Scout, Spans};
 use crate::state::{Effects, Gap, ROUTE_BACKLOG};
 use crate::wal::{Item, Reader, Record};
@@ -140,14 +139,7 @@ impl Distributor {
     fn count_record(&self, record: &Record, intent: &Intent, spans: &Spans, in_lanes: bool, closing: &mut Closing) {
         let mut own = vec![0u32; self.shared.lanes.len()];
         let mut sum = Sum::NONE;
-        let (mut number, mut spans) = (0u32, spans.walk());
-        line::outline(&record.body, intent.dialect, intent.precision, |found| {
-            let Ok(found) = found else { return };
-            let line = number;
-            number += 1;
-            if spans.at(line).is_some() {
-                return;
-            }
+        applied_lines(record, intent, spans, |_, found| {
             let index = (found.series % own.len() as u64) as usize;
             if record.lsn > self.shared.lanes[index].borrow().floor() && !self.is_repeated(record.lsn, found.series) {
                 let at_ns = found.time_ns.unwrap_or(intent.max_ns);

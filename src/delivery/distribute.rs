@@ -302,19 +302,11 @@ impl Distributor {
         let mut own = vec![Own::default(); lanes];
         let mut dead_letters = Vec::new();
         let mut held_bytes = 0;
-        let mut number = 0u32;
-        let mut spans = spans.walk();
         let mut lane_of: Vec<_> = self.shared.lanes.iter().map(RefCell::borrow_mut).collect();
         let (former, canonical) = (&self.former, &mut self.canonical);
         let dialect = self.shared.dialect;
         let looks_unfit = line::may_be_unfit(&record.body, intent.dialect, dialect);
-        line::outline(&record.body, intent.dialect, intent.precision, |found| {
-            let Ok(found) = found else { return };
-            let line = number;
-            number += 1;
-            if spans.at(line).is_some() {
-                return;
-            }
+        applied_lines(record, intent, spans, |line, found| {
             let hash = found.series;
             let index = (hash % lanes as u64) as usize;
             let lane = &mut lane_of[index];
@@ -483,6 +475,25 @@ struct Own {
     counted: u32,
     /// Whether it has any line of it.
     has_lines: bool,
+}
+
+/// Visits the lines of a record that the source is known to have kept, each with its number in the record.
+#[inline(always)]
+pub(super) fn applied_lines<'a>(
+    record: &'a Record,
+    intent: &Intent,
+    spans: &Spans,
+    mut visit: impl FnMut(u32, line::Outline<'a>),
+) {
+    let (mut number, mut spans) = (0u32, spans.walk());
+    line::outline(&record.body, intent.dialect, intent.precision, |found| {
+        let Ok(found) = found else { return };
+        let line = number;
+        number += 1;
+        if spans.at(line).is_none() {
+            visit(line, found);
+        }
+    });
 }
 
 /// A line as the destination gets it: with nanoseconds and a line feed. Most lines are that already.

@@ -165,7 +165,8 @@ impl Resolver {
     /// Where the answer to a question comes that is under way from now on, if it was not before.
     fn asked(&self, question: Question) -> watch::Receiver<Option<Answer>> {
         let mut names = self.0.names.borrow_mut();
-        if let Some(asked) = names.asked.get(&question) {
+        // One whose task has died is put again.
+        if let Some(asked) = names.asked.get(&question).filter(|asked| asked.has_changed().is_ok()) {
             return asked.clone();
         }
         let (tell, asked) = watch::channel(None);

@@ -94,8 +94,7 @@ impl SqliteState {
     pub fn open(path: &Path) -> Result<Self> {
         let shown = path.display().to_string();
         let what = || format!("cannot open the state store {shown}");
-        let hint =
-            "look at the disk of data_dir: this user must be able to write there, and a few hundred KiB must be free";
+        let hint = schema::OPEN_HINT;
         own(path).map_err(|e| Error::disk(what(), e).hint(hint))?;
         let mut connection =
             Connection::open(path).map_err(|e| Error::new(Kind::Disk, Side::Own, what()).because(e).hint(hint))?;

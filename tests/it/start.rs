@@ -5,17 +5,31 @@ use twinline::sandbox::{Faults, Options, Sandbox};
 
 use crate::proxy::Setup;
 
-/// Each read of the log takes a tenth of a second: to look at all records would take minutes.
-#[test]
-fn clients_are_served_before_the_backlog_is_counted_and_status_says_so() {
-    const WRITES: u64 = 400;
-    const LINES: u64 = 300;
+/// Two databases, each with `d`, and how a proxy between them is started.
+fn sandboxes() -> (Sandbox, Sandbox, Setup) {
     let [source, destination] = [(), ()].map(|()| Sandbox::spawn_thread(Options::default()).unwrap());
     for sandbox in [&source, &destination] {
         sandbox.create_database("d");
     }
     let url = |sandbox: &Sandbox| format!("url = \"{}\"\nkind = \"influxdb1\"", sandbox.url());
-    let mut setup = Setup::new(url(&source), url(&destination));
+    let setup = Setup::new(url(&source), url(&destination));
+    (source, destination, setup)
+}
+
+/// The same with `data_dir` on a file system of 24 MiB, of which the log may use so much.
+fn on_a_small_disk(log_max: &str) -> (Sandbox, Sandbox, Setup) {
+    let (source, destination, mut setup) = sandboxes();
+    setup.data_mib = Some(24);
+    setup.queue = format!("segment_size = \"1MiB\"\nmax_size = \"{log_max}\"\nreserve_free = \"0\"");
+    (source, destination, setup)
+}
+
+/// Each read of the log takes a tenth of a second: to look at all records would take minutes.
+#[test]
+fn clients_are_served_before_the_backlog_is_counted_and_status_says_so() {
+    const WRITES: u64 = 400;
+    const LINES: u64 = 300;
+    let (_source, destination, mut setup) = sandboxes();
     setup.delivery.push_str("\nbatch_bytes = \"1MiB\"\npending_bytes = \"2MiB\"");
     let mut twinline = setup.start();
     destination.set_faults(Faults { refuse: true, ..Faults::default() });
@@ -44,14 +58,7 @@ fn clients_are_served_before_the_backlog_is_counted_and_status_says_so() {
 /// No room for a single file: the log begins when there is some; until then each write is a gap.
 #[test]
 fn a_start_on_a_full_disk_serves_with_gaps_and_the_queue_takes_writes_again_by_itself() {
-    let [source, destination] = [(), ()].map(|()| Sandbox::spawn_thread(Options::default()).unwrap());
-    for sandbox in [&source, &destination] {
-        sandbox.create_database("d");
-    }
-    let url = |sandbox: &Sandbox| format!("url = \"{}\"\nkind = \"influxdb1\"", sandbox.url());
-    let mut setup = Setup::new(url(&source), url(&destination));
-    setup.data_mib = Some(24);
-    setup.queue = "segment_size = \"1MiB\"\nmax_size = \"16MiB\"\nreserve_free = \"0\"".to_owned();
+    let (_source, destination, setup) = on_a_small_disk("16MiB");
     let mut twinline = setup.start();
     assert_eq!(twinline.call("POST /write?db=d", &[], "m v=1 1").status, 204);
     twinline.delivered(1);
@@ -95,14 +102,7 @@ fn a_start_on_a_full_disk_serves_with_gaps_and_the_queue_takes_writes_again_by_i
 /// As a stop with everything delivered leaves it, and then somebody fills the disk.
 #[test]
 fn a_start_on_a_disk_that_was_filled_after_an_orderly_stop_serves() {
-    let [source, destination] = [(), ()].map(|()| Sandbox::spawn_thread(Options::default()).unwrap());
-    for sandbox in [&source, &destination] {
-        sandbox.create_database("d");
-    }
-    let url = |sandbox: &Sandbox| format!("url = \"{}\"\nkind = \"influxdb1\"", sandbox.url());
-    let mut setup = Setup::new(url(&source), url(&destination));
-    setup.data_mib = Some(24);
-    setup.queue = "segment_size = \"1MiB\"\nmax_size = \"8MiB\"\nreserve_free = \"0\"".to_owned();
+    let (_source, destination, setup) = on_a_small_disk("8MiB");
     let mut twinline = setup.start();
     assert_eq!(twinline.call("POST /write?db=d", &[], "m v=1 1").status, 204);
     twinline.delivered(1);
