@@ -77,6 +77,9 @@ mod refused;
 // A destination that answers from a script.
 #[path = "it/scripted.rs"]
 mod scripted;
+// A source that answers no write is shown.
+#[path = "it/silence.rs"]
+mod silence;
 // The source goes away and comes back.
 #[path = "it/source_down.rs"]
 mod source_down;

@@ -14,7 +14,7 @@ use super::status::{Facts, full_text, status};
 use crate::base::DestinationId;
 use crate::base::clock::SharedClock;
 use crate::delivery::SharedView;
-use crate::pipeline::{HeldGaps, Reply, whole};
+use crate::pipeline::{HeldGaps, Reply, Silence, whole};
 use crate::state::SharedState;
 use crate::wal::Wal;
 
@@ -42,7 +42,7 @@ impl Control {
     /// What it shows comes from these.
     #[must_use]
     pub fn new(
-        (log, gaps): (Arc<Wal>, HeldGaps),
+        (log, gaps, silence): (Arc<Wal>, HeldGaps, Silence),
         view: SharedView,
         state: SharedState,
         destination: DestinationId,
@@ -51,7 +51,7 @@ impl Control {
         recorder: Recorder,
     ) -> Self {
         let started = clock.monotonic();
-        Self { sources: Sources { log, gaps, view, state, destination, clock, started }, facts, recorder }
+        Self { sources: Sources { log, gaps, silence, view, state, destination, clock, started }, facts, recorder }
     }
 
     /// Folds metric samples; call every few seconds.
@@ -111,9 +111,11 @@ impl Control {
             reasons.push("the state store does not answer".to_owned());
         }
         let status = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-        // A destination that is away does not make us unready: clients feel nothing of it.
-        let paused: Vec<String> = figures.view.paused.iter().map(|p| format!("{}: {}", p.what, p.reason)).collect();
-        document_reply(status, &json!({ "ready": reasons.is_empty(), "reasons": reasons, "warnings": paused }))
+        // A destination that is away does not make us unready: clients feel nothing of it. Nor does a silent source: clients
+        // would not fare better elsewhere.
+        let paused = figures.view.paused.iter().map(|p| format!("{}: {}", p.what, p.reason));
+        let warnings: Vec<String> = figures.source_silent.iter().map(ToString::to_string).chain(paused).collect();
+        document_reply(status, &json!({ "ready": reasons.is_empty(), "reasons": reasons, "warnings": warnings }))
     }
 
     async fn events(&self, query: &str) -> Reply {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::base::DestinationId;
 use crate::base::clock::SharedClock;
 use crate::delivery::{SharedView, View};
-use crate::pipeline::HeldGaps;
+use crate::pipeline::{HeldGaps, Silence, Silent};
 use crate::state::{SharedState, Totals};
 use crate::wal::{Stats, Wal};
 
@@ -15,6 +15,7 @@ use crate::wal::{Stats, Wal};
 pub(super) struct Sources {
     pub(super) log: Arc<Wal>,
     pub(super) gaps: HeldGaps,
+    pub(super) silence: Silence,
     pub(super) view: SharedView,
     pub(super) state: SharedState,
     pub(super) destination: DestinationId,
@@ -33,6 +34,8 @@ pub(super) struct Figures {
     pub(super) untaken: Vec<(&'static str, u64)>,
     /// Gap logs that do not answer.
     pub(super) gap_logs_silent: usize,
+    /// The source answers no write.
+    pub(super) source_silent: Option<Silent>,
     pub(super) now_ns: i64,
     pub(super) up: Duration,
 }
@@ -49,6 +52,7 @@ impl Sources {
         Figures {
             untaken: totals.as_ref().map(|totals| held.untaken(&totals.gaps_taken)).unwrap_or_default(),
             gap_logs_silent: held.silent,
+            source_silent: self.silence.now(self.clock.monotonic()),
             log: self.log.stats(),
             view: self.view.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             totals,

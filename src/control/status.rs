@@ -95,6 +95,15 @@ pub struct QueueStatus {
     pub fault: Option<String>,
 }
 
+/// A source that answers no write.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SilentSource {
+    /// For how long, seconds.
+    pub for_s: u64,
+    /// What the newest failed write met.
+    pub reason: String,
+}
+
 /// Characters of a refusal that a screen shows.
 const REASON_CHARS_MAX: usize = 300;
 
@@ -137,6 +146,8 @@ pub struct Status {
     pub lines: LinesByState,
     /// The log.
     pub queue: QueueStatus,
+    /// The source has answered no write for some seconds; absent while it answers, or nobody writes.
+    pub source_silent: Option<SilentSource>,
     /// What stands still.
     pub paused: Vec<PauseView>,
     /// Refused lines by code.
@@ -209,6 +220,10 @@ pub(super) fn status(facts: Facts, figures: &Figures) -> Status {
             stalled: figures.log.stalled,
             fault: figures.log.fault.clone(),
         },
+        source_silent: figures
+            .source_silent
+            .as_ref()
+            .map(|silent| SilentSource { for_s: silent.lasts.as_secs(), reason: silent.reason.clone() }),
         paused: view.paused.clone(),
         dead_letters: trouble(totals.dead_letters),
         dead_letter_reason: totals.dead_letter_reason,
@@ -268,6 +283,12 @@ fn not_covered(status: &Status, figures: &Figures) -> Vec<String> {
 fn next_steps(status: &Status) -> Vec<String> {
     if let Some(fault) = &status.queue.fault {
         return vec![format!("look at the disk of data_dir ({fault}), then restart twinline")];
+    }
+    if let Some(silent) = &status.source_silent {
+        return vec![
+            format!("look at the source ({}): clients' writes fail", silent.reason),
+            "twinline check".to_owned(),
+        ];
     }
     if let Some(pause) = status.paused.first() {
         return vec![format!("{}: {}", pause.what, pause.reason), "twinline check".to_owned()];
@@ -340,6 +361,11 @@ pub fn render(status: &Status) -> String {
     out
 }
 
+/// A refusal may quote a whole line; on a screen its beginning is enough.
+fn on_screen(reason: &str) -> String {
+    reason.chars().take(REASON_CHARS_MAX).map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
 /// What needs a look, one line each.
 fn troubles(out: &mut String, status: &Status) {
     let queue = &status.queue;
@@ -349,6 +375,11 @@ fn troubles(out: &mut String, status: &Status) {
     }
     if queue.stalled {
         let _ = writeln!(out, "✗ STALLED  the disk of data_dir does not answer: writes go to the source alone");
+    }
+    if let Some(silent) = &status.source_silent {
+        let lasts = show_span(Duration::from_secs(silent.for_s));
+        let reason = on_screen(&silent.reason);
+        let _ = writeln!(out, "✗ SOURCE  it has answered no write for {lasts}: {reason}");
     }
     for pause in &status.paused {
         let _ = writeln!(
@@ -363,10 +394,7 @@ fn troubles(out: &mut String, status: &Status) {
         let _ = writeln!(out, "! DEAD LETTER {} lines: {}", letter.lines, letter.cause);
     }
     if let Some(reason) = &status.dead_letter_reason {
-        // A refusal may quote a whole line; on a screen its beginning is enough.
-        let begin: String =
-            reason.chars().take(REASON_CHARS_MAX).map(|c| if c.is_control() { ' ' } else { c }).collect();
-        let _ = writeln!(out, "              newest: {begin}");
+        let _ = writeln!(out, "              newest: {}", on_screen(reason));
     }
     doubts(out, status);
     gaps(out, status);

@@ -7,7 +7,7 @@ use http_body_util::BodyExt;
 use tokio::time::timeout;
 
 use super::feed;
-use super::primary::{lost, read_whole};
+use super::primary::{PrimaryAnswer, lost, read_whole};
 use super::reply::{self, Refusal, Reply};
 use super::{ClientWrite, Pipeline};
 use crate::db::broken::Break;
@@ -27,7 +27,10 @@ impl Pipeline {
         let asking = read_whole(self.source.client().send_broken(asked, breaks));
         let answer = timeout(self.source.answer_timeout(), asking).await;
         let answer = answer.unwrap_or_else(|_| lost("the source did not answer in time", Cause::Timeout));
-        self.answered(&answer, self.clock.monotonic().saturating_sub(began));
+        // A connection that is closed over such a body says nothing about the source.
+        if !matches!(answer, PrimaryAnswer::Lost { .. }) {
+            self.answered(&answer, self.clock.monotonic().saturating_sub(began));
+        }
         match answer.status() {
             Some(status) if status.is_success() => broken(),
             _ => answer.into_reply(request.api),

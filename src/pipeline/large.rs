@@ -271,14 +271,21 @@ impl Passage<'_> {
         };
         let ready = match self.pipeline.source.client().ready().await {
             Ok(ready) => ready,
-            Err(failure) => return (not_sent(&failure.error().to_string()), None),
+            Err(failure) => {
+                let answer = not_sent(&failure.error().to_string());
+                self.pipeline.answered(&answer, Duration::ZERO);
+                return (answer, None);
+            }
         };
         let (pipeline, began) = (self.pipeline, self.pipeline.clock.monotonic());
+        // Until then it is not the source that is waited for.
+        let mut asked = None;
         let mut asking = std::pin::pin!(exchange(ready, request));
         let (answer, broken) = match self.feed(first, &mut feeder, asking.as_mut()).await {
             // Dropping the request and its feeder closes the connection: the source sees that the body never ends.
             Err((answer, broken)) => (answer, Some(broken)),
             Ok(()) => {
+                asked = Some(pipeline.silence.asked(pipeline.clock.monotonic()));
                 let answer = timeout(pipeline.source.answer_timeout(), asking).await;
                 (answer.unwrap_or_else(|_| lost("the source did not answer in time", Cause::Timeout)), None)
             }
@@ -288,6 +295,7 @@ impl Passage<'_> {
         if matches!(broken, None | Some(Broken::Source)) {
             pipeline.answered(&answer, pipeline.clock.monotonic().saturating_sub(began));
         }
+        drop(asked);
         (answer, broken)
     }
 

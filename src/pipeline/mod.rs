@@ -24,6 +24,7 @@ mod primary;
 mod reply;
 mod room;
 mod settle;
+mod silence;
 mod skew;
 mod stamp;
 
@@ -35,6 +36,7 @@ pub use meters::EdgeMeters;
 pub use overlap::Overlaps;
 pub use reply::{BadHost, Refusal, Reply, ReplyBody, bad_host, too_large, unavailable, unknown_coding, whole};
 pub use room::{Budget, NoRoom, Room};
+pub use silence::{News, SILENT_AFTER, Silence, Silent};
 pub use skew::Skew;
 
 use std::cell::RefCell;
@@ -126,6 +128,8 @@ pub struct Pipeline {
     pub on_unavailable: OnUnavailable,
     /// Who the primary is.
     pub epoch: Epoch,
+    /// Whether it answers writes.
+    pub silence: Silence,
     /// Writes under way, and the cells that two of them touch.
     pub overlaps: Overlaps,
     /// Figures.

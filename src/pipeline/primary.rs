@@ -54,6 +54,7 @@ impl Pipeline {
             Err(error) => return (PrimaryAnswer::NotSent(error.to_string()), Duration::ZERO),
         };
         let started = self.clock.monotonic();
+        let _asked = self.silence.asked(started);
         let answer = match self.source.client().ready().await {
             Ok(ready) => self.ask(ready, request).await,
             Err(failure) => PrimaryAnswer::NotSent(failure.error().to_string()),
@@ -66,6 +67,11 @@ impl Pipeline {
     /// Notes what an answer says about the source itself.
     pub(super) fn answered(&self, answer: &PrimaryAnswer, took: Duration) {
         self.meters.source_answered(answer.status(), took);
+        let now = self.clock.monotonic();
+        match answer {
+            PrimaryAnswer::Answered { .. } => self.silence.answered(now),
+            PrimaryAnswer::NotSent(why) | PrimaryAnswer::Lost { why, .. } => self.silence.failed(why, now),
+        }
         if let PrimaryAnswer::Answered { head, .. } = answer
             && let Some(date) = head.headers.get(DATE)
         {

@@ -35,6 +35,10 @@ pub enum EventKind {
     DeadLetter,
     /// The source's clock and ours differ.
     ClockSkew,
+    /// The source has answered no write for some seconds; at most once a minute.
+    SourceSilent,
+    /// It answers again.
+    SourceAnswers,
     /// Whether source and destination are one server could not be told at the start.
     SameServerUnknown,
     /// A part of the program has failed: what, and what goes on without it.

@@ -15,7 +15,7 @@ use crate::state::SharedState;
 const ASK_AGAIN: Duration = Duration::from_secs(60);
 /// A start waits this long for each of them.
 const ASK_MAX: Duration = Duration::from_secs(2);
-/// How often one that did not.
+/// How often one that did not, or that answers no write.
 const ASK_SOON: Duration = Duration::from_secs(5);
 
 /// Kinds and versions.
@@ -92,10 +92,18 @@ async fn one(
 
 /// Keeps the source's version fresh.
 pub(super) async fn keep_learning(pipeline: Rc<Pipeline>, facts: Arc<Mutex<Facts>>) {
+    let mut waited = Duration::ZERO;
     loop {
+        tokio::time::sleep(ASK_SOON).await;
+        waited += ASK_SOON;
         let known = pipeline.version.borrow().number.is_some();
-        tokio::time::sleep(if known { ASK_AGAIN } else { ASK_SOON }).await;
+        let silent = pipeline.silence.now(pipeline.clock.monotonic()).is_some();
+        if known && !silent && waited < ASK_AGAIN {
+            continue;
+        }
+        waited = Duration::ZERO;
         let Ok(version) = pipeline.source.version().await else { continue };
+        pipeline.silence.answers_us(pipeline.clock.monotonic());
         if version.flavor != pipeline.version.borrow().flavor {
             tracing::error!(version = version.text, "the source is another kind of database now; restart twinline");
             continue;

@@ -7,6 +7,7 @@ mod gaps;
 mod learn;
 mod logging;
 mod same;
+mod silence;
 mod threads;
 mod watched;
 
@@ -28,7 +29,7 @@ use crate::control::{Control, Facts, Recorder};
 use crate::db::server::Server;
 use crate::delivery::{self, shared_view};
 use crate::http::{Bound, Edge, Serve, bind, bind_unix, serve};
-use crate::pipeline::{EdgeMeters, GapKeeper, Limits, Overlaps, Pipeline, Skew, passage_max};
+use crate::pipeline::{EdgeMeters, GapKeeper, Limits, Overlaps, Pipeline, Silence, Skew, passage_max};
 use crate::queue::{self, Appender, LocalQueue, Opened};
 use crate::route::{Catalogue, Resolver, TargetKind};
 use crate::state::{Event, EventKind, SharedState, SqliteState};
@@ -169,15 +170,16 @@ async fn daemon(
         watched.clone(),
     )?;
     let id = config.destination.id.clone();
-    let logs = (Arc::clone(&log), gaps.held());
-    let control = Control::new(logs, view, Arc::clone(&state), id, Arc::clone(&clock), Arc::clone(&facts), recorder);
+    let silence = Silence::default();
+    let sources = (Arc::clone(&log), gaps.held(), silence.clone());
+    let control = Control::new(sources, view, Arc::clone(&state), id, Arc::clone(&clock), Arc::clone(&facts), recorder);
     let controlling = threads::control(control, admin, bind_unix(&config.unix_socket)?, late_stopped)?;
     let mut signals = Signals::listen()?;
     let passing = Server::new(&config.source.server, Side::Source)?;
     // Nothing refuses the start from here on.
     tell(&state, clock.wall_ns(), EventKind::Started, format!("twinline {} started", env!("CARGO_PKG_VERSION")));
 
-    let source = Source { writes: source, passing };
+    let source = Source { writes: source, passing, silence };
     let gaps = Rc::new(gaps);
     let taking = Rc::clone(&gaps);
     tokio::task::spawn_local(watched.clone().again("taking over gaps", move || Rc::clone(&taking).take_over()));
@@ -185,6 +187,9 @@ async fn daemon(
     let pipeline = Rc::new(pipeline(&config, source, learnt, kind, parts, &state, &clock));
     let learning = Rc::clone(&pipeline);
     let learn = move || learn::keep_learning(Rc::clone(&learning), Arc::clone(&facts));
+    let telling = Rc::clone(&pipeline);
+    let tell = move || silence::keep_telling(Rc::clone(&telling));
+    tokio::task::spawn_local(watched.clone().again("watching the source", tell));
     tokio::task::spawn_local(watched.again("asking the source's version", learn));
     let edge = Edge::new(pipeline, config.limits.in_flight.as_usize(), config.limits.max_body.as_usize());
     let serving = serve_all(&config, proxies, edge.clone(), drain, &stopped);
@@ -250,6 +255,7 @@ fn delivery_parts(
 struct Source {
     writes: Server,
     passing: Server,
+    silence: Silence,
 }
 
 fn pipeline(
@@ -281,6 +287,7 @@ fn pipeline(
         stall: config.queue.stall,
         on_unavailable: config.queue.on_unavailable,
         epoch: EPOCH,
+        silence: source.silence,
         overlaps: Overlaps::new(config.queue.overlap_lines, config.destination.delivery.late_write_max),
         meters: EdgeMeters::default(),
     }
