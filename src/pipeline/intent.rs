@@ -16,18 +16,53 @@ use super::reply::Refusal;
 use super::settle::{Settled, piece, settle};
 use super::stamp::Lines;
 use crate::base::failpoint::{self, Point};
-use crate::base::{Lsn, RequestId};
+use crate::base::{Epoch, Lsn, RequestId};
 use crate::db::answer::Kept;
 use crate::line;
-use crate::queue::{EntryBytes, Intent, Outcome, Unavailable};
+use crate::queue::{Appender, Cause, Disposition, EntryBytes, Intent, Outcome, Unavailable};
 use crate::route::RouteName;
 use crate::wal::{Entry, Kind};
 
 /// A body is kept in records of at most this size.
 const RECORD_BYTES: usize = 8 << 20;
 
-/// First record, and the lines of each.
-type Recorded = (Lsn, SmallVec<[u32; 1]>);
+/// What the log has of a write. Delivery waits for its outcome: dropped without one, because the task of the write panics, it
+/// hands the log doubt.
+#[derive(Debug)]
+struct Recorded {
+    first: Lsn,
+    /// Of each record.
+    lines_of: SmallVec<[u32; 1]>,
+    epoch: Epoch,
+    /// `None`: the outcome is in the log's hands.
+    open: Option<Appender>,
+}
+
+impl Recorded {
+    /// Its outcome is about to be appended.
+    fn settled(mut self) {
+        self.open = None;
+    }
+}
+
+impl Drop for Recorded {
+    fn drop(&mut self) {
+        let Some(appender) = self.open.take() else { return };
+        tracing::error!(
+            event = "write.died",
+            first = self.first.0,
+            "a write has ended without an outcome: it is doubt"
+        );
+        let doubt = |lsn| Outcome {
+            lsn: Lsn(lsn),
+            status: 0,
+            disposition: Disposition::Doubt,
+            cause: Cause::Crash,
+            epoch: self.epoch,
+        };
+        appender.leave((self.first.0..).take(self.lines_of.len()).map(doubt));
+    }
+}
 
 /// How a write stands in the log.
 #[derive(Debug)]
@@ -84,7 +119,7 @@ impl Pipeline {
         let lines_of = entries.iter().map(|entry| entry.lines).collect();
         let appended = timeout(self.stall, self.appender.intents(entries)).await;
         let first = appended.map_err(|_| self.log_stalls())??;
-        Ok(Some((first, lines_of)))
+        Ok(Some(Recorded { first, lines_of, epoch: self.epoch, open: Some(self.appender.clone()) }))
     }
 
     /// Makes the outcome durable. Where the queue does not take it in time the intent stands alone: the outcome comes later
@@ -100,9 +135,11 @@ impl Pipeline {
     ) -> Result<(), Refusal> {
         let name = logged.name.unwrap_or(RouteName::Database { db: String::new(), rp: String::new() });
         let recorded = logged.records.is_some();
-        if let Some((first, lines_of)) = logged.records {
+        if let Some(records) = logged.records {
             let settled = settle(judged, lines, overlapping, self.clock.wall_ns());
-            self.append_outcome(self.entries_of(&settled, judged.status, first, &lines_of)).await;
+            let entries = self.entries_of(&settled, judged.status, &records);
+            records.settled();
+            self.append_outcome(entries).await;
         }
         if judged.kept != Kept::All || logged.gapped {
             return Ok(());
@@ -161,10 +198,10 @@ impl Pipeline {
     }
 
     /// The outcomes of all pieces of a write.
-    fn entries_of(&self, settled: &Settled, status: u16, first: Lsn, lines_of: &[u32]) -> SmallVec<[EntryBytes; 1]> {
+    fn entries_of(&self, settled: &Settled, status: u16, records: &Recorded) -> SmallVec<[EntryBytes; 1]> {
         let mut entries = SmallVec::new();
         let mut before = 0;
-        for (lsn, lines) in (first.0..).map(Lsn).zip(lines_of.iter().copied()) {
+        for (lsn, lines) in (records.first.0..).map(Lsn).zip(records.lines_of.iter().copied()) {
             let Settled { disposition, cause, .. } = *settled;
             let outcome = Outcome { lsn, status, disposition, cause, epoch: self.epoch };
             match piece(&settled.spans, before, lines) {

@@ -252,6 +252,16 @@ impl Appender {
         result.await.unwrap_or(Err(Unavailable::Faulted)).map(drop)
     }
 
+    /// Appends outcomes that nobody waits for.
+    pub fn leave(&self, outcomes: impl IntoIterator<Item = Outcome>) {
+        let (answer, _) = oneshot::channel();
+        let mut gathering = self.0.gathering.borrow_mut();
+        gathering.outcomes.extend(outcomes.into_iter().map(|outcome| outcome.encode()));
+        gathering.settling.push(Waiter { pieces: 0, answer });
+        drop(gathering);
+        self.0.flush.notify_one();
+    }
+
     /// Somebody waited too long for an append: until the log answers again, intents are refused at once.
     pub fn note_stall(&self) {
         self.0.wal.note_stalled(true);
@@ -438,18 +448,12 @@ impl Appender {
         // The writer gave up, or the log took a part of its write: it records a gap. Without an outcome these intents would
         // hold up all that follow.
         let first = became.first().0 + at;
-        let gapped = (first..first + durable).map(|lsn| Outcome {
+        self.leave((first..first + durable).map(|lsn| Outcome {
             lsn: Lsn(lsn),
             status: 0,
             disposition: Disposition::Gapped,
             cause: Cause::None,
             epoch: self.0.epoch,
-        });
-        let (answer, _) = oneshot::channel();
-        let mut gathering = self.0.gathering.borrow_mut();
-        gathering.outcomes.extend(gapped.map(|outcome| outcome.encode()));
-        gathering.settling.push(Waiter { pieces: 0, answer });
-        drop(gathering);
-        self.0.flush.notify_one();
+        }));
     }
 }

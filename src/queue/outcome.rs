@@ -34,7 +34,7 @@ pub enum Disposition {
 pub enum Cause {
     /// Not doubt.
     None,
-    /// The process died before the outcome was durable.
+    /// The process, or what worked on the write, died before the outcome was durable.
     Crash,
     /// No answer in time.
     Timeout,

@@ -102,6 +102,31 @@ fn gaps_are_taken_over_also_after_that_task_has_died() {
     pair.twinline.hold("");
 }
 
+/// What works on a write dies between its intent and its outcome: nobody waits for that outcome, the write is doubt.
+#[test]
+fn a_write_that_dies_is_doubt_at_once_and_delivery_goes_on() {
+    for failpoints in ["intent-durable=panic@2", "answered=panic@2"] {
+        let pair = pair(failpoints);
+        pair.write(1);
+        assert_eq!(pair.twinline.call("POST /write?db=d", &[], "m v=1 2\nm v=2 3").status, 503);
+        pair.write(4);
+        let status = pair.twinline.settled(4);
+        assert_eq!((&status["lines"]["delivered"], &status["lines"]["doubt"]), (&2.into(), &2.into()), "{status:#}");
+        assert_eq!(status["regions"][0]["causes"], "crash", "{status:#}");
+    }
+    // In pieces, of which two are in the log.
+    let pair = pair("intent-durable=panic@3");
+    pair.write(1);
+    let line = format!("m,t={} v=1 ", "t".repeat(1000));
+    let body: String = (0..16_000).map(|at| format!("{line}{}\n", 10 + at)).collect();
+    // Answered in the middle of its body: whether the client hears that is another matter.
+    let _ = crate::http::call(&pair.twinline.addr, "POST /write?db=d", &[], body.as_bytes());
+    pair.write(2);
+    let status = pair.twinline.quiet();
+    assert_eq!(status["lines"]["delivered"], 2, "{status:#}");
+    assert!(status["lines"]["doubt"].as_u64() > Some(4000), "{status:#}");
+}
+
 /// What is written to deleted files is in none: somebody must hear of it while the process still runs.
 #[test]
 fn a_data_directory_that_is_deleted_is_told_of() {
