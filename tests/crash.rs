@@ -68,6 +68,11 @@ fn a_write_of_a_dead_process_that_takes_effect_late_does_not_win() {
 }
 
 #[test]
+fn the_newest_value_shows_at_once_after_a_crash() {
+    late::the_newest_value_shows_at_once_after_a_crash();
+}
+
+#[test]
 fn a_record_damaged_after_a_crash_is_a_gap() {
     hand::a_damaged_record_is_a_gap(proxy::Proxy::kill9);
 }

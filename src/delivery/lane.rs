@@ -3,6 +3,7 @@
 //! Pure: no clock, no network. Promise: the floor is the position below which every line of this lane is done, never
 //! more; `delivered` and `dead` count exactly the lines at or below it.
 
+mod again;
 mod names;
 mod parked;
 
@@ -11,10 +12,11 @@ use std::ops::Range;
 use std::rc::Rc;
 use std::time::Duration;
 
+use again::Again;
 use names::Names;
 
 use super::batch::{Batch, LineAt};
-use super::late::Late;
+use super::late::{Late, Turn};
 use super::target::TargetId;
 use crate::base::Lsn;
 
@@ -37,6 +39,8 @@ pub(super) enum Place {
     Waiting(u64),
     /// Before everything else of its target that was held.
     Held,
+    /// Before everything else of its target that goes a second time.
+    Again,
 }
 
 /// Lines that wait because a request without an answer may still write their cells.
@@ -84,6 +88,9 @@ pub(super) struct Lane {
     held: BTreeMap<TargetId, VecDeque<Held>>,
     /// How many held lines each cell has: a newer one must not overtake them.
     held_cells: HashMap<u64, u32>,
+    again: Again,
+    /// Lines of the batch under way that go again from then on, once they are delivered.
+    repeat: Option<(Batch, Duration)>,
     /// Records above the floor with lines in this lane.
     positions: VecDeque<Span>,
     /// The floor stays below this record, whose target waits in the log.
@@ -108,6 +115,8 @@ impl Lane {
             late: Late::default(),
             held: BTreeMap::new(),
             held_cells: HashMap::new(),
+            again: Again::default(),
+            repeat: None,
             positions: VecDeque::new(),
             below: None,
             dead_above: BTreeMap::new(),
@@ -183,7 +192,7 @@ impl Lane {
     pub(super) fn read_to(&mut self, lsn: Lsn) {
         self.read = self.read.max(lsn);
         // While something waits, the floor hangs on it, not on how far we read.
-        if self.waiting.is_empty() && self.under_way.is_none() && self.held.is_empty() {
+        if self.waiting.is_empty() && self.under_way.is_none() && self.held.is_empty() && self.again.is_empty() {
             self.settle();
         }
     }
@@ -213,18 +222,32 @@ impl Lane {
     ) -> Result<(Place, Batch), Option<Duration>> {
         assert!(self.under_way.is_none(), "one request in flight per lane");
         loop {
-            let (place, batch) = match self.take_held(now, &paused) {
-                Ok(batch) => (Place::Held, batch),
-                Err(held) => match self.take_waiting(now, wait, &paused) {
-                    Ok((number, batch)) => (Place::Waiting(number), batch),
-                    Err(due) => return Err(held.into_iter().chain(due).min()),
-                },
-            };
+            let (place, batch) = self.take_next(now, wait, &paused)?;
             if let Some(mut batch) = self.sift(batch, place, now) {
                 batch.share();
                 self.under_way = batch.first().map(|first| (first, batch.target));
                 return Ok((place, batch));
             }
+        }
+    }
+
+    fn take_next(
+        &mut self,
+        now: Duration,
+        wait: Duration,
+        paused: impl Fn(TargetId) -> bool,
+    ) -> Result<(Place, Batch), Option<Duration>> {
+        let again = match self.again.take(now, &paused) {
+            Ok(batch) => return Ok((Place::Again, batch)),
+            Err(due) => due,
+        };
+        let held = match self.take_held(now, &paused) {
+            Ok(batch) => return Ok((Place::Held, batch)),
+            Err(due) => due,
+        };
+        match self.take_waiting(now, wait, &paused) {
+            Ok((number, batch)) => Ok((Place::Waiting(number), batch)),
+            Err(due) => Err(again.into_iter().chain(held).chain(due).min()),
         }
     }
 
@@ -288,28 +311,46 @@ impl Lane {
 
     /// Holds back the lines of a batch whose turn has not come; what is left may go.
     fn sift(&mut self, batch: Batch, place: Place, now: Duration) -> Option<Batch> {
-        if self.late.is_over(now) && self.held_cells.is_empty() {
+        if self.late.is_over(now) && self.held_cells.is_empty() && self.again.is_empty() {
             return Some(batch);
         }
-        let (mut go, mut hold) = (Batch::new(batch.target, batch.born), Batch::new(batch.target, batch.born));
-        let mut until = Duration::ZERO;
+        let empty = || Batch::new(batch.target, batch.born);
+        let (mut go, mut hold, mut repeat) = (empty(), empty(), empty());
+        let (mut until, mut again) = (Duration::ZERO, Duration::ZERO);
         for index in 0..batch.len() {
             let (at, text) = batch.line(index);
-            // What was held before is older than everything held behind it; what comes anew is younger.
-            let behind = (place != Place::Held && self.held_cells.contains_key(&at.cell)).then_some(now);
-            match self.late.wait(at.cell, (at.lsn, at.line), now).max(behind) {
-                None => go.push(at, text),
-                Some(due) => {
+            match self.turn(at, place, now) {
+                Turn::Wait(due) => {
                     until = until.max(due);
                     *self.held_cells.entry(at.cell).or_default() += 1;
                     hold.push(at, text);
+                    continue;
                 }
+                Turn::GoAndAgain(due) => {
+                    again = again.max(due);
+                    repeat.push(at, text);
+                }
+                Turn::Go => {}
             }
+            go.push(at, text);
         }
         if hold.len() > 0 {
             self.hold(Held { until, batch: hold }, place);
         }
+        self.repeat = (repeat.len() > 0).then_some((repeat, again));
         (go.len() > 0).then_some(go)
+    }
+
+    /// Whether a line may go, for the sake of requests without an answer and of what is held for them.
+    fn turn(&mut self, at: LineAt, place: Place, now: Duration) -> Turn {
+        // What was held before is older than everything held behind it; what comes anew is younger.
+        let is_behind = matches!(place, Place::Waiting(_)) && self.held_cells.contains_key(&at.cell);
+        match self.late.turn(at.cell, (at.lsn, at.line), now) {
+            Turn::Wait(until) => Turn::Wait(until),
+            _ if is_behind => Turn::Wait(now),
+            Turn::Go if place != Place::Again => self.again.before(at.cell).map_or(Turn::Go, Turn::Wait),
+            turn => turn,
+        }
     }
 
     fn hold(&mut self, held: Held, place: Place) {
@@ -327,19 +368,24 @@ impl Lane {
         }
     }
 
-    /// The batch under way is done: every line of it is stored, or dead and recorded as such.
-    pub(super) fn finish(&mut self) {
+    /// The batch under way is done: every line of it is stored, or dead and recorded as such. Returns the bytes of those
+    /// lines of it that stay, to go again.
+    pub(super) fn finish(&mut self) -> usize {
         self.under_way = None;
+        let stay = self.repeat.take().map_or(0, |(batch, due)| self.again.add(&batch, due));
         self.settle();
+        stay
     }
 
     /// The batch under way cannot go on now; it waits again at its old place, or before newer values of its cells that were
     /// held back for its sake.
     pub(super) fn put_back(&mut self, place: Place, batch: Batch) {
         self.under_way = None;
+        self.repeat = None;
         let is_before_held = !self.held_cells.is_empty()
             && batch.cells(&(0..batch.len())).any(|cell| self.held_cells.contains_key(&cell));
-        match if is_before_held { Place::Held } else { place } {
+        match if is_before_held && place != Place::Again { Place::Held } else { place } {
+            Place::Again => self.again.put_back(batch),
             Place::Waiting(number) => {
                 self.waiting.insert(number, batch);
             }
@@ -366,10 +412,9 @@ impl Lane {
     fn settle(&mut self) {
         let oldest_waiting = self.waiting.values().filter_map(Batch::first).min();
         let oldest_held = self.held.values().flatten().filter_map(|held| held.batch.first()).min();
-        let oldest = [oldest_waiting, oldest_held, self.under_way.map(|(first, _)| first), self.below]
-            .into_iter()
-            .flatten()
-            .min();
+        let under_way = self.under_way.map(|(first, _)| first);
+        let oldest =
+            [oldest_waiting, oldest_held, self.again.first(), under_way, self.below].into_iter().flatten().min();
         // What is read again may lie below the floor of a lane that has nothing of it.
         let mut floor = oldest.map_or(self.read, Lsn::before).min(self.read).max(self.floor);
         while let Some(Span { first, position }) = self.positions.front().copied()
@@ -568,6 +613,38 @@ mod tests {
     }
 
     #[test]
+    fn after_a_crash_all_values_go_at_once_and_what_may_be_overwritten_goes_again() {
+        let mut lane = Lane::new(Lsn(0), 0, 0);
+        let (now, over) = (Duration::from_secs(1), Duration::from_secs(61));
+        lane.inherit(Lsn(2), over);
+        for (lsn, cell) in [(1, 7), (2, 7), (3, 8), (4, 8)] {
+            push_cell(&mut lane, lsn, cell);
+        }
+        for expected in [&[1, 2, 3][..], &[4]] {
+            let (_, batch) = lane.take(now, WAIT, |_| false).unwrap();
+            assert_eq!(lsns(&batch), expected, "the newest value stands at once");
+            lane.finish();
+        }
+        push_cell(&mut lane, 5, 7);
+        take(&mut lane);
+        assert!(lane.finish() > 0, "what stays takes room");
+        assert_eq!((lane.floor(), lane.lines_waiting()), (Lsn(1), 4), "what goes again holds the floor");
+        assert_eq!(lane.take(now, WAIT, |_| false).unwrap_err(), Some(over));
+
+        push_cell(&mut lane, 6, 7);
+        let (place, batch) = lane.take(over, WAIT, |_| false).unwrap();
+        assert_eq!((lsns(&batch), place), (vec![2, 5], Place::Again), "before what came later");
+        lane.put_back(place, batch);
+        assert_eq!(lane.take(over, WAIT, |_| true).unwrap_err(), None, "not while its target is paused");
+        for expected in [2, 6] {
+            let (_, batch) = lane.take(over, WAIT, |_| false).unwrap();
+            assert_eq!(lsns(&batch)[0], expected);
+            assert_eq!(lane.finish(), 0);
+        }
+        assert_eq!((lane.floor(), lane.delivered), (Lsn(6), 6));
+    }
+
+    #[test]
     fn what_a_dead_process_may_have_sent_is_tried_again_and_again_while_its_target_refuses() {
         let mut lane = Lane::new(Lsn(0), 0, 0);
         let (now, over) = (Duration::from_secs(1), Duration::from_secs(3601));
@@ -577,49 +654,30 @@ mod tests {
         }
         for _ in 0..3 {
             let (place, batch) = lane.take(now, WAIT, |_| false).unwrap();
-            assert_eq!(lsns(&batch), [1, 3], "a line does not wait for itself");
+            assert_eq!(lsns(&batch), [1, 2, 3], "a line does not wait for itself");
             lane.put_back(place, batch);
+            assert!(lane.again.is_empty(), "what was not delivered does not go twice");
         }
-        take(&mut lane);
-        lane.finish();
-        let (_, batch) = lane.take(over, WAIT, |_| false).unwrap();
-        assert_eq!(lsns(&batch), [2], "the newer value waits all the same");
     }
 
     #[test]
-    fn what_its_target_refused_goes_before_newer_values_that_were_held_for_it() {
+    fn what_goes_again_stays_before_newer_values_that_wait_for_another_request() {
         let mut lane = Lane::new(Lsn(0), 0, 0);
         let (now, over) = (Duration::from_secs(1), Duration::from_secs(61));
         lane.inherit(Lsn(2), over);
         push_cell(&mut lane, 1, 7);
         push_cell(&mut lane, 2, 7);
-        let (place, batch) = lane.take(now, WAIT, |_| false).unwrap();
-        lane.put_back(place, batch);
-        for lsn in [1, 2] {
-            let (_, batch) = lane.take(over, WAIT, |_| false).unwrap();
-            assert_eq!(lsns(&batch), [lsn]);
+        let (_, batch) = lane.take(now, WAIT, |_| false).unwrap();
+        lane.unanswered(&batch, &(1..2), over * 2);
+        lane.finish();
+        push_cell(&mut lane, 3, 7);
+        assert_eq!(lane.take(now, WAIT, |_| false).unwrap_err(), Some(over), "3 is held for the request of 2");
+        for (at, expected) in [(over, 2), (over * 2, 3)] {
+            let (_, batch) = lane.take(at, WAIT, |_| false).unwrap();
+            assert_eq!(lsns(&batch), [expected]);
             lane.finish();
         }
-    }
-
-    #[test]
-    fn after_a_crash_the_second_value_of_a_cell_waits() {
-        let mut lane = Lane::new(Lsn(0), 0, 0);
-        let (now, over) = (Duration::from_secs(1), Duration::from_secs(61));
-        lane.inherit(Lsn(2), over);
-        for (lsn, cell) in [(1, 7), (2, 7), (3, 8), (4, 8)] {
-            push_cell(&mut lane, lsn, cell);
-        }
-        let (_, batch) = lane.take(now, WAIT, |_| false).unwrap();
-        assert_eq!(lsns(&batch), [1, 3], "the dead process may have sent the first value alone");
-        lane.finish();
-        let (_, batch) = lane.take(now, WAIT, |_| false).unwrap();
-        assert_eq!(lsns(&batch), [4]);
-        lane.finish();
-        let (_, batch) = lane.take(over, WAIT, |_| false).unwrap();
-        assert_eq!(lsns(&batch), [2]);
-        lane.finish();
-        assert_eq!(lane.floor(), Lsn(4));
+        assert_eq!(lane.floor(), Lsn(3));
     }
 
     #[test]

@@ -4,9 +4,13 @@
 //! sent again at once, and are the same; but a newer value of one of its cells waits until the old request can no longer
 //! take effect, or that would put the older value over it. Everything else goes on.
 //!
+//! After a crash nobody knows which requests the dead process had under way, so every record above the floors counts. Waiting would
+//! leave the values that are delivered again, old ones first, at the destination for as long. So all of them go at once, in
+//! order, and each that may be overwritten goes again when that is over ([`Turn::GoAndAgain`]).
+//!
 //! Promise: memory is bounded by [`CELLS_MAX`]; a request with more cells than fit makes everything newer wait.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use crate::base::Lsn;
@@ -20,6 +24,16 @@ const TICK: Duration = Duration::from_millis(100);
 
 /// A line: its record, and its number there. Later lines are greater.
 type LineId = (Lsn, u32);
+
+/// What a line does whose turn is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Turn {
+    Go,
+    /// It goes now, and once more from then on.
+    GoAndAgain(Duration),
+    /// It waits until then.
+    Wait(Duration),
+}
 
 /// What may still be written to one cell.
 #[derive(Clone, Copy, Debug)]
@@ -56,6 +70,8 @@ pub(super) struct Late {
     newest: Duration,
     /// Records that a process before us may have been sending when it died, and until when that may take effect.
     inherited: Option<(Lsn, Duration)>,
+    /// Cells of which such a record was met: at most [`CELLS_MAX`].
+    inherited_cells: HashSet<u64>,
     /// When it was last asked what is over.
     now: Duration,
     /// While there is no room: nothing of it is over before.
@@ -87,26 +103,24 @@ impl Late {
         if known.until() > now { known.join(open) } else { *known = open }
     }
 
-    /// A line is about to be sent. Until when it must wait, if so; else it is remembered where a dead process may have sent
-    /// it too, and older lines of its cell with it. A line does not wait for itself: while its target refuses, it is tried
-    /// again and again.
-    pub(super) fn wait(&mut self, cell: u64, line: LineId, now: Duration) -> Option<Duration> {
+    /// A line is about to be sent. A line does not wait for itself: while its target refuses, it is tried again and again.
+    pub(super) fn turn(&mut self, cell: u64, line: LineId, now: Duration) -> Turn {
         let open = self.cells.get(&cell).filter(|open| line > (open.lsn, open.line));
         let until = open.map_or(Duration::ZERO, |open| open.until()).max(self.all_until);
         if until > now {
-            return Some(until);
+            return Turn::Wait(until);
         }
-        if let Some((to, until)) = self.inherited
-            && line.0 <= to
-            && until > now
-        {
+        match self.inherited.filter(|(_, until)| *until > now) {
+            None => Turn::Go,
+            Some((_, until)) if self.inherited_cells.contains(&cell) => Turn::GoAndAgain(until),
+            Some((to, _)) if line.0 > to => Turn::Go,
             // What cannot be remembered waits itself.
-            if !self.cells.contains_key(&cell) && !self.has_room(1) {
-                return Some(until);
+            Some((_, until)) if self.inherited_cells.len() >= CELLS_MAX => Turn::Wait(until),
+            Some(_) => {
+                self.inherited_cells.insert(cell);
+                Turn::Go
             }
-            self.remember(cell, Open::new(line, until));
         }
-        None
     }
 
     /// Whether so many more cells can be remembered; makes room of those that are over.
@@ -127,6 +141,7 @@ impl Late {
         self.now = self.now.max(now);
         if self.inherited.is_some_and(|(_, until)| until <= now) {
             self.inherited = None;
+            self.inherited_cells = HashSet::new();
         }
         if self.newest <= now {
             self.cells = HashMap::new();
@@ -148,20 +163,22 @@ mod tests {
         let mut late = Late::default();
         assert!(late.is_over(NOW));
         late.add([(7, FIRST)].into_iter(), LATER);
-        assert_eq!((late.wait(7, (Lsn(1), 0), NOW), late.wait(8, (Lsn(1), 0), NOW)), (Some(LATER), None));
+        assert_eq!((late.turn(7, (Lsn(1), 0), NOW), late.turn(8, (Lsn(1), 0), NOW)), (Turn::Wait(LATER), Turn::Go));
         assert!(!late.is_over(NOW));
         assert!(late.is_over(LATER));
-        assert_eq!(late.wait(7, (Lsn(1), 0), LATER), None);
+        assert_eq!(late.turn(7, (Lsn(1), 0), LATER), Turn::Go);
     }
 
     #[test]
-    fn after_a_crash_the_first_line_of_a_cell_goes_and_the_next_waits() {
+    fn after_a_crash_what_follows_the_first_line_of_a_cell_goes_twice() {
         let mut late = Late::default();
         late.inherit(Lsn(5), LATER);
-        assert_eq!(late.wait(7, (Lsn(5), 0), NOW), None);
-        assert_eq!(late.wait(7, (Lsn(6), 0), NOW), Some(LATER));
-        assert_eq!(late.wait(8, (Lsn(6), 0), NOW), None);
-        assert_eq!(late.wait(8, (Lsn(7), 0), NOW), None, "both came after the crash");
+        assert_eq!(late.turn(7, (Lsn(5), 0), NOW), Turn::Go);
+        assert_eq!(late.turn(7, (Lsn(6), 0), NOW), Turn::GoAndAgain(LATER));
+        assert_eq!(late.turn(8, (Lsn(6), 0), NOW), Turn::Go);
+        assert_eq!(late.turn(8, (Lsn(7), 0), NOW), Turn::Go, "both came after the crash");
+        late.add([(7, (Lsn(6), 0))].into_iter(), LATER);
+        assert_eq!(late.turn(7, (Lsn(7), 0), NOW), Turn::Wait(LATER), "a request of this process waits all the same");
         assert!(late.is_over(LATER));
     }
 
@@ -171,21 +188,22 @@ mod tests {
         late.inherit(Lsn(5), LATER);
         assert!(!late.is_over(NOW));
         for cell in 0..CELLS_MAX as u64 {
-            assert_eq!(late.wait(cell, (Lsn(4), 0), NOW), None);
+            assert_eq!(late.turn(cell, (Lsn(4), 0), NOW), Turn::Go);
         }
         let more = CELLS_MAX as u64;
-        assert_eq!((late.wait(more, (Lsn(5), 0), NOW), late.wait(more, (Lsn(6), 0), NOW)), (Some(LATER), None));
+        assert_eq!(late.turn(more, (Lsn(5), 0), NOW), Turn::Wait(LATER));
+        assert_eq!(late.turn(more, (Lsn(6), 0), NOW), Turn::Go, "the lane holds it behind the other");
     }
 
     #[test]
     fn a_line_does_not_wait_for_itself_nor_an_older_one_for_it() {
         let mut late = Late::default();
         late.add([(7, (Lsn(4), 2))].into_iter(), LATER);
-        let waits = [(Lsn(3), 9), (Lsn(4), 2), (Lsn(4), 3), (Lsn(5), 0)].map(|line| late.wait(7, line, NOW));
-        assert_eq!(waits, [None, None, Some(LATER), Some(LATER)]);
+        let waits = [(Lsn(3), 9), (Lsn(4), 2), (Lsn(4), 3), (Lsn(5), 0)].map(|line| late.turn(7, line, NOW));
+        assert_eq!(waits, [Turn::Go, Turn::Go, Turn::Wait(LATER), Turn::Wait(LATER)]);
         // The older one is under way as well now: the newer must not be there before it, whatever came of its own request.
         late.add([(7, (Lsn(3), 9))].into_iter(), NOW + TICK);
-        assert_eq!(late.wait(7, (Lsn(4), 2), NOW), Some(LATER));
+        assert_eq!(late.turn(7, (Lsn(4), 2), NOW), Turn::Wait(LATER));
     }
 
     #[test]
@@ -196,14 +214,15 @@ mod tests {
         late.add([(u64::MAX, FIRST)].into_iter(), last);
         assert!(!late.is_over(now));
         late.add([(CELLS_MAX as u64, FIRST)].into_iter(), last);
-        assert_eq!((late.wait(1, (Lsn(9), 0), now), late.wait(CELLS_MAX as u64, (Lsn(9), 0), now)), (None, Some(last)));
+        let more = CELLS_MAX as u64;
+        assert_eq!((late.turn(1, (Lsn(9), 0), now), late.turn(more, (Lsn(9), 0), now)), (Turn::Go, Turn::Wait(last)));
     }
 
     #[test]
     fn a_request_with_too_many_cells_holds_everything() {
         let mut late = Late::default();
         late.add(vec![(7, FIRST); CELLS_MAX + 1].into_iter(), LATER);
-        assert_eq!(late.wait(1, (Lsn(1), 0), NOW), Some(LATER));
+        assert_eq!(late.turn(1, (Lsn(1), 0), NOW), Turn::Wait(LATER));
         assert!(late.is_over(LATER));
     }
 }

@@ -37,10 +37,12 @@ pub(super) async fn run_lane(shared: Rc<Shared>, index: usize) {
         let stopped = matches!(end, End::Stopped);
         if matches!(end, End::Done) {
             failpoint::hit(Point::Delivered);
-            shared.lanes[index].borrow_mut().finish();
-            shared.pending_bytes.set(shared.pending_bytes.get() - bytes);
+            let stay = shared.lanes[index].borrow_mut().finish();
+            shared.pending_bytes.set(shared.pending_bytes.get() + stay - bytes);
             shared.room.notify_one();
-            counter!(metric::DELIVERED).increment(batch.len() as u64);
+            if place != Place::Again {
+                counter!(metric::DELIVERED).increment(batch.len() as u64);
+            }
         } else {
             let batch = Rc::try_unwrap(batch).unwrap_or_else(|shared| (*shared).clone());
             shared.lanes[index].borrow_mut().put_back(place, batch);

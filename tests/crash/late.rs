@@ -160,3 +160,30 @@ fn late_write(source: Database, destination: Database, crash: bool) {
     assert!(found.is_empty(), "source and destination: {found}");
     proxy.stop();
 }
+
+/// After a crash the newest value of a cell is there at once, however long the dead process's requests may take effect.
+pub(crate) fn the_newest_value_shows_at_once_after_a_crash() {
+    let source = Database::sandbox();
+    let destination = Database::Late(Relay::start(Database::sandbox()));
+    let Database::Late(relay) = &destination else { return };
+    let settings = Settings { delivery: "late_write_max = \"1h\"", ..Settings::default() };
+    let mut proxy = Proxy::new(&source, &destination, settings);
+    proxy.start();
+    let write = |port: u16, body: &str| {
+        let head = format!("POST /write?db={NAME} HTTP/1.1\r\nHost: x");
+        let sent = Connection::new(port).ask(&head, body.as_bytes());
+        assert!(matches!(sent, Sent::Answer { status: 204, .. }), "{sent:?}");
+    };
+    relay.keep_next();
+    for value in 1..=3 {
+        write(proxy.port, &format!("m v={value}i 1"));
+    }
+    relay.has_kept();
+    proxy.kill9();
+    proxy.start();
+    write(proxy.port, "m v=4i 1");
+    wait_for("the newest value", || {
+        twinline::cell::compare(source.cells(), relay.sandbox.cells()).is_empty().then_some(())
+    });
+    proxy.kill9();
+}

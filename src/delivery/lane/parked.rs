@@ -23,7 +23,8 @@ impl Lane {
 
     fn batches_of(&self, target: TargetId) -> impl Iterator<Item = &Batch> {
         let held = self.held.get(&target).into_iter().flatten().map(|held| &held.batch);
-        self.waiting.values().filter(move |batch| batch.target == target).chain(held)
+        let waiting = self.waiting.values().filter(move |batch| batch.target == target);
+        waiting.chain(held).chain(self.again.batches_of(target))
     }
 
     /// Where the oldest record ends in the log of which lines wait for a target that goes on; bytes.
@@ -32,7 +33,8 @@ impl Lane {
         let held = self.held.iter().filter(|(target, _)| !stands(**target)).flat_map(|(_, queue)| queue);
         let held = held.filter_map(|held| held.batch.first()).min();
         let under_way = self.under_way.filter(|(_, target)| !stands(*target)).map(|(first, _)| first);
-        let oldest = [waiting, held, under_way].into_iter().flatten().min()?;
+        let again = self.again.batches().filter(|batch| !stands(batch.target)).filter_map(Batch::first).min();
+        let oldest = [waiting, held, again, under_way].into_iter().flatten().min()?;
         self.log_bytes_of(oldest)
     }
 
@@ -61,9 +63,9 @@ impl Lane {
         free
     }
 
-    /// Takes out what is held for a target for the sake of older requests; returns the bytes that become free.
+    /// Takes out what is held for a target for the sake of older requests, and what goes again; returns the bytes that become free.
     pub(in crate::delivery) fn take_held_of(&mut self, target: TargetId) -> usize {
-        let mut free = 0;
+        let mut free = self.again.take_of(target);
         for held in self.held.remove(&target).into_iter().flatten() {
             let batch = held.batch;
             free += batch.held_bytes();
