@@ -24,7 +24,8 @@ fn pair(queue: &str) -> Pair {
     }
     let url = |sandbox: &Sandbox| format!("url = \"{}\"\nkind = \"influxdb1\"", sandbox.url());
     let mut setup = Setup::new(url(&source), url(&destination));
-    setup.queue = format!("stall_ms = 600\n{queue}");
+    let stall = if queue.contains("stall_ms") { "" } else { "stall_ms = 600\n" };
+    setup.queue = format!("{stall}{queue}");
     let twinline = setup.start();
     Pair { source, destination, twinline }
 }
@@ -144,7 +145,11 @@ fn an_outcome_that_becomes_durable_late_counts_once() {
 #[test]
 fn a_spare_directory_takes_the_gaps_of_a_disk_that_hangs_whole() {
     let spare = tempfile::tempdir().unwrap();
-    let mut pair = pair(&format!("spare_dir = {:?}", spare.path().join("spare")));
+    // The spare disk works and may be slow: a third of this is its time, after which a client hears 503.
+    let mut pair = pair(&format!("stall_ms = 6000\nspare_dir = {:?}", spare.path().join("spare")));
+    // Its route is known: only the first write waits, for the log.
+    assert_eq!(pair.write("d", "m v=1 0"), 204);
+    pair.twinline.delivered(1);
     let state = pair.twinline.lock_state();
     pair.twinline.hold("/wal/");
     for at in 1..=20 {
@@ -157,11 +162,15 @@ fn a_spare_directory_takes_the_gaps_of_a_disk_that_hangs_whole() {
     pair.twinline.start_again();
     // What was on its way into the log when the process died is not there, or it is doubt.
     let status = pair.twinline.until("the gaps are taken over", |status| status["lines"]["gap"] == 40);
-    assert!(status["lines"]["delivered"] == 0, "{status:#}");
+    assert!(status["lines"]["delivered"].as_u64() <= Some(1), "{status:#}");
     for _ in 0..2 {
         pair.twinline.stop(Signal::KILL);
         pair.twinline.start_again();
-        let status = pair.twinline.quiet();
+        pair.twinline.quiet();
+        // A state store that does not answer in time shows no gap at all.
+        let status = pair
+            .twinline
+            .until("the state store has them", |status| status["lines"]["gap"] != 0 && status["gap_log_lines"] == 0);
         assert_eq!(status["lines"]["gap"], 40, "taken over once: {status:#}");
     }
 }
