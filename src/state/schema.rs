@@ -69,7 +69,7 @@ CREATE TABLE gap_taken (ledger INTEGER NOT NULL, id INTEGER NOT NULL, lines INTE
 
 /// What to do where the disk does not let us open the store.
 pub(super) const OPEN_HINT: &str =
-    "look at the disk of data_dir: this user must be able to write there, and a few hundred KiB must be free";
+    "free a few MiB on the disk of data_dir, and see that this user may write there; then start again";
 
 /// Brings a new or older file to our version; leaves ours alone.
 pub(super) fn prepare(connection: &mut Connection) -> Result<()> {

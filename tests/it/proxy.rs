@@ -90,6 +90,11 @@ impl Setup {
     }
 
     pub(crate) fn start(&self) -> Twinline {
+        self.place().start()
+    }
+
+    /// Where it will run: the configuration stands there, nothing was started yet.
+    pub(crate) fn place(&self) -> Place {
         let directory = tempfile::tempdir().unwrap();
         let data = directory.path().join("data");
         let mounted = self.data_mib.map(|mib| Mounted::new(&data, mib));
@@ -106,11 +111,58 @@ impl Setup {
             self.listen, self.source, self.destination, self.delivery, self.more
         );
         std::fs::write(directory.path().join("twinline.toml"), text).unwrap();
-        let (process, log) = spawn(&directory, self.failpoints);
+        Place { mounted, directory, failpoints: self.failpoints }
+    }
+}
+
+/// A configuration, and a data directory where nothing has run.
+#[derive(Debug)]
+pub(crate) struct Place {
+    /// Before the directory: it lies in it.
+    mounted: Option<Mounted>,
+    directory: tempfile::TempDir,
+    failpoints: &'static str,
+}
+
+impl Place {
+    pub(crate) fn start(self) -> Twinline {
+        let Self { mounted, directory, failpoints } = self;
+        let (process, log) = spawn(&directory, failpoints);
         let mut twinline =
             Twinline { addr: String::new(), admin: String::new(), process, log, _mounted: mounted, directory };
         twinline.learn_addresses();
         twinline
+    }
+
+    /// A start that must fail: its exit code, and what it says.
+    pub(crate) fn start_that_fails(&self) -> (Option<i32>, String) {
+        let (mut process, log) = spawn(&self.directory, self.failpoints);
+        let until = Instant::now() + PATIENCE;
+        let status = loop {
+            match process.try_wait().unwrap() {
+                Some(status) => break status,
+                None if Instant::now() > until => {
+                    process.kill().unwrap();
+                    break process.wait().unwrap();
+                }
+                None => std::thread::sleep(Duration::from_millis(30)),
+            }
+        };
+        // Its last words may still be on their way.
+        let said = eventually("it says why", || {
+            let said = log.lock().unwrap().join("\n");
+            if said.contains("Next: ") { Ok(said) } else { Err(said) }
+        });
+        (status.code(), said)
+    }
+
+    /// Takes all the space of `data_dir`'s file system but so much; what was taken before is given back first.
+    pub(crate) fn fill_disk_but(&self, left_kib: u64) {
+        let path = self.directory.path().join("data/ballast");
+        let _ = std::fs::remove_file(&path);
+        let free = rustix::fs::statvfs(path.parent().unwrap()).unwrap();
+        let bytes = (free.f_bavail * free.f_frsize).saturating_sub(left_kib << 10);
+        std::fs::write(path, vec![1; usize::try_from(bytes).unwrap()]).unwrap();
     }
 }
 

@@ -99,6 +99,28 @@ fn a_start_on_a_full_disk_serves_with_gaps_and_the_queue_takes_writes_again_by_i
     assert_eq!(destination.cells("d", "").len() as u64, delivered, "a gap is not delivered");
 }
 
+/// Nothing was ever written there: without room for its state and the gap record it does not begin, and says what to do.
+#[test]
+fn a_first_start_on_a_full_disk_ends_with_what_to_do_and_the_next_one_begins() {
+    let (_source, destination, setup) = on_a_small_disk("8MiB");
+    let place = setup.place();
+    for (left_kib, what, hint) in [
+        (0, "state.db: state store: ", "Next: free a few MiB on the disk of data_dir"),
+        (64, "state.db: state store: ", "Next: free a few MiB on the disk of data_dir"),
+        (1024, "cannot open the gap log in ", "Next: free 2 MiB on the disk of that directory"),
+    ] {
+        place.fill_disk_but(left_kib);
+        let (exit, said) = place.start_that_fails();
+        assert_eq!(exit, Some(1), "{left_kib} KiB: {said}");
+        assert!(said.contains(what) && said.contains(hint) && !said.contains("panicked"), "{left_kib} KiB: {said}");
+    }
+    place.fill_disk_but(16 << 10);
+    let twinline = place.start();
+    assert_eq!(twinline.call("POST /write?db=d", &[], "m v=1 1").status, 204);
+    twinline.delivered(1);
+    assert_eq!(destination.cells("d", "").len(), 1);
+}
+
 /// As a stop with everything delivered leaves it, and then somebody fills the disk.
 #[test]
 fn a_start_on_a_disk_that_was_filled_after_an_orderly_stop_serves() {

@@ -111,8 +111,9 @@ impl GapLog {
 
     fn open_locked(disk: &Arc<dyn Disk>, dir: &Path, lock: Option<Box<dyn DiskLock>>) -> Result<OpenedGaps> {
         let fault = |e| {
-            Error::disk(format!("cannot open the gap log in {}", dir.display()), e)
-                .hint("it needs 2 MiB of space and the right to write")
+            Error::disk(format!("cannot open the gap log in {}", dir.display()), e).hint(
+                "free 2 MiB on the disk of that directory, and see that this user may write there; then start again",
+            )
         };
         let recovered = GapFile::open(disk.as_ref(), dir).map_err(fault)?;
         let ledger = recovered.file.ledger();
