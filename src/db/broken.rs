@@ -12,6 +12,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 /// How a body breaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Break {
+    /// It is held back: for now nothing of it comes.
+    Held,
     /// It ends before its end.
     Ends,
     /// A chunk's length is no number, or nothing at all.
@@ -50,6 +52,7 @@ impl Break {
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
+            Self::Held => "held",
             Self::Ends => "ends",
             _ => "framing",
         }
@@ -58,7 +61,7 @@ impl Break {
     /// What is sent behind the head; then nothing more.
     fn tail(self) -> &'static [u8] {
         match self {
-            Self::Ends => b"",
+            Self::Held | Self::Ends => b"",
             Self::Size => b"g\r\n",
             Self::SizeTooLarge => b"fffffffffffffffff\r\n",
             // A comment at most.

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONNECTION, HeaderValue};
+use http::header::{CONNECTION, EXPECT, HeaderMap, HeaderValue};
 use http::{Method, Request, StatusCode};
 use http_body::Body;
 use http_body_util::BodyExt;
@@ -25,6 +25,8 @@ use crate::pipeline::{Budget, ClientWrite, LargeWrite, Pipeline, Refusal, Reply,
 
 /// How long a write waits for room before it hears 503.
 const ROOM_WAIT: Duration = Duration::from_secs(2);
+/// The expectation that hyper meets by itself.
+const CONTINUE: &[u8] = b"100-continue";
 
 /// Everything a connection needs. One thread.
 #[derive(Clone)]
@@ -92,6 +94,13 @@ impl Edge {
     async fn write(&self, api: Api, request: Request<Incoming>) -> Reply {
         let (head, mut body) = request.into_parts();
         let declared_bytes = body.size_hint().exact();
+        if expects_something_else(&head.headers) && !body.is_end_stream() {
+            let write = ClientWrite::of(api, head.clone(), Bytes::new(), self.0.budget.room());
+            if let Some(refused) = self.0.pipeline.write_expecting(&write, declared_bytes).await {
+                drain(body);
+                return refused;
+            }
+        }
         let mut room = self.0.budget.room();
         let read = match body::read(&mut body, self.0.body_bytes_max, &mut room).await {
             Ok(read) => read,
@@ -128,6 +137,12 @@ impl Edge {
         });
         working.await.unwrap_or_else(|_| unavailable(api, &Refusal::Capacity("the write was given up")))
     }
+}
+
+/// Whether a client waits for something that no server here knows, perhaps before it sends the body.
+fn expects_something_else(headers: &HeaderMap) -> bool {
+    let known = |value: &[u8]| value.windows(CONTINUE.len()).any(|part| part.eq_ignore_ascii_case(CONTINUE));
+    headers.get(EXPECT).is_some_and(|value| !value.is_empty() && !known(value.as_bytes()))
 }
 
 /// Says that the connection ends with this answer, and ends it.

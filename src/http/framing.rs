@@ -35,13 +35,28 @@ pub(super) struct Framing {
     /// The part of a line that came before.
     line: Vec<u8>,
     first_line: bool,
+    /// The request is of HTTP/1.0.
+    old: bool,
     length_bytes: Option<u64>,
     chunked: bool,
+    /// A transfer coding other than `chunked` is named.
+    unknown_coding: bool,
+    /// How many `Host` there are.
+    hosts: u32,
 }
 
 impl Framing {
     pub(super) fn new() -> Self {
-        Self { place: Place::Method(0), line: Vec::new(), first_line: true, length_bytes: None, chunked: false }
+        Self {
+            place: Place::Method(0),
+            line: Vec::new(),
+            first_line: true,
+            old: false,
+            length_bytes: None,
+            chunked: false,
+            unknown_coding: false,
+            hosts: 0,
+        }
     }
 
     /// No request has begun that has not come whole.
@@ -52,6 +67,11 @@ impl Framing {
     /// A head has begun and has not come whole.
     pub(super) fn is_in_head(&self) -> bool {
         matches!(self.place, Place::Method(1..) | Place::Target | Place::Head)
+    }
+
+    /// Whether the servers refuse the last head for its transfer coding. HTTP/1.0 has none; two hosts they refuse before.
+    pub(super) fn has_unknown_coding(&self) -> bool {
+        self.unknown_coding && !self.old && self.hosts < 2
     }
 
     /// Goes over what came, and stops before a byte of a request target that no `http::Uri` takes. Gives how many bytes
@@ -140,7 +160,8 @@ impl Framing {
                 };
             }
             Place::Trailers if line.is_empty() => self.next_request(),
-            Place::Head if std::mem::take(&mut self.first_line) => {}
+            Place::Head if std::mem::take(&mut self.first_line) => self.old = line == b"HTTP/1.0",
+            Place::Head if line.is_empty() && self.unknown_coding => self.place = Place::Lost,
             Place::Head if line.is_empty() => match (self.chunked, self.length_bytes) {
                 (true, _) => self.place = Place::ChunkSize,
                 (false, Some(left @ 1..)) => self.place = Place::Body(left),
@@ -153,7 +174,7 @@ impl Framing {
 
     fn header(&mut self, line: &[u8]) {
         // Looked at by its first letter: nearly all headers are others.
-        if !matches!(line[0] | 0x20, b'c' | b't') {
+        if !matches!(line[0] | 0x20, b'c' | b't' | b'h') {
             return;
         }
         let Some(colon) = memchr::memchr(b':', line) else { return };
@@ -167,9 +188,9 @@ impl Framing {
             self.length_bytes = length;
         } else if name.eq_ignore_ascii_case(b"transfer-encoding") {
             self.chunked = value.eq_ignore_ascii_case(b"chunked");
-            if !self.chunked {
-                self.place = Place::Lost;
-            }
+            self.unknown_coding |= !self.chunked;
+        } else if name.eq_ignore_ascii_case(b"host") {
+            self.hosts = self.hosts.saturating_add(1);
         }
     }
 

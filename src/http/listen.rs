@@ -8,7 +8,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::Request;
+use http::header::CONNECTION;
+use http::{Request, Version};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -208,8 +209,9 @@ where
     let stream = Wire::new(stream, Rc::clone(&answering), limits.idle_timeout.min(HEAD_WAIT));
     let service = service_fn(move |request: Request<Incoming>| {
         let under_way = answering.begin(write_api(&request).is_some());
+        let version = request.version();
         let reply = handle(request);
-        async move { Ok::<_, std::convert::Infallible>(under_way.answered(reply.await)) }
+        async move { Ok::<_, std::convert::Infallible>(of_version(version, under_way.answered(reply.await))) }
     });
     let mut builder = http1::Builder::new();
     builder
@@ -230,6 +232,14 @@ where
         _ = stop.wait_for(|stop| *stop) => connection.as_mut().graceful_shutdown(),
     }
     let _ = connection.await;
+}
+
+/// hyper would offer a client of HTTP/1.0 to keep a connection of which the answer says that it ends.
+fn of_version(version: Version, mut reply: Reply) -> Reply {
+    if version < Version::HTTP_11 && reply.headers().get(CONNECTION).is_some_and(|value| value == "close") {
+        *reply.version_mut() = version;
+    }
+    reply
 }
 
 #[cfg(test)]

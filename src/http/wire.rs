@@ -20,7 +20,7 @@ use tokio::time::Sleep;
 
 use super::framing::Framing;
 use crate::db::client::BodyError;
-use crate::pipeline::{Reply, ReplyBody};
+use crate::pipeline::{BeforeAnyHandler, Reply, ReplyBody};
 
 /// A client that closed its half hears the answer to a query that takes no longer than this.
 const GONE_WAIT: Duration = Duration::from_secs(3);
@@ -36,6 +36,8 @@ pub(super) struct Answering {
     writes: Cell<u32>,
     /// The client sends no more.
     half_closed: Cell<bool>,
+    /// The answer to come is written as HTTP/1.1 whatever the client speaks.
+    as_newest: Cell<bool>,
 }
 
 /// One request under way.
@@ -61,6 +63,9 @@ impl UnderWay {
 
     /// The answer to it. It is under way until its last byte for a client that closed its half already.
     pub(super) fn answered(self, reply: Reply) -> Reply {
+        if reply.extensions().get::<BeforeAnyHandler>().is_some() {
+            self.answering.as_newest.set(true);
+        }
         if !self.answering.half_closed.get() {
             return reply;
         }
@@ -110,7 +115,15 @@ pub(super) struct Wire<S> {
     head_late: Option<Pin<Box<Sleep>>>,
     /// What is said in place of hyper's own answer, as far as it is not written.
     instead: &'static [u8],
+    /// The same for the version in the status line, which has the same length.
+    version: &'static [u8],
 }
+
+/// The servers' answer to a transfer coding that they do not know; hyper takes it for a bad request.
+const UNKNOWN_CODING: &[u8] = b"HTTP/1.1 501 Not Implemented\r\nContent-Type: text/plain; charset=utf-8\r\n\
+    Connection: close\r\n\r\nUnsupported transfer encoding";
+/// How an answer to a client of HTTP/1.0 begins, and how one that the servers give before any handler does.
+const VERSIONS: (&[u8], &[u8]) = (b"HTTP/1.0 ", b"HTTP/1.1 ");
 
 /// Answers that hyper gives without asking us, and what the servers say there.
 const REFUSALS: [(&[u8], &[u8]); 3] = [
@@ -134,7 +147,17 @@ impl<S> Wire<S> {
     /// `head_wait`: [`HEAD_WAIT`], or less where `idle_timeout` is shorter.
     pub(super) fn new(stream: S, answering: Rc<Answering>, head_wait: Duration) -> Self {
         let (framing, pending) = (Framing::new(), Bytes::new());
-        Self { stream, framing, pending, answering, half_closed: None, head_wait, head_late: None, instead: b"" }
+        Self {
+            stream,
+            framing,
+            pending,
+            answering,
+            half_closed: None,
+            head_wait,
+            head_late: None,
+            instead: b"",
+            version: b"",
+        }
     }
 
     /// Ends a connection whose head does not come; to be asked when nothing came.
@@ -142,6 +165,20 @@ impl<S> Wire<S> {
         let late = self.head_late.get_or_insert_with(|| Box::pin(tokio::time::sleep(self.head_wait)));
         ready!(late.as_mut().poll(cx));
         Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the head of a request did not come whole")))
+    }
+
+    /// What is said instead of an answer of hyper's own.
+    fn refusal(&self, answer: &[u8]) -> Option<&'static [u8]> {
+        // Nearly every answer is a success.
+        let error = answer.get(9) == Some(&b'4');
+        let at = error.then(|| REFUSALS.iter().position(|(own, _)| own.eq_ignore_ascii_case(answer)))??;
+        // The first one is for what is no request.
+        Some(if at == 0 && self.framing.has_unknown_coding() { UNKNOWN_CODING } else { REFUSALS[at].1 })
+    }
+
+    /// Whether this is written as another version of HTTP.
+    fn is_of_another_version(&self, answer: &[u8]) -> bool {
+        !self.version.is_empty() || self.answering.as_newest.get() && answer.starts_with(VERSIONS.0)
     }
 
     fn take_pending(&mut self, buf: &mut ReadBuf<'_>) {
@@ -215,8 +252,17 @@ impl<S: AsyncRead + Unpin> AsyncRead for Wire<S> {
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Wire<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        if self.is_of_another_version(buf) {
+            if self.answering.as_newest.take() {
+                self.version = VERSIONS.1;
+            }
+            let version = self.version;
+            let written = ready!(Pin::new(&mut self.stream).poll_write(cx, version))?;
+            self.version = version.get(written..).unwrap_or_default();
+            return Poll::Ready(Ok(written));
+        }
         if self.instead.is_empty() {
-            match refusal(buf) {
+            match self.refusal(buf) {
                 Some(instead) => self.instead = instead,
                 None => return Pin::new(&mut self.stream).poll_write(cx, buf),
             }
@@ -245,8 +291,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Wire<S> {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        if !self.instead.is_empty() || bufs.first().is_some_and(|buf| refusal(buf).is_some()) {
-            return self.poll_write(cx, bufs.first().map_or(b"", |buf| buf));
+        let first = bufs.first().map_or(&b""[..], |buf| buf);
+        if !self.instead.is_empty() || self.refusal(first).is_some() || self.is_of_another_version(first) {
+            return self.poll_write(cx, first);
         }
         Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
     }
@@ -254,13 +301,6 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Wire<S> {
     fn is_write_vectored(&self) -> bool {
         self.stream.is_write_vectored()
     }
-}
-
-/// What is said instead of an answer of hyper's own.
-fn refusal(answer: &[u8]) -> Option<&'static [u8]> {
-    // Nearly every answer is a success.
-    let error = answer.get(9) == Some(&b'4');
-    error.then(|| REFUSALS.iter().find(|(own, _)| own.eq_ignore_ascii_case(answer)).map(|(_, said)| *said))?
 }
 
 #[cfg(test)]
@@ -292,6 +332,53 @@ mod tests {
             });
             assert_eq!(String::from_utf8(read).unwrap(), wanted, "{buffer_bytes}");
         }
+    }
+
+    /// What a client reads when hyper writes `answer` after the client has sent `request`, a few bytes at a time.
+    fn said(request: &[u8], answer: &'static [u8], before_any_handler: bool) -> String {
+        run(async {
+            let (mut client, server) = tokio::io::duplex(1 << 10);
+            let answering = Rc::new(Answering::default());
+            let mut wire = Wire::new(server, Rc::clone(&answering), HEAD_WAIT);
+            tokio::io::AsyncWriteExt::write_all(&mut client, request).await.unwrap();
+            wire.read_exact(&mut vec![0; request.len()]).await.unwrap();
+            if before_any_handler {
+                let mut reply = http::Response::new(crate::pipeline::whole(Bytes::new()));
+                reply.extensions_mut().insert(BeforeAnyHandler);
+                drop(answering.begin(true).answered(reply));
+            }
+            tokio::io::AsyncWriteExt::write_all(&mut wire, answer).await.unwrap();
+            drop(wire);
+            let mut read = String::new();
+            client.read_to_string(&mut read).await.unwrap();
+            read
+        })
+    }
+
+    #[test]
+    fn what_hyper_refuses_is_said_as_the_servers_say_it() {
+        let refused = |request: &str| {
+            let answer = said(request.as_bytes(), REFUSALS[0].0, false);
+            (answer[..answer.find("\r\n").unwrap()].to_owned(), answer)
+        };
+        let gzip = "Transfer-Encoding: gzip\r\n";
+        let (line, answer) = refused(&format!("POST /write HTTP/1.1\r\nHost: x\r\n{gzip}\r\n"));
+        assert!(line == "HTTP/1.1 501 Not Implemented" && answer.ends_with("\r\n\r\nUnsupported transfer encoding"));
+        for first in ["POST /w HTTP/1.0\r\n", "POST /w HTTP/1.1\r\nHost: x\r\nHost: x\r\n"] {
+            assert_eq!(refused(&format!("{first}{gzip}\r\n")).0, "HTTP/1.1 400 Bad Request", "{first}");
+        }
+        assert_eq!(refused("GET / HTTP/1.1\r\nbad\r\n\r\n").0, "HTTP/1.1 400 Bad Request");
+    }
+
+    #[test]
+    fn what_is_refused_before_any_handler_is_of_http_1_1() {
+        let answer = b"HTTP/1.0 400 Bad Request\r\nConnection: close\r\n\r\nHTTP/1.0 ";
+        let request = b"POST /write HTTP/1.0\r\nHost: a b\r\n\r\n";
+        assert_eq!(
+            said(request, answer, true).as_bytes(),
+            b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\nHTTP/1.0 "
+        );
+        assert_eq!(said(request, answer, false).as_bytes(), answer);
     }
 
     #[test]

@@ -1,7 +1,9 @@
-//! A write whose body did not come whole: the source says what it says to that.
+//! A write whose body did not come whole, or has not come yet: the source says what it says to that.
 //!
 //! Promise: the client hears the source's own answer, if it still listens, and the source gets no byte of the body. So nothing
 //! of such a write is stored or mirrored, no intent is needed, and no success is passed on.
+
+use std::time::Duration;
 
 use http_body_util::BodyExt;
 use tokio::time::timeout;
@@ -13,7 +15,24 @@ use super::{ClientWrite, Pipeline};
 use crate::db::broken::Break;
 use crate::queue::Cause;
 
+/// A source that refuses an expectation says so at once.
+const EXPECT_WAIT: Duration = Duration::from_secs(2);
+
 impl Pipeline {
+    /// Asks the source about a head alone that expects something else than `100-continue`: it need not wait for the body to
+    /// refuse that. `None`: it does not refuse, and the body is to be read.
+    pub async fn write_expecting(&self, request: &ClientWrite, declared_bytes: Option<u64>) -> Option<Reply> {
+        let (_feeder, body) = feed::fed();
+        let asked = self.prepare(request, body.boxed_unsync(), declared_bytes).ok()?;
+        let asking = read_whole(self.source.client().send_broken(asked, Break::Held));
+        match timeout(EXPECT_WAIT, asking).await.ok()? {
+            PrimaryAnswer::Lost { .. } => None,
+            // Nothing was sent that it could have stored.
+            answer if answer.status().is_some_and(|status| status.is_success()) => None,
+            answer => Some(answer.into_reply(request.api)),
+        }
+    }
+
     /// Asks the source how it answers a body that breaks so. `declared_bytes`: how long the client said that it is.
     pub async fn write_broken(&self, request: ClientWrite, declared_bytes: Option<u64>, breaks: Break) -> Reply {
         let broken = || reply::unavailable(request.api, &Refusal::Body("the body broke off"));

@@ -34,7 +34,9 @@ pub use keeper::GapKeeper;
 pub use large::{LARGE_BYTES, LargeWrite, drain, passage_max};
 pub use meters::EdgeMeters;
 pub use overlap::Overlaps;
-pub use reply::{BadHost, Refusal, Reply, ReplyBody, bad_host, too_large, unavailable, unknown_coding, whole};
+pub use reply::{
+    BadHost, BeforeAnyHandler, Refusal, Reply, ReplyBody, bad_host, too_large, unavailable, unknown_coding, whole,
+};
 pub use room::{Budget, NoRoom, Room};
 pub use silence::{News, SILENT_AFTER, Silence, Silent};
 pub use skew::Skew;

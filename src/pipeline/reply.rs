@@ -126,12 +126,17 @@ pub fn bad_host(fault: BadHost) -> Reply {
     reply
 }
 
+/// Marks an answer that the servers give before any handler: they write it as HTTP/1.1, whatever the client speaks.
+#[derive(Clone, Copy, Debug)]
+pub struct BeforeAnyHandler;
+
 /// What the servers answer by themselves, with the end of the connection.
 fn before_any_handler(status: StatusCode, text: &'static str) -> Reply {
     let mut reply: Reply = Response::new(Box::pin(Chunked(Some(Bytes::from_static(text.as_bytes())))));
     *reply.status_mut() = status;
     reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    reply.extensions_mut().insert(BeforeAnyHandler);
     reply
 }
 

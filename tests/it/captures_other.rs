@@ -213,6 +213,19 @@ fn transport() -> Vec<Case> {
         raw("100-CONTINUE", &["Expect: 100-CONTINUE", "Content-Length: 3"], b"").then(b"bad", 2),
         raw("expects nothing", &["Expect:", "Content-Length: 7"], b"m v=1 1"),
         raw("expects foo", &["Expect: foo", "Content-Length: 7"], b"m v=1 1").closing().answers(2),
+        raw("expects foo, held back", &["Expect: foo", "Content-Length: 7"], b"").closing(),
+        raw("expects foo, held back in chunks", &["Expect: foo", chunked], b"").closing(),
+        raw("expects foo, much held back", &["Expect: foo", "Content-Length: 20000000"], b"").closing(),
+        raw("expects foo, nothing follows", &["Expect: foo", "Content-Length: 0"], b"").closing().answers(2),
+        Case::raw("expects foo of a ping", "GET /ping HTTP/1.1", &["Expect: foo"], b"").closing().answers(2),
+        Case::raw("HTTP/1.0 expects foo", "POST /write?db=cap HTTP/1.0", &["Expect: foo", "Content-Length: 7"], b"")
+            .closing(),
+        raw("one other coding", &["Transfer-Encoding: gzip"], &in_chunks).closing().answers(2),
+        raw("one other coding with a length", &["Transfer-Encoding: gzip", "Content-Length: 7"], b"m v=1 1").closing(),
+        raw("an empty coding", &["Transfer-Encoding:", "Content-Length: 7"], b"m v=1 1").closing(),
+        raw("another coding last", &["Transfer-Encoding: chunked, gzip"], &in_chunks).closing(),
+        raw("another coding last, in two headers", &[chunked, "Transfer-Encoding: gzip"], &in_chunks).closing(),
+        raw("another coding and hosts", &["Transfer-Encoding: gzip", "Host: y"], &in_chunks).closing(),
         raw("two at once", &["Content-Length: 7"], b"m v=1 1").then(two, 2),
         Case::raw(
             "ping, three at once",
@@ -254,6 +267,16 @@ fn hosts() -> Vec<Case> {
         ] {
             let head = format!("{first}\r\n{hosts}<CREDENTIALS>Content-Length: 7\r\n\r\n");
             cases.push(Case::bare(&format!("{first}, host: {name}"), &head, b"m v=1 1").closing());
+        }
+    }
+    for (name, hosts) in [
+        ("two", "Host: x\r\nHost: x\r\n"),
+        ("a b", "Host: a b\r\n"),
+        ("a/b, kept", "Host: a/b\r\nConnection: keep-alive\r\n"),
+    ] {
+        for first in ["POST /write?db=cap HTTP/1.0", "GET /ping HTTP/1.0"] {
+            let head = format!("{first}\r\n{hosts}<CREDENTIALS>Content-Length: 7\r\n\r\n");
+            cases.push(Case::bare(&format!("{first}, host: {name}"), &head, b"m v=1 1").closing().answers(2));
         }
     }
     let old = "POST /write?db=cap HTTP/1.0\r\n<CREDENTIALS>Content-Length: 7\r\n\r\n";

@@ -46,6 +46,12 @@ fn serve(mut stream: TcpStream, seen: &Sender<Seen>) -> Option<()> {
             seen.send(Seen::Gone(path)).ok()?;
             return None;
         }
+        if path == "/write?db=refuses" {
+            stream
+                .write_all(b"HTTP/1.1 417 Expectation Failed\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+                .ok()?;
+            return None;
+        }
         let mut body = Vec::new();
         let value =
             |name: &str| head.iter().find_map(|line| line.to_ascii_lowercase().strip_prefix(name).map(str::to_owned));
@@ -144,4 +150,28 @@ fn a_write_that_needs_no_stamp_is_forwarded_byte_for_byte() {
         assert!(head.contains(&line.to_owned()), "{line}: {head:?}");
     }
     assert_eq!(got, body);
+}
+
+/// The source refuses an expectation that it does not know by the head alone; so does Twinline, and no write is begun.
+#[test]
+fn an_expectation_is_refused_while_the_body_is_held_back() {
+    let (twinline, _seen) = start();
+    for length in ["Content-Length: 7", "Content-Length: 20000000", "Transfer-Encoding: chunked"] {
+        let mut client = twinline.connect();
+        let head = format!("POST /write?db=refuses HTTP/1.1\r\nHost: x\r\nExpect: foo\r\n{length}\r\n\r\n");
+        client.send(head.as_bytes()).unwrap();
+        let answer = client.answer(false).unwrap();
+        assert_eq!((answer.status, answer.header("connection")), (417, Some("close")), "{length}");
+    }
+    assert_eq!(twinline.quiet()["lines"]["delivered"], 0);
+}
+
+/// One that passes over it gets the body.
+#[test]
+fn an_expectation_that_the_source_passes_over_holds_nothing_up() {
+    let (twinline, seen) = start();
+    let answer = twinline.call("POST /write?db=d", &["Expect: foo"], "m v=1 1");
+    assert_eq!(answer.status, 204);
+    let Ok(Seen::Request(_, body)) = seen.recv_timeout(PATIENCE) else { panic!("nothing came") };
+    assert_eq!(body, b"m v=1 1");
 }
