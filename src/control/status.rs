@@ -12,6 +12,7 @@ use super::figures::Figures;
 use crate::base::clock::rfc3339;
 use crate::base::size::{ByteSize, show_span};
 use crate::delivery::PauseView;
+use crate::pipeline::Silent;
 use crate::state::{GapRow, RegionRow};
 use crate::wal::Stats;
 
@@ -102,6 +103,12 @@ pub struct SilentSource {
     pub for_s: u64,
     /// What the newest failed write met.
     pub reason: String,
+}
+
+impl From<&Silent> for SilentSource {
+    fn from(silent: &Silent) -> Self {
+        Self { for_s: silent.lasts.as_secs(), reason: silent.reason.clone() }
+    }
 }
 
 /// Characters of a refusal that a screen shows.
@@ -220,10 +227,7 @@ pub(super) fn status(facts: Facts, figures: &Figures) -> Status {
             stalled: figures.log.stalled,
             fault: figures.log.fault.clone(),
         },
-        source_silent: figures
-            .source_silent
-            .as_ref()
-            .map(|silent| SilentSource { for_s: silent.lasts.as_secs(), reason: silent.reason.clone() }),
+        source_silent: figures.source_silent.as_ref().map(SilentSource::from),
         paused: view.paused.clone(),
         dead_letters: trouble(totals.dead_letters),
         dead_letter_reason: totals.dead_letter_reason,

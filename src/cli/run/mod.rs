@@ -185,12 +185,7 @@ async fn daemon(
     tokio::task::spawn_local(watched.clone().again("taking over gaps", move || Rc::clone(&taking).take_over()));
     let parts = (Appender::start(log, EPOCH), gaps);
     let pipeline = Rc::new(pipeline(&config, source, learnt, kind, parts, &state, &clock));
-    let learning = Rc::clone(&pipeline);
-    let learn = move || learn::keep_learning(Rc::clone(&learning), Arc::clone(&facts));
-    let telling = Rc::clone(&pipeline);
-    let tell = move || silence::keep_telling(Rc::clone(&telling));
-    tokio::task::spawn_local(watched.clone().again("watching the source", tell));
-    tokio::task::spawn_local(watched.again("asking the source's version", learn));
+    look_after_source(&pipeline, facts, watched);
     let edge = Edge::new(pipeline, config.limits.in_flight.as_usize(), config.limits.max_body.as_usize());
     let serving = serve_all(&config, proxies, edge.clone(), drain, &stopped);
 
@@ -210,6 +205,16 @@ async fn daemon(
     let _ = state.add_event(stopped).await;
     tracing::info!("stopped");
     Ok(exit)
+}
+
+/// Keeps its version fresh, and tells when it answers no write.
+fn look_after_source(pipeline: &Rc<Pipeline>, facts: Arc<Mutex<Facts>>, watched: Watched) {
+    let telling = Rc::clone(pipeline);
+    let tell = move || silence::keep_telling(Rc::clone(&telling));
+    tokio::task::spawn_local(watched.clone().again("watching the source", tell));
+    let learning = Rc::clone(pipeline);
+    let learn = move || learn::keep_learning(Rc::clone(&learning), Arc::clone(&facts));
+    tokio::task::spawn_local(watched.again("asking the source's version", learn));
 }
 
 fn target_kind(config: &Config, learnt: &Learnt) -> TargetKind {
