@@ -10,8 +10,9 @@ use std::collections::BTreeMap;
 use super::closing::{Closing, Growing};
 use super::distribute::{Distributor, last_of};
 use super::target::TargetId;
-use crate::base::{Error, Kind as ErrorKind, Lsn, Result, RouteId, Side};
+use crate::base::{Error, Kind as ErrorKind, Lsn, Result, Side};
 use crate::queue::{Fate, Intent, Scout, Spans};
+use crate::route::RouteName;
 use crate::wal::{Item, Kind, Reader, Record};
 
 /// Of what may wait in lanes, a target that stands still keeps this part.
@@ -22,9 +23,6 @@ const AGAIN_MAX: usize = 8;
 const AGAIN_STEP: usize = 256;
 /// A growing gap is written down after so many bytes of log.
 const GROWTH_BYTES: u64 = 1 << 20;
-
-/// A route of a target: its number, and its name.
-pub(super) type RouteKey = (RouteId, String);
 
 /// Lines of one route that wait in the log or are in the gap.
 #[derive(Clone, Copy, Debug)]
@@ -54,7 +52,7 @@ pub(super) struct Aside {
     /// Lines of records up to here are counted by their lanes.
     pub(super) counted_to: Lsn,
     /// Lines that lanes do not count.
-    sums: BTreeMap<RouteKey, Sum>,
+    sums: BTreeMap<RouteName, Sum>,
     /// Reads them again.
     again: Option<(Reader, Scout)>,
     /// The gap that this time has become.
@@ -107,9 +105,8 @@ impl Distributor {
             (aside.first, aside.from_bytes) = (Some(record.lsn), begins);
             aside.counted_to = record.lsn.before();
         }
-        let key = (record.route, intent.name.to_string());
         let (from_ns, to_ns) = (intent.min_ns, intent.max_ns);
-        aside.sums.entry(key).or_insert(Sum::NONE).add(lines, from_ns, to_ns);
+        aside.sums.entry(intent.name.clone()).or_insert(Sum::NONE).add(lines, from_ns, to_ns);
         self.hold();
         true
     }
@@ -267,7 +264,7 @@ impl Distributor {
         let Some((intent, spans)) = self.applied_of(record, target, scout)? else { return Ok(()) };
         let lines = u64::from(record.lines).saturating_sub(spans.lines(Fate::NotApplied) + spans.lines(Fate::Doubt));
         if record.lsn > aside.counted_to
-            && let Some(sum) = aside.sums.get_mut(&(record.route, intent.name.to_string()))
+            && let Some(sum) = aside.sums.get_mut(&intent.name)
         {
             sum.lines = sum.lines.saturating_sub(lines);
         }
@@ -299,12 +296,11 @@ impl Distributor {
         Ok(is_new.then_some((intent, judged.spans)))
     }
 
-    /// Whether a record lies in the gap of its route, by what was durable when we started.
+    /// Whether a record lies in the gap of its route, by what was durable when we started. By name, in full or, where an
+    /// older version wrote it, as it is shown: a route has records with its number and others without.
     fn is_in_gap(&self, record: &Record, intent: &Intent) -> bool {
-        self.gaps.iter().any(|(route, name, first, last)| {
-            (*first..=*last).contains(&record.lsn)
-                && if route.0 != 0 { *route == record.route } else { *name == intent.name.to_string() }
-        })
+        let is_of = |route: &str| route == intent.name.key() || route == intent.name.to_string();
+        self.gaps.iter().any(|gap| (gap.first..=gap.last).contains(&record.lsn) && is_of(&gap.route))
     }
 
     fn bytes_of(&self, target: TargetId) -> usize {

@@ -9,13 +9,14 @@
 
 use std::collections::BTreeMap;
 
-use super::aside::{Aside, RouteKey, Sum};
+use super::aside::{Aside, Sum};
 use super::distribute::{Distributor, applied_lines, last_of};
 use super::target::TargetId;
 use super::tell;
 use crate::base::failpoint::{self, Point};
 use crate::base::{Lsn, Result};
 use crate::queue::{Intent, Scout, Spans};
+use crate::route::RouteName;
 use crate::state::{Effects, Gap, ROUTE_BACKLOG};
 use crate::wal::{Item, Reader, Record};
 
@@ -30,7 +31,7 @@ pub(super) struct Closing {
     /// How often floors had been saved then.
     saves: u64,
     counting: Option<(Reader, Scout)>,
-    sums: BTreeMap<RouteKey, Sum>,
+    sums: BTreeMap<RouteName, Sum>,
     /// Of these, lines that lanes counted.
     pub(super) from_lanes: u64,
 }
@@ -40,7 +41,7 @@ pub(super) struct Closing {
 pub(super) struct Growing {
     begin: Lsn,
     to: Lsn,
-    sums: BTreeMap<RouteKey, Sum>,
+    sums: BTreeMap<RouteName, Sum>,
 }
 
 impl Distributor {
@@ -150,8 +151,7 @@ impl Distributor {
         if sum.lines == 0 {
             return;
         }
-        let key = (record.route, intent.name.to_string());
-        closing.sums.entry(key).or_insert(Sum::NONE).add(sum.lines, sum.from_ns, sum.to_ns);
+        closing.sums.entry(intent.name.clone()).or_insert(Sum::NONE).add(sum.lines, sum.from_ns, sum.to_ns);
         if in_lanes {
             closing.from_lanes += sum.lines;
             for (lane, lines) in self.shared.lanes.iter().zip(own).filter(|(_, lines)| *lines > 0) {
@@ -176,13 +176,14 @@ impl Distributor {
         let mut gap =
             aside.gap.take().unwrap_or_else(|| Growing { begin: from, to: from.before(), sums: BTreeMap::new() });
         gap.to = dealt.max(gap.to);
-        for (key, sum) in std::mem::take(&mut closing.sums) {
-            gap.sums.entry(key).or_insert(Sum::NONE).add(sum.lines, sum.from_ns, sum.to_ns);
+        for (name, sum) in std::mem::take(&mut closing.sums) {
+            gap.sums.entry(name).or_insert(Sum::NONE).add(sum.lines, sum.from_ns, sum.to_ns);
         }
         let lines: u64 = gap.sums.values().map(|sum| sum.lines).sum();
-        let row = |(key, sum): (&RouteKey, &Sum)| Gap {
-            route: (key.0.0 != 0).then_some(key.0),
-            route_name: key.1.clone(),
+        let row = |(name, sum): (&RouteName, &Sum)| Gap {
+            // By name alone: some of its records may have its number, and others none.
+            route: None,
+            route_name: name.key(),
             from_ns: sum.from_ns,
             to_ns: sum.to_ns,
             lines: sum.lines,

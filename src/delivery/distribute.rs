@@ -20,10 +20,10 @@ use super::ledger::{self, Ledger, Tally};
 use super::letters;
 use super::target::TargetId;
 use super::view::Reading;
-use crate::base::{Error, Kind as ErrorKind, Lsn, Result, RouteId, Side};
+use crate::base::{Error, Kind as ErrorKind, Lsn, Result, Side};
 use crate::line::{self, Dialect, Precision};
 use crate::queue::{Disposition, Fate, Floors, Intent, Scout, Spans};
-use crate::state::{DeadLetter, Effects, Gap};
+use crate::state::{BacklogGap, DeadLetter, Effects, Gap};
 use crate::wal::{Damage, Item, Kind, Reader, Record, Wal};
 
 /// Records looked at in one go before other tasks get their turn.
@@ -58,7 +58,7 @@ pub(super) struct Distributor {
     /// Targets of which records are set aside.
     pub(super) asides: BTreeMap<TargetId, Aside>,
     /// Records in gaps of their routes' backlogs, from before the start.
-    pub(super) gaps: Vec<(RouteId, String, Lsn, Lsn)>,
+    pub(super) gaps: Vec<BacklogGap>,
     /// Everything up to here was dealt out or set aside.
     pub(super) dealt: Lsn,
     /// Where the record under our hands begins in the log, bytes.
@@ -102,7 +102,7 @@ impl Distributor {
         ledger: Rc<RefCell<Ledger>>,
         log: Arc<Wal>,
         floors: &Floors,
-        gaps: Vec<(RouteId, String, Lsn, Lsn)>,
+        gaps: Vec<BacklogGap>,
     ) -> Result<Self> {
         let reader = log.reader(floors.lowest().next())?;
         let moved = floors.lanes.len() != shared.lanes.len() && ledger::is_known(floors);

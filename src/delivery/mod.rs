@@ -46,13 +46,13 @@ use tokio::sync::{Notify, watch};
 use tokio::task::{JoinError, JoinSet};
 
 use crate::base::clock::SharedClock;
-use crate::base::{DestinationId, Error, Kind, Lsn, Result, Retry, RouteId, Side};
+use crate::base::{DestinationId, Error, Kind, Lsn, Result, Retry, Side};
 use crate::config::{Delivery as Settings, Mapping};
 use crate::db::server::{Flavor, Server};
 use crate::line::Dialect;
 use crate::queue::{Floors, LocalQueue, Opened, Scout};
 use crate::route::TargetKind;
-use crate::state::SharedState;
+use crate::state::{BacklogGap, SharedState};
 
 use distribute::Distributor;
 use lane::Lane;
@@ -264,8 +264,6 @@ async fn backlog_gaps(shared: &Shared, floor: Lsn, stop: &mut watch::Receiver<bo
         }
     }
 }
-
-type BacklogGap = (RouteId, String, Lsn, Lsn);
 
 /// Deals records out; faults that can pass (a disk that fails to read, no file handle left) are waited out.
 async fn keep_distributing(distributor: &mut Distributor) -> Result<()> {

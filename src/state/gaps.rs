@@ -3,6 +3,9 @@
 use rusqlite::{Connection, params};
 use serde::{Deserialize, Serialize};
 
+use super::ROUTE_BACKLOG;
+use crate::base::Lsn;
+
 /// Rows that a list shows, the newest first.
 const LISTED_MAX: usize = 100;
 
@@ -23,6 +26,29 @@ pub struct GapRow {
     pub first_lsn: Option<u64>,
     /// Last record of the log in it.
     pub last_lsn: Option<u64>,
+}
+
+/// Records of a route that are in a gap for its backlog.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BacklogGap {
+    /// The route's canonical text, whether it has a number or not; of an older version, the text that is shown.
+    pub route: String,
+    /// First record.
+    pub first: Lsn,
+    /// Last record.
+    pub last: Lsn,
+}
+
+/// The gaps of routes' backlogs that end above `floor`.
+pub(super) fn backlog(tx: &Connection, destination: &str, floor: Lsn) -> rusqlite::Result<Vec<BacklogGap>> {
+    let mut statement = tx.prepare(
+        "SELECT route_name, first_lsn, last_lsn FROM gap
+         WHERE destination = ?1 AND cause = ?2 AND last_lsn > ?3 ORDER BY first_lsn",
+    )?;
+    let rows = statement.query_map(params![destination, ROUTE_BACKLOG, floor.0], |row| {
+        Ok(BacklogGap { route: row.get(0)?, first: Lsn(row.get(1)?), last: Lsn(row.get(2)?) })
+    })?;
+    rows.collect()
 }
 
 /// The newest gaps of a destination, at most [`LISTED_MAX`]; how many there are; of how many the lines are not known.

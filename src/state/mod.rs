@@ -14,7 +14,7 @@ mod sqlite;
 
 pub use dirty::RegionRow;
 pub use event::{Event, EventKind};
-pub use gaps::GapRow;
+pub use gaps::{BacklogGap, GapRow};
 pub use sqlite::SqliteState;
 
 use std::collections::HashMap;
@@ -78,7 +78,7 @@ pub const ROUTE_BACKLOG: &str = "route-backlog";
 ///
 /// Gaps of one route and cause without records are one row for ever, which stretches: its times are the earliest and the
 /// latest, its lines the sum. A destination has at most 10,000 different pairs of route and cause; what comes after them
-/// goes to the route `other`.
+/// goes to the route `other`, but for [`ROUTE_BACKLOG`]: its rows tell which records are in them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Gap {
     /// Whose data, where it is known.
@@ -230,9 +230,8 @@ pub trait State: Send + Sync + fmt::Debug {
     /// Takes over sums of gaps from the store `ledger` (at most `i64::MAX`, as the ids), all that it holds. Idempotent: what a
     /// sum had when it was taken over before is not added again.
     fn take_gaps(&self, ledger: u64, sums: Vec<GapTaken>) -> Pending<()>;
-    /// Records of routes that are in a gap for their backlog: route, its name where it has no number, first and last record;
-    /// only those that end above `floor`.
-    fn backlog_gaps(&self, destination: &DestinationId, floor: Lsn) -> Pending<Vec<(RouteId, String, Lsn, Lsn)>>;
+    /// Records of routes that are in a gap for their backlog; only those that end above `floor`.
+    fn backlog_gaps(&self, destination: &DestinationId, floor: Lsn) -> Pending<Vec<BacklogGap>>;
     /// Sums of one destination.
     fn totals(&self, destination: &DestinationId) -> Pending<Totals>;
     /// The newest dead letters, at most `limit`.

@@ -5,7 +5,7 @@ use rusqlite::Connection;
 use crate::base::{Error, Kind, Result, Side};
 
 /// What leads from each version to the next; an empty file has version 0. What was released is never changed.
-const STEPS: [&str; 4] = [FIRST, ROUTE_NAMES, DIRTY_LINES, GAPS_TAKEN];
+const STEPS: [&str; 5] = [FIRST, ROUTE_NAMES, DIRTY_LINES, GAPS_TAKEN, GAPS_BY_NAME];
 
 const FIRST: &str = "
 CREATE TABLE value (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
@@ -67,6 +67,12 @@ const GAPS_TAKEN: &str = "
 CREATE TABLE gap_taken (ledger INTEGER NOT NULL, id INTEGER NOT NULL, lines INTEGER NOT NULL, PRIMARY KEY (ledger, id)) WITHOUT ROWID;
 ";
 
+/// The gap of a route's backlog has its canonical name: some of its records may have its number and others none.
+const GAPS_BY_NAME: &str = "
+UPDATE gap SET route_name = (SELECT key FROM route WHERE id = gap.route)
+  WHERE cause = 'route-backlog' AND route IN (SELECT id FROM route);
+";
+
 /// What to do where the disk does not let us open the store.
 pub(super) const OPEN_HINT: &str =
     "free a few MiB on the disk of data_dir, and see that this user may write there; then start again";
@@ -112,7 +118,9 @@ mod tests {
             .execute_batch(
                 "PRAGMA user_version = 1;
                  INSERT INTO dirty_region VALUES ('main', 1, x'6d', 0, 9, 3, 4, 'crash');
-                 INSERT INTO dead_letter VALUES ('main', 7, 0, 1, 'parse', 'no', x'6d');",
+                 INSERT INTO dead_letter VALUES ('main', 7, 0, 1, 'parse', 'no', x'6d');
+                 INSERT INTO route VALUES (1, 'db=d');
+                 INSERT INTO gap VALUES (1, 'main', 1, 'd', 'route-backlog', 0, 9, 5, 3, 4);",
             )
             .unwrap();
         prepare(&mut connection).unwrap();
@@ -123,6 +131,8 @@ mod tests {
         let kept: String =
             connection.query_row("SELECT route_name || code FROM dead_letter", [], |row| row.get(0)).unwrap();
         assert_eq!(kept, "parse");
+        let kept: String = connection.query_row("SELECT route_name FROM gap", [], |row| row.get(0)).unwrap();
+        assert_eq!(kept, "db=d");
         prepare(&mut connection).unwrap();
     }
 }

@@ -14,7 +14,9 @@ use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use tokio::sync::oneshot;
 
-use super::{DeadLetterRow, Effects, Event, Gap, GapTaken, Pending, ROUTE_BACKLOG, State, Totals, dirty, gaps, schema};
+use super::{
+    BacklogGap, DeadLetterRow, Effects, Event, Gap, GapTaken, Pending, ROUTE_BACKLOG, State, Totals, dirty, gaps, schema,
+};
 use crate::base::{DestinationId, Error, Kind, Lsn, Result, RouteId, Side};
 
 /// Calls that may wait, which bounds memory; one that finds the queue full fails and may be made again.
@@ -228,19 +230,9 @@ impl State for SqliteState {
         self.call("cannot take over gaps", move |tx| take_gaps(tx, ledger, &sums))
     }
 
-    fn backlog_gaps(&self, destination: &DestinationId, floor: Lsn) -> Pending<Vec<(RouteId, String, Lsn, Lsn)>> {
+    fn backlog_gaps(&self, destination: &DestinationId, floor: Lsn) -> Pending<Vec<BacklogGap>> {
         let destination = destination.to_string();
-        self.call("cannot list gaps", move |tx| {
-            let mut statement = tx.prepare(
-                "SELECT route, route_name, first_lsn, last_lsn FROM gap
-                 WHERE destination = ?1 AND cause = ?2 AND last_lsn > ?3 ORDER BY first_lsn",
-            )?;
-            let rows = statement.query_map(params![destination, ROUTE_BACKLOG, floor.0], |row| {
-                let route = RouteId(row.get::<_, Option<u32>>(0)?.unwrap_or(0));
-                Ok((route, row.get(1)?, Lsn(row.get(2)?), Lsn(row.get(3)?)))
-            })?;
-            rows.collect()
-        })
+        self.call("cannot list gaps", move |tx| gaps::backlog(tx, &destination, floor))
     }
 
     fn totals(&self, destination: &DestinationId) -> Pending<Totals> {
@@ -406,6 +398,9 @@ fn take_gaps(tx: &Connection, ledger: u64, sums: &[GapTaken]) -> rusqlite::Resul
 
 /// Whether a gap may have rows under its own route's name.
 fn has_room(tx: &Connection, destination: &str, gap: &Gap) -> rusqlite::Result<bool> {
+    if gap.cause == ROUTE_BACKLOG {
+        return Ok(true);
+    }
     let known = "SELECT EXISTS (SELECT 1 FROM gap WHERE destination = ?1 AND route_name = ?2 AND cause = ?3)";
     if tx.prepare_cached(known)?.query_row(params![destination, gap.route_name, gap.cause], |row| row.get(0))? {
         return Ok(true);
@@ -573,7 +568,7 @@ mod tests {
         }
         assert_eq!(state.totals(&id).wait().unwrap().gaps, vec![(ROUTE_BACKLOG.to_owned(), 132)]);
         let found = state.backlog_gaps(&id, Lsn(24)).wait().unwrap();
-        let row = |first, last| (RouteId(3), "d/r".to_owned(), Lsn(first), Lsn(last));
+        let row = |first, last| BacklogGap { route: "d/r".to_owned(), first: Lsn(first), last: Lsn(last) };
         assert_eq!(found, [row(10, 25), row(40, 41)]);
         assert_eq!(state.backlog_gaps(&id, Lsn(25)).wait().unwrap(), [row(40, 41)]);
     }
@@ -750,11 +745,16 @@ mod tests {
         for name in ["last", "late", "later", "r7"] {
             state.add_gap(&id, gap(name)).wait().unwrap();
         }
+        // But for one that tells which records it holds: it is found by its name.
+        let backlog = Gap { cause: ROUTE_BACKLOG, lsns: Some((Lsn(1), Lsn(2))), ..gap("stands") };
+        state.record(&id, Effects { gaps: vec![backlog], ..Effects::default() }).wait().unwrap();
+        assert_eq!(state.backlog_gaps(&id, Lsn(0)).wait().unwrap()[0].route, "stands");
         let lines = |name: &'static str| {
             let sql = "SELECT coalesce(sum(lines), 0) FROM gap WHERE route_name = ?1";
             state.call("look", move |tx| tx.query_row(sql, [name], |row| row.get::<_, u64>(0))).wait().unwrap()
         };
         assert_eq!((lines("last"), lines("late"), lines("other"), lines("r7")), (1, 0, 2, 2));
-        assert_eq!(state.totals(&id).wait().unwrap().gaps, vec![("queue-full".to_owned(), 10_003)]);
+        let gaps = [("queue-full".to_owned(), 10_003), (ROUTE_BACKLOG.to_owned(), 1)];
+        assert_eq!(state.totals(&id).wait().unwrap().gaps, gaps);
     }
 }

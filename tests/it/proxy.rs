@@ -240,7 +240,14 @@ impl Twinline {
 
     /// Starts it again on the same data; it listens elsewhere now.
     pub(crate) fn start_again(&mut self) {
-        (self.process, self.log) = spawn(&self.directory, "");
+        self.start_again_with(|configuration| configuration, "");
+    }
+
+    /// The same with another configuration, and moments at which it ends.
+    pub(crate) fn start_again_with(&mut self, change: impl FnOnce(String) -> String, failpoints: &str) {
+        let file = self.directory.path().join("twinline.toml");
+        std::fs::write(&file, change(std::fs::read_to_string(&file).unwrap())).unwrap();
+        (self.process, self.log) = spawn(&self.directory, failpoints);
         self.learn_addresses();
     }
 
