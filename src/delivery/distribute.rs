@@ -348,7 +348,7 @@ impl Distributor {
 
     /// Tells each lane how many lines of the record are its own.
     fn note_lines(&self, record: &Record, intent: &Intent, own: &[Own]) {
-        let name = (record.route.0 == 0).then(|| Rc::<str>::from(intent.name.to_string()));
+        let name = (record.route.0 == 0).then(|| Rc::<str>::from(intent.name.key()));
         for (lane, own) in self.shared.lanes.iter().zip(own).filter(|(_, own)| own.has_lines) {
             let mut lane = lane.borrow_mut();
             if let Some(name) = &name {

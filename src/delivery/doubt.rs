@@ -16,9 +16,9 @@ const DIALECTS: [Dialect; 2] = [Dialect::Influx1, Dialect::Influx2];
 /// A body that begins so is packed.
 const GZIP: &[u8] = b"\x1f\x8b";
 
-/// The name of a route that has no number, else empty.
+/// The name of the route of a record that does not carry its number, else empty.
 pub(super) fn unlisted(record: &Record, intent: &Intent) -> String {
-    if record.route.0 == 0 { intent.name.to_string() } else { String::new() }
+    if record.route.0 == 0 { intent.name.key() } else { String::new() }
 }
 
 /// The regions that the lines in doubt of a record may have touched; each such line is counted in one of them.
@@ -52,8 +52,7 @@ pub(super) fn regions(record: &Record, intent: &Intent, judged: &Judged) -> Vec<
         }
     }
     let region = |measurement: Vec<u8>, (from_ns, to_ns): (i64, i64), cause: Cause, lines: u64| DirtyRegion {
-        route: record.route,
-        route_name: unlisted(record, intent),
+        route_name: intent.name.key(),
         measurement,
         from_ns,
         to_ns,

@@ -109,12 +109,7 @@ impl Pipeline {
         lines: &Lines,
         arrived_ns: i64,
     ) -> Result<Option<Recorded>, Unavailable> {
-        // A new route is noted in the state store, whose disk may hang, too.
-        let noted = timeout(self.stall, self.catalogue.route(name)).await.map_err(|_| Unavailable::Stalled)?;
-        let route = noted.map_err(|error| {
-            tracing::warn!(%error, "a route cannot be noted");
-            Unavailable::Faulted
-        })?;
+        let route = self.catalogue.route(name);
         let Some(entries) = entries(&route, lines, arrived_ns, self.meters.next_request()) else { return Ok(None) };
         let lines_of = entries.iter().map(|entry| entry.lines).collect();
         let appended = timeout(self.stall, self.appender.intents(entries)).await;
@@ -140,6 +135,9 @@ impl Pipeline {
             let entries = self.entries_of(&settled, judged.status, &records);
             records.settled();
             self.append_outcome(entries).await;
+            if judged.kept != Kept::Nothing {
+                self.catalogue.keep(&name);
+            }
         }
         if judged.kept != Kept::All || logged.gapped {
             return Ok(());

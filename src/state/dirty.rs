@@ -32,10 +32,9 @@ pub struct RegionRow {
     pub causes: String,
 }
 
-/// Whose data: number and, where it has none, name of the route; measurement.
+/// Whose data: name of the route; measurement.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Place {
-    route: u32,
     route_name: String,
     measurement: Vec<u8>,
 }
@@ -112,11 +111,7 @@ pub(super) fn write(tx: &Connection, destination: &str, regions: &[DirtyRegion],
 
 fn row_of(region: &DirtyRegion, counted: bool) -> Row {
     Row {
-        place: Place {
-            route: region.route.0,
-            route_name: region.route_name.clone(),
-            measurement: region.measurement.clone(),
-        },
+        place: Place { route_name: region.route_name.clone(), measurement: region.measurement.clone() },
         from_ns: region.from_ns,
         to_ns: region.to_ns,
         first_lsn: region.lsns.0.0,
@@ -131,16 +126,15 @@ fn insert(tx: &Connection, destination: &str, mut row: Row) -> rusqlite::Result<
     let everything = ("*", b"".as_slice());
     let near = tx
         .prepare_cached(
-            "SELECT rowid, route, route_name, measurement, from_ns, to_ns, first_lsn, last_lsn, causes, lines
+            "SELECT rowid, route_name, measurement, from_ns, to_ns, first_lsn, last_lsn, causes, lines
              FROM dirty_region WHERE destination = ?1 AND from_ns <= ?2 AND to_ns >= ?3
-             AND ((route = ?4 AND route_name = ?5 AND measurement IN (?6, ?7)) OR (route = 0 AND route_name = ?8))",
+             AND ((route_name = ?4 AND measurement IN (?5, ?6)) OR route_name = ?7)",
         )?
         .query_map(
             params![
                 destination,
                 row.to_ns.saturating_add(1),
                 row.from_ns.saturating_sub(1),
-                row.place.route,
                 row.place.route_name,
                 row.place.measurement,
                 everything.1,
@@ -166,12 +160,11 @@ fn insert(tx: &Connection, destination: &str, mut row: Row) -> rusqlite::Result<
 }
 
 fn put(tx: &Connection, destination: &str, row: &Row) -> rusqlite::Result<()> {
-    let sql = "INSERT INTO dirty_region VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
+    let sql = "INSERT INTO dirty_region VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
     let Row { place, from_ns, to_ns, first_lsn, last_lsn, causes, lines } = row;
-    let Place { route, route_name, measurement } = place;
+    let Place { route_name, measurement } = place;
     tx.prepare_cached(sql)?.execute(params![
         destination,
-        route,
         route_name,
         measurement,
         from_ns,
@@ -186,13 +179,13 @@ fn put(tx: &Connection, destination: &str, row: &Row) -> rusqlite::Result<()> {
 
 fn read_row(row: &rusqlite::Row<'_>, at: usize) -> rusqlite::Result<Row> {
     Ok(Row {
-        place: Place { route: row.get(at)?, route_name: row.get(at + 1)?, measurement: row.get(at + 2)? },
-        from_ns: row.get(at + 3)?,
-        to_ns: row.get(at + 4)?,
-        first_lsn: row.get(at + 5)?,
-        last_lsn: row.get(at + 6)?,
-        causes: row.get(at + 7)?,
-        lines: row.get(at + 8)?,
+        place: Place { route_name: row.get(at)?, measurement: row.get(at + 1)? },
+        from_ns: row.get(at + 2)?,
+        to_ns: row.get(at + 3)?,
+        first_lsn: row.get(at + 4)?,
+        last_lsn: row.get(at + 5)?,
+        causes: row.get(at + 6)?,
+        lines: row.get(at + 7)?,
     })
 }
 
@@ -200,7 +193,7 @@ fn read_row(row: &rusqlite::Row<'_>, at: usize) -> rusqlite::Result<Row> {
 fn coarsen(tx: &Connection, destination: &str, max: usize) -> rusqlite::Result<()> {
     let mut rows = tx
         .prepare_cached(
-            "SELECT route, route_name, measurement, from_ns, to_ns, first_lsn, last_lsn, causes, lines
+            "SELECT route_name, measurement, from_ns, to_ns, first_lsn, last_lsn, causes, lines
              FROM dirty_region WHERE destination = ?1",
         )?
         .query_map([destination], |row| read_row(row, 0))?
@@ -229,7 +222,7 @@ fn coarser(rows: Vec<Row>, step: Coarse) -> Vec<Row> {
             Coarse::Measurements => {}
             Coarse::Routes => row.place.measurement.clear(),
             Coarse::Everything => {
-                row.place = Place { route: 0, route_name: "*".to_owned(), measurement: Vec::new() };
+                row.place = Place { route_name: "*".to_owned(), measurement: Vec::new() };
             }
         }
         by_place.entry(row.place.clone()).or_default().push(row);
@@ -252,9 +245,8 @@ fn coarser(rows: Vec<Row>, step: Coarse) -> Vec<Row> {
 /// The regions of a destination, those with the most lines first, at most [`LISTED_MAX`].
 pub(super) fn list(tx: &Connection, destination: &str) -> rusqlite::Result<Vec<RegionRow>> {
     let mut statement = tx.prepare_cached(
-        "SELECT coalesce(r.key, d.route_name), d.measurement, d.from_ns, d.to_ns, d.lines, d.causes FROM dirty_region d
-         LEFT JOIN route r ON r.id = d.route WHERE destination = ?1
-         ORDER BY d.lines DESC, d.route, d.measurement, d.from_ns LIMIT ?2",
+        "SELECT route_name, measurement, from_ns, to_ns, lines, causes FROM dirty_region WHERE destination = ?1
+         ORDER BY lines DESC, route_name, measurement, from_ns LIMIT ?2",
     )?;
     let rows = statement.query_map(params![destination, LISTED_MAX], |row| {
         Ok(RegionRow {
@@ -272,7 +264,7 @@ pub(super) fn list(tx: &Connection, destination: &str) -> rusqlite::Result<Vec<R
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::{Lsn, RouteId};
+    use crate::base::Lsn;
     use crate::state::schema;
 
     const HOUR_NS: i64 = 3_600_000_000_000;
@@ -285,8 +277,7 @@ mod tests {
 
     fn region(route: u32, measurement: &str, hour: i64, lsn: u64, cause: &'static str) -> DirtyRegion {
         DirtyRegion {
-            route: RouteId(route),
-            route_name: String::new(),
+            route_name: route.to_string(),
             measurement: measurement.as_bytes().to_vec(),
             from_ns: hour * HOUR_NS,
             to_ns: (hour + 1) * HOUR_NS - 1,
@@ -324,9 +315,8 @@ mod tests {
     #[test]
     fn beyond_the_bound_regions_grow_and_none_is_lost() {
         let everything: Vec<DirtyRegion> = (0..40).map(|at| region(1, "m", at * 2, 5, "crash")).collect();
-        for (max, rows, route) in [(10, 4, "a"), (2, 1, "a")] {
+        for (max, rows, route) in [(10, 4, "1"), (2, 1, "1")] {
             let tx = store();
-            tx.execute("INSERT INTO route VALUES (1, 'a')", []).unwrap();
             write(&tx, "main", &everything, max).unwrap();
             let list = list(&tx, "main").unwrap();
             assert!(list.len() <= rows && list.iter().all(|row| row.route == route), "{list:?}");

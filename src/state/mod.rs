@@ -40,7 +40,7 @@ pub struct DeadLetter {
     pub line: u32,
     /// Where it came from.
     pub route: RouteId,
-    /// Text of the route when it is not listed (its id is 0), else empty.
+    /// Canonical text of the route when its record does not carry the id (it is 0), else empty.
     pub route_name: String,
     /// Short stable code: `type-conflict`, `parse`, `bad-name`, `too-large`, `expired`, `unstorable`, …
     pub code: String,
@@ -53,9 +53,7 @@ pub struct DeadLetter {
 /// A part of the data whose fate at the source is not known: it must be read back from there.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct DirtyRegion {
-    /// Where the data was written to.
-    pub route: RouteId,
-    /// Text of the route when it is not listed (its id is 0), else empty.
+    /// Canonical text of the route the data was written to, whether it has a number or not.
     pub route_name: String,
     /// Measurement, unescaped. Empty stands for the whole route.
     pub measurement: Vec<u8>,
@@ -83,7 +81,7 @@ pub const ROUTE_BACKLOG: &str = "route-backlog";
 pub struct Gap {
     /// Whose data, where it is known.
     pub route: Option<RouteId>,
-    /// Text of the route for people, since an unlisted route has no row.
+    /// Text of the route: the canonical one for [`ROUTE_BACKLOG`], since records are found by it, else for people.
     pub route_name: String,
     /// Earliest point or arrival in it, ns.
     pub from_ns: i64,
@@ -218,8 +216,8 @@ fn gone() -> Error {
 /// The seam: calls never block; a store that is not keeping up answers with an error that may be tried again.
 /// SQLite on one machine, a shared store when clustered.
 pub trait State: Send + Sync + fmt::Debug {
-    /// The id of a route, made on first sight. `key` is the route's canonical text. `limit`: beyond so many routes the
-    /// answer is 0 ("not listed").
+    /// The id of a route, made when it is first asked for. `key` is the route's canonical text. `limit`: beyond so many
+    /// routes the answer is 0 ("not listed").
     fn intern_route(&self, key: &str, limit: usize) -> Pending<RouteId>;
     /// All routes: id and canonical text.
     fn routes(&self) -> Pending<Vec<(RouteId, String)>>;

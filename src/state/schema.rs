@@ -5,7 +5,7 @@ use rusqlite::Connection;
 use crate::base::{Error, Kind, Result, Side};
 
 /// What leads from each version to the next; an empty file has version 0. What was released is never changed.
-const STEPS: [&str; 5] = [FIRST, ROUTE_NAMES, DIRTY_LINES, GAPS_TAKEN, GAPS_BY_NAME];
+const STEPS: [&str; 6] = [FIRST, ROUTE_NAMES, DIRTY_LINES, GAPS_TAKEN, GAPS_BY_NAME, DIRTY_BY_NAME];
 
 const FIRST: &str = "
 CREATE TABLE value (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
@@ -73,6 +73,15 @@ UPDATE gap SET route_name = (SELECT key FROM route WHERE id = gap.route)
   WHERE cause = 'route-backlog' AND route IN (SELECT id FROM route);
 ";
 
+/// Regions go by name alone: a route has its number only from some record on.
+const DIRTY_BY_NAME: &str = "
+UPDATE dirty_region SET route_name = (SELECT key FROM route WHERE id = dirty_region.route)
+  WHERE route IN (SELECT id FROM route);
+DROP INDEX dirty_region_place;
+ALTER TABLE dirty_region DROP COLUMN route;
+CREATE INDEX dirty_region_place ON dirty_region (destination, route_name, measurement, from_ns);
+";
+
 /// What to do where the disk does not let us open the store.
 pub(super) const OPEN_HINT: &str =
     "free a few MiB on the disk of data_dir, and see that this user may write there; then start again";
@@ -127,7 +136,7 @@ mod tests {
         let kept: (u64, String) = connection
             .query_row("SELECT last_lsn, route_name FROM dirty_region", [], |row| Ok((row.get(0)?, row.get(1)?)))
             .unwrap();
-        assert_eq!(kept, (4, String::new()));
+        assert_eq!(kept, (4, "db=d".to_owned()));
         let kept: String =
             connection.query_row("SELECT route_name || code FROM dead_letter", [], |row| row.get(0)).unwrap();
         assert_eq!(kept, "parse");

@@ -15,7 +15,8 @@ use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use tokio::sync::oneshot;
 
 use super::{
-    BacklogGap, DeadLetterRow, Effects, Event, Gap, GapTaken, Pending, ROUTE_BACKLOG, State, Totals, dirty, gaps, schema,
+    BacklogGap, DeadLetterRow, Effects, Event, Gap, GapTaken, Pending, ROUTE_BACKLOG, State, Totals, dirty, gaps,
+    schema,
 };
 use crate::base::{DestinationId, Error, Kind, Lsn, Result, RouteId, Side};
 
@@ -468,8 +469,7 @@ mod tests {
     fn effects_written_twice_count_once_and_survive_a_restart() {
         let dir = tempfile::tempdir().unwrap();
         let region = DirtyRegion {
-            route: RouteId(1),
-            route_name: String::new(),
+            route_name: "a".into(),
             measurement: b"m".to_vec(),
             from_ns: 0,
             to_ns: 9,
@@ -709,7 +709,6 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (state, id) = open(&dir);
         let region = |name: &str| DirtyRegion {
-            route: RouteId(0),
             route_name: name.into(),
             measurement: b"m".to_vec(),
             from_ns: 0,

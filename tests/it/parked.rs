@@ -150,6 +150,28 @@ fn a_route_beyond_its_backlog_is_a_gap_and_is_delivered_again_once_it_takes_writ
     eprintln!("{delivered} delivered, {gap} in the gap");
 }
 
+/// What the source has never kept uses up no number; a route has its own from then on that the source keeps something of it,
+/// and is one with what the log has of it from before.
+#[test]
+fn invented_names_leave_the_numbers_of_routes_to_those_that_exist() {
+    let pair = pair_with("route_backlog = \"1MiB\"", "[limits]\nroutes = 4\n");
+    for invented in 0..8 {
+        let answer = pair.twinline.call(&format!("POST /write?db=invented{invented}"), &[], "m v=1 1\n");
+        assert_eq!(answer.status, 404, "{}", answer.text());
+    }
+    for round in 0..60 {
+        pair.write("later", round);
+    }
+    let later = r#"db="later" rp="""#;
+    assert_eq!(pair.twinline.numbered_routes(), [later]);
+    let status = pair.twinline.until("it is a gap", |status| status["gap_rows"].to_string().contains("route-backlog"));
+    assert_eq!((&status["gap_rows_total"], &status["gap_rows"][0]["route"]), (&1.into(), &later.into()), "{status:#}");
+    pair.destination.create_database("later");
+    let status = pair.twinline.settled(60_000);
+    let of_gaps: u64 = status["gap_rows"].as_array().unwrap().iter().map(|row| row["lines"].as_u64().unwrap()).sum();
+    assert!(status["lines"]["gap"] == of_gaps && status["lines"]["delivered"] == 60_000 - of_gaps, "{status:#}");
+}
+
 /// Its first records have no number, since `limits.routes` is used up; those after a restart have one. It is one route in the
 /// gap, also after the process has died with the gap durable and the floors behind it.
 #[test]

@@ -292,6 +292,13 @@ impl Twinline {
         state
     }
 
+    /// Names of the routes that have a number.
+    pub(crate) fn numbered_routes(&self) -> Vec<String> {
+        let state = rusqlite::Connection::open(self.directory.path().join("data/state.db")).unwrap();
+        let mut routes = state.prepare("SELECT key FROM route ORDER BY id").unwrap();
+        routes.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
+    }
+
     /// Another command with the same configuration.
     pub(crate) fn command(&self, arguments: &[&str]) -> Output {
         command(&self.directory, arguments).output().unwrap()
