@@ -13,6 +13,7 @@ mod place;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fmt;
+use std::rc::Rc;
 use std::time::Duration;
 
 use metrics::{Counter, counter};
@@ -28,12 +29,17 @@ const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
 /// All writes under way. One edge thread.
 pub struct Overlaps {
-    places: RefCell<HashMap<RouteName, Place>>,
-    table: RefCell<Table>,
+    listed: Rc<Listed>,
     /// How long a request without an answer may still take effect.
     late: Duration,
     lines_met: Counter,
     not_listed: Counter,
+}
+
+/// What is under way, shared with the writes themselves.
+struct Listed {
+    places: RefCell<HashMap<RouteName, Place>>,
+    table: RefCell<Table>,
 }
 
 /// The room of all tables.
@@ -47,26 +53,50 @@ struct Table {
     swept: Duration,
 }
 
+impl fmt::Debug for Listed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Listed")
+    }
+}
+
 impl fmt::Debug for Overlaps {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Overlaps")
     }
 }
 
-/// A write under way.
+/// A write under way. Dropped without an end, because its task panics, it is under way no more: it is doubt, and what is read
+/// back for that covers what others write there.
 #[derive(Debug)]
 pub(super) struct UnderWay {
     name: RouteName,
     id: u64,
+    listed: Rc<Listed>,
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        let Listed { places, table } = &*self.listed;
+        // Borrowed only where it is found not to be there.
+        let (Ok(mut places), Ok(mut table)) = (places.try_borrow_mut(), table.try_borrow_mut()) else { return };
+        let Some(place) = places.get_mut(&self.name) else { return };
+        // One that may still take effect stays for its time.
+        if let Some(at) = place.flights.iter().position(|flight| flight.id == self.id && flight.until.is_none()) {
+            place.take(at, &mut table);
+        }
+        if place.flights.is_empty() {
+            places.remove(&self.name);
+        }
+    }
 }
 
 impl Overlaps {
     /// A table for at most so many lines; what was not answered is remembered for `late`.
     #[must_use]
     pub fn new(lines_max: usize, late: Duration) -> Self {
+        let table = RefCell::new(Table { lines: 0, lines_max, next: 0, told: false, swept: Duration::ZERO });
         Self {
-            places: RefCell::default(),
-            table: RefCell::new(Table { lines: 0, lines_max, next: 0, told: false, swept: Duration::ZERO }),
+            listed: Rc::new(Listed { places: RefCell::default(), table }),
             late,
             lines_met: counter!(metric::OVERLAP_LINES),
             not_listed: counter!(metric::OVERLAP_UNLISTED),
@@ -75,7 +105,7 @@ impl Overlaps {
 
     /// Whether a write would have to be compared with another one.
     pub(super) fn meets(&self, name: &RouteName, lines: &Lines) -> bool {
-        let places = self.places.borrow();
+        let places = self.listed.places.borrow();
         places.get(name).is_some_and(|place| place.flights.iter().any(|other| other.meets(lines.min_ns, lines.max_ns)))
     }
 
@@ -90,8 +120,8 @@ impl Overlaps {
         if lines.parsed.lines == 0 || lines.unstamped > 0 {
             return None;
         }
-        let mut places = self.places.borrow_mut();
-        let mut table = self.table.borrow_mut();
+        let mut places = self.listed.places.borrow_mut();
+        let mut table = self.listed.table.borrow_mut();
         let place = table.place(&mut places, name, now)?;
         let known = hashed.map_or_else(|| Known::Body(lines.clone()), Known::Cells);
         let mut own = Flight::new(table.id(), Some((lines.text.clone(), lines.dialect, lines.precision)));
@@ -108,7 +138,7 @@ impl Overlaps {
             own.pieces.push(piece);
             place.flights.push(own);
         }
-        Some(UnderWay { name: name.clone(), id })
+        Some(self.under_way(name, id))
     }
 
     /// A piece of a large write is about to be sent. `hashed`: its cells; `None` where a line has a time that only the
@@ -124,13 +154,13 @@ impl Overlaps {
         if lines.parsed.lines == 0 {
             return under_way;
         }
-        let mut places = self.places.borrow_mut();
-        let mut table = self.table.borrow_mut();
+        let mut places = self.listed.places.borrow_mut();
+        let mut table = self.listed.table.borrow_mut();
         let place = table.place(&mut places, name, now)?;
         let under_way = under_way.unwrap_or_else(|| {
             let id = table.id();
             place.flights.push(Flight::new(id, None));
-            UnderWay { name: name.clone(), id }
+            self.under_way(name, id)
         });
         let at = place.flights.iter().position(|flight| flight.id == under_way.id)?;
         let piece = Piece::new(lines, hashed.map_or(Known::Everything, Known::Cells));
@@ -141,6 +171,10 @@ impl Overlaps {
         Some(under_way)
     }
 
+    fn under_way(&self, name: &RouteName, id: u64) -> UnderWay {
+        UnderWay { name: name.clone(), id, listed: Rc::clone(&self.listed) }
+    }
+
     fn does_not_fit(&self, table: &mut Table) {
         self.not_listed.increment(1);
         table.tell();
@@ -149,11 +183,11 @@ impl Overlaps {
     /// A write has ended; `late`: its request may still take effect. The numbers of the lines that met another write, in
     /// order.
     pub(super) fn end(&self, under_way: UnderWay, late: bool, now: Duration) -> Vec<u32> {
-        let mut places = self.places.borrow_mut();
-        let mut table = self.table.borrow_mut();
-        let UnderWay { name, id } = under_way;
-        let Some(place) = places.get_mut(&name) else { return Vec::new() };
-        let Some(at) = place.flights.iter().position(|flight| flight.id == id) else { return Vec::new() };
+        let mut places = self.listed.places.borrow_mut();
+        let mut table = self.listed.table.borrow_mut();
+        let UnderWay { name, id, .. } = &under_way;
+        let Some(place) = places.get_mut(name) else { return Vec::new() };
+        let Some(at) = place.flights.iter().position(|flight| flight.id == *id) else { return Vec::new() };
         let met = place.flights[at].met_lines();
         self.lines_met.increment(met.len() as u64);
         if late {
@@ -165,7 +199,7 @@ impl Overlaps {
             place.take(at, &mut table);
         }
         if place.flights.is_empty() {
-            places.remove(&name);
+            places.remove(name);
         }
         met
     }
@@ -255,7 +289,7 @@ mod tests {
     }
 
     fn is_empty(overlaps: &Overlaps) -> bool {
-        overlaps.places.borrow().is_empty() && overlaps.table.borrow().lines == 0
+        overlaps.listed.places.borrow().is_empty() && overlaps.listed.table.borrow().lines == 0
     }
 
     fn widen(overlaps: &Overlaps, under_way: Option<UnderWay>, body: &str) -> Option<UnderWay> {
@@ -318,6 +352,20 @@ mod tests {
         let large = overlaps.widen(&place(), None, &lines("m v=1 1\nm v=1 9"), None, NOW).unwrap();
         let other = begin(&overlaps, "n v=1 5");
         assert_eq!((end(&overlaps, other), end(&overlaps, large)), (vec![0], vec![0, 1]));
+    }
+
+    #[test]
+    fn a_write_whose_task_dies_is_under_way_no_more() {
+        let overlaps = Overlaps::new(1000, LATE);
+        let (dies, other) = (begin(&overlaps, "m v=1 1\nm v=1 2"), begin(&overlaps, "m v=2 2"));
+        drop(dies);
+        let after = begin(&overlaps, "m v=3 1");
+        assert_eq!((end(&overlaps, other), end(&overlaps, after)), (vec![0], vec![]));
+        assert!(is_empty(&overlaps));
+        // One that was not answered is remembered all the same.
+        overlaps.end(begin(&overlaps, "m v=1 1"), true, NOW);
+        let after = begin(&overlaps, "m v=2 1");
+        assert_eq!(end(&overlaps, after), [0]);
     }
 
     #[test]
@@ -406,7 +454,7 @@ mod tests {
     fn places_that_nobody_writes_to_any_more_give_back_their_room() {
         let overlaps = Overlaps::new(1000, LATE);
         overlaps.end(begin(&overlaps, "m v=1 1"), true, NOW);
-        assert_eq!(overlaps.table.borrow().lines, 1);
+        assert_eq!(overlaps.listed.table.borrow().lines, 1);
         let other = RouteName::Database { db: "other".into(), rp: "r".into() };
         let write = overlaps.begin(&other, &lines("m v=1 1"), None, NOW + LATE).unwrap();
         overlaps.end(write, false, NOW + LATE);
@@ -446,8 +494,8 @@ mod tests {
             let lost = begin(&overlaps, &format!("m v=1 {at}"));
             overlaps.end(lost, true, NOW);
         }
-        assert_eq!(overlaps.places.borrow()[&place()].flights.len(), 1);
-        assert_eq!(overlaps.table.borrow().lines, 0);
+        assert_eq!(overlaps.listed.places.borrow()[&place()].flights.len(), 1);
+        assert_eq!(overlaps.listed.table.borrow().lines, 0);
         let meets = begin(&overlaps, "other v=2 5");
         assert_eq!(end(&overlaps, meets), [0]);
         let far = begin(&overlaps, "m v=2 5000");
