@@ -2,13 +2,14 @@
 
 use std::ops::Range;
 
-use super::scan::{Cursor, Scanner, Swar};
+use super::index::Cursor;
+use super::scan;
 
 /// End of the line that begins at `start`: the position of its line feed, or the body's length.
 ///
 /// The rule knows nothing of comments or sections: from the first space on it counts `=` and `,`, a quote toggles
 /// while more `=` than `,` were seen, a line feed inside quotes is data, and the byte after a backslash is skipped.
-pub(super) fn line_end<'a, S: Scanner>(cursor: &mut Cursor<'a, S>, body: &'a [u8], start: usize) -> usize {
+pub(super) fn line_end<'a>(cursor: &mut Cursor<'a>, body: &'a [u8], start: usize) -> usize {
     cursor.seek(start);
     let (mut in_fields, mut quoted, mut resume) = (false, false, start);
     let (mut equals, mut commas) = (0usize, 0usize);
@@ -36,7 +37,7 @@ pub(super) fn line_end<'a, S: Scanner>(cursor: &mut Cursor<'a, S>, body: &'a [u8
 /// Where the last whole line of a body's beginning ends: what follows may belong to a line that goes on. 0: there is none.
 #[must_use]
 pub fn whole_lines(beginning: &[u8]) -> usize {
-    let mut cursor = Cursor::<Swar>::new(beginning, 0);
+    let mut cursor = Cursor::new(beginning, scan::best(), 0);
     let mut whole = 0;
     loop {
         let end = line_end(&mut cursor, beginning, whole);
@@ -53,7 +54,7 @@ pub fn whole_lines(beginning: &[u8]) -> usize {
 #[must_use]
 pub fn split(body: &[u8], max_bytes: usize) -> Vec<Range<usize>> {
     let mut pieces = Vec::new();
-    let mut cursor = Cursor::<Swar>::new(body, 0);
+    let mut cursor = Cursor::new(body, scan::best(), 0);
     let (mut piece_start, mut line_start) = (0, 0);
     while line_start < body.len() {
         let next = (line_end(&mut cursor, body, line_start) + 1).min(body.len());

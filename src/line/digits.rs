@@ -8,41 +8,68 @@ const fn repeat(byte: u8) -> u64 {
     u64::from_le_bytes([byte; 8])
 }
 
-/// How many digits `text` begins with.
-#[inline(always)]
-pub(super) fn leading(text: &[u8]) -> usize {
-    let mut count = 0;
-    while let Some(chunk) = text.get(count..).and_then(<[u8]>::first_chunk::<8>) {
-        let values = u64::from_le_bytes(*chunk) ^ ZEROS;
-        // A digit leaves 0 to 9 here. Adding 0x76 takes 10 and more to the top bit, which 128 and more have already; a carry
-        // out of those reaches only bytes behind the first that is no digit.
-        let others = (values.wrapping_add(repeat(0x76)) | values) & TOP_BITS;
-        if others != 0 {
-            return count + (others.trailing_zeros() / 8) as usize;
+/// Numbers that are read from their ends. Neighbours often differ in their last eight digits only: what stood before those is
+/// remembered; at first nothing, which is zero.
+#[derive(Debug, Default)]
+pub(super) struct Similar {
+    /// The words before the last one, with their digits' values.
+    upper: [u64; 2],
+    /// Their number.
+    number: u64,
+}
+
+impl Similar {
+    /// The number whose digits are the `count` bytes before `end`; `None` when they are no digits, more than nineteen or none,
+    /// or too near to the begin of the text to be read at once.
+    #[inline(always)]
+    pub(super) fn number_before(&mut self, text: &[u8], end: usize, count: usize) -> Option<u64> {
+        let [high, middle, low] = *text.get(end.wrapping_sub(24)..end)?.as_chunks::<8>().0 else { return None };
+        // Of each word the digits that belong to it, moved to where its zeros would be: the first digit is in the lowest byte.
+        let word = |bytes: [u8; 8], digits: usize| match digits {
+            8.. => u64::from_le_bytes(bytes) ^ ZEROS,
+            0 => 0,
+            _ => (u64::from_le_bytes(bytes) ^ ZEROS) & (u64::MAX << (64 - 8 * digits)),
+        };
+        let upper = [word(high, count.saturating_sub(16)), word(middle, count.saturating_sub(8))];
+        let low = word(low, count);
+        if !is_digits(low) || !(1..=19).contains(&count) {
+            return None;
         }
-        count += 8;
+        if upper != self.upper {
+            if !upper.into_iter().all(is_digits) {
+                return None;
+            }
+            *self = Self { upper, number: eight(upper[0]) * 100_000_000 + eight(upper[1]) };
+        }
+        Some(self.number * 100_000_000 + eight(low))
     }
-    count + text[count..].iter().take_while(|byte| byte.is_ascii_digit()).count()
+}
+
+/// Whether these are eight digits' values.
+#[inline(always)]
+fn is_digits(word: u64) -> bool {
+    // A digit leaves 0 to 9. Adding 0x76 takes 10 and more to the top bit, which 128 and more have already.
+    ((word & !TOP_BITS).wrapping_add(repeat(0x76)) | word) & TOP_BITS == 0
 }
 
 /// The number that at most nineteen digits write, which 64 bits hold; `None` for anything else, nothing included.
 #[inline(always)]
 pub(super) fn number(digits: &[u8]) -> Option<u64> {
-    if !(1..=19).contains(&digits.len()) || leading(digits) != digits.len() {
+    if !(1..=19).contains(&digits.len()) || !digits.iter().all(u8::is_ascii_digit) {
         return None;
     }
     let (chunks, rest) = digits.as_chunks::<8>();
-    let mut number = chunks.iter().fold(0, |number: u64, chunk| number * 100_000_000 + eight(*chunk));
+    let mut number =
+        chunks.iter().fold(0, |number: u64, chunk| number * 100_000_000 + eight(u64::from_le_bytes(*chunk) ^ ZEROS));
     for digit in rest {
         number = number * 10 + u64::from(digit - b'0');
     }
     Some(number)
 }
 
-/// Eight digits: neighbours become pairs, pairs fours, fours the number.
+/// Eight digits' values, the first in the lowest byte: neighbours become pairs, pairs fours, fours the number.
 #[inline(always)]
-fn eight(chunk: [u8; 8]) -> u64 {
-    let ones = u64::from_le_bytes(chunk) ^ ZEROS;
+fn eight(ones: u64) -> u64 {
     let pairs = (ones * 10 + (ones >> 8)) & 0x00ff_00ff_00ff_00ff;
     let fours = (pairs * 100 + (pairs >> 16)) & 0x0000_ffff_0000_ffff;
     (fours * 10_000 + (fours >> 32)) & 0xffff_ffff
@@ -55,8 +82,15 @@ mod tests {
 
     proptest! {
         #[test]
-        fn digits_are_counted_as_one_by_one(text in prop::collection::vec(prop_oneof![b'0'..=b'9', any::<u8>()], 0..40)) {
-            prop_assert_eq!(leading(&text), text.iter().take_while(|byte| byte.is_ascii_digit()).count());
+        fn a_number_is_read_from_its_end_as_from_its_begin(
+            before in "[0-9 =]{0,30}", text in "[0-9]{0,21}|[0-9]{0,8}[-+ a/:é]?[0-9]{0,9}", behind in "[0-9 ]{0,9}",
+        ) {
+            let (all, end) = (format!("{before}{text}{behind}"), before.len() + text.len());
+            let expected = number(text.as_bytes()).filter(|_| end >= 24);
+            let mut similar = Similar::default();
+            for _ in 0..2 {
+                prop_assert_eq!(similar.number_before(all.as_bytes(), end, text.len()), expected);
+            }
         }
 
         #[test]

@@ -1,35 +1,50 @@
-//! Reads lines one after another: ordinary ones in one pass over their structural bytes, the rest by `careful`.
+//! Reads lines one after another: ordinary ones from the list of their structural bytes, the rest by `careful`.
 //!
 //! The quick path only ever says yes. It takes a line when every reading of the servers must agree on it (no
 //! backslash, no leading white space, one space between sections) and leaves all others, good or bad, to `careful`.
 
-use smallvec::SmallVec;
-
 use super::careful::{self, reserved};
 use super::cut::line_end;
-use super::point::{Field, FieldKind, Frame, Malformed, Sink, Tag};
-use super::scan::{Cursor, Scanner};
+use super::digits::Similar;
+use super::index::{Cursor, Index, NOTHING, WINDOW_BYTES};
+use super::point::{Field, FieldKind, Frame, Malformed, Sink};
+use super::scan::{self, Level};
 use super::{Dialect, Precision, scalar};
-
-/// Lines up to this length cannot exceed the servers' limit on keys.
-const PLAIN_LINE_BYTES: usize = 65_000;
 
 /// Tags up to which the quick path compares unsorted keys pair by pair.
 const PLAIN_TAGS: usize = 24;
 
+// A line of the quick path lies in one window and so cannot exceed the servers' limit on keys.
+const _: () = assert!(WINDOW_BYTES < super::MAX_KEY_BYTES);
+
 /// Hands out the lines of a body in order.
-#[derive(Clone, Debug)]
-pub(super) struct Reader<'a, S> {
+#[derive(Debug)]
+pub(super) struct Reader<'a> {
     pub(super) body: &'a [u8],
     pub(super) dialect: Dialect,
     pub(super) precision: Precision,
-    cursor: Cursor<'a, S>,
+    cursor: Cursor<'a>,
+    keys: Keys,
+    times: Similar,
     at: usize,
 }
 
-impl<'a, S: Scanner> Reader<'a, S> {
+impl<'a> Reader<'a> {
     pub(super) fn new(body: &'a [u8], dialect: Dialect, precision: Precision) -> Self {
-        Self { body, dialect, precision, cursor: Cursor::new(body, 0), at: 0 }
+        Self::with(scan::best(), body, dialect, precision)
+    }
+
+    /// A reader with a scanner of one's choice.
+    pub(super) fn with(level: Level, body: &'a [u8], dialect: Dialect, precision: Precision) -> Self {
+        Self {
+            body,
+            dialect,
+            precision,
+            cursor: Cursor::new(body, level, 0),
+            keys: Keys::default(),
+            times: Similar::default(),
+            at: 0,
+        }
     }
 
     /// The next line that is neither blank nor a comment; its tags and fields are in `sink` when it is accepted.
@@ -46,9 +61,15 @@ impl<'a, S: Scanner> Reader<'a, S> {
                 }
                 b' ' | b'\t' | 0 | b'#' | b',' | b'\\' => {}
                 _ => {
-                    if let Some(frame) = self.plain_line(start, sink) {
+                    let read = self.plain_line(start, sink);
+                    if let Some((frame, next)) = read {
+                        self.cursor.next = next;
                         self.at = frame.end + 1;
                         return Some(Ok(frame));
+                    }
+                    if self.may_go_on(start) {
+                        self.cursor.refill(start);
+                        continue;
                     }
                     sink.clear();
                 }
@@ -57,6 +78,53 @@ impl<'a, S: Scanner> Reader<'a, S> {
                 return Some(outcome);
             }
         }
+    }
+
+    /// Whether the window ends before the line does, and one that begins with the line shows more of it.
+    #[cold]
+    fn may_go_on(&self, start: usize) -> bool {
+        let index = &self.cursor.index;
+        let begins_later = start - index.base() >= scan::BLOCK_BYTES;
+        begins_later && !index.is_complete() && !index.has_after(self.cursor.next, b'\n')
+    }
+
+    /// The line at `start`, and the entry behind it.
+    #[inline(always)]
+    fn plain_line<K: Sink<'a>>(&mut self, start: usize, sink: &mut K) -> Option<(Frame<'a>, usize)> {
+        let index = &*self.cursor.index;
+        let mut line =
+            Plain { body: self.body, dialect: self.dialect, index, base: index.base(), entry: self.cursor.next };
+        let (name_end, kind) = line.next_but_equals();
+        let (key_end, sorted) = match kind {
+            b',' => line.tags(name_end + 1, &mut self.keys, sink)?,
+            b' ' => (name_end, true),
+            _ => return None,
+        };
+        // A section may begin with tabs and NULs, which are not part of the key.
+        if matches!(self.body.get(key_end + 1), Some(b'\t' | 0)) {
+            return None;
+        }
+        let (fields_end, kind) = line.fields(key_end + 1, sink)?;
+        let (end, time_ns) = if kind == b' ' {
+            let (end, kind) = line.next();
+            if kind != b'\n' || end == fields_end + 1 {
+                return None;
+            }
+            let (body, precision) = (self.body, self.precision);
+            let time_ns = match self.times.number_before(body, end, end - fields_end - 1) {
+                Some(count) => scalar::in_range(count, precision),
+                None => scalar::time_ns(&body[fields_end + 1..end], precision),
+            };
+            (end, Some(time_ns.ok()?))
+        } else {
+            (fields_end, None)
+        };
+        // What stands behind the last entry was read: the line is not whole.
+        if line.entry > index.len() {
+            return None;
+        }
+        let measurement = &self.body[start..name_end];
+        Some((Frame { start, end, fields_end, measurement, time_ns, sorted, plain: true }, line.entry))
     }
 
     /// `None` for blank lines and comments.
@@ -76,132 +144,165 @@ impl<'a, S: Scanner> Reader<'a, S> {
         let outcome = careful::parse(self.body, (start, end), (self.dialect, self.precision), sink);
         Some(outcome.map_err(|reason| Malformed { span: start..end, raw: &self.body[start..end], reason }))
     }
+}
+
+/// A line that is read from its entries in the index. Places are offsets in the body.
+struct Plain<'a, 'i> {
+    body: &'a [u8],
+    dialect: Dialect,
+    index: &'i Index,
+    base: usize,
+    /// The next entry.
+    entry: usize,
+}
+
+impl<'a> Plain<'a, '_> {
+    #[inline(always)]
+    fn next(&mut self) -> (usize, u8) {
+        let (place, kind) = self.index.get(self.entry);
+        self.entry += 1;
+        (self.base + place, kind)
+    }
 
     #[inline(always)]
-    fn plain_line<K: Sink<'a>>(&mut self, start: usize, sink: &mut K) -> Option<Frame<'a>> {
-        let (name_end, byte) = self.next_but_quote_or_equals();
-        let (key_end, sorted) = match byte {
-            b',' => self.plain_tags(name_end + 1, sink)?,
-            b' ' => (name_end, true),
-            _ => return None,
-        };
-        let (fields_end, byte) = self.plain_fields(key_end + 1, sink)?;
-        let (end, time_ns) = if byte == b' ' {
-            let (end, byte) = self.cursor.next();
-            let token = &self.body[fields_end + 1..end];
-            if byte != b'\n' || token.is_empty() {
-                return None;
+    fn next_but_equals(&mut self) -> (usize, u8) {
+        loop {
+            let entry = self.next();
+            if entry.1 != b'=' {
+                return entry;
             }
-            (end, Some(scalar::time_ns(token, self.precision).ok()?))
-        } else {
-            (fields_end, None)
-        };
-        let measurement = &self.body[start..name_end];
-        let frame = Frame { start, end, fields_end, measurement, time_ns, sorted, plain: true };
-        (end - start <= PLAIN_LINE_BYTES).then_some(frame)
+        }
     }
 
     /// Reads tags from the byte after a comma; returns the position of the space after them, and whether they are sorted.
     #[inline(always)]
-    fn plain_tags<K: Sink<'a>>(&mut self, from: usize, sink: &mut K) -> Option<(usize, bool)> {
-        let mut keys = SmallVec::<[(u64, &[u8]); PLAIN_TAGS]>::new();
-        let mut sorted = true;
-        let mut key_start = from;
+    fn tags<K: Sink<'a>>(&mut self, from: usize, keys: &mut Keys, sink: &mut K) -> Option<(usize, bool)> {
+        let tags = Tags { first: self.entry, from };
+        let (mut key_start, mut last, mut count, mut sorted) = (from, 0, 0, true);
+        let mut before = (from, 0);
         loop {
-            let (equals, byte) = self.next_but_quote();
-            let (end, separator) = self.next_but_quote();
-            let key = &self.body[key_start..equals];
-            let full = keys.len() == PLAIN_TAGS;
-            if byte != b'=' || key.is_empty() || end == equals + 1 || full || reserved(key, self.dialect).is_some() {
+            let (equals, kind) = self.next();
+            let (end, separator) = self.next();
+            let ends = (separator == b',') | (separator == b' ');
+            if (kind != b'=') | (equals == key_start) | (end == equals + 1) | (count == PLAIN_TAGS) | !ends {
                 return None;
             }
-            let prefix = prefix(self.body, key_start, key.len());
-            // Comparing bytes is left to keys that share their first eight.
-            sorted &= keys.last().is_none_or(|last| last.0 < prefix || last.0 == prefix && last.1 < key);
-            if !sorted && keys.iter().any(|other| other.0 == prefix && other.1 == key) {
+            let prefix = prefix(self.body, key_start, equals - key_start);
+            if may_be_reserved(prefix) && reserved(&self.body[key_start..equals], self.dialect).is_some() {
                 return None;
             }
-            keys.push((prefix, key));
-            sink.plain_tag(Tag { key, value: &self.body[equals + 1..end] });
-            match separator {
-                b',' => key_start = end + 1,
-                b' ' => return Some((end, sorted)),
-                _ => return None,
+            // Sorted keys are no news. Comparing bytes is left to keys that share their first eight.
+            let key = (key_start, equals - key_start);
+            if (prefix <= last) | !sorted && !(sorted && prefix == last && self.is_later(before, key)) {
+                sorted = self.is_new(&tags, keys, prefix, count)?;
             }
+            keys.prefixes[count] = prefix;
+            (last, before, count) = (prefix, key, count + 1);
+            sink.plain_tag(self.body, key_start..equals, equals + 1..end);
+            if separator == b' ' {
+                return Some((end, sorted));
+            }
+            key_start = end + 1;
         }
+    }
+
+    /// Whether the second of two keys that share their first eight bytes sorts behind the first by its next eight; often so.
+    #[inline(always)]
+    fn is_later(&self, before: (usize, usize), key: (usize, usize)) -> bool {
+        let next = |(start, length): (usize, usize)| prefix(self.body, start + 8, length.saturating_sub(8));
+        next(before) < next(key)
+    }
+
+    /// False when the keys of a line are not sorted any more with this one, of these first bytes, behind so many; `None` when it
+    /// is there already.
+    #[inline(never)]
+    fn is_new(&self, tags: &Tags, keys: &Keys, prefix: u64, count: usize) -> Option<bool> {
+        let key = self.key(tags, count);
+        let alike = keys.prefixes[..count].iter().fold(false, |alike, other| alike | (*other == prefix));
+        (!alike || (0..count).all(|other| self.key(tags, other) != key)).then_some(count == 0)
+    }
+
+    /// A tag's key.
+    fn key(&self, tags: &Tags, number: usize) -> &'a [u8] {
+        let place = |entry| self.base + self.index.get(entry).0;
+        let equals = tags.first + 2 * number;
+        let start = if number == 0 { tags.from } else { place(equals - 1) + 1 };
+        &self.body[start..place(equals)]
     }
 
     /// Reads fields; returns the position and the value of the byte after them, a space or a line end.
     #[inline(always)]
-    fn plain_fields<K: Sink<'a>>(&mut self, from: usize, sink: &mut K) -> Option<(usize, u8)> {
+    fn fields<K: Sink<'a>>(&mut self, from: usize, sink: &mut K) -> Option<(usize, u8)> {
         let mut key_start = from;
         loop {
-            let (equals, byte) = self.next_but_quote();
-            // A section may begin with tabs and NULs, which are not part of the key.
-            if byte != b'=' || equals == key_start || matches!(self.body[key_start], b'\t' | 0) {
+            let (equals, kind) = self.next();
+            let (mut end, mut separator) = self.next();
+            if (kind != b'=') | (equals == key_start) {
                 return None;
             }
-            let value_start = equals + 1;
-            let (mut end, mut byte) = self.cursor.next();
-            let kind = if byte == b'"' && end == value_start {
-                let close = self.closing_quote()?;
-                (end, byte) = self.cursor.next();
-                if end != close + 1 {
-                    return None;
-                }
-                FieldKind::String
+            if self.index.is_behind_number(end.wrapping_sub(self.base))
+                & (end.wrapping_sub(equals) <= 1 + scalar::ORDINARY_BYTES)
+            {
+                sink.plain_number(self.body, key_start..equals, equals + 1..end);
             } else {
-                match scalar::ordinary_number(&self.body[value_start..], end - value_start) {
-                    Some(kind) => kind,
-                    None => scalar::check(&self.body[value_start..end], self.dialect).ok()?,
-                }
-            };
-            sink.field(Field { key: &self.body[key_start..equals], value: &self.body[value_start..end], kind });
-            match byte {
+                let kind;
+                (kind, end, separator) = self.other_value(equals + 1, (end, separator))?;
+                sink.field(Field { key: &self.body[key_start..equals], value: &self.body[equals + 1..end], kind });
+            }
+            match separator {
                 b',' => key_start = end + 1,
-                b' ' | b'\n' => return Some((end, byte)),
+                b' ' | b'\n' => return Some((end, separator)),
                 _ => return None,
             }
         }
     }
 
-    #[inline(always)]
-    fn closing_quote(&mut self) -> Option<usize> {
-        loop {
-            match self.cursor.next() {
-                (at, _) if at == self.body.len() => return None,
-                (at, b'"') => return Some(at),
-                (_, b'\\') => return None,
+    /// A value that is no ordinary number: its kind, and the entry behind it. The given entry is the first behind its begin.
+    #[inline(never)]
+    fn other_value(&mut self, start: usize, (mut end, mut separator): (usize, u8)) -> Option<(FieldKind, usize, u8)> {
+        match separator {
+            b'"' if end == start => {}
+            b',' | b' ' | b'\n' => {
+                let kind = scalar::check(&self.body[start..end], self.dialect).ok()?;
+                return Some((kind, end, separator));
+            }
+            _ => return None,
+        }
+        let close = loop {
+            match self.next() {
+                (at, b'"') => break at,
+                (_, b'\\' | NOTHING) => return None,
                 _ => {}
             }
-        }
+        };
+        (end, separator) = self.next();
+        (end == close + 1).then_some((FieldKind::String, end, separator))
     }
+}
 
-    #[inline(always)]
-    fn next_but_quote(&mut self) -> (usize, u8) {
-        loop {
-            let hit = self.cursor.next();
-            if hit.1 != b'"' {
-                return hit;
-            }
-        }
-    }
+/// Where the tags of a line are: their first entry, and the begin of the first key.
+struct Tags {
+    first: usize,
+    from: usize,
+}
 
-    #[inline(always)]
-    fn next_but_quote_or_equals(&mut self) -> (usize, u8) {
-        loop {
-            let hit = self.cursor.next();
-            if !matches!(hit.1, b'"' | b'=') {
-                return hit;
-            }
-        }
-    }
+/// The first bytes of the tag keys of a line.
+#[derive(Debug, Default)]
+struct Keys {
+    prefixes: [u64; PLAIN_TAGS],
+}
+
+/// Whether a key with these first bytes may be one that a dialect reserves.
+#[inline(always)]
+fn may_be_reserved(prefix: u64) -> bool {
+    // By the first byte of the reserved ones.
+    matches!(prefix >> 56, 0 | 0xff | 0x5f | 0x74)
 }
 
 /// The first eight bytes of a key as a number that sorts like them; keys whose numbers differ are different keys.
 #[inline(always)]
 fn prefix(body: &[u8], start: usize, length: usize) -> u64 {
-    match body[start..].first_chunk() {
+    match body.get(start..start + 8).and_then(<[u8]>::first_chunk) {
         Some(bytes) if length >= 8 => u64::from_be_bytes(*bytes),
         Some(bytes) => u64::from_be_bytes(*bytes) & !(u64::MAX >> (8 * length)),
         None => (0..8).fold(0, |prefix, at| {

@@ -4,7 +4,6 @@ use std::ops::Range;
 
 use super::fast::Reader;
 use super::point::{Frame, Line, Malformed, Nothing, Parts};
-use super::scan::{Scanner, Work, with_best};
 use super::series::SeriesHash;
 use super::{Dialect, Precision, careful};
 
@@ -27,36 +26,21 @@ pub struct Summary {
 /// Reads a body once and counts.
 #[must_use]
 pub fn inspect(body: &[u8], dialect: Dialect, precision: Precision, default_ns: i64) -> Summary {
-    with_best(Inspect { body, dialect, precision, default_ns: precision.truncate(default_ns) })
-}
-
-struct Inspect<'a> {
-    body: &'a [u8],
-    dialect: Dialect,
-    precision: Precision,
-    default_ns: i64,
-}
-
-impl Work for Inspect<'_> {
-    type Out = Summary;
-
-    #[inline(always)]
-    fn run<S: Scanner>(self) -> Summary {
-        let mut summary = Summary { lines: 0, untimed: 0, malformed: 0, min_ns: i64::MAX, max_ns: i64::MIN };
-        let mut reader = Reader::<S>::new(self.body, self.dialect, self.precision);
-        while let Some(outcome) = reader.next(&mut Nothing) {
-            let Ok(frame) = outcome else {
-                summary.malformed += 1;
-                continue;
-            };
-            summary.lines += 1;
-            summary.untimed += u32::from(frame.time_ns.is_none());
-            let time_ns = frame.time_ns.unwrap_or(self.default_ns);
-            summary.min_ns = summary.min_ns.min(time_ns);
-            summary.max_ns = summary.max_ns.max(time_ns);
-        }
-        summary
+    let default_ns = precision.truncate(default_ns);
+    let mut summary = Summary { lines: 0, untimed: 0, malformed: 0, min_ns: i64::MAX, max_ns: i64::MIN };
+    let mut reader = Reader::new(body, dialect, precision);
+    while let Some(outcome) = reader.next(&mut Nothing) {
+        let Ok(frame) = outcome else {
+            summary.malformed += 1;
+            continue;
+        };
+        summary.lines += 1;
+        summary.untimed += u32::from(frame.time_ns.is_none());
+        let time_ns = frame.time_ns.unwrap_or(default_ns);
+        summary.min_ns = summary.min_ns.min(time_ns);
+        summary.max_ns = summary.max_ns.max(time_ns);
     }
+    summary
 }
 
 /// An accepted line without its tags and fields.
@@ -81,36 +65,18 @@ pub fn outline<'a>(
     body: &'a [u8],
     dialect: Dialect,
     precision: Precision,
-    visit: impl FnMut(Result<Outline<'a>, Malformed<'a>>),
+    mut visit: impl FnMut(Result<Outline<'a>, Malformed<'a>>),
 ) {
-    with_best(Visit { body, dialect, precision, visit });
-}
-
-/// [`Outline`]s of a body.
-struct Visit<'a, F> {
-    body: &'a [u8],
-    dialect: Dialect,
-    precision: Precision,
-    visit: F,
-}
-
-impl<'a, F: FnMut(Result<Outline<'a>, Malformed<'a>>)> Work for Visit<'a, F> {
-    type Out = ();
-
-    #[inline(always)]
-    fn run<S: Scanner>(mut self) {
-        let mut reader = Reader::<S>::new(self.body, self.dialect, self.precision);
-        let mut tags = SeriesHash::default();
-        while let Some(outcome) = reader.next(&mut tags) {
-            let outline = outcome.map(|frame| Outline {
-                span: frame.start..frame.end,
-                fields_end: frame.fields_end,
-                time_ns: frame.time_ns,
-                series: tags.with_measurement(frame.measurement),
-                careful: if frame.plain { None } else { Some(whole(self.body, self.dialect, self.precision, frame)) },
-            });
-            (self.visit)(outline);
-        }
+    let mut reader = Reader::new(body, dialect, precision);
+    let mut tags = SeriesHash::default();
+    while let Some(outcome) = reader.next(&mut tags) {
+        visit(outcome.map(|frame| Outline {
+            span: frame.start..frame.end,
+            fields_end: frame.fields_end,
+            time_ns: frame.time_ns,
+            series: tags.with_measurement(frame.measurement),
+            careful: if frame.plain { None } else { Some(whole(body, dialect, precision, frame)) },
+        }));
     }
 }
 

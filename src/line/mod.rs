@@ -14,8 +14,10 @@ mod cut;
 mod digits;
 mod escape;
 mod fast;
+mod index;
 mod inspect;
 pub mod naive;
+mod numbers;
 mod point;
 mod reason;
 mod scalar;
@@ -37,7 +39,6 @@ pub use stamp::stamp;
 
 use fast::Reader;
 use point::Parts;
-use scan::Swar;
 
 /// Whose rules decide.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -111,9 +112,9 @@ pub fn lines(body: &[u8], dialect: Dialect, precision: Precision) -> Lines<'_> {
 }
 
 /// The lines of a body in order, accepted or refused; blank lines and comments are left out.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Lines<'a> {
-    reader: Reader<'a, Swar>,
+    reader: Reader<'a>,
 }
 
 impl<'a> Iterator for Lines<'a> {

@@ -244,12 +244,19 @@ pub(super) trait Sink<'a> {
     /// Forgets what was received; a line is about to be read, perhaps for the second time.
     fn clear(&mut self);
     fn tag(&mut self, tag: Tag<'a>);
-    /// A tag that is known to hold no backslash.
-    #[inline(always)]
-    fn plain_tag(&mut self, tag: Tag<'a>) {
-        self.tag(tag);
-    }
     fn field(&mut self, field: Field<'a>);
+    /// A tag that is known to hold no backslash, by the places of its key and its value in the body.
+    #[inline(always)]
+    fn plain_tag(&mut self, body: &'a [u8], key: Range<usize>, value: Range<usize>) {
+        self.tag(Tag { key: &body[key], value: &body[value] });
+    }
+    /// A field with an ordinary number (see `numbers`), by the places of its key and its value in the body.
+    #[inline(always)]
+    fn plain_number(&mut self, body: &'a [u8], key: Range<usize>, value: Range<usize>) {
+        let value = &body[value];
+        let kind = if value.ends_with(b"i") { FieldKind::Integer } else { FieldKind::Float };
+        self.field(Field { key: &body[key], value, kind });
+    }
 }
 
 /// Receives nothing, for those who only count.
@@ -263,6 +270,10 @@ impl Sink<'_> for Nothing {
     fn tag(&mut self, _: Tag<'_>) {}
     #[inline(always)]
     fn field(&mut self, _: Field<'_>) {}
+    #[inline(always)]
+    fn plain_tag(&mut self, _: &[u8], _: Range<usize>, _: Range<usize>) {}
+    #[inline(always)]
+    fn plain_number(&mut self, _: &[u8], _: Range<usize>, _: Range<usize>) {}
 }
 
 /// Keeps tags and fields for a [`Line`].

@@ -13,28 +13,9 @@ const TIME_RANGE_NS: std::ops::RangeInclusive<i64> = i64::MIN + 2..=i64::MAX - 1
 /// Digits of a float below which its value cannot leave the range of 64 bits.
 const SAFE_FLOAT_BYTES: usize = 25;
 
-/// A number of so many bytes is in range, of whichever kind it is: an integer has eighteen digits at most.
-const ORDINARY_BYTES: usize = 19;
-
-/// The kind of a value that is an ordinary number: `12`, `-12i` or `1.5`, short enough to be in range for certain. `text` begins
-/// with it and goes on behind its `length` bytes, so that it is read without looking at each byte.
-#[inline(always)]
-pub(super) fn ordinary_number(text: &[u8], length: usize) -> Option<FieldKind> {
-    let start = usize::from(text.first() == Some(&b'-'));
-    let whole = digits::leading(&text[start..]);
-    let end = start + whole;
-    if whole == 0 || length > ORDINARY_BYTES {
-        return None;
-    }
-    if end == length {
-        return Some(FieldKind::Float);
-    }
-    match text.get(end) {
-        Some(b'i') if end + 1 == length => Some(FieldKind::Integer),
-        Some(b'.') if end + 1 + digits::leading(&text[end + 1..]) == length => Some(FieldKind::Float),
-        _ => None,
-    }
-}
+/// An ordinary number (see `numbers`) of so many bytes is in range, of whichever kind it is: an integer has eighteen digits
+/// at most.
+pub(super) const ORDINARY_BYTES: usize = 19;
 
 /// Checks a field value that is not a string.
 ///
@@ -179,12 +160,27 @@ pub(super) fn decode(token: &[u8], kind: FieldKind) -> Value<'_> {
 #[inline(always)]
 pub(super) fn time_ns(token: &[u8], precision: Precision) -> Result<i64, Reason> {
     let digits = token.strip_prefix(b"-").unwrap_or(token);
-    let count = match digits::number(digits).map(i64::try_from) {
-        Some(Ok(count)) if digits.len() == token.len() => count,
-        Some(Ok(count)) => -count,
+    match digits::number(digits) {
+        Some(count) if digits.len() == token.len() => in_range(count, precision),
+        Some(count) if i64::try_from(count).is_ok() => of_units(-count.cast_signed(), precision),
         // The lowest value of all, more digits than nineteen, and what is no number.
-        _ if digits.iter().all(u8::is_ascii_digit) => text(token).parse().map_err(|_| Reason::TimestampOutOfRange)?,
-        _ => return Err(Reason::BadTimestamp),
-    };
+        _ if digits.iter().all(u8::is_ascii_digit) => {
+            of_units(text(token).parse().map_err(|_| Reason::TimestampOutOfRange)?, precision)
+        }
+        _ => Err(Reason::BadTimestamp),
+    }
+}
+
+/// So many units since 1970, in nanoseconds.
+///
+/// # Errors
+/// The servers' reason to refuse it.
+#[inline(always)]
+pub(super) fn in_range(count: u64, precision: Precision) -> Result<i64, Reason> {
+    of_units(i64::try_from(count).map_err(|_| Reason::TimestampOutOfRange)?, precision)
+}
+
+#[inline(always)]
+fn of_units(count: i64, precision: Precision) -> Result<i64, Reason> {
     count.checked_mul(precision.unit_ns()).filter(|ns| TIME_RANGE_NS.contains(ns)).ok_or(Reason::TimeOutOfRange)
 }

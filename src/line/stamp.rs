@@ -3,7 +3,6 @@
 use super::canonical::{write_time, write_untimed};
 use super::fast::Reader;
 use super::point::{Line, Parts};
-use super::scan::{Scanner, Work, with_best};
 use super::{Dialect, Precision, lines};
 
 /// The body with a timestamp on each accepted line that had none: `at_ns`, truncated to the precision and written in
@@ -15,28 +14,7 @@ use super::{Dialect, Precision, lines};
 #[must_use]
 pub fn stamp(body: &[u8], dialect: Dialect, precision: Precision, at_ns: i64) -> Vec<u8> {
     let units = precision.truncate(at_ns) / precision.unit_ns();
-    with_best(Stamp { body, dialect, precision, units })
-}
-
-struct Stamp<'a> {
-    body: &'a [u8],
-    dialect: Dialect,
-    precision: Precision,
-    units: i64,
-}
-
-impl Work for Stamp<'_> {
-    type Out = Vec<u8>;
-
-    #[inline(always)]
-    fn run<S: Scanner>(self) -> Vec<u8> {
-        stamp_with::<S>(self)
-    }
-}
-
-#[inline(always)]
-fn stamp_with<S: Scanner>(Stamp { body, dialect, precision, units }: Stamp<'_>) -> Vec<u8> {
-    let mut reader = Reader::<S>::new(body, dialect, precision);
+    let mut reader = Reader::new(body, dialect, precision);
     let mut out = Vec::with_capacity(body.len() + body.len() / 8 + 32);
     let mut copied = 0;
     let mut parts = Parts::default();

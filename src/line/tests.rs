@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 
+use super::fast::Reader;
 use super::naive::{self, Datum, Point};
 use super::*;
 
@@ -36,7 +37,16 @@ fn merged(reason: Reason) -> Reason {
 }
 
 fn quick(body: &[u8], dialect: Dialect, precision: Precision) -> Vec<(std::ops::Range<usize>, Result<Point, Reason>)> {
-    lines(body, dialect, precision)
+    quick_with(scan::best(), body, dialect, precision)
+}
+
+fn quick_with(
+    level: scan::Level,
+    body: &[u8],
+    dialect: Dialect,
+    precision: Precision,
+) -> Vec<(std::ops::Range<usize>, Result<Point, Reason>)> {
+    Lines { reader: Reader::with(level, body, dialect, precision) }
         .map(|outcome| match outcome {
             Ok(line) => (line.span(), Ok(copied(&line))),
             Err(malformed) => (malformed.span, Err(merged(malformed.reason))),
@@ -209,6 +219,14 @@ proptest! {
     }
 
     #[test]
+    fn all_scanners_read_alike(body in any_body(), precision in prop::sample::select(&PRECISIONS[..])) {
+        let expected = slow(&body, Dialect::Influx2, precision);
+        for level in scan::Level::all() {
+            prop_assert_eq!(&quick_with(level, &body, Dialect::Influx2, precision), &expected, "{:?}", level);
+        }
+    }
+
+    #[test]
     fn inspect_counts_what_is_read(body in any_body(), at_ns in any::<i64>()) {
         let summary = inspect(&body, Dialect::Influx1, Precision::Second, at_ns);
         let all = slow(&body, Dialect::Influx1, Precision::Second);
@@ -343,6 +361,31 @@ proptest! {
             let tags = line.tags().iter().flat_map(|tag| [tag.raw_key(), tag.raw_value()]);
             if !names.chain(tags).any(|name| name.windows(2).any(|pair| pair == b"\\\\")) {
                 prop_assert_eq!(unstorable(&line), None, "{}", line.raw().escape_ascii());
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    /// Lines across the windows of the index, and lines that do not fit into one.
+    #[test]
+    fn long_bodies_are_read_alike(
+        pieces in prop::collection::vec((any_body(), prop_oneof![9 => 0usize..900, 1 => 8_000usize..9_000]), 20..60),
+    ) {
+        let mut body = Vec::new();
+        for (piece, filler) in pieces {
+            body.extend_from_slice(b"filler,t=");
+            body.resize(body.len() + filler, b'x');
+            body.extend_from_slice(b"x v=1i,w=-2.5 17\n");
+            body.extend_from_slice(&piece);
+            body.push(b'\n');
+        }
+        for dialect in DIALECTS {
+            let expected = slow(&body, dialect, Precision::Nanosecond);
+            for level in scan::Level::all() {
+                prop_assert!(quick_with(level, &body, dialect, Precision::Nanosecond) == expected, "{:?}", level);
             }
         }
     }

@@ -1,24 +1,77 @@
 //! Finds the bytes that give a line its shape, 64 bytes at a time.
 //!
-//! A [`Scanner`] turns a block into a bit mask; a [`Cursor`] walks the set bits in order. The parser never looks for
-//! bytes itself, so that a faster scanner speeds up everything and changes nothing.
+//! A [`Scanner`] says of a block which bytes are of which class; [`super::index`] turns that into a list of places. The
+//! parser never looks for bytes itself, so that a faster scanner speeds up everything and changes nothing.
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod naive;
 mod swar;
 
-use std::marker::PhantomData;
 use std::sync::OnceLock;
 
+pub use naive::Naive;
 pub use swar::Swar;
 
 /// Bytes that one mask describes.
 pub const BLOCK_BYTES: usize = 64;
 
-/// Finds structural bytes: line feed, space, comma, equals, double quote, backslash.
+/// A block of a body.
+pub type Block = [u8; BLOCK_BYTES];
+
+/// Where the bytes of each class lie in a block: bit `i` stands for `block[i]`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Classes {
+    /// Line feed, space, comma, equals, double quote, backslash.
+    pub structural: u64,
+    /// `=`
+    pub equals: u64,
+    /// `0` to `9`
+    pub digits: u64,
+    /// `.`
+    pub points: u64,
+    /// `-`
+    pub minuses: u64,
+    /// `i`
+    pub suffixes: u64,
+}
+
+/// Room for the structural bytes of one block: their places, and what they are.
+#[derive(Debug)]
+pub struct Slots<'a> {
+    /// Offsets from the begin of the window.
+    pub places: &'a mut [u16; BLOCK_BYTES],
+    /// The bytes themselves.
+    pub kinds: &'a mut [u8; BLOCK_BYTES],
+}
+
+/// Looks at a block with what a processor has.
 pub trait Scanner {
-    /// Bit `i` is set exactly when `block[i]` is structural.
-    fn structural(block: &[u8; BLOCK_BYTES]) -> u64;
+    /// Sorts the bytes of a block.
+    fn classify(block: &Block) -> Classes;
+
+    /// Writes down the places in `which`, in order, counted from `from`. What lies in the slots behind them afterwards means
+    /// nothing.
+    #[inline(always)]
+    fn gather(block: &Block, which: u64, from: u16, slots: &mut Slots<'_>) {
+        let mut left = which;
+        let (places, _) = slots.places.as_chunks_mut::<8>();
+        let (kinds, _) = slots.kinds.as_chunks_mut::<8>();
+        // Eight at a time without asking how many there are: a wrong guess costs more than a few idle steps.
+        for (places, kinds) in places.iter_mut().zip(kinds) {
+            for (place, kind) in places.iter_mut().zip(kinds) {
+                let at = left.trailing_zeros() & 63;
+                *place = from + at as u16;
+                *kind = block[at as usize];
+                left &= left.wrapping_sub(1);
+            }
+            if left == 0 {
+                return;
+            }
+        }
+    }
 }
 
 /// Something that is done with a scanner, so that it can be compiled once for each kind of processor.
@@ -29,94 +82,87 @@ pub(super) trait Work {
     fn run<S: Scanner>(self) -> Self::Out;
 }
 
+/// A scanner, as a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Level {
+pub enum Level {
+    /// Byte by byte: the judge of the others.
+    Naive,
+    /// Eight bytes at a time in an ordinary register; every processor.
     Swar,
+    /// 32 bytes at a time; x86-64 since 2013.
     #[cfg(target_arch = "x86_64")]
     Avx2,
+    /// 64 bytes at a time; x86-64 with VBMI2.
+    #[cfg(target_arch = "x86_64")]
+    Avx512,
 }
 
+impl Level {
+    /// Those that this processor has, slowest first.
+    #[must_use]
+    pub fn all() -> Vec<Self> {
+        vec![
+            Self::Naive,
+            Self::Swar,
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2,
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512,
+        ]
+        .into_iter()
+        .filter(|level| level.is_available())
+        .collect()
+    }
+
+    fn is_available(self) -> bool {
+        match self {
+            Self::Naive | Self::Swar => true,
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => avx2::available(),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => avx512::available(),
+        }
+    }
+
+    /// The name that [`LEVEL_VARIABLE`] takes.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Naive => "naive",
+            Self::Swar => "swar",
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => "avx2",
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => "avx512",
+        }
+    }
+}
+
+/// Names the scanner to use instead of the best one, for tests; a name that this processor has nothing for changes nothing.
+pub const LEVEL_VARIABLE: &str = "TWINLINE_SCANNER";
+
 /// The best scanner of this processor; asked once.
-fn best() -> Level {
+pub(super) fn best() -> Level {
     static BEST: OnceLock<Level> = OnceLock::new();
     *BEST.get_or_init(|| {
-        #[cfg(target_arch = "x86_64")]
-        if avx2::available() {
-            return Level::Avx2;
-        }
-        Level::Swar
+        let all = Level::all();
+        let wanted = std::env::var(LEVEL_VARIABLE).unwrap_or_default();
+        let named = all.iter().find(|level| level.name() == wanted);
+        named.or(all.last()).copied().unwrap_or(Level::Swar)
     })
 }
 
-/// Does `work` with the best scanner that this processor has.
+/// Does `work` with a scanner that this processor has, and with [`Swar`] where it does not have it.
 #[inline]
-pub(super) fn with_best<W: Work>(work: W) -> W::Out {
-    match best() {
+pub(super) fn with<W: Work>(level: Level, work: W) -> W::Out {
+    match level {
+        Level::Naive => work.run::<Naive>(),
         #[cfg(target_arch = "x86_64")]
-        Level::Avx2 => avx2::with_avx2(work),
-        Level::Swar => work.run::<Swar>(),
+        Level::Avx512 if avx512::available() => avx512::with_avx512(work),
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx2 if avx2::available() => avx2::with_avx2(work),
+        _ => work.run::<Swar>(),
     }
-}
-
-/// Walks the structural bytes of a body from left to right.
-#[derive(Clone, Debug)]
-pub(super) struct Cursor<'a, S> {
-    body: &'a [u8],
-    /// Start of the block that `mask` describes; a multiple of the block size.
-    base: usize,
-    /// Structural bytes of that block which were not handed out yet.
-    mask: u64,
-    scanner: PhantomData<S>,
-}
-
-impl<'a, S: Scanner> Cursor<'a, S> {
-    /// A cursor whose first hit is the first structural byte at or after `from`.
-    pub(super) fn new(body: &'a [u8], from: usize) -> Self {
-        let mut cursor = Self { body, base: 0, mask: 0, scanner: PhantomData };
-        cursor.seek(from);
-        cursor
-    }
-
-    /// Goes on with the first structural byte at or after `from`.
-    pub(super) fn seek(&mut self, from: usize) {
-        self.base = from - from % BLOCK_BYTES;
-        self.mask = self.load() & (u64::MAX << (from % BLOCK_BYTES));
-    }
-
-    /// Position and value of the next structural byte. After the last one: the body's length and a line feed, since
-    /// the end of a body ends its last line.
-    #[inline(always)]
-    pub(super) fn next(&mut self) -> (usize, u8) {
-        while self.mask == 0 {
-            if self.base + BLOCK_BYTES >= self.body.len() {
-                return (self.body.len(), b'\n');
-            }
-            self.base += BLOCK_BYTES;
-            self.mask = self.load();
-        }
-        let at = self.base + self.mask.trailing_zeros() as usize;
-        self.mask &= self.mask - 1;
-        (at, self.body[at])
-    }
-
-    #[inline(always)]
-    fn load(&self) -> u64 {
-        let rest = self.body.get(self.base..).unwrap_or_default();
-        match rest.first_chunk() {
-            Some(block) => S::structural(block),
-            None => S::structural(&padded(rest)),
-        }
-    }
-}
-
-/// The last, short block. The padding is not structural.
-#[cold]
-fn padded(rest: &[u8]) -> [u8; BLOCK_BYTES] {
-    let mut block = [0; BLOCK_BYTES];
-    for (to, from) in block.iter_mut().zip(rest) {
-        *to = *from;
-    }
-    block
 }
 
 #[cfg(test)]
@@ -124,27 +170,65 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn hits<S: Scanner>(body: &[u8], from: usize) -> Vec<usize> {
-        let mut cursor = Cursor::<S>::new(body, from);
-        std::iter::from_fn(|| Some(cursor.next().0).filter(|at| *at < body.len())).collect()
+    struct Look<'a>(&'a Block);
+
+    impl Work for Look<'_> {
+        type Out = (Classes, Vec<(u16, u8)>);
+
+        #[inline(always)]
+        fn run<S: Scanner>(self) -> Self::Out {
+            let classes = S::classify(self.0);
+            let (mut places, mut kinds) = ([0; BLOCK_BYTES], [0; BLOCK_BYTES]);
+            let mut slots = Slots { places: &mut places, kinds: &mut kinds };
+            S::gather(self.0, classes.structural, 640, &mut slots);
+            let count = classes.structural.count_ones() as usize;
+            (classes, places.into_iter().zip(kinds).take(count).collect())
+        }
     }
 
-    #[test]
-    fn every_byte_value_is_classified() {
-        let all: Vec<u8> = (0..=255).collect();
-        let expected: Vec<usize> = [b'\n', b' ', b'"', b',', b'=', b'\\'].iter().map(|b| *b as usize).collect();
-        assert_eq!(hits::<Swar>(&all, 0), expected);
+    fn expected(block: &Block) -> <Look<'static> as Work>::Out {
+        let is_structural = |byte: u8| b"\n ,=\"\\".contains(&byte);
+        let places = (0..BLOCK_BYTES).filter(|at| is_structural(block[*at]));
+        let slots = places.map(|at| (640 + at as u16, block[at])).collect();
+        let mask = |is: &dyn Fn(u8) -> bool| (0..BLOCK_BYTES).map(|at| u64::from(is(block[at])) << at).sum();
+        let classes = Classes {
+            structural: mask(&is_structural),
+            equals: mask(&|byte| byte == b'='),
+            digits: mask(&|byte| byte.is_ascii_digit()),
+            points: mask(&|byte| byte == b'.'),
+            minuses: mask(&|byte| byte == b'-'),
+            suffixes: mask(&|byte| byte == b'i'),
+        };
+        (classes, slots)
+    }
+
+    fn block_of(pieces: &[u8]) -> Block {
+        std::array::from_fn(|at| pieces[at])
     }
 
     proptest! {
         #[test]
-        fn the_cursor_finds_what_a_plain_search_finds(
-            body in proptest::collection::vec(prop_oneof![Just(b' '), Just(b'='), Just(b'"'), any::<u8>()], 0..300),
-            from in 0usize..320,
+        fn all_scanners_see_what_is_there(
+            block in prop::collection::vec(prop_oneof![any::<u8>(), 0u8..0x60, prop::sample::select(&b"\n ,=\"\\.-i09/:"[..])], 64),
         ) {
-            let expected: Vec<usize> =
-                (from..body.len()).filter(|at| b"\n \",=\\".contains(&body[*at])).collect();
-            prop_assert_eq!(hits::<Swar>(&body, from), expected);
+            let block = block_of(&block);
+            for level in Level::all() {
+                prop_assert_eq!(with(level, Look(&block)), expected(&block), "{:?}", level);
+            }
+        }
+    }
+
+    #[test]
+    fn every_byte_value_is_classified_alike_at_every_place() {
+        for byte in 0..=255 {
+            let blocks = std::iter::once([byte; BLOCK_BYTES]);
+            let blocks =
+                blocks.chain((0..BLOCK_BYTES).map(|at| std::array::from_fn(|i| if i == at { byte } else { b'x' })));
+            for block in blocks {
+                for level in Level::all() {
+                    assert_eq!(with(level, Look(&block)), expected(&block), "{byte} {level:?}");
+                }
+            }
         }
     }
 }

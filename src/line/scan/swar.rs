@@ -1,6 +1,6 @@
 //! The portable scanner: eight bytes at a time in an ordinary register, no special instructions.
 
-use super::{BLOCK_BYTES, Scanner};
+use super::{Block, Classes, Scanner};
 
 /// Works on every processor.
 #[derive(Clone, Copy, Debug)]
@@ -14,27 +14,42 @@ const fn repeat(byte: u8) -> u64 {
 }
 
 /// The top bit of each byte of the result is *clear* exactly where `word` holds a zero byte.
+#[inline(always)]
 const fn non_zero(word: u64) -> u64 {
     ((word & LOW_BITS) + LOW_BITS) | word
 }
 
+/// One bit for each byte whose top bit is set.
 #[inline(always)]
-fn word_mask(word: u64) -> u64 {
-    // Space (0x20) and quote (0x22) differ in one bit only, so one comparison serves both.
-    let other = non_zero((word & repeat(!0x02)) ^ repeat(b' '))
-        & non_zero(word ^ repeat(b','))
-        & non_zero(word ^ repeat(b'='))
-        & non_zero(word ^ repeat(b'\n'))
-        & non_zero(word ^ repeat(b'\\'));
-    let hits = (!other & !LOW_BITS) >> 7;
+const fn gathered(tops: u64) -> u64 {
     // One bit per byte, at bits 0, 8, 16 …; the product gathers them in the top byte, in order.
-    hits.wrapping_mul(0x0102_0408_1020_4080) >> 56
+    ((tops & !LOW_BITS) >> 7).wrapping_mul(0x0102_0408_1020_4080) >> 56
 }
 
 impl Scanner for Swar {
     #[inline(always)]
-    fn structural(block: &[u8; BLOCK_BYTES]) -> u64 {
+    fn classify(block: &Block) -> Classes {
         let (words, _) = block.as_chunks::<8>();
-        words.iter().rev().fold(0, |mask, word| (mask << 8) | word_mask(u64::from_le_bytes(*word)))
+        let mut classes = Classes::default();
+        for (at, word) in words.iter().enumerate() {
+            let word = u64::from_le_bytes(*word);
+            let is = |byte: u8| !non_zero(word ^ repeat(byte));
+            // Space (0x20) and quote (0x22) differ in one bit only, so one comparison serves both.
+            let space_or_quote = !non_zero((word & repeat(!0x02)) ^ repeat(b' '));
+            let equals = is(b'=');
+            let structural = space_or_quote | equals | is(b',') | is(b'\n') | is(b'\\');
+            // The digits' upper half is 3; of its sixteen values adding 6 takes the six behind the digits out of it.
+            let upper = |word: u64| word & repeat(0xf0);
+            let digits =
+                !non_zero(upper(word) ^ repeat(0x30)) & !non_zero(upper((word & LOW_BITS) + repeat(6)) ^ repeat(0x30));
+            let to = 8 * at;
+            classes.structural |= gathered(structural) << to;
+            classes.equals |= gathered(equals) << to;
+            classes.digits |= gathered(digits) << to;
+            classes.points |= gathered(is(b'.')) << to;
+            classes.minuses |= gathered(is(b'-')) << to;
+            classes.suffixes |= gathered(is(b'i')) << to;
+        }
+        classes
     }
 }

@@ -1,0 +1,307 @@
+//! The structural bytes of a stretch of the body, as a list.
+//!
+//! Promise: the list holds each of them once, in order; behind the body's last byte stands a line feed, since the end of
+//! a body ends its last line. The room for it is taken from the thread and given back: no allocation but the first.
+
+use std::cell::Cell;
+use std::ops::{Deref, DerefMut};
+
+use super::numbers::Numbers;
+use super::scan::{self, BLOCK_BYTES, Block, Level, Scanner, Slots, Work};
+
+/// Blocks of one window. Lines that do not fit into it are read by `careful`.
+const BLOCKS: usize = 128;
+/// Bytes of one window.
+pub(super) const WINDOW_BYTES: usize = BLOCKS * BLOCK_BYTES;
+/// What comes behind the last entry reads as this, which is no structural byte.
+pub(super) const NOTHING: u8 = 0;
+/// Entries that may be read behind the last one.
+const BEHIND: usize = 2;
+
+/// The structural bytes of a window.
+pub(super) struct Index {
+    /// Where the window begins in the body.
+    base: usize,
+    len: usize,
+    /// The window reaches the end of the body.
+    complete: bool,
+    /// Offsets from the begin of the window.
+    places: [u16; WINDOW_BYTES + BLOCK_BYTES],
+    kinds: [u8; WINDOW_BYTES + BLOCK_BYTES],
+    /// Where an ordinary number ends, by block.
+    numbers: [u64; BLOCKS],
+}
+
+impl Index {
+    const EMPTY: Self = Self {
+        base: 0,
+        len: 0,
+        complete: false,
+        places: [0; WINDOW_BYTES + BLOCK_BYTES],
+        kinds: [0; WINDOW_BYTES + BLOCK_BYTES],
+        numbers: [0; BLOCKS],
+    };
+
+    /// Lists the window that begins with the block of `from`, which lies in the body or at its end.
+    pub(super) fn fill(&mut self, level: Level, body: &[u8], from: usize) {
+        scan::with(level, Fill { index: self, body, base: from - from % BLOCK_BYTES });
+    }
+
+    /// Where the window begins in the body.
+    #[inline(always)]
+    pub(super) fn base(&self) -> usize {
+        self.base
+    }
+
+    #[inline(always)]
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether the window reaches the end of the body.
+    pub(super) fn is_complete(&self) -> bool {
+        self.complete
+    }
+
+    /// Offset in the window of an entry, and its byte. Behind the last entry: [`NOTHING`], for two entries.
+    #[inline(always)]
+    pub(super) fn get(&self, entry: usize) -> (usize, u8) {
+        (usize::from(self.places[entry]), self.kinds[entry])
+    }
+
+    /// Whether an ordinary number (see `numbers`) ends before the structural byte at this offset.
+    #[inline(always)]
+    pub(super) fn is_behind_number(&self, place: usize) -> bool {
+        self.numbers.get(place / BLOCK_BYTES).is_some_and(|ends| ends >> (place % BLOCK_BYTES) & 1 != 0)
+    }
+
+    /// Whether this byte is among the entries from one on.
+    pub(super) fn has_after(&self, entry: usize, byte: u8) -> bool {
+        self.kinds[entry.min(self.len)..self.len].contains(&byte)
+    }
+
+    /// The first entry at or behind a place of the body, which lies in the window or behind it.
+    pub(super) fn entry_at(&self, at: usize) -> usize {
+        self.places[..self.len].partition_point(|place| self.base + usize::from(*place) < at)
+    }
+}
+
+struct Fill<'a> {
+    index: &'a mut Index,
+    body: &'a [u8],
+    base: usize,
+}
+
+impl Work for Fill<'_> {
+    type Out = ();
+
+    #[inline(always)]
+    fn run<S: Scanner>(self) {
+        let Self { index, body, base } = self;
+        let mut numbers = Numbers::default();
+        let mut len = 0;
+        index.complete = false;
+        for block in 0..BLOCKS {
+            let at = block * BLOCK_BYTES;
+            let rest = body.get(base + at..).unwrap_or_default();
+            let padded;
+            let bytes = match rest.first_chunk() {
+                Some(bytes) => bytes,
+                None => {
+                    padded = ended(rest);
+                    &padded
+                }
+            };
+            let classes = S::classify(bytes);
+            index.numbers[block] = numbers.ends(&classes);
+            let places = index.places[len..].first_chunk_mut();
+            let kinds = index.kinds[len..].first_chunk_mut();
+            let (Some(places), Some(kinds)) = (places, kinds) else {
+                unreachable!("before the last block there are at most so many entries as bytes before it")
+            };
+            S::gather(bytes, classes.structural, at as u16, &mut Slots { places, kinds });
+            len += classes.structural.count_ones() as usize;
+            if rest.len() < BLOCK_BYTES {
+                index.complete = true;
+                break;
+            }
+        }
+        index.base = base;
+        index.len = len;
+        for behind in 0..BEHIND {
+            index.kinds[len + behind] = NOTHING;
+        }
+    }
+}
+
+/// The last, short block, with the line feed that ends the body. The rest of it is not structural.
+#[cold]
+fn ended(rest: &[u8]) -> Block {
+    let mut block = [0; BLOCK_BYTES];
+    block[..rest.len()].copy_from_slice(rest);
+    block[rest.len()] = b'\n';
+    block
+}
+
+thread_local! {
+    /// Room that nobody uses now.
+    static SPARE: Cell<Option<Box<Index>>> = const { Cell::new(None) };
+}
+
+/// An index of one's own, until it is dropped.
+pub(super) struct Lent(Option<Box<Index>>);
+
+impl Lent {
+    pub(super) fn new() -> Self {
+        let spare = SPARE.try_with(Cell::take).ok().flatten();
+        Self(Some(spare.unwrap_or_else(|| Box::new(Index::EMPTY))))
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        // A thread that ends takes its own.
+        let _ = SPARE.try_with(|spare| spare.set(self.0.take()));
+    }
+}
+
+impl Deref for Lent {
+    type Target = Index;
+
+    #[inline(always)]
+    fn deref(&self) -> &Index {
+        self.0.as_ref().expect("it is taken out in drop alone")
+    }
+}
+
+impl DerefMut for Lent {
+    #[inline(always)]
+    fn deref_mut(&mut self) -> &mut Index {
+        self.0.as_mut().expect("it is taken out in drop alone")
+    }
+}
+
+impl std::fmt::Debug for Lent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Index").field("base", &self.base).field("entries", &self.len).finish_non_exhaustive()
+    }
+}
+
+/// Walks the structural bytes of a body from left to right.
+#[derive(Debug)]
+pub(super) struct Cursor<'a> {
+    body: &'a [u8],
+    level: Level,
+    pub(super) index: Lent,
+    /// The next entry.
+    pub(super) next: usize,
+}
+
+impl<'a> Cursor<'a> {
+    /// A cursor whose first hit is the first structural byte at or after `from`.
+    pub(super) fn new(body: &'a [u8], level: Level, from: usize) -> Self {
+        let mut cursor = Self { body, level, index: Lent::new(), next: 0 };
+        cursor.refill(from);
+        cursor
+    }
+
+    /// Begins a window at the block of a place.
+    pub(super) fn refill(&mut self, from: usize) {
+        self.index.fill(self.level, self.body, from);
+        self.next = self.index.entry_at(from);
+    }
+
+    /// Goes on with the first structural byte at or after `from`.
+    pub(super) fn seek(&mut self, from: usize) {
+        let window = self.index.base..self.index.base + WINDOW_BYTES;
+        if window.contains(&from) {
+            self.next = self.index.entry_at(from);
+        } else {
+            self.refill(from.min(self.body.len()));
+        }
+    }
+
+    /// Position and value of the next structural byte. After the last one: the body's length and a line feed.
+    #[inline(always)]
+    pub(super) fn next(&mut self) -> (usize, u8) {
+        while self.next >= self.index.len {
+            if self.index.complete {
+                return (self.body.len(), b'\n');
+            }
+            self.refill(self.index.base + WINDOW_BYTES);
+        }
+        let (place, kind) = self.index.get(self.next);
+        self.next += 1;
+        (self.index.base + place, kind)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn is_structural(byte: u8) -> bool {
+        b"\n ,=\"\\".contains(&byte)
+    }
+
+    fn hits(level: Level, body: &[u8], from: usize) -> Vec<(usize, u8)> {
+        let mut cursor = Cursor::new(body, level, from.min(body.len()));
+        cursor.seek(from);
+        std::iter::from_fn(|| Some(cursor.next()).filter(|hit| hit.0 < body.len())).collect()
+    }
+
+    /// Digits with an optional minus before and an optional point among them, or an `i` behind.
+    fn is_ordinary_number(text: &[u8]) -> bool {
+        let text = text.strip_prefix(b"-").unwrap_or(text);
+        let all_digits = |text: &[u8]| text.iter().all(u8::is_ascii_digit);
+        let whole = text.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(text.len());
+        match &text[whole..] {
+            _ if whole == 0 => false,
+            [] | [b'i'] => true,
+            [b'.', fraction @ ..] => all_digits(fraction),
+            _ => false,
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_cursor_finds_what_a_plain_search_finds(
+            body in prop::collection::vec(prop_oneof![Just(b' '), Just(b'='), Just(b'"'), any::<u8>()], 0..300),
+            filler in prop_oneof![Just(0usize), WINDOW_BYTES - 200..2 * WINDOW_BYTES],
+            from in 0usize..20_000,
+        ) {
+            let mut long = vec![b'x'; filler];
+            long.extend_from_slice(&body);
+            let expected: Vec<_> =
+                (from..long.len()).filter(|at| is_structural(long[*at])).map(|at| (at, long[at])).collect();
+            for level in Level::all() {
+                prop_assert_eq!(&hits(level, &long, from), &expected);
+            }
+        }
+
+        #[test]
+        fn ordinary_numbers_are_found_wherever_they_lie(
+            body in prop::collection::vec(prop::sample::select(&b"==,\n 0123456789-.i0123456789a\""[..]), 0..300),
+            filler in 0usize..140,
+        ) {
+            let mut long = vec![b'x'; filler];
+            long.extend_from_slice(&body);
+            for level in Level::all() {
+                let mut index = Lent::new();
+                index.fill(level, &long, 0);
+                let mut before = None;
+                for entry in 0..index.len() {
+                    let (place, _) = index.get(entry);
+                    let expected = match before {
+                        Some((start, b'=')) => is_ordinary_number(&long[start + 1..place]),
+                        _ => false,
+                    };
+                    prop_assert_eq!(index.is_behind_number(place), expected, "{} {:?}", place, level);
+                    before = Some(index.get(entry));
+                }
+                prop_assert_eq!(index.get(index.len()).1, NOTHING);
+            }
+        }
+    }
+}
