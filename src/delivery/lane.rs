@@ -322,7 +322,6 @@ impl Lane {
             match self.turn(at, place, now) {
                 Turn::Wait(due) => {
                     until = until.max(due);
-                    *self.held_cells.entry(at.cell).or_default() += 1;
                     hold.push(at, text);
                     continue;
                 }
@@ -334,8 +333,12 @@ impl Lane {
             }
             go.push(at, text);
         }
-        if hold.len() > 0 {
-            self.hold(Held { until, batch: hold }, place);
+        match place {
+            _ if hold.len() == 0 => {}
+            // They are older than every held line of their cells.
+            Place::Again => self.again.delay(hold, until),
+            Place::Held => self.hold_first(Held { until, batch: hold }),
+            Place::Waiting(_) => self.hold(Held { until, batch: hold }),
         }
         self.repeat = (repeat.len() > 0).then_some((repeat, again));
         (go.len() > 0).then_some(go)
@@ -353,10 +356,11 @@ impl Lane {
         }
     }
 
-    fn hold(&mut self, held: Held, place: Place) {
+    /// Holds lines behind all others of their target.
+    fn hold(&mut self, held: Held) {
+        self.note_cells(&held.batch);
         let queue = self.held.entry(held.batch.target).or_default();
         match queue.back_mut() {
-            _ if place == Place::Held => queue.push_front(held),
             Some(last)
                 if held.until <= last.until
                     && last.batch.len() + held.batch.len() <= HELD_LINES
@@ -365,6 +369,18 @@ impl Lane {
                 last.batch.append(&held.batch);
             }
             _ => queue.push_back(held),
+        }
+    }
+
+    /// Holds lines before all others of their target.
+    fn hold_first(&mut self, held: Held) {
+        self.note_cells(&held.batch);
+        self.held.entry(held.batch.target).or_default().push_front(held);
+    }
+
+    fn note_cells(&mut self, held: &Batch) {
+        for cell in held.cells(&(0..held.len())) {
+            *self.held_cells.entry(cell).or_default() += 1;
         }
     }
 
@@ -389,13 +405,7 @@ impl Lane {
             Place::Waiting(number) => {
                 self.waiting.insert(number, batch);
             }
-            Place::Held => {
-                for cell in batch.cells(&(0..batch.len())) {
-                    *self.held_cells.entry(cell).or_default() += 1;
-                }
-                let queue = self.held.entry(batch.target).or_default();
-                queue.push_front(Held { until: Duration::ZERO, batch });
-            }
+            Place::Held => self.hold_first(Held { until: Duration::ZERO, batch }),
         }
     }
 
@@ -678,6 +688,29 @@ mod tests {
             lane.finish();
         }
         assert_eq!(lane.floor(), Lsn(3));
+    }
+
+    #[test]
+    fn what_goes_again_without_an_answer_stays_before_newer_values_that_were_held_earlier() {
+        let mut lane = Lane::new(Lsn(0), 0, 0);
+        let (now, over) = (Duration::from_secs(1), Duration::from_secs(61));
+        lane.inherit(Lsn(3), over);
+        (1..=3).for_each(|lsn| push_cell(&mut lane, lsn, 7));
+        let (_, batch) = lane.take(now, WAIT, |_| false).unwrap();
+        lane.unanswered(&batch, &(2..3), over + WAIT);
+        lane.finish();
+        push_cell(&mut lane, 4, 7);
+        assert_eq!(lane.take(now, WAIT, |_| false).unwrap_err(), Some(over), "4 is held for the request of 3");
+        let (place, batch) = lane.take(over, WAIT, |_| false).unwrap();
+        assert_eq!((lsns(&batch), place), (vec![2, 3], Place::Again));
+        lane.unanswered(&batch, &(0..2), over * 2);
+        lane.put_back(place, batch);
+        for (at, expected) in [(over, 2), (over * 2, 3), (over * 2, 4)] {
+            let (_, batch) = lane.take(at, WAIT, |_| false).unwrap();
+            assert_eq!(lsns(&batch), [expected]);
+            lane.finish();
+        }
+        assert_eq!((lane.floor(), lane.delivered), (Lsn(4), 4));
     }
 
     #[test]

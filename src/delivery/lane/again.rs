@@ -56,6 +56,12 @@ impl Again {
         self.queues.entry(batch.target).or_default().push_front(batch);
     }
 
+    /// These lines of a batch that was taken must not go before `until`; so nothing goes.
+    pub(super) fn delay(&mut self, batch: Batch, until: Duration) {
+        self.due = self.due.max(until);
+        self.put_back(batch);
+    }
+
     /// The oldest batch that may go now, of a target that is not paused. Without any: when to ask again.
     pub(super) fn take(&mut self, now: Duration, paused: impl Fn(TargetId) -> bool) -> Result<Batch, Option<Duration>> {
         let Some(target) = self.queues.keys().copied().find(|target| !paused(*target)) else { return Err(None) };
