@@ -164,8 +164,7 @@ impl Distributor {
     async fn close(&mut self, target: TargetId) {
         let mut free = 0;
         for lane in &self.shared.lanes {
-            let mut lane = lane.borrow_mut();
-            free += lane.take_from(target, Lsn::ZERO) + lane.take_held_of(target);
+            free += lane.borrow_mut().take_from(target, Lsn::ZERO);
         }
         self.shared.pending_bytes.set(self.shared.pending_bytes.get() - free);
         let dealt = self.dealt;

@@ -714,6 +714,28 @@ mod tests {
     }
 
     #[test]
+    fn a_target_that_stands_still_gives_back_what_is_held_and_what_goes_again() {
+        let mut lane = Lane::new(Lsn(0), 0, 0);
+        let (now, over) = (Duration::from_secs(1), Duration::from_secs(61));
+        lane.inherit(Lsn(3), over);
+        (1..=3).for_each(|lsn| push_cell(&mut lane, lsn, 7));
+        let (_, batch) = lane.take(now, WAIT, |_| false).unwrap();
+        lane.unanswered(&batch, &(2..3), over * 2);
+        lane.finish();
+        push_cell(&mut lane, 4, 7);
+        push_cell(&mut lane, 5, 7);
+        assert_eq!(lane.take(now, WAIT, |_| false).unwrap_err(), Some(over));
+        let line = crate::delivery::batch::held_bytes(b"m v=1 1\n");
+        assert_eq!(lane.bytes_of(TargetId(0)), 4 * line, "2 and 3 go again, 4 and 5 are held");
+        lane.stay_below(Some(Lsn(3)));
+        assert_eq!((lane.take_from(TargetId(0), Lsn(3)), lane.first_of(TargetId(0))), (3 * line, Some(Lsn(2))));
+        assert!(lane.held_cells.is_empty());
+        assert_eq!((lane.take_from(TargetId(0), Lsn::ZERO), lane.bytes_of(TargetId(0))), (line, 0));
+        lane.read_to(Lsn(5));
+        assert_eq!(lane.floor(), Lsn(2), "what was taken out holds the floor");
+    }
+
+    #[test]
     fn what_is_taken_out_waits_below_the_floor_and_is_counted_once() {
         let mut lane = Lane::new(Lsn(0), 0, 0);
         for lsn in 1..=4 {

@@ -23,6 +23,8 @@ pub(super) fn pause_target(shared: &Shared, target: TargetId, code: &'static str
     let text = format!("{name} cannot be written to ({code}): {}", words(&reason));
     if shared.pauses.pause_target(target, code, reason, now) {
         tell(shared, EventKind::RoutePaused, text);
+        // Whoever waits for room may take what it holds.
+        shared.room.notify_one();
     }
 }
 

@@ -8,6 +8,7 @@ use serde_json::Value;
 use twinline::sandbox::{Options, Sandbox};
 
 use crate::answers::events;
+use crate::http::call;
 use crate::proxy::{PATIENCE, Setup, Twinline, eventually};
 use crate::scripted::{Reply, Scripted, Write};
 
@@ -29,6 +30,9 @@ fn pair_with(more: &str, sections: &str) -> Pair {
     destination.create_database("d");
     let url = |sandbox: &Sandbox| format!("url = \"{}\"\nkind = \"influxdb1\"", sandbox.url());
     let mut setup = Setup::new(url(&source), url(&destination));
+    if more.contains("late_write_max") {
+        setup.delivery = setup.delivery.replace("late_write_max = \"2s\"", "");
+    }
     setup.delivery.push_str("\nbatch_bytes = \"64KiB\"\npending_bytes = \"1MiB\"\nlane_lead = \"1MiB\"\n");
     setup.delivery.push_str(more);
     let twinline = setup.more(sections).start();
@@ -97,6 +101,31 @@ fn a_route_that_stands_still_waits_in_the_log_while_others_go_on_and_keeps_its_o
     pair.write("later", 91);
     pair.twinline.delivered(182_000);
     pair.assert_equal("later");
+}
+
+#[test]
+fn a_route_that_stands_still_before_its_lines_went_a_second_time_stops_no_other() {
+    let mut pair = pair("late_write_max = \"10s\"");
+    for round in 0..90 {
+        pair.write("later", round);
+    }
+    pair.twinline.stop(Signal::KILL);
+    pair.destination.create_database("later");
+    pair.twinline.start_again();
+    let mut seen = 0;
+    eventually("no more arrives", || {
+        std::thread::sleep(std::time::Duration::from_millis(500));
+        let before = std::mem::replace(&mut seen, pair.destination.lines_received());
+        if before > 0 && before == seen { Ok(()) } else { Err(format!("{seen} lines arrived")) }
+    });
+    // What goes again takes all the room there is, when its target refuses it.
+    let drop = "POST /query?q=DROP%20DATABASE%20later";
+    assert_eq!(call(&pair.destination.addr().to_string(), drop, &[], b"").unwrap().status, 200);
+    pair.write("d", 0);
+    pair.arrives();
+    pair.destination.create_database("later");
+    pair.twinline.delivered(91_000);
+    pair.assert_equal("d");
 }
 
 #[test]

@@ -99,11 +99,22 @@ impl Again {
         self.queues.get(&target).into_iter().flatten()
     }
 
-    /// Forgets what is there for a target; returns the bytes that become free.
-    pub(super) fn take_of(&mut self, target: TargetId) -> usize {
-        let batches = self.queues.remove(&target).unwrap_or_default();
-        batches.iter().for_each(|batch| self.release(batch));
-        batches.iter().map(Batch::held_bytes).sum()
+    /// Forgets what is there for a target of this record and all later ones; returns the bytes that become free.
+    pub(super) fn take_from(&mut self, target: TargetId, lsn: Lsn) -> usize {
+        let mut free = 0;
+        for batch in self.queues.remove(&target).unwrap_or_default() {
+            free += batch.held_bytes();
+            self.release(&batch);
+            let kept = batch.up_to(batch.begin_of(lsn));
+            if kept.len() > 0 {
+                free -= kept.held_bytes();
+                for cell in kept.cells(&(0..kept.len())) {
+                    *self.cells.entry(cell).or_default() += 1;
+                }
+                self.queues.entry(target).or_default().push_back(kept);
+            }
+        }
+        free
     }
 
     fn release(&mut self, batch: &Batch) {

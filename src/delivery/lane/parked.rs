@@ -1,6 +1,6 @@
 //! What a lane says and gives back of a target that stands still.
 
-use super::Lane;
+use super::{Held, Lane};
 use crate::base::Lsn;
 use crate::delivery::batch::Batch;
 use crate::delivery::target::TargetId;
@@ -44,10 +44,10 @@ impl Lane {
         self.positions.get(at).map(|span| span.position.log_bytes)
     }
 
-    /// Takes out what waits for a target of this record and all later ones; returns the bytes that become free. They still
-    /// count as lines of the lane.
+    /// Takes out what waits, is held or goes again for a target of this record and all later ones; returns the bytes that
+    /// become free. Its lines still count as lines of the lane.
     pub(in crate::delivery) fn take_from(&mut self, target: TargetId, lsn: Lsn) -> usize {
-        let mut free = 0;
+        let mut free = self.again.take_from(target, lsn) + self.take_held_from(target, lsn);
         let numbers: Vec<u64> =
             self.waiting.iter().filter(|(_, batch)| batch.target == target).map(|(number, _)| *number).collect();
         for number in numbers {
@@ -63,13 +63,15 @@ impl Lane {
         free
     }
 
-    /// Takes out what is held for a target for the sake of older requests, and what goes again; returns the bytes that become free.
-    pub(in crate::delivery) fn take_held_of(&mut self, target: TargetId) -> usize {
-        let mut free = self.again.take_of(target);
-        for held in self.held.remove(&target).into_iter().flatten() {
-            let batch = held.batch;
-            free += batch.held_bytes();
+    fn take_held_from(&mut self, target: TargetId, lsn: Lsn) -> usize {
+        let mut free = 0;
+        for Held { until, batch } in self.held.remove(&target).into_iter().flatten() {
+            let kept = batch.up_to(batch.begin_of(lsn));
+            free += batch.held_bytes() - kept.held_bytes();
             self.release_cells(&batch);
+            if kept.len() > 0 {
+                self.hold(Held { until, batch: kept });
+            }
         }
         free
     }
