@@ -73,6 +73,21 @@ fn the_newest_value_shows_at_once_after_a_crash() {
 }
 
 #[test]
+fn a_late_write_of_a_process_that_died_and_one_that_stopped_does_not_win() {
+    late::a_late_write_does_not_win_over_two_restarts(true, false);
+}
+
+#[test]
+fn a_late_write_of_two_processes_that_died_does_not_win() {
+    late::a_late_write_does_not_win_over_two_restarts(true, true);
+}
+
+#[test]
+fn a_write_without_an_answer_does_not_win_after_a_stop() {
+    late::a_late_write_does_not_win_over_two_restarts(false, false);
+}
+
+#[test]
 fn a_record_damaged_after_a_crash_is_a_gap() {
     hand::a_damaged_record_is_a_gap(proxy::Proxy::kill9);
 }

@@ -106,7 +106,7 @@ impl Batch {
     }
 
     /// The cell of each line, and which line it is.
-    pub(super) fn places(&self, lines: &Range<usize>) -> impl ExactSizeIterator<Item = (u64, (Lsn, u32))> {
+    pub(super) fn places(&self, lines: &Range<usize>) -> impl ExactSizeIterator<Item = (u64, (Lsn, u32))> + Clone {
         lines.clone().map(|index| self.line(index).0).map(|at| (at.cell, (at.lsn, at.line)))
     }
 

@@ -453,9 +453,6 @@ impl Distributor {
         if self.lead_bytes() <= lead_max {
             return false;
         }
-        if !self.some_stand_still() {
-            return true;
-        }
         let stands = |target| self.shared.pauses.is_paused(target) || self.asides.contains_key(&target);
         let oldest = self.shared.lanes.iter().filter_map(|lane| lane.borrow().oldest_moving(stands)).min();
         oldest.is_some_and(|oldest| self.position().saturating_sub(oldest) > lead_max)

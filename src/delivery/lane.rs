@@ -1,7 +1,8 @@
 //! One ordered stream of deliveries: the batches that wait, the one under way, and the floor that follows from them.
 //!
-//! Pure: no clock, no network. Promise: the floor is the position below which every line of this lane is done, never
-//! more; `delivered` and `dead` count exactly the lines at or below it.
+//! Pure: no clock, no network. Promise: the floor is the position below which every line of this lane is done, and no
+//! request with such a line can still take effect; never more. So whoever starts there knows every cell that an old request may
+//! write. `delivered` and `dead` count exactly the lines at or below it.
 
 mod again;
 mod names;
@@ -221,8 +222,14 @@ impl Lane {
         paused: impl Fn(TargetId) -> bool,
     ) -> Result<(Place, Batch), Option<Duration>> {
         assert!(self.under_way.is_none(), "one request in flight per lane");
+        let held_by = self.late.first();
+        self.late.is_over(now);
+        if self.late.first() != held_by {
+            self.settle();
+        }
         loop {
-            let (place, batch) = self.take_next(now, wait, &paused)?;
+            let next = self.take_next(now, wait, &paused);
+            let (place, batch) = next.map_err(|due| due.into_iter().chain(self.late.next_over()).min())?;
             if let Some(mut batch) = self.sift(batch, place, now) {
                 batch.share();
                 self.under_way = batch.first().map(|first| (first, batch.target));
@@ -319,7 +326,7 @@ impl Lane {
         let (mut until, mut again) = (Duration::ZERO, Duration::ZERO);
         for index in 0..batch.len() {
             let (at, text) = batch.line(index);
-            match self.turn(at, place, now) {
+            match self.turn(batch.target, at, place, now) {
                 Turn::Wait(due) => {
                     until = until.max(due);
                     hold.push(at, text);
@@ -336,7 +343,7 @@ impl Lane {
         match place {
             _ if hold.len() == 0 => {}
             // They are older than every held line of their cells.
-            Place::Again => self.again.delay(hold, until),
+            Place::Again => self.again.delay(&hold, until),
             Place::Held => self.hold_first(Held { until, batch: hold }),
             Place::Waiting(_) => self.hold(Held { until, batch: hold }),
         }
@@ -345,13 +352,13 @@ impl Lane {
     }
 
     /// Whether a line may go, for the sake of requests without an answer and of what is held for them.
-    fn turn(&mut self, at: LineAt, place: Place, now: Duration) -> Turn {
+    fn turn(&mut self, target: TargetId, at: LineAt, place: Place, now: Duration) -> Turn {
         // What was held before is older than everything held behind it; what comes anew is younger.
         let is_behind = matches!(place, Place::Waiting(_)) && self.held_cells.contains_key(&at.cell);
         match self.late.turn(at.cell, (at.lsn, at.line), now) {
             Turn::Wait(until) => Turn::Wait(until),
             _ if is_behind => Turn::Wait(now),
-            Turn::Go if place != Place::Again => self.again.before(at.cell).map_or(Turn::Go, Turn::Wait),
+            Turn::Go if place != Place::Again => self.again.before(target, at.cell).map_or(Turn::Go, Turn::Wait),
             turn => turn,
         }
     }
@@ -384,13 +391,18 @@ impl Lane {
         }
     }
 
-    /// The batch under way is done: every line of it is stored, or dead and recorded as such. Returns the bytes of those
-    /// lines of it that stay, to go again.
-    pub(super) fn finish(&mut self) -> usize {
+    /// The batch under way is done: every line of it is stored, or dead and recorded as such.
+    pub(super) fn finish(&mut self) {
         self.under_way = None;
-        let stay = self.repeat.take().map_or(0, |(batch, due)| self.again.add(&batch, due));
+        if let Some((batch, due)) = self.repeat.take() {
+            self.again.add(&batch, due);
+        }
         self.settle();
-        stay
+    }
+
+    /// What the lines that go again take of what may wait, bytes.
+    pub(super) fn again_bytes(&self) -> usize {
+        self.again.bytes()
     }
 
     /// The batch under way cannot go on now; it waits again at its old place, or before newer values of its cells that were
@@ -401,7 +413,7 @@ impl Lane {
         let is_before_held = !self.held_cells.is_empty()
             && batch.cells(&(0..batch.len())).any(|cell| self.held_cells.contains_key(&cell));
         match if is_before_held && place != Place::Again { Place::Held } else { place } {
-            Place::Again => self.again.put_back(batch),
+            Place::Again => self.again.put_back(&batch),
             Place::Waiting(number) => {
                 self.waiting.insert(number, batch);
             }
@@ -409,7 +421,7 @@ impl Lane {
         }
     }
 
-    /// Position below which every line of this lane is done.
+    /// Position below which every line of this lane is done and none is under way any more.
     pub(super) fn floor(&self) -> Lsn {
         self.floor
     }
@@ -423,8 +435,8 @@ impl Lane {
         let oldest_waiting = self.waiting.values().filter_map(Batch::first).min();
         let oldest_held = self.held.values().flatten().filter_map(|held| held.batch.first()).min();
         let under_way = self.under_way.map(|(first, _)| first);
-        let oldest =
-            [oldest_waiting, oldest_held, self.again.first(), under_way, self.below].into_iter().flatten().min();
+        let oldest = [oldest_waiting, oldest_held, self.again.first(), self.late.first(), under_way, self.below];
+        let oldest = oldest.into_iter().flatten().min();
         // What is read again may lie below the floor of a lane that has nothing of it.
         let mut floor = oldest.map_or(self.read, Lsn::before).min(self.read).max(self.floor);
         while let Some(Span { first, position }) = self.positions.front().copied()
@@ -604,11 +616,16 @@ mod tests {
         let (_, batch) = lane.take(now, WAIT, |_| false).unwrap();
         assert_eq!(lsns(&batch), [5]);
         lane.finish();
-        assert_eq!((lane.floor(), lane.lines_waiting()), (Lsn(1), 5), "what is held holds the floor");
+        assert_eq!(
+            (lane.floor(), lane.lines_waiting()),
+            (Lsn(0), 6),
+            "the request that may take effect holds the floor"
+        );
         assert_eq!(lane.take(now, WAIT, |_| false).unwrap_err(), Some(over));
 
         push_cell(&mut lane, 7, 7);
         let (place, batch) = lane.take(over, WAIT, |_| false).unwrap();
+        assert_eq!((lane.floor(), lane.lines_waiting()), (Lsn(1), 6), "what is held holds the floor");
         assert_eq!(lsns(&batch), [2, 4, 6], "before the younger one that need not wait any more");
         lane.unanswered(&batch, &(0..3), over * 2);
         lane.put_back(place, batch);
@@ -637,19 +654,25 @@ mod tests {
         }
         push_cell(&mut lane, 5, 7);
         take(&mut lane);
-        assert!(lane.finish() > 0, "what stays takes room");
-        assert_eq!((lane.floor(), lane.lines_waiting()), (Lsn(1), 4), "what goes again holds the floor");
+        lane.finish();
+        assert!(lane.again_bytes() > 0, "what stays takes room");
+        assert_eq!(
+            (lane.floor(), lane.lines_waiting()),
+            (Lsn(0), 5),
+            "what a dead process may have sent holds the floor"
+        );
         assert_eq!(lane.take(now, WAIT, |_| false).unwrap_err(), Some(over));
 
         push_cell(&mut lane, 6, 7);
         let (place, batch) = lane.take(over, WAIT, |_| false).unwrap();
-        assert_eq!((lsns(&batch), place), (vec![2, 5], Place::Again), "before what came later");
+        assert_eq!((lsns(&batch), place), (vec![5], Place::Again), "the newest alone, before what came later");
         lane.put_back(place, batch);
         assert_eq!(lane.take(over, WAIT, |_| true).unwrap_err(), None, "not while its target is paused");
-        for expected in [2, 6] {
+        for expected in [5, 6] {
             let (_, batch) = lane.take(over, WAIT, |_| false).unwrap();
-            assert_eq!(lsns(&batch)[0], expected);
-            assert_eq!(lane.finish(), 0);
+            assert_eq!(lsns(&batch), [expected]);
+            lane.finish();
+            assert_eq!(lane.again_bytes(), 0);
         }
         assert_eq!((lane.floor(), lane.delivered), (Lsn(6), 6));
     }
@@ -702,10 +725,10 @@ mod tests {
         push_cell(&mut lane, 4, 7);
         assert_eq!(lane.take(now, WAIT, |_| false).unwrap_err(), Some(over), "4 is held for the request of 3");
         let (place, batch) = lane.take(over, WAIT, |_| false).unwrap();
-        assert_eq!((lsns(&batch), place), (vec![2, 3], Place::Again));
-        lane.unanswered(&batch, &(0..2), over * 2);
+        assert_eq!((lsns(&batch), place), (vec![3], Place::Again));
+        lane.unanswered(&batch, &(0..1), over * 2);
         lane.put_back(place, batch);
-        for (at, expected) in [(over, 2), (over * 2, 3), (over * 2, 4)] {
+        for (at, expected) in [(over, 3), (over * 2, 4)] {
             let (_, batch) = lane.take(at, WAIT, |_| false).unwrap();
             assert_eq!(lsns(&batch), [expected]);
             lane.finish();
@@ -726,11 +749,12 @@ mod tests {
         push_cell(&mut lane, 5, 7);
         assert_eq!(lane.take(now, WAIT, |_| false).unwrap_err(), Some(over));
         let line = crate::delivery::batch::held_bytes(b"m v=1 1\n");
-        assert_eq!(lane.bytes_of(TargetId(0)), 4 * line, "2 and 3 go again, 4 and 5 are held");
+        assert_eq!(lane.bytes_of(TargetId(0)), 3 * line, "3 goes again, 4 and 5 are held");
         lane.stay_below(Some(Lsn(3)));
-        assert_eq!((lane.take_from(TargetId(0), Lsn(3)), lane.first_of(TargetId(0))), (3 * line, Some(Lsn(2))));
+        assert_eq!((lane.take_from(TargetId(0), Lsn(4)), lane.first_of(TargetId(0))), (2 * line, Some(Lsn(3))));
         assert!(lane.held_cells.is_empty());
         assert_eq!((lane.take_from(TargetId(0), Lsn::ZERO), lane.bytes_of(TargetId(0))), (line, 0));
+        assert!(lane.take(over * 2, WAIT, |_| false).is_err());
         lane.read_to(Lsn(5));
         assert_eq!(lane.floor(), Lsn(2), "what was taken out holds the floor");
     }

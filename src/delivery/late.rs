@@ -8,9 +8,11 @@
 //! leave the values that are delivered again, old ones first, at the destination for as long. So all of them go at once, in
 //! order, and each that may be overwritten goes again when that is over ([`Turn::GoAndAgain`]).
 //!
+//! The floor passes no line of such a request ([`Late::first`]): a process that starts later meets its cells again.
+//!
 //! Promise: memory is bounded by [`CELLS_MAX`]; a request with more cells than fit makes everything newer wait.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use crate::base::Lsn;
@@ -19,6 +21,8 @@ use crate::base::Lsn;
 /// when a process died is always among the first so many lines of the next one. As many as fill a table of 2^18 places:
 /// 6.3 MiB.
 const CELLS_MAX: usize = 7 << 15;
+/// Requests without an answer that a lane tells apart; of more, neighbours become one.
+const REQUESTS_MAX: usize = 64;
 /// Times are kept in steps of this, rounded up: small entries.
 const TICK: Duration = Duration::from_millis(100);
 
@@ -72,6 +76,10 @@ pub(super) struct Late {
     inherited: Option<(Lsn, Duration)>,
     /// Cells of which such a record was met: at most [`CELLS_MAX`].
     inherited_cells: HashSet<u64>,
+    /// The oldest of those records.
+    inherited_first: Option<Lsn>,
+    /// The oldest record of each request without an answer, and until when it may take effect; at most [`REQUESTS_MAX`].
+    requests: VecDeque<(Lsn, Duration)>,
     /// When it was last asked what is over.
     now: Duration,
     /// While there is no room: nothing of it is over before.
@@ -85,7 +93,14 @@ impl Late {
     }
 
     /// A request with these lines, each with its cell, was sent and not answered.
-    pub(super) fn add(&mut self, places: impl ExactSizeIterator<Item = (u64, LineId)>, until: Duration) {
+    pub(super) fn add(&mut self, places: impl ExactSizeIterator<Item = (u64, LineId)> + Clone, until: Duration) {
+        if let Some(oldest) = places.clone().map(|(_, line)| line.0).min() {
+            let full = self.requests.len() == REQUESTS_MAX;
+            match self.requests.back_mut().filter(|_| full) {
+                Some(last) => *last = (last.0.min(oldest), last.1.max(until)),
+                None => self.requests.push_back((oldest, until)),
+            }
+        }
         if !self.has_room(places.len()) {
             self.newest = self.newest.max(until);
             self.all_until = self.all_until.max(until);
@@ -110,7 +125,11 @@ impl Late {
         if until > now {
             return Turn::Wait(until);
         }
-        match self.inherited.filter(|(_, until)| *until > now) {
+        let inherited = self.inherited.filter(|(_, until)| *until > now);
+        if inherited.is_some_and(|(to, _)| line.0 <= to) {
+            self.inherited_first = Some(self.inherited_first.map_or(line.0, |first| first.min(line.0)));
+        }
+        match inherited {
             None => Turn::Go,
             Some((_, until)) if self.inherited_cells.contains(&cell) => Turn::GoAndAgain(until),
             Some((to, _)) if line.0 > to => Turn::Go,
@@ -121,6 +140,17 @@ impl Late {
                 Turn::Go
             }
         }
+    }
+
+    /// The oldest record that a request may still write that was sent and not answered, by this process or one before it.
+    pub(super) fn first(&self) -> Option<Lsn> {
+        self.requests.iter().map(|(lsn, _)| *lsn).chain(self.inherited_first).min()
+    }
+
+    /// When the next of them is over.
+    pub(super) fn next_over(&self) -> Option<Duration> {
+        let inherited = self.inherited.filter(|_| self.inherited_first.is_some()).map(|(_, until)| until);
+        self.requests.iter().map(|(_, until)| *until).chain(inherited).min()
     }
 
     /// Whether so many more cells can be remembered; makes room of those that are over.
@@ -142,7 +172,9 @@ impl Late {
         if self.inherited.is_some_and(|(_, until)| until <= now) {
             self.inherited = None;
             self.inherited_cells = HashSet::new();
+            self.inherited_first = None;
         }
+        self.requests.retain(|(_, until)| *until > now);
         if self.newest <= now {
             self.cells = HashMap::new();
         }

@@ -37,8 +37,12 @@ pub(super) async fn run_lane(shared: Rc<Shared>, index: usize) {
         let stopped = matches!(end, End::Stopped);
         if matches!(end, End::Done) {
             failpoint::hit(Point::Delivered);
-            let stay = shared.lanes[index].borrow_mut().finish();
-            shared.pending_bytes.set(shared.pending_bytes.get() + stay - bytes);
+            let mut lane = shared.lanes[index].borrow_mut();
+            let before = lane.again_bytes();
+            lane.finish();
+            let pending = shared.pending_bytes.get() + lane.again_bytes() - before;
+            drop(lane);
+            shared.pending_bytes.set(pending - bytes);
             shared.room.notify_one();
             if place != Place::Again {
                 counter!(metric::DELIVERED).increment(batch.len() as u64);

@@ -187,3 +187,47 @@ pub(crate) fn the_newest_value_shows_at_once_after_a_crash() {
     });
     proxy.kill9();
 }
+
+/// Who sent the old value is gone, and so is the process after it: the newer value that is written then stands all the same. The
+/// first request is not answered in time, or its process dies; the second process is killed or stopped.
+pub(crate) fn a_late_write_does_not_win_over_two_restarts(crash: bool, kill: bool) {
+    let source = Database::sandbox();
+    let destination = Database::Late(Relay::start(Database::sandbox()));
+    let Database::Late(relay) = &destination else { return };
+    let settings = Settings {
+        destination: "request_timeout = \"1s\"",
+        delivery: "late_write_max = \"10s\"",
+        ..Settings::default()
+    };
+    let mut proxy = Proxy::new(&source, &destination, settings);
+    proxy.start();
+    let write = |port: u16, body: &str| {
+        let head = format!("POST /write?db={NAME} HTTP/1.1\r\nHost: x");
+        let sent = Connection::new(port).ask(&head, body.as_bytes());
+        assert!(matches!(sent, Sent::Answer { status: 204, .. }), "{sent:?}");
+    };
+    relay.hold_next();
+    write(proxy.port, "m v=1i 1");
+    relay.has_kept();
+    if crash {
+        proxy.kill9();
+        proxy.start();
+    }
+    wait_for("the old value", || (relay.sandbox.cells().len() == 1).then_some(()));
+    if kill {
+        proxy.kill9()
+    } else {
+        proxy.stop()
+    }
+    proxy.start();
+    write(proxy.port, "m v=2i 1");
+    wait_for("the newer value", || {
+        twinline::cell::compare(source.cells(), relay.sandbox.cells()).is_empty().then_some(())
+    });
+    relay.release();
+    let last = proxy.drained();
+    assert_eq!(last.lines.delivered, 2, "{:?}", last.lines);
+    let found = twinline::cell::compare(source.cells(), destination.cells());
+    assert!(found.is_empty(), "source and destination: {found}");
+    proxy.stop();
+}

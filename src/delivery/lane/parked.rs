@@ -13,28 +13,26 @@ impl Lane {
 
     /// Bytes of what waits for a target.
     pub(in crate::delivery) fn bytes_of(&self, target: TargetId) -> usize {
-        self.batches_of(target).map(Batch::held_bytes).sum()
+        self.batches_of(target).map(Batch::held_bytes).sum::<usize>() + self.again.bytes_of(target)
     }
 
     /// The oldest record of which lines wait for a target.
     pub(in crate::delivery) fn first_of(&self, target: TargetId) -> Option<Lsn> {
-        self.batches_of(target).filter_map(Batch::first).min()
+        self.batches_of(target).filter_map(Batch::first).chain(self.again.first_of(target)).min()
     }
 
     fn batches_of(&self, target: TargetId) -> impl Iterator<Item = &Batch> {
         let held = self.held.get(&target).into_iter().flatten().map(|held| &held.batch);
         let waiting = self.waiting.values().filter(move |batch| batch.target == target);
-        waiting.chain(held).chain(self.again.batches_of(target))
+        waiting.chain(held)
     }
 
-    /// Where the oldest record ends in the log of which lines wait for a target that goes on; bytes.
+    /// Where the oldest record ends in the log of which lines wait for a target that goes on, bytes. What is held, goes again or
+    /// holds the floor waits for nothing but time.
     pub(in crate::delivery) fn oldest_moving(&self, stands: impl Fn(TargetId) -> bool) -> Option<u64> {
         let waiting = self.waiting.values().filter(|batch| !stands(batch.target)).filter_map(Batch::first).min();
-        let held = self.held.iter().filter(|(target, _)| !stands(**target)).flat_map(|(_, queue)| queue);
-        let held = held.filter_map(|held| held.batch.first()).min();
         let under_way = self.under_way.filter(|(_, target)| !stands(*target)).map(|(first, _)| first);
-        let again = self.again.batches().filter(|batch| !stands(batch.target)).filter_map(Batch::first).min();
-        let oldest = [waiting, held, again, under_way].into_iter().flatten().min()?;
+        let oldest = [waiting, under_way].into_iter().flatten().min()?;
         self.log_bytes_of(oldest)
     }
 
