@@ -20,6 +20,7 @@ pub mod naive;
 mod numbers;
 mod point;
 mod reason;
+pub mod record;
 mod scalar;
 pub mod scan;
 mod series;
