@@ -15,6 +15,7 @@ mod digits;
 mod escape;
 mod fast;
 mod index;
+pub mod influx3;
 mod inspect;
 pub mod naive;
 mod numbers;

@@ -1,0 +1,233 @@
+//! The reader of InfluxDB 3's line protocol against the recorded outcome of the server's own parser, input by input, and against the
+//! published crate of that parser on text that nobody recorded.
+//!
+//! Origins and licences of the data: `tests/corpus/line-protocol/README.md`. There are no exceptions.
+
+#![allow(missing_docs, clippy::unwrap_used)]
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use influxdb_line_protocol::{FieldValue, ParsedLine, parse_lines};
+use proptest::prelude::*;
+use serde_json::Value as Json;
+use twinline::line::record::{Outcome, Point, Record};
+use twinline::line::{Precision, Value, influx3};
+
+const SERVER: &str = "influxdb3-core-main";
+const CRATE: &str = "rust-influxdb-line-protocol-2.0.0";
+
+/// The crate does not limit names and texts to 64 KiB; these are longer.
+const LONG: [&str; 3] = ["edge-058", "edge-220", "edge-221"];
+
+/// Inputs of the recording that are not withheld, and our own edge cases.
+const RECORDED: usize = 7_722 - 24 + 245;
+
+fn cases() -> Vec<Json> {
+    let read = |file: &str| {
+        let path = format!("{}/tests/corpus/line-protocol/{file}", env!("CARGO_MANIFEST_DIR"));
+        std::fs::read_to_string(path).unwrap()
+    };
+    let text = [read("lp_oracles.jsonl"), read("lp_edge_cases.jsonl")].concat();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn bytes(json: &Json) -> Vec<u8> {
+    match json {
+        Json::String(text) => text.clone().into_bytes(),
+        other => STANDARD.decode(other["b64"].as_str().unwrap()).unwrap(),
+    }
+}
+
+fn input(case: &Json) -> Vec<u8> {
+    let Some(runs) = case["input_rle_latin1"].as_array() else { return bytes(&case["input"]) };
+    let repeat = |run: &Json| {
+        let unit: Vec<u8> = run[0].as_str().unwrap().chars().map(|c| u8::try_from(u32::from(c)).unwrap()).collect();
+        unit.repeat(usize::try_from(run[1].as_u64().unwrap()).unwrap())
+    };
+    runs.iter().flat_map(repeat).collect()
+}
+
+/// A point in a form in which all sides can be compared and printed.
+fn show(measurement: &[u8], tags: &[(Vec<u8>, Vec<u8>)], fields: &[String], time: Option<i64>) -> String {
+    let tags: Vec<String> = tags.iter().map(|(k, v)| format!("{}={}", k.escape_ascii(), v.escape_ascii())).collect();
+    format!("{} | {} | {} | {time:?}", measurement.escape_ascii(), tags.join(","), fields.join(","))
+}
+
+fn recorded_point(point: &Json) -> String {
+    let tags: Vec<_> = point["tags"].as_array().unwrap().iter().map(|tag| (bytes(&tag[0]), bytes(&tag[1]))).collect();
+    let field = |field: &Json| {
+        let kind = field["type"].as_str().unwrap();
+        let value = match kind {
+            "float" => field["bits"].as_str().unwrap().trim_start_matches("0x").to_string(),
+            "string" => bytes(&field["value"]).escape_ascii().to_string(),
+            _ => field["value"].as_str().map_or_else(|| field["value"].to_string(), str::to_string),
+        };
+        format!("{}={kind}:{value}", bytes(&field["key"]).escape_ascii())
+    };
+    let fields: Vec<String> = point["fields"].as_array().unwrap().iter().map(field).collect();
+    let time = point["timestamp"].as_str().map(|time| time.parse().unwrap());
+    show(&bytes(&point["measurement"]), &tags, &fields, time)
+}
+
+fn our_point(point: &Point<'_>) -> String {
+    let tags: Vec<_> = point.tags.iter().map(|(key, value)| (key.to_vec(), value.to_vec())).collect();
+    let field = |(key, value): &(_, Value<'_>)| {
+        let key: &std::borrow::Cow<'_, [u8]> = key;
+        let value = match value {
+            Value::Float(value) => format!("float:{:016x}", value.to_bits()),
+            Value::Integer(value) => format!("int:{value}"),
+            Value::Unsigned(value) => format!("uint:{value}"),
+            Value::Bool(value) => format!("bool:{value}"),
+            Value::String(text) => format!("string:{}", text.escape_ascii()),
+            Value::Undecodable(raw) => panic!("undecodable: {}", raw.escape_ascii()),
+        };
+        format!("{}={value}", key.escape_ascii())
+    };
+    show(&point.measurement, &tags, &point.fields.iter().map(field).collect::<Vec<_>>(), point.time_ns)
+}
+
+fn crate_point(line: &ParsedLine<'_>) -> String {
+    let text = |text: &influxdb_line_protocol::EscapedStr<'_>| text.as_str().as_bytes().to_vec();
+    let tags: Vec<_> = line.series.tag_set.iter().flatten().map(|(key, value)| (text(key), text(value))).collect();
+    let field = |(key, value): &(influxdb_line_protocol::EscapedStr<'_>, FieldValue<'_>)| {
+        let value = match value {
+            FieldValue::F64(value) => format!("float:{:016x}", value.to_bits()),
+            FieldValue::I64(value) => format!("int:{value}"),
+            FieldValue::U64(value) => format!("uint:{value}"),
+            FieldValue::Boolean(value) => format!("bool:{value}"),
+            FieldValue::String(value) => format!("string:{}", text(value).escape_ascii()),
+        };
+        format!("{}={value}", text(key).escape_ascii())
+    };
+    let fields: Vec<String> = line.field_set.iter().map(field).collect();
+    show(line.series.measurement.as_str().as_bytes(), &tags, &fields, line.timestamp)
+}
+
+/// For each line that is no comment and not blank its point, or that it is refused.
+fn ours(body: &[u8]) -> Vec<Option<String>> {
+    let records = influx3::records(body, Precision::Nanosecond);
+    check(body, &records);
+    let read = |record: Record<'_>| match record.outcome {
+        Outcome::Skipped => None,
+        Outcome::Point(point) => Some(Some(our_point(&point))),
+        Outcome::Fault(_) => Some(None),
+    };
+    records.into_iter().filter_map(read).collect()
+}
+
+fn theirs(text: &str) -> Vec<Option<String>> {
+    parse_lines(text).map(|line| line.ok().map(|line| crate_point(&line))).collect()
+}
+
+/// What holds for the records of every body.
+fn check(body: &[u8], records: &[Record<'_>]) {
+    let mut behind = 0;
+    for Record { span, outcome } in records {
+        assert!(behind <= span.start && span.start <= span.end && span.end <= body.len(), "{}", body.escape_ascii());
+        // Between two lines stands nothing but the line feed that ends the first.
+        assert_eq!(span.start - behind, usize::from(span.start > 0), "{}", body.escape_ascii());
+        assert!(span.start == 0 || body[span.start - 1] == b'\n', "{}", body.escape_ascii());
+        behind = span.end;
+        if let Outcome::Fault(fault) = outcome {
+            assert!((span.start..=span.end).contains(&fault.at), "{fault:?} {}", body.escape_ascii());
+            assert!(!fault.code.is_empty() && !fault.reason.is_empty() && !fault.mend.is_empty(), "{fault:?}");
+            assert!(fault.reason.chars().count() < 160, "{fault:?}");
+        }
+    }
+    assert!(body.len() - behind <= 1, "{}", body.escape_ascii());
+}
+
+#[test]
+fn the_server_and_we_agree_on_every_recorded_input() {
+    let (mut compared, mut accepted, mut points, mut by_crate) = (0, 0, 0, 0);
+    let mut unequal = Vec::new();
+    for case in cases() {
+        let body = input(&case);
+        let lines = ours(&body);
+        let read: Vec<&String> = lines.iter().flatten().collect();
+        for by in [SERVER, CRATE] {
+            let named = |result: &&Json| result["by"].as_array().unwrap().iter().any(|name| name == by);
+            let recorded = case["results"].as_array().unwrap().iter().find(named).unwrap();
+            if by == CRATE && LONG.iter().any(|id| case["id"] == *id) {
+                assert_eq!((&recorded["accept"], lines.iter().all(Option::is_some)), (&Json::Bool(true), false));
+                continue;
+            }
+            // Of very long inputs only the verdict was recorded.
+            let expected: Option<Vec<String>> =
+                recorded["points"].as_array().map(|points| points.iter().map(recorded_point).collect());
+            let same_verdict = recorded["accept"] == lines.iter().all(Option::is_some);
+            if !same_verdict || expected.is_some_and(|expected| expected.iter().collect::<Vec<_>>() != read) {
+                unequal.push(format!("{by} {} {}\n ours {lines:#?}", case["id"], body.escape_ascii()));
+            }
+            if by == CRATE {
+                by_crate += 1;
+                continue;
+            }
+            compared += 1;
+            accepted += usize::from(recorded["accept"] == true);
+            points += read.len();
+        }
+    }
+    println!(
+        "{SERVER}: {compared} inputs compared, {accepted} accepted, {points} points; {CRATE}: {by_crate} compared"
+    );
+    println!("{} differences, 0 exceptions", unequal.len());
+    assert!(unequal.is_empty(), "{} differ:\n{}", unequal.len(), unequal.join("\n"));
+    assert_eq!((compared, by_crate), (RECORDED, RECORDED - LONG.len()), "every input is compared");
+}
+
+/// Bytes that mean something, and some that look as if they did.
+const PIECES: &[&str] = &[
+    "\\", "\"", ",", "=", " ", "\n", "#", "\t", "\r", "\0", "é", "a", "1", "-", ".", "e", "i", "u", "t", "0x", "+",
+    "\u{85}", "∞",
+];
+
+#[test]
+fn every_recorded_input_with_one_piece_put_in_or_taken_out_is_read_as_by_the_crate() {
+    let mut compared = 0;
+    for (number, case) in cases().iter().enumerate() {
+        let Ok(text) = String::from_utf8(input(case)) else { continue };
+        if text.len() > 400 {
+            continue;
+        }
+        for (at, character) in text.char_indices() {
+            let (before, behind) = text.split_at(at);
+            let without = [before, &behind[character.len_utf8()..]].concat();
+            let piece = PIECES[(number + at) % PIECES.len()];
+            for changed in [[before, piece, behind].concat(), without] {
+                assert_eq!(ours(changed.as_bytes()), theirs(&changed), "{changed:?}");
+                compared += 1;
+            }
+        }
+    }
+    println!("{compared} changed inputs compared with the crate, 0 differences");
+    assert!(compared > 100_000, "only {compared}");
+}
+
+fn piece() -> impl Strategy<Value = String> {
+    prop_oneof![
+        6 => prop::sample::select(PIECES).prop_map(str::to_owned),
+        2 => prop::sample::select(&[
+            "m", "m,t=a", "v=1", " v=1i", " v=\"a b\"", " s=\"a\\\"\\\\b\"", ",w=2u", ",w=t", " 1", " -1\n", "\n# c\n", "m v=1\n",
+            "true", "FALSE", "1.5", "1e400", "9223372036854775808", "18446744073709551616", "\\\\", "\\ ", "\\,", "\\=",
+        ][..]).prop_map(str::to_owned),
+        1 => any::<char>().prop_map(String::from),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(20_000) })]
+
+    #[test]
+    fn text_of_the_protocols_pieces_is_read_as_by_the_crate(pieces in prop::collection::vec(piece(), 0..24)) {
+        let text = pieces.concat();
+        prop_assert_eq!(ours(text.as_bytes()), theirs(&text), "{:?}", text);
+    }
+
+    #[test]
+    fn no_bytes_make_it_panic(body in prop::collection::vec(prop_oneof![
+        any::<u8>(), prop::sample::select(&b"\\\",= \n#\t\r\0m1.-eiut"[..]),
+    ], 0..80)) {
+        ours(&body);
+    }
+}
