@@ -10,7 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use influxdb_line_protocol::{FieldValue, ParsedLine, parse_lines};
 use proptest::prelude::*;
 use serde_json::Value as Json;
-use twinline::line::record::{Outcome, Point, Record};
+use twinline::line::record::{Datum, Outcome, Point, Record};
 use twinline::line::{Precision, Value, influx3};
 
 const SERVER: &str = "influxdb3-core-main";
@@ -71,8 +71,9 @@ fn recorded_point(point: &Json) -> String {
 
 fn our_point(point: &Point<'_>) -> String {
     let tags: Vec<_> = point.tags.iter().map(|(key, value)| (key.to_vec(), value.to_vec())).collect();
-    let field = |(key, value): &(_, Value<'_>)| {
+    let field = |(key, datum): &(_, Datum<'_>)| {
         let key: &std::borrow::Cow<'_, [u8]> = key;
+        let Datum::Value(value) = datum else { panic!("no value of this dialect: {datum:?}") };
         let value = match value {
             Value::Float(value) => format!("float:{:016x}", value.to_bits()),
             Value::Integer(value) => format!("int:{value}"),

@@ -39,9 +39,31 @@ pub struct Point<'a> {
     /// In the order of the line; a key may come twice where the dialect allows that.
     pub tags: Vec<(Text<'a>, Text<'a>)>,
     /// In the order of the line; a key may come twice where the dialect allows that.
-    pub fields: Vec<(Text<'a>, Value<'a>)>,
+    pub fields: Vec<(Text<'a>, Datum<'a>)>,
     /// Nanoseconds since 1970, or `None` when the line has no timestamp.
     pub time_ns: Option<i64>,
+}
+
+/// What a field holds, as a dialect reads it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Datum<'a> {
+    /// A value of a kind that InfluxDB has. With [`super::victoria`] a float may be infinite or no number.
+    Value(Value<'a>),
+    /// The field has a name and no value ([`super::questdb`]).
+    Null,
+    /// A value of a kind that InfluxDB has not ([`super::questdb`]).
+    Other {
+        /// `timestamp_ns`, `timestamp_us`, `timestamp_ms`, `timestamp`, `long256`, `decimal` or `array`.
+        kind: &'static str,
+        /// As it stands in the line, without what marks its kind.
+        text: Text<'a>,
+    },
+}
+
+impl<'a> From<Value<'a>> for Datum<'a> {
+    fn from(value: Value<'a>) -> Self {
+        Self::Value(value)
+    }
 }
 
 /// Why a server refuses a line.

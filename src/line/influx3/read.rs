@@ -6,11 +6,11 @@ use super::fault::{
     MISSING_TAG_KEY, MISSING_TAG_VALUE, TEXT_BEHIND_VALUE, TRAILING_SPACE, UNTERMINATED_STRING,
 };
 use super::name::{KEY, MEASUREMENT, TAG_VALUE};
-use crate::line::record::{Fault, Point, Text};
-use crate::line::{Precision, Value};
+use crate::line::Precision;
+use crate::line::record::{Datum, Fault, Point, Text};
 
 type Tag<'a> = (Text<'a>, Text<'a>);
-type Field<'a> = (Text<'a>, Value<'a>);
+type Field<'a> = (Text<'a>, Datum<'a>);
 
 /// Where a line is being read. Positions are those of the body.
 #[derive(Debug)]
@@ -144,7 +144,7 @@ impl<'a> Reader<'a> {
         }
         self.at += 1;
         match self.value()? {
-            Some(value) => Ok((key, value)),
+            Some(value) => Ok((key, value.into())),
             None => Err(self.miss(match self.peek() {
                 None | Some(b',' | b' ' | b'\t' | b'\n' | b'\r') => &MISSING_FIELD_VALUE,
                 Some(b'"') => &UNTERMINATED_STRING,

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::line::Value;
-use crate::line::record::{Fault, Point};
+use crate::line::record::{Datum, Fault, Point};
 
 fn read(body: &str) -> Vec<Record<'_>> {
     records(body.as_bytes(), Precision::Nanosecond)
@@ -121,11 +121,11 @@ fn what_the_older_servers_refuse_or_read_otherwise() {
     assert_eq!(read.tags, [(b",t=a"[..].into(), b"b=c"[..].into()), (b"t=a"[..].into(), br"\x"[..].into())]);
     let (keys, values): (Vec<_>, Vec<_>) = read.fields.into_iter().unzip();
     assert_eq!(keys, [&b"v"[..], b",w", b"w"]);
-    assert_eq!(values, [f64::INFINITY, f64::NEG_INFINITY, 2.0].map(Value::Float));
+    assert_eq!(values, [f64::INFINITY, f64::NEG_INFINITY, 2.0].map(|value| Datum::Value(Value::Float(value))));
     assert_eq!(read.time_ns, Some(1));
     assert_eq!(point("m v=1, 7").time_ns, Some(7), "the comma behind the first field may end the fields");
     let text = point(r#"m s="a\"b\\c\d\\""#);
-    assert_eq!(text.fields[0].1, Value::String(br#"a"b\c\d\"#[..].into()));
+    assert_eq!(text.fields[0].1, Datum::Value(Value::String(br#"a"b\c\d\"#[..].into())));
 }
 
 #[test]
@@ -172,7 +172,7 @@ fn large_and_odd_bodies_are_read() {
     let (quotes, pairs) = ("\\\"".repeat(30_000), "\\\\".repeat(30_000));
     assert_eq!(
         point(&format!("m s=\"{quotes}{pairs}\"")).fields[0].1,
-        Value::String([vec![b'"'; 30_000], vec![b'\\'; 30_000]].concat().into())
+        Datum::Value(Value::String([vec![b'"'; 30_000], vec![b'\\'; 30_000]].concat().into()))
     );
     for unit in [
         "\\\"",
