@@ -7,12 +7,15 @@
 //! [`lines`] reads a body, [`outline`] reads it without keeping the parts, [`inspect`] only counts, [`stamp`] gives untimed lines a time, [`split`] cuts a body,
 //! [`series_hash`] names a line's series, [`write_canonical`] writes a line in the one form that both servers read
 //! alike, and [`unfit`] finds the lines that a server would refuse with their neighbours, or acknowledge and then not show.
+//!
+//! [`victoria`] and [`questdb`] read the dialects of other servers, in the common form of [`record`].
 
 mod canonical;
 mod careful;
 mod cut;
 mod digits;
 mod escape;
+mod excerpt;
 mod fast;
 mod index;
 pub mod influx3;
@@ -20,6 +23,7 @@ mod inspect;
 pub mod naive;
 mod numbers;
 mod point;
+pub mod questdb;
 mod reason;
 pub mod record;
 mod scalar;
@@ -28,6 +32,7 @@ mod series;
 mod stamp;
 #[cfg(test)]
 mod tests;
+pub mod victoria;
 
 use std::iter::FusedIterator;
 
