@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "tests wait on real time and end at a surprise")]
 
+#[path = "cli/lint.rs"]
+mod lint;
+
 use std::path::Path;
 use std::process::{Command, Output};
 

@@ -8,6 +8,7 @@ mod completions;
 mod demo;
 pub mod exit;
 mod init;
+mod lint;
 mod run;
 mod status;
 pub mod talk;
@@ -94,6 +95,14 @@ enum Command {
     /// Listens where the clients of the source connect, keeps every accepted write on disk, and delivers it to the
     /// destination. SIGTERM and Ctrl-C end it cleanly: requests under way get their answer and nothing acknowledged is lost.
     Run(run::RunArgs),
+    /// Say what a server would make of a file of line protocol
+    ///
+    /// Reads the file as the server does and names each line that it would refuse: file:line:column, the reason, a mark
+    /// below the byte, and how to mend it. Warns of lines that it takes, though hardly as they are meant. With
+    /// --destination-dialect also what a second server would store otherwise. With -o jsonl one object for each line, in
+    /// order, with what the server reads from it. The file may be larger than memory. Exit code 0 when the server of
+    /// --dialect takes every line, 3 when it refuses one, 1 when the file cannot be read.
+    Lint(lint::LintArgs),
     /// Show what is delivered, what waits, and what is not covered
     ///
     /// Asks the running twinline through its local socket. Exit code 10 when none runs on this data directory.
@@ -167,16 +176,30 @@ fn run_with(arguments: impl IntoIterator<Item = OsString>) -> Exit {
 
 fn dispatch(arguments: &Arguments) -> Result<Exit, Failure> {
     let global = &arguments.global;
-    let for_check = matches!(global.output, Output::Nagios | Output::Junit);
-    if for_check && !matches!(arguments.command, Command::Check(_)) {
-        return Err(Failure::new(Exit::Usage, "-o nagios and -o junit are forms of `twinline check`")
-            .hint("-o text or -o json"));
+    let (for_lint, for_check) =
+        (global.output == Output::Jsonl, matches!(global.output, Output::Nagios | Output::Junit));
+    match arguments.command {
+        Command::Lint(_) if !for_lint && global.output != Output::Text => {
+            return Err(Failure::new(Exit::Usage, "`twinline lint` has other forms").hint("-o text or -o jsonl"));
+        }
+        Command::Lint(_) => {}
+        _ if for_lint => {
+            let what = "-o jsonl is a form of `twinline lint`";
+            return Err(Failure::new(Exit::Usage, what).hint("-o text or -o json"));
+        }
+        Command::Check(_) => {}
+        _ if for_check => {
+            let what = "-o nagios and -o junit are forms of `twinline check`";
+            return Err(Failure::new(Exit::Usage, what).hint("-o text or -o json"));
+        }
+        _ => {}
     }
     match &arguments.command {
         Command::Init(args) => init::run(global, args),
         Command::Validate(args) => validate::run(global, args),
         Command::Check(args) => check::run(global, args),
         Command::Run(args) => run::run(global, args),
+        Command::Lint(args) => lint::run(global, args),
         Command::Status(args) => status::run(global, args),
         Command::Demo(args) => demo::run(global, args),
         Command::Completions(args) => completions::run(global, args),

@@ -16,6 +16,8 @@ pub enum Output {
     Nagios,
     /// `check` only: JUnit XML, one test case for each check.
     Junit,
+    /// `lint` only: one JSON object for each line of the file.
+    Jsonl,
 }
 
 /// When to use colour.

@@ -10,6 +10,9 @@ use super::point::{Field, FieldKind, Frame, Sink, Tag};
 use super::reason::{MAX_KEY_BYTES, Reason};
 use super::{Dialect, Precision, scalar};
 
+/// Why a line is refused, and the byte at which the rule is broken.
+pub(super) type Refusal = (Reason, usize);
+
 /// The bytes that the servers put between series key and field key count towards the limit.
 const FIELD_SEPARATOR_BYTES: usize = 4;
 
@@ -36,146 +39,179 @@ pub(super) fn reserved(key: &[u8], dialect: Dialect) -> Option<&'static str> {
 /// Reads `body[start..end]`, which must be one line as the servers cut it, not blank and not a comment.
 ///
 /// # Errors
-/// The servers' reason to refuse it.
+/// The servers' reason to refuse it, with the offset in the body.
 pub(super) fn parse<'a>(
     body: &'a [u8],
     (start, end): (usize, usize),
-    (dialect, precision): (Dialect, Precision),
+    rules: (Dialect, Precision),
     sink: &mut impl Sink<'a>,
-) -> Result<Frame<'a>, Reason> {
+) -> Result<Frame<'a>, Refusal> {
     let text_start = skip_blanks(&body[..end], start);
     let block = &body[text_start..end];
+    let (name_end, fields_end, time_ns) =
+        sections(block, rules, sink).map_err(|(reason, at)| (reason, text_start + at))?;
+    let fields_end = text_start + fields_end;
+    Ok(Frame { start, end, fields_end, measurement: &block[..name_end], time_ns, sorted: false, plain: false })
+}
+
+/// Where the measurement and the fields end, and the time. From here on places are offsets in the block.
+fn sections<'a>(
+    block: &'a [u8],
+    (dialect, precision): (Dialect, Precision),
+    sink: &mut impl Sink<'a>,
+) -> Result<(usize, usize, Option<i64>), Refusal> {
     let name_end = measurement_end(block)?;
     let key_end = if block[name_end] == b',' { tags(block, name_end + 1, dialect, sink)? } else { name_end };
     if key_end > MAX_KEY_BYTES {
-        return Err(Reason::KeyTooLong(key_end));
+        return Err((Reason::KeyTooLong(key_end), MAX_KEY_BYTES));
     }
     let (first, fields_end) = fields_span(block, key_end, dialect)?;
-    for field in (Stored { rest: &block[first..fields_end] }) {
-        let field = field?;
+    let mut stored = Stored { section: &block[first..fields_end], at: 0 };
+    loop {
+        let at = first + stored.at;
+        let Some(field) = stored.next() else { break };
+        let field = field.map_err(|reason| (reason, at))?;
         let size = key_end + FIELD_SEPARATOR_BYTES + field.key.len();
         if size > MAX_KEY_BYTES {
-            return Err(Reason::KeyTooLong(size));
+            return Err((Reason::KeyTooLong(size), at));
         }
         sink.field(field);
     }
-    let time_ns = time(block, fields_end, precision)?;
-    let fields_end = text_start + fields_end;
-    Ok(Frame { start, end, fields_end, measurement: &block[..name_end], time_ns, sorted: false, plain: false })
+    Ok((name_end, fields_end, time(block, fields_end, precision)?))
 }
 
 fn protected(block: &[u8], at: usize) -> bool {
     at > 0 && block[at - 1] == b'\\'
 }
 
-fn measurement_end(block: &[u8]) -> Result<usize, Reason> {
+fn measurement_end(block: &[u8]) -> Result<usize, Refusal> {
     if matches!(block.first(), None | Some(b',')) {
-        return Err(Reason::MissingMeasurement);
+        return Err((Reason::MissingMeasurement, 0));
     }
     let ends = |at: &usize| matches!(block[*at], b',' | b' ') && !protected(block, *at);
-    (1..block.len()).find(ends).ok_or(Reason::MissingFields)
+    (1..block.len()).find(ends).ok_or((Reason::MissingFields, block.len()))
 }
 
 /// Reads the tags from the byte after the first comma; returns the position of the space after them.
-fn tags<'a>(block: &'a [u8], from: usize, dialect: Dialect, sink: &mut impl Sink<'a>) -> Result<usize, Reason> {
-    let mut keys = SmallVec::<[&[u8]; 32]>::new();
+fn tags<'a>(block: &'a [u8], from: usize, dialect: Dialect, sink: &mut impl Sink<'a>) -> Result<usize, Refusal> {
+    let mut keys = SmallVec::<[(&[u8], usize); 32]>::new();
     let mut at = from;
     loop {
         let equals = tag_key_end(block, at)?;
         let end = tag_value_end(block, equals + 1)?;
         let tag = Tag { key: &block[at..equals], value: &block[equals + 1..end] };
-        keys.push(tag.key);
+        keys.push((tag.key, at));
         sink.tag(tag);
         at = end + 1;
         if block[end] == b' ' {
-            if let Some(shown) = keys.iter().find_map(|key| reserved(key, dialect)) {
-                return Err(Reason::ReservedTagKey(shown));
+            if let Some((shown, at)) = keys.iter().find_map(|(key, at)| Some((reserved(key, dialect)?, *at))) {
+                return Err((Reason::ReservedTagKey(shown), at));
             }
             keys.sort_unstable();
-            return if keys.windows(2).any(|pair| pair[0] == pair[1]) { Err(Reason::DuplicateTags) } else { Ok(end) };
+            let second = keys.windows(2).filter(|pair| pair[0].0 == pair[1].0).map(|pair| pair[1].1).min();
+            return second.map_or(Ok(end), |at| Err((Reason::DuplicateTags, at)));
         }
     }
 }
 
-fn tag_key_end(block: &[u8], from: usize) -> Result<usize, Reason> {
+fn tag_key_end(block: &[u8], from: usize) -> Result<usize, Refusal> {
     if matches!(block.get(from), None | Some(b' ' | b',' | b'=')) {
-        return Err(Reason::MissingTagKey);
+        return Err((Reason::MissingTagKey, from));
     }
     let ends = |at: &usize| matches!(block[*at], b' ' | b',' | b'=') && !protected(block, *at);
-    (from + 1..block.len()).find(ends).filter(|at| block[*at] == b'=').ok_or(Reason::MissingTagValue)
+    match (from + 1..block.len()).find(ends) {
+        Some(at) if block[at] == b'=' => Ok(at),
+        other => Err((Reason::MissingTagValue, other.unwrap_or(block.len()))),
+    }
 }
 
 /// The first byte of a value may be anything but a separator, even an equals sign.
-fn tag_value_end(block: &[u8], from: usize) -> Result<usize, Reason> {
+fn tag_value_end(block: &[u8], from: usize) -> Result<usize, Refusal> {
     if matches!(block.get(from), None | Some(b' ' | b',')) {
-        return Err(Reason::MissingTagValue);
+        return Err((Reason::MissingTagValue, from));
     }
     let ends = |at: &usize| matches!(block[*at], b' ' | b',' | b'=') && !protected(block, *at);
-    let end = (from + 1..block.len()).find(ends).ok_or(Reason::MissingFields)?;
-    if block[end] == b'=' { Err(Reason::InvalidTagFormat) } else { Ok(end) }
+    let end = (from + 1..block.len()).find(ends).ok_or((Reason::MissingFields, block.len()))?;
+    if block[end] == b'=' { Err((Reason::InvalidTagFormat, end)) } else { Ok(end) }
 }
 
 /// Begin and end of the field section. Values are checked here, by the servers' first reading.
-fn fields_span(block: &[u8], key_end: usize, dialect: Dialect) -> Result<(usize, usize), Reason> {
+fn fields_span(block: &[u8], key_end: usize, dialect: Dialect) -> Result<(usize, usize), Refusal> {
     let first = skip_blanks(block, key_end);
     let (mut at, mut quoted, mut equals, mut commas) = (first, false, 0usize, 0usize);
+    // The quote that was seen last, and the first place where keys and values did not pair up.
+    let (mut quote, mut odd) = (first, None);
     while at < block.len() {
         match block[at] {
             b'\\' if at + 1 < block.len() => at += 1,
-            b'"' if equals > commas => quoted = !quoted,
+            b'"' if equals > commas => (quoted, quote) = (!quoted, at),
             _ if quoted => {}
             b'=' => {
                 equals += 1;
+                if equals > commas + 1 {
+                    odd = odd.or(Some(at));
+                }
                 if let [.., before, b' ' | b','] = &block[..at]
                     && *before != b'\\'
                 {
-                    return Err(Reason::MissingFieldKey);
+                    return Err((Reason::MissingFieldKey, at));
                 }
                 match block.get(at + 1) {
-                    None | Some(b',' | b' ') => return Err(Reason::MissingFieldValue),
+                    None | Some(b',' | b' ') => return Err((Reason::MissingFieldValue, at + 1)),
                     Some(b'"') => {}
-                    Some(_) => {
-                        let value = &block[at + 1..];
-                        let length = value.iter().position(|b| matches!(b, b',' | b' ')).unwrap_or(value.len());
-                        scalar::check(&value[..length], dialect)?;
-                        at += length;
-                    }
+                    Some(_) => at += checked_value(block, at + 1, dialect)?,
                 }
             }
-            b',' => commas += 1,
+            b',' => {
+                commas += 1;
+                if commas > equals {
+                    odd = odd.or(Some(at));
+                }
+            }
             b' ' => break,
             _ => {}
         }
         at += 1;
     }
     if quoted {
-        return Err(Reason::UnbalancedQuotes);
+        return Err((Reason::UnbalancedQuotes, quote));
     }
     if equals == 0 || commas != equals - 1 {
-        return Err(Reason::InvalidFieldFormat);
+        return Err((Reason::InvalidFieldFormat, odd.unwrap_or(at)));
     }
     Ok((first, at))
 }
 
+/// The length of a value that is not a string.
+fn checked_value(block: &[u8], from: usize, dialect: Dialect) -> Result<usize, Refusal> {
+    let value = &block[from..];
+    let length = value.iter().position(|b| matches!(b, b',' | b' ')).unwrap_or(value.len());
+    let token = &value[..length];
+    match scalar::check(token, dialect) {
+        Ok(_) => Ok(length),
+        Err(reason) => Err((reason, from + scalar::broken_at(token, reason))),
+    }
+}
+
 /// The fields as the storage finds them: its own, simpler split of the section that was accepted.
 struct Stored<'a> {
-    rest: &'a [u8],
+    section: &'a [u8],
+    /// What is left begins here.
+    at: usize,
 }
 
 impl<'a> Iterator for Stored<'a> {
     type Item = Result<Field<'a>, Reason>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let section = std::mem::take(&mut self.rest);
-        if section.is_empty() {
-            return None;
-        }
+        let section = self.section.get(self.at..).filter(|rest| !rest.is_empty())?;
         let equals = (0..section.len()).find(|at| section[*at] == b'=' && !protected(section, *at));
         let Some(equals) = equals.filter(|at| at + 1 < section.len()) else {
+            self.at = self.section.len();
             return Some(Err(Reason::InvalidFieldValue));
         };
         let value_end = stored_value_end(section, equals + 1);
-        self.rest = section.get(value_end + 1..).unwrap_or_default();
+        self.at += value_end + 1;
         let value = &section[equals + 1..value_end];
         let kind = scalar::kind_as_stored(value);
         Some(Ok(Field { key: &section[..equals], value, kind }))
@@ -196,8 +232,9 @@ fn stored_value_end(section: &[u8], from: usize) -> usize {
     at.min(section.len())
 }
 
-fn time(block: &[u8], fields_end: usize, precision: Precision) -> Result<Option<i64>, Reason> {
-    let rest = &block[skip_blanks(block, fields_end)..];
+fn time(block: &[u8], fields_end: usize, precision: Precision) -> Result<Option<i64>, Refusal> {
+    let start = skip_blanks(block, fields_end);
+    let rest = &block[start..];
     // A line feed can stand here: the line cutter and the sections disagree about what is quoted. What follows it is
     // ignored when it comes first, and refused after a timestamp.
     let length = rest.iter().position(|b| matches!(b, b' ' | b'\n')).unwrap_or(rest.len());
@@ -205,8 +242,12 @@ fn time(block: &[u8], fields_end: usize, precision: Precision) -> Result<Option<
     if token.is_empty() {
         return Ok(None);
     }
-    let time_ns = scalar::time_ns(token, precision)?;
-    if tail.iter().any(|b| *b != b' ') { Err(Reason::InvalidPoint) } else { Ok(Some(time_ns)) }
+    let time_ns =
+        scalar::time_ns(token, precision).map_err(|reason| (reason, start + scalar::broken_at(token, reason)))?;
+    match tail.iter().position(|b| *b != b' ') {
+        Some(at) => Err((Reason::InvalidPoint, start + length + at)),
+        None => Ok(Some(time_ns)),
+    }
 }
 
 /// Whether a field of the line has a value that the storage cannot decode.

@@ -142,7 +142,7 @@ impl<'a> Reader<'a> {
             end -= 1;
         }
         let outcome = careful::parse(self.body, (start, end), (self.dialect, self.precision), sink);
-        Some(outcome.map_err(|reason| Malformed { span: start..end, raw: &self.body[start..end], reason }))
+        Some(outcome.map_err(|(reason, at)| Malformed { span: start..end, raw: &self.body[start..end], reason, at }))
     }
 }
 

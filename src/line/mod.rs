@@ -6,7 +6,7 @@
 //!
 //! [`lines`] reads a body, [`outline`] reads it without keeping the parts, [`inspect`] only counts, [`stamp`] gives untimed lines a time, [`split`] cuts a body,
 //! [`series_hash`] names a line's series, [`write_canonical`] writes a line in the one form that both servers read
-//! alike, and [`unfit`] finds the lines that a server would refuse with their neighbours, or acknowledge and then not show.
+//! alike, [`Reading`] says what each server makes of each line, and [`unfit`] finds the lines that a server would refuse with their neighbours, or acknowledge and then not show.
 //!
 //! [`victoria`] and [`questdb`] read the dialects of other servers, in the common form of [`record`].
 
@@ -18,12 +18,15 @@ mod escape;
 mod excerpt;
 mod fast;
 mod index;
+pub mod influx;
 pub mod influx3;
 mod inspect;
+mod mend;
 pub mod naive;
 mod numbers;
 mod point;
 pub mod questdb;
+mod reading;
 mod reason;
 pub mod record;
 mod scalar;
@@ -40,6 +43,7 @@ pub use canonical::{Unfit, may_be_unfit, unfit, unstorable, write_canonical, wri
 pub use cut::{split, whole_lines};
 pub use inspect::{Outline, Summary, inspect, outline};
 pub use point::{Field, FieldKind, Line, Malformed, Tag, Value};
+pub use reading::Reading;
 pub use reason::{MAX_KEY_BYTES, Reason};
 pub use series::series_hash;
 pub use stamp::stamp;

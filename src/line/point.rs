@@ -229,6 +229,8 @@ pub struct Malformed<'a> {
     pub raw: &'a [u8],
     /// The servers' reason.
     pub reason: Reason,
+    /// The byte of the body at which the rule is broken: in the line, or right behind it.
+    pub at: usize,
 }
 
 impl<'a> Malformed<'a> {

@@ -76,3 +76,34 @@ pub enum Reason {
     #[error("point is invalid")]
     InvalidPoint,
 }
+
+impl Reason {
+    /// A short name that does not change.
+    #[must_use]
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::MissingMeasurement => "missing-measurement",
+            Self::MissingTagKey => "missing-tag-key",
+            Self::MissingTagValue => "missing-tag-value",
+            Self::InvalidTagFormat => "invalid-tag-format",
+            Self::DuplicateTags => "duplicate-tags",
+            Self::ReservedTagKey(_) => "reserved-tag-key",
+            Self::MissingFields => "missing-fields",
+            Self::MissingFieldKey => "missing-field-key",
+            Self::MissingFieldValue => "missing-field-value",
+            Self::InvalidNumber => "invalid-number",
+            Self::InvalidFloat => "invalid-float",
+            Self::IntegerOutOfRange => "integer-out-of-range",
+            Self::UnsignedOutOfRange => "unsigned-out-of-range",
+            Self::InvalidBoolean => "invalid-boolean",
+            Self::UnbalancedQuotes => "unbalanced-quotes",
+            Self::InvalidFieldFormat => "invalid-field-format",
+            Self::InvalidFieldValue => "invalid-field-value",
+            Self::KeyTooLong(_) => "key-too-long",
+            Self::BadTimestamp => "bad-timestamp",
+            Self::TimestampOutOfRange => "timestamp-out-of-range",
+            Self::TimeOutOfRange => "time-out-of-range",
+            Self::InvalidPoint => "after-timestamp",
+        }
+    }
+}

@@ -85,6 +85,32 @@ fn check_unusual_number(token: &[u8]) -> Result<FieldKind, Reason> {
     float(token).map(|_| FieldKind::Float).ok_or(Reason::InvalidFloat)
 }
 
+/// Where in a refused value or timestamp the first byte stands that does not fit; 0 where it is wrong as a whole.
+#[cold]
+pub(super) fn broken_at(token: &[u8], reason: Reason) -> usize {
+    let minus = usize::from(token.first() == Some(&b'-'));
+    let digits = |from: usize| from + token[from..].iter().take_while(|b| b.is_ascii_digit()).count();
+    match reason {
+        Reason::BadTimestamp => digits(minus),
+        Reason::InvalidNumber => {
+            let mut at = digits(minus);
+            if token.get(at) == Some(&b'.') {
+                at = digits(at + 1);
+            }
+            if at > minus && matches!(token.get(at), Some(b'e' | b'E')) {
+                at += 1;
+                at = digits(at + usize::from(matches!(token.get(at), Some(b'+' | b'-'))));
+            }
+            at
+        }
+        // The spelling is right, and the line ends in a carriage return.
+        Reason::InvalidBoolean if token.strip_suffix(b"\r").is_some_and(|token| boolean(token).is_some()) => {
+            token.len() - 1
+        }
+        _ => 0,
+    }
+}
+
 fn text(token: &[u8]) -> &str {
     std::str::from_utf8(token).unwrap_or_default()
 }

@@ -63,7 +63,8 @@ pub(super) fn run(global: &Global, args: &CheckArgs) -> Result<Exit, Failure> {
             talk.document(&serde_json::to_value(&report).unwrap_or_default())?;
             return Ok(report.exit());
         }
-        (Output::Text, Ok(report)) => {
+        // Nobody comes here with the form of `lint`.
+        (Output::Text | Output::Jsonl, Ok(report)) => {
             talk.data(&report.text(talk))?;
             talk.next(report.next());
             return Ok(report.exit());
