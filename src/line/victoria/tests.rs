@@ -129,6 +129,22 @@ fn whole_lines_end_behind_the_last_line_feed() {
     }
 }
 
+#[test]
+fn long_lines_are_read_in_one_go() {
+    let tags: String = (0..10_000).map(|number| format!(",t{number}=a")).collect();
+    assert_eq!(point_of(&format!("m{tags} v=1")).tags.len(), 10_000);
+    let fields: String = (0..10_000).map(|number| format!("f{number}=\"\",")).collect();
+    assert_eq!(point_of(&format!("m {fields}v=1")).fields.len(), 10_001);
+    for unit in
+        ["\\\"", "\\", "\"", ",", "=", " ", "a", "a=", ",a=b", ",a=\"", " \"", "\\\n", "\r", "\n", "1", "_1", "0."]
+    {
+        for start in ["", "m,t=", "m v=", "m v=\"", "m v=1 "] {
+            let body = start.to_owned() + &unit.repeat(500_000 / unit.len());
+            assert!(!read(&body).is_empty(), "{start}{unit}");
+        }
+    }
+}
+
 /// Bytes that mean something, and some that do not.
 fn hostile() -> impl Strategy<Value = Vec<u8>> {
     let byte = prop_oneof![
