@@ -118,6 +118,19 @@ fn a_lost_cursor_costs_repetition_only() {
 }
 
 #[test]
+fn a_gap_whose_write_dies_counts_once_on_sandboxes() {
+    hand::a_gap_whose_write_dies_counts_once(Database::sandbox(), Database::sandbox());
+}
+
+#[test]
+fn a_gap_whose_write_dies_counts_once_on_real_servers() {
+    let (Some(influx1), Some(influx2)) = (Database::influxdb1(), Database::influxdb2()) else { return };
+    hand::a_gap_whose_write_dies_counts_once(influx1, influx2);
+    let (Some(influx1), Some(influx2)) = (Database::influxdb1(), Database::influxdb2()) else { return };
+    hand::a_gap_whose_write_dies_counts_once(influx2, influx1);
+}
+
+#[test]
 fn a_full_queue_fails_open_and_counts_the_gap() {
     hand::a_full_queue_fails_open_and_counts_the_gap();
 }
