@@ -2,7 +2,8 @@
 
 use std::ops::Range;
 
-use super::index::Cursor;
+use super::boundaries::boundaries;
+use super::index::{Cursor, Numbering};
 use super::scan;
 
 /// End of the line that begins at `start`: the position of its line feed, or the body's length.
@@ -37,7 +38,7 @@ pub(super) fn line_end<'a>(cursor: &mut Cursor<'a>, body: &'a [u8], start: usize
 /// Where the last whole line of a body's beginning ends: what follows may belong to a line that goes on. 0: there is none.
 #[must_use]
 pub fn whole_lines(beginning: &[u8]) -> usize {
-    let mut cursor = Cursor::new(beginning, scan::best(), 0);
+    let mut cursor = Cursor::new(beginning, scan::best(), Numbering::Unknown, 0);
     let mut whole = 0;
     loop {
         let end = line_end(&mut cursor, beginning, whole);
@@ -54,16 +55,14 @@ pub fn whole_lines(beginning: &[u8]) -> usize {
 #[must_use]
 pub fn split(body: &[u8], max_bytes: usize) -> Vec<Range<usize>> {
     let mut pieces = Vec::new();
-    let mut cursor = Cursor::new(body, scan::best(), 0);
-    let (mut piece_start, mut line_start) = (0, 0);
-    while line_start < body.len() {
-        let next = (line_end(&mut cursor, body, line_start) + 1).min(body.len());
-        if next - piece_start > max_bytes && line_start > piece_start {
-            pieces.push(piece_start..line_start);
-            piece_start = line_start;
+    let mut piece_start = 0;
+    boundaries(body, |line| {
+        let next = (line.end + 1).min(body.len());
+        if next - piece_start > max_bytes && line.start > piece_start {
+            pieces.push(piece_start..line.start);
+            piece_start = line.start;
         }
-        line_start = next;
-    }
+    });
     if piece_start < body.len() {
         pieces.push(piece_start..body.len());
     }

@@ -6,7 +6,7 @@
 use super::careful::{self, reserved};
 use super::cut::line_end;
 use super::digits::Similar;
-use super::index::{Cursor, Index, NOTHING, WINDOW_BYTES};
+use super::index::{Cursor, Index, NOTHING, Numbering, WINDOW_BYTES};
 use super::point::{Field, FieldKind, Frame, Malformed, Sink};
 use super::scan::{self, Level};
 use super::{Dialect, Precision, scalar};
@@ -40,7 +40,7 @@ impl<'a> Reader<'a> {
             body,
             dialect,
             precision,
-            cursor: Cursor::new(body, level, 0),
+            cursor: Cursor::new(body, level, Numbering::Found, 0),
             keys: Keys::default(),
             times: Similar::default(),
             at: 0,

@@ -4,7 +4,7 @@
 //! of its values, and its data is what [`super::lines`] reads.
 
 use super::cut::line_end;
-use super::index::Cursor;
+use super::index::{Cursor, Numbering};
 use super::mend::mend;
 use super::point::{Line, Malformed, Value};
 use super::record::{Fault, Outcome, Point, Record};
@@ -40,7 +40,8 @@ impl Lines<'_> {
     fn skip_to(&mut self, start: usize) {
         while self.at < start {
             let at = self.at;
-            let cursor = self.cursor.get_or_insert_with(|| Cursor::new(self.body, scan::best(), at));
+            let cursor =
+                self.cursor.get_or_insert_with(|| Cursor::new(self.body, scan::best(), Numbering::Unknown, at));
             let end = line_end(cursor, self.body, at);
             self.at = end + 1;
             // A comment may hold a quote that stays open: then its line ends where the body does.

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use super::fast::Reader;
 use super::point::{Frame, Line, Malformed, Nothing, Parts};
+use super::scan::{self, Level};
 use super::series::SeriesHash;
 use super::{Dialect, Precision, careful};
 
@@ -26,9 +27,15 @@ pub struct Summary {
 /// Reads a body once and counts.
 #[must_use]
 pub fn inspect(body: &[u8], dialect: Dialect, precision: Precision, default_ns: i64) -> Summary {
+    inspect_with(scan::best(), body, dialect, precision, default_ns)
+}
+
+/// The same with a scanner of one's choice.
+#[must_use]
+pub fn inspect_with(level: Level, body: &[u8], dialect: Dialect, precision: Precision, default_ns: i64) -> Summary {
     let default_ns = precision.truncate(default_ns);
     let mut summary = Summary { lines: 0, untimed: 0, malformed: 0, min_ns: i64::MAX, max_ns: i64::MIN };
-    let mut reader = Reader::new(body, dialect, precision);
+    let mut reader = Reader::with(level, body, dialect, precision);
     while let Some(outcome) = reader.next(&mut Nothing) {
         let Ok(frame) = outcome else {
             summary.malformed += 1;

@@ -10,6 +10,7 @@
 //!
 //! [`victoria`] and [`questdb`] read the dialects of other servers, in the common form of [`record`].
 
+mod boundaries;
 mod canonical;
 mod careful;
 mod cut;
@@ -32,6 +33,7 @@ pub mod record;
 mod scalar;
 pub mod scan;
 mod series;
+mod spans;
 mod stamp;
 #[cfg(test)]
 mod tests;
@@ -39,13 +41,15 @@ pub mod victoria;
 
 use std::iter::FusedIterator;
 
+pub use boundaries::{boundaries, boundaries_with};
 pub use canonical::{Unfit, may_be_unfit, unfit, unstorable, write_canonical, write_plain};
 pub use cut::{split, whole_lines};
-pub use inspect::{Outline, Summary, inspect, outline};
+pub use inspect::{Outline, Summary, inspect, inspect_with, outline};
 pub use point::{Field, FieldKind, Line, Malformed, Tag, Value};
 pub use reading::Reading;
 pub use reason::{MAX_KEY_BYTES, Reason};
 pub use series::series_hash;
+pub use spans::{Visitor, spans, spans_with};
 pub use stamp::stamp;
 
 use fast::Reader;
@@ -119,7 +123,13 @@ impl Precision {
 /// Reads a body line by line.
 #[must_use]
 pub fn lines(body: &[u8], dialect: Dialect, precision: Precision) -> Lines<'_> {
-    Lines { reader: Reader::new(body, dialect, precision) }
+    lines_with(scan::best(), body, dialect, precision)
+}
+
+/// The same with a scanner of one's choice.
+#[must_use]
+pub fn lines_with(level: scan::Level, body: &[u8], dialect: Dialect, precision: Precision) -> Lines<'_> {
+    Lines { reader: Reader::with(level, body, dialect, precision) }
 }
 
 /// The lines of a body in order, accepted or refused; blank lines and comments are left out.

@@ -165,8 +165,8 @@ pub(super) fn kind_as_stored(token: &[u8]) -> FieldKind {
 pub(super) fn decode(token: &[u8], kind: FieldKind) -> Value<'_> {
     let number = || text(&token[..token.len().saturating_sub(1)]);
     let value = match kind {
-        FieldKind::Float => float(token).map(Value::Float),
-        FieldKind::Integer => number().parse().ok().map(Value::Integer),
+        FieldKind::Float => short_float(token).or_else(|| float(token)).map(Value::Float),
+        FieldKind::Integer => short_integer(token).or_else(|| number().parse().ok()).map(Value::Integer),
         FieldKind::Unsigned => number().parse().ok().map(Value::Unsigned),
         FieldKind::Bool => boolean(token).map(Value::Bool),
         FieldKind::String => match token {
@@ -177,6 +177,42 @@ pub(super) fn decode(token: &[u8], kind: FieldKind) -> Value<'_> {
         FieldKind::Undecodable => None,
     };
     value.unwrap_or(Value::Undecodable(token))
+}
+
+/// The value of a float of few digits, without an exponent: its digits and the power of ten are both exact as 64-bit floats, and
+/// so their quotient is rounded once, as it must be.
+#[inline]
+fn short_float(token: &[u8]) -> Option<f64> {
+    /// Up to here each integer is a float.
+    const EXACT_MAX: u64 = 1 << 53;
+    const POWERS: [f64; 16] = [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15];
+    let (negative, digits) = token.strip_prefix(b"-").map_or((false, token), |digits| (true, digits));
+    if !(1..=POWERS.len()).contains(&digits.len()) {
+        return None;
+    }
+    let (mut number, mut point) = (0u64, None);
+    for (at, byte) in digits.iter().enumerate() {
+        match byte {
+            b'0'..=b'9' => number = number * 10 + u64::from(byte - b'0'),
+            b'.' if point.is_none() => point = Some(at),
+            _ => return None,
+        }
+    }
+    let fraction = point.map_or(0, |at| digits.len() - 1 - at);
+    if number > EXACT_MAX || point.is_some() && digits.len() == 1 {
+        return None;
+    }
+    let value = number as f64 / POWERS[fraction];
+    Some(if negative { -value } else { value })
+}
+
+/// The value of an integer of at most eighteen digits, with its `i`.
+#[inline]
+fn short_integer(token: &[u8]) -> Option<i64> {
+    let number = token.strip_suffix(b"i")?;
+    let (negative, digits) = number.strip_prefix(b"-").map_or((false, number), |digits| (true, digits));
+    let value = digits::number(digits).filter(|_| digits.len() <= 18)?.cast_signed();
+    Some(if negative { -value } else { value })
 }
 
 /// A timestamp of digits with an optional minus sign, in nanoseconds.
@@ -209,4 +245,31 @@ pub(super) fn in_range(count: u64, precision: Precision) -> Result<i64, Reason> 
 #[inline(always)]
 fn of_units(count: i64, precision: Precision) -> Result<i64, Reason> {
     count.checked_mul(precision.unit_ns()).filter(|ns| TIME_RANGE_NS.contains(ns)).ok_or(Reason::TimeOutOfRange)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn short_numbers_are_read_as_the_standard_library_does(text in "-?[0-9]{0,18}(\\.[0-9]{0,18})?(e[0-9])?") {
+            let expected = text.parse::<f64>().ok();
+            if let Some(value) = short_float(text.as_bytes()) {
+                prop_assert_eq!(Some(value.to_bits()), expected.map(f64::to_bits));
+            }
+            let integer = text.parse::<i64>().ok();
+            if let Some(value) = short_integer(format!("{text}i").as_bytes()) {
+                prop_assert_eq!(Some(value), integer);
+            }
+        }
+
+        #[test]
+        fn ordinary_numbers_take_the_short_way(whole in 0u64..1_000_000_000, fraction in 0u64..1_000_000) {
+            let texts = (format!("-{whole}.{fraction}"), format!("-{whole}{fraction}i"));
+            prop_assert!(short_float(texts.0.as_bytes()).is_some());
+            prop_assert!(short_integer(texts.1.as_bytes()).is_some());
+        }
+    }
 }

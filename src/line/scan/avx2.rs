@@ -9,7 +9,7 @@ use std::arch::x86_64::{
     _mm256_movemask_epi8, _mm256_or_si256, _mm256_set1_epi8, _mm256_shuffle_epi8, _mm256_sub_epi8,
 };
 
-use super::{Block, Classes, Scanner, Work};
+use super::{Block, Breaks, Classes, Scanner, Work};
 
 /// Works on processors with AVX2, which [`available`] tells.
 #[derive(Clone, Copy, Debug)]
@@ -44,6 +44,33 @@ impl Scanner for Avx2 {
         // SAFETY: `Avx2` cannot be named outside this module, and in it `run` alone does, where AVX2 is known to be there.
         unsafe { classes(block) }
     }
+
+    #[inline(always)]
+    fn breaks(block: &Block) -> Breaks {
+        // SAFETY: as for `classify`.
+        unsafe { breaks(block) }
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn halves(block: &Block) -> [__m256i; 2] {
+    let pointer = block.as_ptr().cast::<__m256i>();
+    // SAFETY: the block has 64 bytes, so both halves of 32 lie in it; the loads ask for no alignment.
+    unsafe { [_mm256_loadu_si256(pointer), _mm256_loadu_si256(pointer.add(1))] }
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn breaks(block: &Block) -> Breaks {
+    let is = |half: __m256i, byte: u8| _mm256_cmpeq_epi8(half, _mm256_set1_epi8(byte as i8));
+    let mask = |half: __m256i| u64::from(_mm256_movemask_epi8(half).cast_unsigned());
+    let [low, high] = halves(block);
+    let special = |half: __m256i| _mm256_or_si256(is(half, b'"'), is(half, b'\\'));
+    Breaks {
+        feeds: mask(is(low, b'\n')) | mask(is(high, b'\n')) << 32,
+        special: mask(special(low)) | mask(special(high)) << 32,
+    }
 }
 
 /// A byte is found by its low nibble: the table holds the one structural byte with that nibble (the backslash shares its
@@ -64,10 +91,7 @@ fn classes(block: &Block) -> Classes {
     };
     let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = std::array::from_fn(table);
     let table = _mm256_broadcastsi128_si256(_mm_setr_epi8(a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p));
-    let pointer = block.as_ptr().cast::<__m256i>();
-    // SAFETY: the block has 64 bytes, so both halves of 32 lie in it; the loads ask for no alignment.
-    let halves = unsafe { [_mm256_loadu_si256(pointer), _mm256_loadu_si256(pointer.add(1))] };
-    let [low, high] = halves.map(|half| one_half(half, table));
+    let [low, high] = halves(block).map(|half| one_half(half, table));
     let join = |of: fn(&[u32; 6]) -> u32| u64::from(of(&low)) | u64::from(of(&high)) << 32;
     Classes {
         structural: join(|half| half[0]),

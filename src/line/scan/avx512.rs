@@ -11,7 +11,7 @@ use std::arch::x86_64::{
     _mm512_sub_epi8,
 };
 
-use super::{BLOCK_BYTES, Block, Classes, Scanner, Slots, Work};
+use super::{BLOCK_BYTES, Block, Breaks, Classes, Scanner, Slots, Work};
 
 /// Works on processors with these instructions, which [`available`] tells.
 #[derive(Clone, Copy, Debug)]
@@ -48,6 +48,12 @@ impl Scanner for Avx512 {
     fn classify(block: &Block) -> Classes {
         // SAFETY: `Avx512` cannot be named outside this module, and in it `run` alone does, where they are known to be there.
         unsafe { classes(block) }
+    }
+
+    #[inline(always)]
+    fn breaks(block: &Block) -> Breaks {
+        // SAFETY: as for `classify`.
+        unsafe { breaks(block) }
     }
 
     #[inline(always)]
@@ -93,6 +99,14 @@ fn classes(block: &Block) -> Classes {
         minuses: is(b'-'),
         suffixes: is(b'i'),
     }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw")]
+fn breaks(block: &Block) -> Breaks {
+    let bytes = load(block);
+    let is = |byte: u8| _mm512_cmpeq_epi8_mask(bytes, _mm512_set1_epi8(byte as i8));
+    Breaks { feeds: is(b'\n'), special: is(b'"') | is(b'\\') }
 }
 
 /// The offset of each byte in a block.

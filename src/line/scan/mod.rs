@@ -38,6 +38,15 @@ pub struct Classes {
     pub suffixes: u64,
 }
 
+/// Where lines may end in a block.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Breaks {
+    /// Line feeds.
+    pub feeds: u64,
+    /// Double quotes and backslashes: a line feed behind one may be data.
+    pub special: u64,
+}
+
 /// Room for the structural bytes of one block: their places, and what they are.
 #[derive(Debug)]
 pub struct Slots<'a> {
@@ -51,6 +60,9 @@ pub struct Slots<'a> {
 pub trait Scanner {
     /// Sorts the bytes of a block.
     fn classify(block: &Block) -> Classes;
+
+    /// Finds what ends lines, and what keeps them from ending.
+    fn breaks(block: &Block) -> Breaks;
 
     /// Writes down the places in `which`, in order, counted from `from`. What lies in the slots behind them afterwards means
     /// nothing.
@@ -173,7 +185,7 @@ mod tests {
     struct Look<'a>(&'a Block);
 
     impl Work for Look<'_> {
-        type Out = (Classes, Vec<(u16, u8)>);
+        type Out = (Classes, Breaks, Vec<(u16, u8)>);
 
         #[inline(always)]
         fn run<S: Scanner>(self) -> Self::Out {
@@ -182,7 +194,7 @@ mod tests {
             let mut slots = Slots { places: &mut places, kinds: &mut kinds };
             S::gather(self.0, classes.structural, 640, &mut slots);
             let count = classes.structural.count_ones() as usize;
-            (classes, places.into_iter().zip(kinds).take(count).collect())
+            (classes, S::breaks(self.0), places.into_iter().zip(kinds).take(count).collect())
         }
     }
 
@@ -199,7 +211,8 @@ mod tests {
             minuses: mask(&|byte| byte == b'-'),
             suffixes: mask(&|byte| byte == b'i'),
         };
-        (classes, slots)
+        let special = mask(&|byte| matches!(byte, b'"' | b'\\'));
+        (classes, Breaks { feeds: mask(&|byte| byte == b'\n'), special }, slots)
     }
 
     fn block_of(pieces: &[u8]) -> Block {

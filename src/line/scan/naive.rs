@@ -1,6 +1,6 @@
 //! The judge of the other scanners: byte by byte, nothing clever.
 
-use super::{Block, Classes, Scanner};
+use super::{Block, Breaks, Classes, Scanner};
 
 /// Slow, and easy to believe.
 #[derive(Clone, Copy, Debug)]
@@ -24,5 +24,17 @@ impl Scanner for Naive {
             }
         }
         classes
+    }
+
+    fn breaks(block: &Block) -> Breaks {
+        let mut breaks = Breaks::default();
+        for (at, byte) in block.iter().enumerate() {
+            match byte {
+                b'\n' => breaks.feeds |= 1 << at,
+                b'"' | b'\\' => breaks.special |= 1 << at,
+                _ => {}
+            }
+        }
+        breaks
     }
 }

@@ -1,6 +1,6 @@
 //! The portable scanner: eight bytes at a time in an ordinary register, no special instructions.
 
-use super::{Block, Classes, Scanner};
+use super::{Block, Breaks, Classes, Scanner};
 
 /// Works on every processor.
 #[derive(Clone, Copy, Debug)]
@@ -51,5 +51,18 @@ impl Scanner for Swar {
             classes.suffixes |= gathered(is(b'i')) << to;
         }
         classes
+    }
+
+    #[inline(always)]
+    fn breaks(block: &Block) -> Breaks {
+        let (words, _) = block.as_chunks::<8>();
+        let mut breaks = Breaks::default();
+        for (at, word) in words.iter().enumerate() {
+            let word = u64::from_le_bytes(*word);
+            let is = |byte: u8| !non_zero(word ^ repeat(byte));
+            breaks.feeds |= gathered(is(b'\n')) << (8 * at);
+            breaks.special |= gathered(is(b'"') | is(b'\\')) << (8 * at);
+        }
+        breaks
     }
 }

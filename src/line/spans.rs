@@ -1,0 +1,141 @@
+//! The structure of a body: which bytes are names, tags, fields and times, without a look at what they say.
+//!
+//! Promise: what is handed out of a line are the parts that [`super::lines`] finds there, if that accepts the line; whether it does is
+//! not asked: numbers, times and keys may be anything. Lines that are not ordinary (see `fast`) are handed out whole.
+
+use super::cut::line_end;
+use super::index::{Cursor, Index, NOTHING, Numbering, WINDOW_BYTES};
+use super::scan::{self, BLOCK_BYTES, Level};
+
+/// Receives the parts of a body.
+pub trait Visitor<'a> {
+    /// A tag of the line that comes next, as it stands there.
+    fn tag(&mut self, key: &'a [u8], value: &'a [u8]);
+    /// A field of the line that comes next, as it stands there.
+    fn field(&mut self, key: &'a [u8], value: &'a [u8]);
+    /// The line of the tags and fields since the one before; its time is empty when it has none.
+    fn line(&mut self, measurement: &'a [u8], time: &'a [u8]);
+    /// A line that is not ordinary, blank ones and comments included. Tags and fields since the line before mean nothing.
+    fn other(&mut self, line: &'a [u8]);
+}
+
+/// Hands out the parts of a body, in order.
+pub fn spans<'a>(body: &'a [u8], visitor: &mut impl Visitor<'a>) {
+    spans_with(scan::best(), body, visitor);
+}
+
+/// The same with a scanner of one's choice.
+pub fn spans_with<'a>(level: Level, body: &'a [u8], visitor: &mut impl Visitor<'a>) {
+    let mut cursor = Cursor::new(body, level, Numbering::Unknown, 0);
+    let mut start = 0;
+    while start < body.len() {
+        if !matches!(body[start], b' ' | b'\t' | 0 | b'#' | b',' | b'\\' | b'\n') {
+            let mut parts = Parts { body, index: &cursor.index, base: cursor.index.base(), entry: cursor.next };
+            if let Some(end) = parts.line(start, visitor) {
+                cursor.next = parts.entry;
+                start = end + 1;
+                continue;
+            }
+            let begins_later = start - cursor.index.base() >= BLOCK_BYTES;
+            if begins_later && !cursor.index.is_complete() && !cursor.index.has_after(cursor.next, b'\n') {
+                cursor.refill(start);
+                continue;
+            }
+        }
+        let end = line_end(&mut cursor, body, start);
+        cursor.seek(end + 1);
+        visitor.other(&body[start..end]);
+        start = end + 1;
+    }
+}
+
+/// A line that is read from its entries in the index.
+struct Parts<'a, 'i> {
+    body: &'a [u8],
+    index: &'i Index,
+    base: usize,
+    entry: usize,
+}
+
+impl<'a> Parts<'a, '_> {
+    #[inline(always)]
+    fn next(&mut self) -> (usize, u8) {
+        let (place, kind) = self.index.get(self.entry);
+        self.entry += 1;
+        (self.base + place, kind)
+    }
+
+    /// The end of an ordinary line.
+    #[inline(always)]
+    fn line(&mut self, start: usize, visitor: &mut impl Visitor<'a>) -> Option<usize> {
+        let (name_end, mut kind) = loop {
+            match self.next() {
+                // Data in a name.
+                (_, b'=') => {}
+                entry => break entry,
+            }
+        };
+        let mut at = name_end;
+        while kind == b',' {
+            let (equals, is_equals) = self.next();
+            let (end, separator) = self.next();
+            let ends = (separator == b',') | (separator == b' ');
+            if (is_equals != b'=') | (equals == at + 1) | (end == equals + 1) | !ends {
+                return None;
+            }
+            visitor.tag(&self.body[at + 1..equals], &self.body[equals + 1..end]);
+            (at, kind) = (end, separator);
+        }
+        if kind != b' ' || matches!(self.body.get(at + 1), Some(b'\t' | 0)) {
+            return None;
+        }
+        loop {
+            let (equals, is_equals) = self.next();
+            let (mut end, mut separator) = self.next();
+            if (is_equals != b'=') | (equals == at + 1) {
+                return None;
+            }
+            if separator == b'"' && end == equals + 1 {
+                (end, separator) = self.behind_string()?;
+            }
+            let ends = (separator == b',') | (separator == b' ') | (separator == b'\n');
+            if !ends | (end == equals + 1) {
+                return None;
+            }
+            visitor.field(&self.body[at + 1..equals], &self.body[equals + 1..end]);
+            (at, kind) = (end, separator);
+            if kind != b',' {
+                break;
+            }
+        }
+        let fields_end = at;
+        if kind == b' ' {
+            (at, kind) = self.next();
+            if kind != b'\n' || at == fields_end + 1 {
+                return None;
+            }
+        }
+        // What stands behind the last entry was read: the line is not whole.
+        if self.entry > self.index.len() {
+            return None;
+        }
+        visitor.line(&self.body[start..name_end], self.body.get(fields_end + 1..at).unwrap_or_default());
+        Some(at)
+    }
+
+    /// The entry behind a string whose first quote was just read.
+    fn behind_string(&mut self) -> Option<(usize, u8)> {
+        let close = loop {
+            match self.next() {
+                (at, b'"') => break at,
+                (_, b'\\' | NOTHING) => return None,
+                _ => {}
+            }
+        };
+        let (end, separator) = self.next();
+        (end == close + 1).then_some((end, separator))
+    }
+}
+
+// Lines of one window keep the servers' limit on keys.
+const _: () = assert!(WINDOW_BYTES < super::MAX_KEY_BYTES);
