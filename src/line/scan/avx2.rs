@@ -91,15 +91,16 @@ fn classes(block: &Block) -> Classes {
     };
     let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = std::array::from_fn(table);
     let table = _mm256_broadcastsi128_si256(_mm_setr_epi8(a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p));
-    let [low, high] = halves(block).map(|half| one_half(half, table));
-    let join = |of: fn(&[u32; 6]) -> u32| u64::from(of(&low)) | u64::from(of(&high)) << 32;
+    let [low, high] = halves(block);
+    let (low, high) = (one_half(low, table), one_half(high, table));
+    let join = |at: usize| u64::from(low[at]) | u64::from(high[at]) << 32;
     Classes {
-        structural: join(|half| half[0]),
-        equals: join(|half| half[1]),
-        digits: join(|half| half[2]),
-        points: join(|half| half[3]),
-        minuses: join(|half| half[4]),
-        suffixes: join(|half| half[5]),
+        structural: join(0),
+        equals: join(1),
+        digits: join(2),
+        points: join(3),
+        minuses: join(4),
+        suffixes: join(5),
     }
 }
 
@@ -111,6 +112,8 @@ fn one_half(bytes: __m256i, table: __m256i) -> [u32; 6] {
     let by_nibble = _mm256_cmpeq_epi8(_mm256_shuffle_epi8(table, bytes), bytes);
     let value = _mm256_sub_epi8(bytes, _mm256_set1_epi8(b'0' as i8));
     let digits = _mm256_cmpeq_epi8(_mm256_min_epu8(value, _mm256_set1_epi8(9)), value);
-    let found = [_mm256_or_si256(by_nibble, is(b'\\')), is(b'='), digits, is(b'.'), is(b'-'), is(b'i')];
-    found.map(|found| _mm256_movemask_epi8(found).cast_unsigned())
+    // Not by `map`: what the standard library calls is not compiled for these instructions, and costs a call a mask.
+    let mask = |found: __m256i| _mm256_movemask_epi8(found).cast_unsigned();
+    let structural = _mm256_or_si256(by_nibble, is(b'\\'));
+    [mask(structural), mask(is(b'=')), mask(digits), mask(is(b'.')), mask(is(b'-')), mask(is(b'i'))]
 }

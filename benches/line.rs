@@ -1,0 +1,111 @@
+//! How fast each level of the line-protocol parser is with each scanner, beside memcpy, a count of line feeds and the crate
+//! `influxdb-line-protocol`, all in one run. `cargo run --profile bench --bin report` makes a table of the ratios from it.
+//!
+//! Groups are corpora; names are `level/scanner`. One core; bodies of 1 MiB.
+
+use std::hint::black_box;
+use std::time::Duration;
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use twinline::line::scan::Level;
+use twinline::line::{self, Dialect, Precision, Value, Visitor};
+use twinline_benches::{CORPORA, shapes};
+
+const BODY_BYTES: usize = 1 << 20;
+
+/// Adds up the lengths of all parts: each is touched, none is kept.
+#[derive(Default)]
+struct Sum(usize);
+
+impl<'a> Visitor<'a> for Sum {
+    fn tag(&mut self, key: &'a [u8], value: &'a [u8]) {
+        self.0 += key.len() + value.len();
+    }
+    fn field(&mut self, key: &'a [u8], value: &'a [u8]) {
+        self.0 += key.len() + value.len();
+    }
+    fn line(&mut self, measurement: &'a [u8], time: &'a [u8]) {
+        self.0 += measurement.len() + time.len();
+    }
+    fn other(&mut self, line: &'a [u8]) {
+        self.0 += line.len();
+    }
+}
+
+fn number(value: &Value<'_>) -> u64 {
+    match value {
+        Value::Float(value) => value.to_bits(),
+        Value::Integer(value) => value.cast_unsigned(),
+        Value::Unsigned(value) => *value,
+        Value::Bool(value) => u64::from(*value),
+        Value::String(text) => text.len() as u64,
+        Value::Undecodable(raw) => raw.len() as u64,
+    }
+}
+
+fn lines(level: Level, body: &[u8]) -> usize {
+    let mut count = 0;
+    line::boundaries_with(level, body, |line| count += line.len());
+    count
+}
+
+fn spans(level: Level, body: &[u8]) -> usize {
+    let mut sum = Sum::default();
+    line::spans_with(level, body, &mut sum);
+    sum.0
+}
+
+fn checked(level: Level, body: &[u8]) -> u32 {
+    line::inspect_with(level, body, Dialect::Influx2, Precision::Nanosecond, 0).lines
+}
+
+fn values(level: Level, body: &[u8]) -> u64 {
+    let all = line::lines_with(level, body, Dialect::Influx2, Precision::Nanosecond).filter_map(Result::ok);
+    all.fold(0, |sum, line| line.fields().iter().fold(sum, |sum, field| sum.wrapping_add(number(&field.value()))))
+}
+
+fn levels(criterion: &mut Criterion) {
+    for (name, make) in CORPORA {
+        let body = make(BODY_BYTES);
+        let mut group = criterion.benchmark_group(name);
+        group.throughput(Throughput::Bytes(body.len() as u64));
+        let mut copy = vec![0u8; body.len()];
+        group.bench_function("memcpy", |b| b.iter(|| copy.copy_from_slice(black_box(&body))));
+        group.bench_function("line-feeds", |b| b.iter(|| memchr::memchr_iter(b'\n', black_box(&body)).count()));
+        for level in Level::all() {
+            let scanner = level.name();
+            group.bench_function(format!("lines/{scanner}"), |b| b.iter(|| lines(level, black_box(&body))));
+            group.bench_function(format!("spans/{scanner}"), |b| b.iter(|| spans(level, black_box(&body))));
+            group.bench_function(format!("checked/{scanner}"), |b| b.iter(|| checked(level, black_box(&body))));
+            group.bench_function(format!("values/{scanner}"), |b| b.iter(|| values(level, black_box(&body))));
+        }
+        let text = std::str::from_utf8(&body).expect("corpora are UTF-8");
+        group.bench_function("crate", |b| {
+            b.iter(|| {
+                influxdb_line_protocol::parse_lines(black_box(text))
+                    .map(|line| line.map_or(0, |l| l.field_set.len()))
+                    .sum::<usize>()
+            });
+        });
+        group.finish();
+    }
+}
+
+fn worst(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("worst");
+    for (name, body) in shapes(BODY_BYTES) {
+        group.throughput(Throughput::Bytes(body.len() as u64));
+        for level in [Level::all().last().copied().unwrap_or(Level::Swar)] {
+            group.bench_function(format!("{name}/checked"), |b| b.iter(|| checked(level, black_box(&body))));
+            group.bench_function(format!("{name}/lines"), |b| b.iter(|| lines(level, black_box(&body))));
+        }
+    }
+    group.finish();
+}
+
+criterion_group! {
+    name = all;
+    config = Criterion::default().sample_size(10).warm_up_time(Duration::from_millis(200)).measurement_time(Duration::from_millis(700));
+    targets = levels, worst
+}
+criterion_main!(all);
