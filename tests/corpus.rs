@@ -5,8 +5,10 @@
 
 #![allow(missing_docs, clippy::unwrap_used)]
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+#[path = "corpus/recorded.rs"]
+mod recorded;
+
+use recorded::{bytes, cases, input, result_of};
 use serde_json::Value as Json;
 use twinline::line::{Dialect, Line, Precision, Value, lines, naive, split, unstorable, write_canonical};
 
@@ -15,31 +17,8 @@ const RECORDED: usize = 7_722 + 245;
 
 const SERVERS: [(&str, Dialect); 2] = [("influxdb-1.12.4", Dialect::Influx1), ("influxdb-2.9.1", Dialect::Influx2)];
 
-fn cases(file: &str) -> Vec<Json> {
-    let path = format!("{}/tests/corpus/{file}", env!("CARGO_MANIFEST_DIR"));
-    std::fs::read_to_string(path).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-}
-
 fn all_cases() -> Vec<Json> {
-    let mut all = cases("line-protocol/lp_oracles.jsonl");
-    all.extend(cases("line-protocol/lp_edge_cases.jsonl"));
-    all
-}
-
-fn bytes(json: &Json) -> Vec<u8> {
-    match json {
-        Json::String(text) => text.clone().into_bytes(),
-        other => STANDARD.decode(other["b64"].as_str().unwrap()).unwrap(),
-    }
-}
-
-fn input(case: &Json) -> Vec<u8> {
-    let Some(runs) = case["input_rle_latin1"].as_array() else { return bytes(&case["input"]) };
-    let repeat = |run: &Json| {
-        let unit: Vec<u8> = run[0].as_str().unwrap().chars().map(|c| u8::try_from(u32::from(c)).unwrap()).collect();
-        unit.repeat(usize::try_from(run[1].as_u64().unwrap()).unwrap())
-    };
-    runs.iter().flat_map(repeat).collect()
+    ["line-protocol/lp_oracles.jsonl", "line-protocol/lp_edge_cases.jsonl"].into_iter().flat_map(cases).collect()
 }
 
 /// Times, names and values in a form in which both sides can be compared and printed.
@@ -103,8 +82,7 @@ fn the_servers_and_we_agree_on_every_recorded_input() {
             case["id"]
         );
         for (at, (server, dialect)) in SERVERS.into_iter().enumerate() {
-            let by = |result: &&Json| result["by"].as_array().unwrap().iter().any(|by| by == server);
-            let Some(recorded) = case["results"].as_array().unwrap().iter().find(by) else { continue };
+            let Some(recorded) = result_of(&case, server) else { continue };
             let ours: Vec<_> = lines(&body, dialect, Precision::Nanosecond).collect();
             let points: Vec<String> = ours.iter().flatten().map(read_point).collect();
             // Of very long inputs only the verdict was recorded.

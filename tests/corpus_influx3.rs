@@ -5,10 +5,12 @@
 
 #![allow(missing_docs, clippy::unwrap_used)]
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+#[path = "corpus/recorded.rs"]
+mod recorded;
+
 use influxdb_line_protocol::{FieldValue, ParsedLine, parse_lines};
 use proptest::prelude::*;
+use recorded::{bytes, cases, input, result_of};
 use serde_json::Value as Json;
 use twinline::line::record::{Datum, Outcome, Point, Record};
 use twinline::line::{Precision, Value, influx3};
@@ -22,29 +24,8 @@ const LONG: [&str; 3] = ["edge-058", "edge-220", "edge-221"];
 /// Inputs of the recording that are not withheld, and our own edge cases.
 const RECORDED: usize = 7_722 - 24 + 245;
 
-fn cases() -> Vec<Json> {
-    let read = |file: &str| {
-        let path = format!("{}/tests/corpus/line-protocol/{file}", env!("CARGO_MANIFEST_DIR"));
-        std::fs::read_to_string(path).unwrap()
-    };
-    let text = [read("lp_oracles.jsonl"), read("lp_edge_cases.jsonl")].concat();
-    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-}
-
-fn bytes(json: &Json) -> Vec<u8> {
-    match json {
-        Json::String(text) => text.clone().into_bytes(),
-        other => STANDARD.decode(other["b64"].as_str().unwrap()).unwrap(),
-    }
-}
-
-fn input(case: &Json) -> Vec<u8> {
-    let Some(runs) = case["input_rle_latin1"].as_array() else { return bytes(&case["input"]) };
-    let repeat = |run: &Json| {
-        let unit: Vec<u8> = run[0].as_str().unwrap().chars().map(|c| u8::try_from(u32::from(c)).unwrap()).collect();
-        unit.repeat(usize::try_from(run[1].as_u64().unwrap()).unwrap())
-    };
-    runs.iter().flat_map(repeat).collect()
+fn all_cases() -> Vec<Json> {
+    ["line-protocol/lp_oracles.jsonl", "line-protocol/lp_edge_cases.jsonl"].into_iter().flat_map(cases).collect()
 }
 
 /// A point in a form in which all sides can be compared and printed.
@@ -142,13 +123,12 @@ fn check(body: &[u8], records: &[Record<'_>]) {
 fn the_server_and_we_agree_on_every_recorded_input() {
     let (mut compared, mut accepted, mut points, mut by_crate) = (0, 0, 0, 0);
     let mut unequal = Vec::new();
-    for case in cases() {
+    for case in all_cases() {
         let body = input(&case);
         let lines = ours(&body);
         let read: Vec<&String> = lines.iter().flatten().collect();
         for by in [SERVER, CRATE] {
-            let named = |result: &&Json| result["by"].as_array().unwrap().iter().any(|name| name == by);
-            let recorded = case["results"].as_array().unwrap().iter().find(named).unwrap();
+            let recorded = result_of(&case, by).unwrap();
             if by == CRATE && LONG.iter().any(|id| case["id"] == *id) {
                 assert_eq!((&recorded["accept"], lines.iter().all(Option::is_some)), (&Json::Bool(true), false));
                 continue;
@@ -186,7 +166,7 @@ const PIECES: &[&str] = &[
 #[test]
 fn every_recorded_input_with_one_piece_put_in_or_taken_out_is_read_as_by_the_crate() {
     let mut compared = 0;
-    for (number, case) in cases().iter().enumerate() {
+    for (number, case) in all_cases().iter().enumerate() {
         let Ok(text) = String::from_utf8(input(case)) else { continue };
         if text.len() > 400 {
             continue;

@@ -6,8 +6,10 @@
 
 #![allow(missing_docs, clippy::unwrap_used)]
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+#[path = "corpus/recorded.rs"]
+mod recorded;
+
+use recorded::{bytes, cases, input, result_of};
 use serde_json::Value as Json;
 use twinline::line::record::{Datum, Outcome, Point, Record, Text};
 use twinline::line::{Precision, Value, questdb, victoria};
@@ -18,32 +20,6 @@ const THIRD_PARTY: usize = 7_722 - 24;
 const EDGE_CASES: usize = 245;
 
 const NS_PER_MS: i64 = 1_000_000;
-
-fn cases(file: &str) -> Vec<Json> {
-    let path = format!("{}/tests/corpus/{file}", env!("CARGO_MANIFEST_DIR"));
-    std::fs::read_to_string(path).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-}
-
-fn bytes(json: &Json) -> Vec<u8> {
-    match json {
-        Json::String(text) => text.clone().into_bytes(),
-        other => STANDARD.decode(other["b64"].as_str().unwrap()).unwrap(),
-    }
-}
-
-fn input(case: &Json) -> Vec<u8> {
-    let Some(runs) = case["input_rle_latin1"].as_array() else { return bytes(&case["input"]) };
-    let repeat = |run: &Json| {
-        let unit: Vec<u8> = run[0].as_str().unwrap().chars().map(|c| u8::try_from(u32::from(c)).unwrap()).collect();
-        unit.repeat(usize::try_from(run[1].as_u64().unwrap()).unwrap())
-    };
-    runs.iter().flat_map(repeat).collect()
-}
-
-fn result_of<'c>(case: &'c Json, parser: &str) -> Option<&'c Json> {
-    let by = |result: &&Json| result["by"].as_array().unwrap().iter().any(|by| by == parser);
-    case["results"].as_array().unwrap().iter().find(by)
-}
 
 /// A point in a form in which both sides can be compared and printed. Tags stay in the order of the line.
 fn show(measurement: &[u8], tags: &[(Vec<u8>, Vec<u8>)], fields: &[String], time: Option<i64>) -> String {

@@ -694,6 +694,25 @@ mod tests {
     }
 
     #[test]
+    fn what_its_target_refused_goes_before_newer_values_that_were_held_for_it() {
+        let mut lane = Lane::new(Lsn(0), 0, 0);
+        let (now, over) = (Duration::from_secs(1), Duration::from_secs(61));
+        push_cell(&mut lane, 1, 7);
+        push_cell(&mut lane, 2, 7);
+        let (place, batch) = lane.take(now, WAIT, |_| false).unwrap();
+        lane.unanswered(&batch, &(0..2), over);
+        lane.put_back(place, batch);
+        let (place, batch) = lane.take(now, WAIT, |_| false).unwrap();
+        assert_eq!(lsns(&batch), [1], "2 is held");
+        lane.put_back(place, batch);
+        for lsn in [1, 2] {
+            let (_, batch) = lane.take(over, WAIT, |_| false).unwrap();
+            assert_eq!(lsns(&batch), [lsn]);
+            lane.finish();
+        }
+    }
+
+    #[test]
     fn what_goes_again_stays_before_newer_values_that_wait_for_another_request() {
         let mut lane = Lane::new(Lsn(0), 0, 0);
         let (now, over) = (Duration::from_secs(1), Duration::from_secs(61));

@@ -6,7 +6,7 @@
 use super::careful::{self, reserved};
 use super::cut::line_end;
 use super::digits::Similar;
-use super::index::{Cursor, Index, NOTHING, Numbering, WINDOW_BYTES};
+use super::index::{Cursor, Entries, Numbering, WINDOW_BYTES};
 use super::point::{Field, FieldKind, Frame, Malformed, Sink};
 use super::scan::{self, Level};
 use super::{Dialect, Precision, scalar};
@@ -67,8 +67,7 @@ impl<'a> Reader<'a> {
                         self.at = frame.end + 1;
                         return Some(Ok(frame));
                     }
-                    if self.may_go_on(start) {
-                        self.cursor.refill(start);
+                    if self.cursor.follows(start) {
                         continue;
                     }
                     sink.clear();
@@ -80,21 +79,11 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Whether the window ends before the line does, and one that begins with the line shows more of it.
-    #[cold]
-    fn may_go_on(&self, start: usize) -> bool {
-        let index = &self.cursor.index;
-        let begins_later = start - index.base() >= scan::BLOCK_BYTES;
-        begins_later && !index.is_complete() && !index.has_after(self.cursor.next, b'\n')
-    }
-
     /// The line at `start`, and the entry behind it.
     #[inline(always)]
     fn plain_line<K: Sink<'a>>(&mut self, start: usize, sink: &mut K) -> Option<(Frame<'a>, usize)> {
-        let index = &*self.cursor.index;
-        let mut line =
-            Plain { body: self.body, dialect: self.dialect, index, base: index.base(), entry: self.cursor.next };
-        let (name_end, kind) = line.next_but_equals();
+        let mut line = Plain { body: self.body, dialect: self.dialect, entries: self.cursor.entries() };
+        let (name_end, kind) = line.entries.next_but_equals();
         let (key_end, sorted) = match kind {
             b',' => line.tags(name_end + 1, &mut self.keys, sink)?,
             b' ' => (name_end, true),
@@ -106,7 +95,7 @@ impl<'a> Reader<'a> {
         }
         let (fields_end, kind) = line.fields(key_end + 1, sink)?;
         let (end, time_ns) = if kind == b' ' {
-            let (end, kind) = line.next();
+            let (end, kind) = line.entries.next();
             if kind != b'\n' || end == fields_end + 1 {
                 return None;
             }
@@ -120,11 +109,11 @@ impl<'a> Reader<'a> {
             (fields_end, None)
         };
         // What stands behind the last entry was read: the line is not whole.
-        if line.entry > index.len() {
+        if !line.entries.are_whole() {
             return None;
         }
         let measurement = &self.body[start..name_end];
-        Some((Frame { start, end, fields_end, measurement, time_ns, sorted, plain: true }, line.entry))
+        Some((Frame { start, end, fields_end, measurement, time_ns, sorted, plain: true }, line.entries.next))
     }
 
     /// `None` for blank lines and comments.
@@ -150,39 +139,19 @@ impl<'a> Reader<'a> {
 struct Plain<'a, 'i> {
     body: &'a [u8],
     dialect: Dialect,
-    index: &'i Index,
-    base: usize,
-    /// The next entry.
-    entry: usize,
+    entries: Entries<'i>,
 }
 
 impl<'a> Plain<'a, '_> {
-    #[inline(always)]
-    fn next(&mut self) -> (usize, u8) {
-        let (place, kind) = self.index.get(self.entry);
-        self.entry += 1;
-        (self.base + place, kind)
-    }
-
-    #[inline(always)]
-    fn next_but_equals(&mut self) -> (usize, u8) {
-        loop {
-            let entry = self.next();
-            if entry.1 != b'=' {
-                return entry;
-            }
-        }
-    }
-
     /// Reads tags from the byte after a comma; returns the position of the space after them, and whether they are sorted.
     #[inline(always)]
     fn tags<K: Sink<'a>>(&mut self, from: usize, keys: &mut Keys, sink: &mut K) -> Option<(usize, bool)> {
-        let tags = Tags { first: self.entry, from };
+        let tags = Tags { first: self.entries.next, from };
         let (mut key_start, mut last, mut count, mut sorted) = (from, 0, 0, true);
         let mut before = (from, 0);
         loop {
-            let (equals, kind) = self.next();
-            let (end, separator) = self.next();
+            let (equals, kind) = self.entries.next();
+            let (end, separator) = self.entries.next();
             let ends = (separator == b',') | (separator == b' ');
             if (kind != b'=') | (equals == key_start) | (end == equals + 1) | (count == PLAIN_TAGS) | !ends {
                 return None;
@@ -224,10 +193,9 @@ impl<'a> Plain<'a, '_> {
 
     /// A tag's key.
     fn key(&self, tags: &Tags, number: usize) -> &'a [u8] {
-        let place = |entry| self.base + self.index.get(entry).0;
         let equals = tags.first + 2 * number;
-        let start = if number == 0 { tags.from } else { place(equals - 1) + 1 };
-        &self.body[start..place(equals)]
+        let start = if number == 0 { tags.from } else { self.entries.place(equals - 1) + 1 };
+        &self.body[start..self.entries.place(equals)]
     }
 
     /// Reads fields; returns the position and the value of the byte after them, a space or a line end.
@@ -235,14 +203,12 @@ impl<'a> Plain<'a, '_> {
     fn fields<K: Sink<'a>>(&mut self, from: usize, sink: &mut K) -> Option<(usize, u8)> {
         let mut key_start = from;
         loop {
-            let (equals, kind) = self.next();
-            let (mut end, mut separator) = self.next();
+            let (equals, kind) = self.entries.next();
+            let (mut end, mut separator) = self.entries.next();
             if (kind != b'=') | (equals == key_start) {
                 return None;
             }
-            if self.index.is_behind_number(end.wrapping_sub(self.base))
-                & (end.wrapping_sub(equals) <= 1 + scalar::ORDINARY_BYTES)
-            {
+            if self.entries.is_behind_number(end) & (end.wrapping_sub(equals) <= 1 + scalar::ORDINARY_BYTES) {
                 sink.plain_number(self.body, key_start..equals, equals + 1..end);
             } else {
                 let kind;
@@ -259,24 +225,15 @@ impl<'a> Plain<'a, '_> {
 
     /// A value that is no ordinary number: its kind, and the entry behind it. The given entry is the first behind its begin.
     #[inline(never)]
-    fn other_value(&mut self, start: usize, (mut end, mut separator): (usize, u8)) -> Option<(FieldKind, usize, u8)> {
+    fn other_value(&mut self, start: usize, (end, separator): (usize, u8)) -> Option<(FieldKind, usize, u8)> {
         match separator {
-            b'"' if end == start => {}
+            b'"' if end == start => self.entries.behind_string().map(|(end, kind)| (FieldKind::String, end, kind)),
             b',' | b' ' | b'\n' => {
                 let kind = scalar::check(&self.body[start..end], self.dialect).ok()?;
-                return Some((kind, end, separator));
+                Some((kind, end, separator))
             }
-            _ => return None,
+            _ => None,
         }
-        let close = loop {
-            match self.next() {
-                (at, b'"') => break at,
-                (_, b'\\' | NOTHING) => return None,
-                _ => {}
-            }
-        };
-        (end, separator) = self.next();
-        (end == close + 1).then_some((FieldKind::String, end, separator))
     }
 }
 

@@ -19,7 +19,7 @@ pub(super) const NOTHING: u8 = 0;
 const BEHIND: usize = 2;
 
 /// The structural bytes of a window.
-pub(super) struct Index {
+struct Index {
     /// Where the window begins in the body.
     base: usize,
     len: usize,
@@ -43,7 +43,7 @@ impl Index {
     };
 
     /// Lists the window that begins with the block of `from`, which lies in the body or at its end.
-    pub(super) fn fill(&mut self, level: Level, numbers: Numbering, body: &[u8], from: usize) {
+    fn fill(&mut self, level: Level, numbers: Numbering, body: &[u8], from: usize) {
         let base = from - from % BLOCK_BYTES;
         match numbers {
             Numbering::Found => scan::with(level, Fill::<true> { index: self, body, base }),
@@ -51,41 +51,25 @@ impl Index {
         }
     }
 
-    /// Where the window begins in the body.
-    #[inline(always)]
-    pub(super) fn base(&self) -> usize {
-        self.base
-    }
-
-    #[inline(always)]
-    pub(super) fn len(&self) -> usize {
-        self.len
-    }
-
-    /// Whether the window reaches the end of the body.
-    pub(super) fn is_complete(&self) -> bool {
-        self.complete
-    }
-
     /// Offset in the window of an entry, and its byte. Behind the last entry: [`NOTHING`], for two entries.
     #[inline(always)]
-    pub(super) fn get(&self, entry: usize) -> (usize, u8) {
+    fn get(&self, entry: usize) -> (usize, u8) {
         (usize::from(self.places[entry]), self.kinds[entry])
     }
 
     /// Whether an ordinary number (see `numbers`) ends before the structural byte at this offset.
     #[inline(always)]
-    pub(super) fn is_behind_number(&self, place: usize) -> bool {
+    fn is_behind_number(&self, place: usize) -> bool {
         self.numbers.get(place / BLOCK_BYTES).is_some_and(|ends| ends >> (place % BLOCK_BYTES) & 1 != 0)
     }
 
     /// Whether this byte is among the entries from one on.
-    pub(super) fn has_after(&self, entry: usize, byte: u8) -> bool {
+    fn has_after(&self, entry: usize, byte: u8) -> bool {
         self.kinds[entry.min(self.len)..self.len].contains(&byte)
     }
 
     /// The first entry at or behind a place of the body, which lies in the window or behind it.
-    pub(super) fn entry_at(&self, at: usize) -> usize {
+    fn entry_at(&self, at: usize) -> usize {
         self.places[..self.len].partition_point(|place| self.base + usize::from(*place) < at)
     }
 }
@@ -161,10 +145,10 @@ thread_local! {
 }
 
 /// An index of one's own, until it is dropped.
-pub(super) struct Lent(Option<Box<Index>>);
+struct Lent(Option<Box<Index>>);
 
 impl Lent {
-    pub(super) fn new() -> Self {
+    fn new() -> Self {
         let spare = SPARE.try_with(Cell::take).ok().flatten();
         Self(Some(spare.unwrap_or_else(|| Box::new(Index::EMPTY))))
     }
@@ -199,13 +183,75 @@ impl std::fmt::Debug for Lent {
     }
 }
 
+/// Walks the entries of one window; whoever reads behind the last one gets [`NOTHING`]. Copied by value into the quick readers, so
+/// that it stays in registers.
+pub(super) struct Entries<'i> {
+    index: &'i Index,
+    base: usize,
+    /// The next entry.
+    pub(super) next: usize,
+}
+
+impl Entries<'_> {
+    /// Position in the body and value of the next structural byte.
+    #[inline(always)]
+    pub(super) fn next(&mut self) -> (usize, u8) {
+        let (place, kind) = self.index.get(self.next);
+        self.next += 1;
+        (self.base + place, kind)
+    }
+
+    /// The next one that is no equals sign: in a name that is data.
+    #[inline(always)]
+    pub(super) fn next_but_equals(&mut self) -> (usize, u8) {
+        loop {
+            let entry = self.next();
+            if entry.1 != b'=' {
+                return entry;
+            }
+        }
+    }
+
+    /// The one right behind a string whose first quote was the last; `None` where a backslash or the window's end comes before,
+    /// or other bytes follow.
+    #[inline]
+    pub(super) fn behind_string(&mut self) -> Option<(usize, u8)> {
+        let close = loop {
+            match self.next() {
+                (at, b'"') => break at,
+                (_, b'\\' | NOTHING) => return None,
+                _ => {}
+            }
+        };
+        let (end, separator) = self.next();
+        (end == close + 1).then_some((end, separator))
+    }
+
+    /// Position in the body of an entry.
+    pub(super) fn place(&self, entry: usize) -> usize {
+        self.base + self.index.get(entry).0
+    }
+
+    /// As [`Index::is_behind_number`], by the position in the body.
+    #[inline(always)]
+    pub(super) fn is_behind_number(&self, at: usize) -> bool {
+        self.index.is_behind_number(at.wrapping_sub(self.base))
+    }
+
+    /// Whether nothing behind the last entry was read.
+    #[inline(always)]
+    pub(super) fn are_whole(&self) -> bool {
+        self.next <= self.index.len
+    }
+}
+
 /// Walks the structural bytes of a body from left to right.
 #[derive(Debug)]
 pub(super) struct Cursor<'a> {
     body: &'a [u8],
     level: Level,
     numbers: Numbering,
-    pub(super) index: Lent,
+    index: Lent,
     /// The next entry.
     pub(super) next: usize,
 }
@@ -218,8 +264,25 @@ impl<'a> Cursor<'a> {
         cursor
     }
 
+    /// The entries of the window from the next one on.
+    #[inline(always)]
+    pub(super) fn entries(&self) -> Entries<'_> {
+        Entries { index: &self.index, base: self.index.base, next: self.next }
+    }
+
+    /// Begins a window at the line that comes next, if this one ends before the line does and that one shows more of it.
+    #[cold]
+    pub(super) fn follows(&mut self, line_start: usize) -> bool {
+        let begins_later = line_start - self.index.base >= BLOCK_BYTES;
+        let goes_on = begins_later && !self.index.complete && !self.index.has_after(self.next, b'\n');
+        if goes_on {
+            self.refill(line_start);
+        }
+        goes_on
+    }
+
     /// Begins a window at the block of a place.
-    pub(super) fn refill(&mut self, from: usize) {
+    fn refill(&mut self, from: usize) {
         self.index.fill(self.level, self.numbers, self.body, from);
         self.next = self.index.entry_at(from);
     }
@@ -304,7 +367,7 @@ mod tests {
                 let mut index = Lent::new();
                 index.fill(level, Numbering::Found, &long, 0);
                 let mut before = None;
-                for entry in 0..index.len() {
+                for entry in 0..index.len {
                     let (place, _) = index.get(entry);
                     let expected = match before {
                         Some((start, b'=')) => is_ordinary_number(&long[start + 1..place]),
@@ -313,7 +376,7 @@ mod tests {
                     prop_assert_eq!(index.is_behind_number(place), expected, "{} {:?}", place, level);
                     before = Some(index.get(entry));
                 }
-                prop_assert_eq!(index.get(index.len()).1, NOTHING);
+                prop_assert_eq!(index.get(index.len).1, NOTHING);
             }
         }
     }

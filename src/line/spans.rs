@@ -4,8 +4,8 @@
 //! not asked: numbers, times and keys may be anything. Lines that are not ordinary (see `fast`) are handed out whole.
 
 use super::cut::line_end;
-use super::index::{Cursor, Index, NOTHING, Numbering, WINDOW_BYTES};
-use super::scan::{self, BLOCK_BYTES, Level};
+use super::index::{Cursor, Entries, Numbering};
+use super::scan::{self, Level};
 
 /// Receives the parts of a body.
 pub trait Visitor<'a> {
@@ -30,15 +30,13 @@ pub fn spans_with<'a>(level: Level, body: &'a [u8], visitor: &mut impl Visitor<'
     let mut start = 0;
     while start < body.len() {
         if !matches!(body[start], b' ' | b'\t' | 0 | b'#' | b',' | b'\\' | b'\n') {
-            let mut parts = Parts { body, index: &cursor.index, base: cursor.index.base(), entry: cursor.next };
+            let mut parts = Parts { body, entries: cursor.entries() };
             if let Some(end) = parts.line(start, visitor) {
-                cursor.next = parts.entry;
+                cursor.next = parts.entries.next;
                 start = end + 1;
                 continue;
             }
-            let begins_later = start - cursor.index.base() >= BLOCK_BYTES;
-            if begins_later && !cursor.index.is_complete() && !cursor.index.has_after(cursor.next, b'\n') {
-                cursor.refill(start);
+            if cursor.follows(start) {
                 continue;
             }
         }
@@ -52,33 +50,18 @@ pub fn spans_with<'a>(level: Level, body: &'a [u8], visitor: &mut impl Visitor<'
 /// A line that is read from its entries in the index.
 struct Parts<'a, 'i> {
     body: &'a [u8],
-    index: &'i Index,
-    base: usize,
-    entry: usize,
+    entries: Entries<'i>,
 }
 
 impl<'a> Parts<'a, '_> {
-    #[inline(always)]
-    fn next(&mut self) -> (usize, u8) {
-        let (place, kind) = self.index.get(self.entry);
-        self.entry += 1;
-        (self.base + place, kind)
-    }
-
     /// The end of an ordinary line.
     #[inline(always)]
     fn line(&mut self, start: usize, visitor: &mut impl Visitor<'a>) -> Option<usize> {
-        let (name_end, mut kind) = loop {
-            match self.next() {
-                // Data in a name.
-                (_, b'=') => {}
-                entry => break entry,
-            }
-        };
+        let (name_end, mut kind) = self.entries.next_but_equals();
         let mut at = name_end;
         while kind == b',' {
-            let (equals, is_equals) = self.next();
-            let (end, separator) = self.next();
+            let (equals, is_equals) = self.entries.next();
+            let (end, separator) = self.entries.next();
             let ends = (separator == b',') | (separator == b' ');
             if (is_equals != b'=') | (equals == at + 1) | (end == equals + 1) | !ends {
                 return None;
@@ -90,13 +73,13 @@ impl<'a> Parts<'a, '_> {
             return None;
         }
         loop {
-            let (equals, is_equals) = self.next();
-            let (mut end, mut separator) = self.next();
+            let (equals, is_equals) = self.entries.next();
+            let (mut end, mut separator) = self.entries.next();
             if (is_equals != b'=') | (equals == at + 1) {
                 return None;
             }
             if separator == b'"' && end == equals + 1 {
-                (end, separator) = self.behind_string()?;
+                (end, separator) = self.entries.behind_string()?;
             }
             let ends = (separator == b',') | (separator == b' ') | (separator == b'\n');
             if !ends | (end == equals + 1) {
@@ -110,32 +93,16 @@ impl<'a> Parts<'a, '_> {
         }
         let fields_end = at;
         if kind == b' ' {
-            (at, kind) = self.next();
+            (at, kind) = self.entries.next();
             if kind != b'\n' || at == fields_end + 1 {
                 return None;
             }
         }
         // What stands behind the last entry was read: the line is not whole.
-        if self.entry > self.index.len() {
+        if !self.entries.are_whole() {
             return None;
         }
         visitor.line(&self.body[start..name_end], self.body.get(fields_end + 1..at).unwrap_or_default());
         Some(at)
     }
-
-    /// The entry behind a string whose first quote was just read.
-    fn behind_string(&mut self) -> Option<(usize, u8)> {
-        let close = loop {
-            match self.next() {
-                (at, b'"') => break at,
-                (_, b'\\' | NOTHING) => return None,
-                _ => {}
-            }
-        };
-        let (end, separator) = self.next();
-        (end == close + 1).then_some((end, separator))
-    }
 }
-
-// Lines of one window keep the servers' limit on keys.
-const _: () = assert!(WINDOW_BYTES < super::MAX_KEY_BYTES);

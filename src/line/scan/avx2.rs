@@ -9,7 +9,7 @@ use std::arch::x86_64::{
     _mm256_movemask_epi8, _mm256_or_si256, _mm256_set1_epi8, _mm256_shuffle_epi8, _mm256_sub_epi8,
 };
 
-use super::{Block, Breaks, Classes, Scanner, Work};
+use super::{BY_NIBBLE, Block, Breaks, Classes, Scanner, Work};
 
 /// Works on processors with AVX2, which [`available`] tells.
 #[derive(Clone, Copy, Debug)]
@@ -73,23 +73,10 @@ fn breaks(block: &Block) -> Breaks {
     }
 }
 
-/// A byte is found by its low nibble: the table holds the one structural byte with that nibble (the backslash shares its
-/// own with the comma and is compared apart), else a byte with another one, which equals nothing looked up through it.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn classes(block: &Block) -> Classes {
-    const NONE: i8 = -1;
-    let table = |at: usize| match at as u8 {
-        0x0 => b' ' as i8,
-        0x2 => b'"' as i8,
-        0xa => b'\n' as i8,
-        0xc => b',' as i8,
-        0xd => b'=' as i8,
-        // Bytes above 127 look up zero, which is none of them; the nibble 15 holds 0 for the same reason.
-        0xf => 0,
-        _ => NONE,
-    };
-    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = std::array::from_fn(table);
+    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = BY_NIBBLE;
     let table = _mm256_broadcastsi128_si256(_mm_setr_epi8(a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p));
     let [low, high] = halves(block);
     let (low, high) = (one_half(low, table), one_half(high, table));

@@ -11,7 +11,7 @@ use std::arch::x86_64::{
     _mm512_sub_epi8,
 };
 
-use super::{BLOCK_BYTES, Block, Breaks, Classes, Scanner, Slots, Work};
+use super::{BLOCK_BYTES, BY_NIBBLE, Block, Breaks, Classes, Scanner, Slots, Work};
 
 /// Works on processors with these instructions, which [`available`] tells.
 #[derive(Clone, Copy, Debug)]
@@ -70,23 +70,10 @@ fn load(block: &Block) -> __m512i {
     unsafe { _mm512_loadu_si512(block.as_ptr().cast()) }
 }
 
-/// A byte is found by its low nibble: the table holds the one structural byte with that nibble (the backslash shares its
-/// own with the comma and is compared apart), else a byte with another one, which equals nothing looked up through it.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw")]
 fn classes(block: &Block) -> Classes {
-    const NONE: i8 = -1;
-    let table = |at: usize| match at as u8 {
-        0x0 => b' ' as i8,
-        0x2 => b'"' as i8,
-        0xa => b'\n' as i8,
-        0xc => b',' as i8,
-        0xd => b'=' as i8,
-        // Bytes above 127 look up zero, which is none of them; the nibble 15 holds 0 for the same reason.
-        0xf => 0,
-        _ => NONE,
-    };
-    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = std::array::from_fn(table);
+    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = BY_NIBBLE;
     let table = _mm512_broadcast_i32x4(_mm_setr_epi8(a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p));
     let bytes = load(block);
     let is = |byte: u8| _mm512_cmpeq_epi8_mask(bytes, _mm512_set1_epi8(byte as i8));

@@ -56,6 +56,21 @@ pub struct Slots<'a> {
     pub kinds: &'a mut [u8; BLOCK_BYTES],
 }
 
+/// A byte is structural when it equals what stands here for its low nibble, or is the backslash, which shares its own with the
+/// comma. A nibble that no structural byte has holds a byte with another one. Bytes above 127 look up zero, which is none of them;
+/// the nibble 15, which 255 has, holds 0 for the same reason.
+#[cfg(target_arch = "x86_64")]
+const BY_NIBBLE: [i8; 16] = {
+    let mut table = [-1; 16];
+    table[0x0] = b' ' as i8;
+    table[0x2] = b'"' as i8;
+    table[0xa] = b'\n' as i8;
+    table[0xc] = b',' as i8;
+    table[0xd] = b'=' as i8;
+    table[0xf] = 0;
+    table
+};
+
 /// Looks at a block with what a processor has.
 pub trait Scanner {
     /// Sorts the bytes of a block.
