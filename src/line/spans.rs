@@ -13,7 +13,8 @@ pub trait Visitor<'a> {
     fn tag(&mut self, key: &'a [u8], value: &'a [u8]);
     /// A field of the line that comes next, as it stands there.
     fn field(&mut self, key: &'a [u8], value: &'a [u8]);
-    /// The line of the tags and fields since the one before; its time is empty when it has none.
+    /// The line of the tags and fields since the one before; its time is empty when it has none. Tabs and NULs before the time, which
+    /// the servers pass over, are there too.
     fn line(&mut self, measurement: &'a [u8], time: &'a [u8]);
     /// A line that is not ordinary, blank ones and comments included. Tags and fields since the line before mean nothing.
     fn other(&mut self, line: &'a [u8]);
