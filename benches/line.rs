@@ -1,14 +1,14 @@
 //! How fast each level of the line-protocol parser is with each scanner, beside memcpy, a count of line feeds and the crate
 //! `influxdb-line-protocol`, all in one run. `cargo run --profile bench --bin report` makes a table of the ratios from it.
 //!
-//! Groups are corpora; names are `level/scanner`. One core; bodies of 1 MiB.
+//! Groups are corpora; names are `level/scanner`, and `op/…` for what the proxy does with whole bodies. One core; bodies of 1 MiB.
 
 use std::hint::black_box;
 use std::time::Duration;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use twinline::line::scan::Level;
-use twinline::line::{self, Dialect, Precision, Value, Visitor};
+use twinline::line::{self, Dialect, Part, Precision, Rules, Value, Visitor};
 use twinline_benches::{CORPORA, shapes};
 
 const BODY_BYTES: usize = 1 << 20;
@@ -91,6 +91,43 @@ fn levels(criterion: &mut Criterion) {
     }
 }
 
+/// What the proxy does with whole bodies, with the best scanner; beside `checked` in the same group.
+fn operations(criterion: &mut Criterion) {
+    let mut rules = Rules::default();
+    rules.drop(Part::Measurement, "debug_*").expect("a sound rule");
+    rules.drop(Part::Tag, "secret*").expect("a sound rule");
+    rules.rename(Part::Field, "old_*", "new_*").expect("a sound rule");
+    let mut renaming = Rules::default();
+    renaming.rename(Part::Tag, "host*", "box*").expect("a sound rule");
+    let (dialect, precision) = (Dialect::Influx2, Precision::Nanosecond);
+    for (name, make) in CORPORA {
+        let body = make(BODY_BYTES);
+        let untimed = without_times(&body);
+        let apply = |rules: &Rules, body: &[u8]| rules.apply(body, dialect, precision, |_, _| {}).len();
+        let mut group = criterion.benchmark_group(name);
+        group.throughput(Throughput::Bytes(body.len() as u64));
+        group.bench_function("op/rescale", |b| {
+            // Times of the corpora are whole milliseconds.
+            b.iter(|| line::rescale(black_box(&body), dialect, precision, Precision::Millisecond, |_, _| {}).len());
+        });
+        group.bench_function("op/sketch", |b| b.iter(|| line::sketch(black_box(&body), dialect, precision, 64)));
+        group.bench_function("op/rules-untouched", |b| b.iter(|| apply(&rules, black_box(&body))));
+        group.bench_function("op/rules-renaming", |b| b.iter(|| apply(&renaming, black_box(&body))));
+        group.throughput(Throughput::Bytes(untimed.len() as u64));
+        group.bench_function("op/stamp", |b| b.iter(|| line::stamp(black_box(&untimed), dialect, precision, 1).len()));
+        group.finish();
+    }
+}
+
+fn without_times(body: &[u8]) -> Vec<u8> {
+    let mut untimed = Vec::with_capacity(body.len());
+    for line in line::lines(body, Dialect::Influx2, Precision::Nanosecond).filter_map(Result::ok) {
+        untimed.extend_from_slice(&body[line.span().start..line.fields_end()]);
+        untimed.push(b'\n');
+    }
+    untimed
+}
+
 fn worst(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("worst");
     for (name, body) in shapes(BODY_BYTES) {
@@ -106,6 +143,6 @@ fn worst(criterion: &mut Criterion) {
 criterion_group! {
     name = all;
     config = Criterion::default().sample_size(10).warm_up_time(Duration::from_millis(200)).measurement_time(Duration::from_millis(700));
-    targets = levels, worst
+    targets = levels, operations, worst
 }
 criterion_main!(all);

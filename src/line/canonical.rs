@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 
 use memchr::memmem::Finder;
 
-use super::point::{FieldKind, Line, Value};
+use super::point::{Field, FieldKind, Line, Value};
 use super::reason::MAX_KEY_BYTES;
 use super::{Dialect, Precision, careful, escape, lines};
 
@@ -29,6 +29,11 @@ pub fn write_plain(untimed: &[u8], at_ns: i64, out: &mut Vec<u8>) {
 
 /// A space and an integer.
 pub(super) fn write_time(units: i64, out: &mut Vec<u8>) {
+    out.push(b' ');
+    write_integer(units, out);
+}
+
+pub(super) fn write_integer(units: i64, out: &mut Vec<u8>) {
     /// A sign and nineteen digits.
     const LONGEST: usize = 20;
     let (mut digits, mut at, mut left) = ([0; LONGEST], LONGEST, units.unsigned_abs());
@@ -40,7 +45,9 @@ pub(super) fn write_time(units: i64, out: &mut Vec<u8>) {
             break;
         }
     }
-    out.extend_from_slice(if units < 0 { b" -" } else { b" " });
+    if units < 0 {
+        out.push(b'-');
+    }
     out.extend_from_slice(&digits[at..]);
 }
 
@@ -58,10 +65,14 @@ pub(super) fn write_untimed(line: &Line<'_>, out: &mut Vec<u8>) {
         separator = b',';
         escape::write_field_key(&field.key(), out);
         out.push(b'=');
-        match field.value() {
-            Value::String(text) => escape::write_string(&text, out),
-            _ => out.extend_from_slice(field.raw_value()),
-        }
+        write_value(field, out);
+    }
+}
+
+pub(super) fn write_value(field: &Field<'_>, out: &mut Vec<u8>) {
+    match field.value() {
+        Value::String(text) => escape::write_string(&text, out),
+        _ => out.extend_from_slice(field.raw_value()),
     }
 }
 

@@ -6,7 +6,8 @@
 //!
 //! [`lines`] reads a body, [`outline`] reads it without keeping the parts, [`inspect`] only counts, [`stamp`] gives untimed lines a time, [`split`] cuts a body,
 //! [`series_hash`] names a line's series, [`write_canonical`] writes a line in the one form that both servers read
-//! alike, [`Reading`] says what each server makes of each line, and [`unfit`] finds the lines that a server would refuse with their neighbours, or acknowledge and then not show.
+//! alike, [`rescale`] gives times another unit, [`sketch`] tells what a body holds by measurement, [`Rules`] drop and rename,
+//! [`Reading`] says what each server makes of each line, and [`unfit`] finds the lines that a server would refuse with their neighbours, or acknowledge and then not show.
 //!
 //! [`victoria`] and [`questdb`] read the dialects of other servers, in the common form of [`record`].
 
@@ -25,14 +26,19 @@ mod inspect;
 mod mend;
 pub mod naive;
 mod numbers;
+mod patch;
+mod pattern;
 mod point;
 pub mod questdb;
 mod reading;
 mod reason;
 pub mod record;
+mod rescale;
+mod rules;
 mod scalar;
 pub mod scan;
 mod series;
+mod sketch;
 mod spans;
 mod stamp;
 #[cfg(test)]
@@ -48,7 +54,10 @@ pub use inspect::{Outline, Summary, inspect, inspect_with, outline};
 pub use point::{Field, FieldKind, Line, Malformed, Tag, Value};
 pub use reading::Reading;
 pub use reason::{MAX_KEY_BYTES, Reason};
+pub use rescale::{Unscaled, rescale};
+pub use rules::{BadRule, LeftOut, Part, Rules};
 pub use series::series_hash;
+pub use sketch::{Sketch, SketchRow, sketch};
 pub use spans::{Visitor, spans, spans_with};
 pub use stamp::stamp;
 

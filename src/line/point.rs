@@ -113,6 +113,14 @@ impl<'a> Field<'a> {
     pub fn value(&self) -> Value<'a> {
         scalar::decode(self.value, self.kind)
     }
+
+    /// Whether both have the same value, floats to the bit.
+    pub(super) fn same_value(&self, other: &Field<'_>) -> bool {
+        match (self.value(), other.value()) {
+            (Value::Float(a), Value::Float(b)) => a.to_bits() == b.to_bits(),
+            (a, b) => a == b,
+        }
+    }
 }
 
 /// A line that the dialect accepts. Borrows the body.
@@ -206,13 +214,7 @@ impl<'a> Line<'a> {
             line.in_order(|tag| tags.push((tag.key().into_owned(), tag.value().into_owned())));
             tags
         };
-        let alike = |(a, b): (&Field<'_>, &Field<'_>)| {
-            a.key() == b.key()
-                && match (a.value(), b.value()) {
-                    (Value::Float(a), Value::Float(b)) => a.to_bits() == b.to_bits(),
-                    (a, b) => a == b,
-                }
-        };
+        let alike = |(a, b): (&Field<'_>, &Field<'_>)| a.key() == b.key() && a.same_value(b);
         self.measurement() == other.measurement()
             && series(self) == series(other)
             && self.fields.len() == other.fields.len()

@@ -69,7 +69,7 @@ fn folded(a: u64, b: u64) -> u64 {
 
 /// Names are short: sixteen bytes at most are read in two loads that may overlap.
 #[inline(always)]
-fn hash(name: &[u8]) -> u64 {
+pub(super) fn hash(name: &[u8]) -> u64 {
     let length = name.len() as u64;
     let (a, b) = match name.len() {
         0 => (0, 0),

@@ -7,7 +7,7 @@ use super::naive::{self, Datum, Point};
 use super::*;
 
 const DIALECTS: [Dialect; 2] = [Dialect::Influx1, Dialect::Influx2];
-const PRECISIONS: [Precision; 6] = [
+pub(super) const PRECISIONS: [Precision; 6] = [
     Precision::Nanosecond,
     Precision::Microsecond,
     Precision::Millisecond,
@@ -196,7 +196,7 @@ fn changed_body() -> impl Strategy<Value = Vec<u8>> {
     )
 }
 
-fn any_body() -> impl Strategy<Value = Vec<u8>> {
+pub(super) fn any_body() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![
         3 => changed_body(),
         3 => proptest::collection::vec(piece(), 0..24).prop_map(|pieces| pieces.concat()),

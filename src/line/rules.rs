@@ -1,0 +1,377 @@
+//! Measurements, tags and fields that are left out or get another name on the way.
+//!
+//! Promise: a line that no rule touches comes out byte for byte, and a body of such lines is not copied. Of a touched line the
+//! values, the time and the order of what stays are kept. A line that does not come out is named with the reason, and what the
+//! dialect refuses never comes out: another server could take it.
+//!
+//! Rules see the names of the line that came, unescaped, and each name is changed once. What is dropped is looked at first; of
+//! several renames the first that matches decides. To drop or rename a tag can make one series of two: then the later value of
+//! a time wins, as anywhere.
+//!
+//! One set of rules is for delivery, backfill and verification alike (`drop_measurements`, `rename_tags` … of a mapping rule).
+//! The configuration does not know them yet: not wired up.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use smallvec::SmallVec;
+
+use super::canonical::{write_time, write_value};
+use super::fast::Reader;
+use super::patch::Patch;
+use super::pattern::Pattern;
+use super::point::{Field, Frame, Parts, Tag};
+use super::reason::{MAX_KEY_BYTES, Reason};
+use super::{Dialect, Precision, careful, escape, lines};
+
+/// A longer name is not given to a line without a look at the limit of the servers.
+const NEW_NAME_BYTES: usize = 256;
+
+/// What of a line a rule is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Part {
+    /// Its measurement; a line whose measurement is dropped is left out.
+    Measurement,
+    /// The keys of its tags.
+    Tag,
+    /// The keys of its fields; a line without any left is left out.
+    Field,
+}
+
+/// A rule that cannot be meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadRule {
+    /// Nothing to match, or no name to give.
+    #[error("a name is empty")]
+    Empty,
+    /// All names that match would become one, or there is nothing to put in.
+    #[error("the old and the new name must have the same number of stars, one at most")]
+    Stars,
+    /// Names with such bytes cannot be written so that all servers read them alike.
+    #[error("a new name holds a backslash, a quote or a control character, or begins with a blank or #")]
+    NewName,
+}
+
+/// Why a line does not come out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LeftOut {
+    /// A rule drops its measurement.
+    #[error("its measurement is dropped by rule")]
+    Dropped,
+    /// Rules drop all of its fields.
+    #[error("all of its fields are dropped by rule")]
+    NoFields,
+    /// Two of its tags, or two of its fields, would have one name.
+    #[error("two of its names become the same by rule")]
+    SameName,
+    /// The dialect refuses it, as it came or with its new names.
+    #[error("{0}")]
+    Malformed(Reason),
+    /// With its new names no form of it reads as the same data.
+    #[error("no form of it reads as the same data")]
+    Unwritable,
+}
+
+/// What is dropped and what is renamed.
+#[derive(Clone, Debug, Default)]
+pub struct Rules {
+    measurements: Names,
+    tags: Names,
+    fields: Names,
+}
+
+/// The rules of one part.
+#[derive(Clone, Debug, Default)]
+struct Names {
+    dropped: Vec<Pattern>,
+    renamed: Vec<(Pattern, Pattern)>,
+    first: FirstBytes,
+}
+
+/// With which bytes names begin that a rule may be about.
+#[derive(Clone, Copy, Debug, Default)]
+struct FirstBytes([u64; 4]);
+
+impl FirstBytes {
+    fn add(&mut self, first: Option<u8>) {
+        match first {
+            Some(byte) => self.0[usize::from(byte / 64)] |= 1 << (byte % 64),
+            None => self.0 = [u64::MAX; 4],
+        }
+    }
+
+    #[inline(always)]
+    fn has(&self, name: &[u8]) -> bool {
+        name.first().is_none_or(|byte| self.0[usize::from(byte / 64)] >> (byte % 64) & 1 != 0)
+    }
+}
+
+impl Names {
+    #[inline]
+    fn touch(&self, name: &[u8]) -> bool {
+        self.first.has(name) && self.may_change(name)
+    }
+
+    fn may_change(&self, name: &[u8]) -> bool {
+        let renamed = self.renamed.iter().map(|(from, _)| from);
+        self.dropped.iter().chain(renamed).any(|pattern| pattern.matches(name))
+    }
+
+    /// Its name from now on; `None`: it is dropped.
+    fn becomes<'r>(&'r self, name: Cow<'r, [u8]>) -> Option<Cow<'r, [u8]>> {
+        if !self.first.has(&name) {
+            return Some(name);
+        }
+        if self.dropped.iter().any(|pattern| pattern.matches(&name)) {
+            return None;
+        }
+        let Some((from, to)) = self.renamed.iter().find(|(from, _)| from.matches(&name)) else { return Some(name) };
+        Some(match to.pieces() {
+            [before, behind] => Cow::Owned([before, from.inner(&name).unwrap_or_default(), behind].concat()),
+            pieces => Cow::Borrowed(pieces.first().map_or(&[], Vec::as_slice)),
+        })
+    }
+
+    fn is_empty(&self) -> bool {
+        self.dropped.is_empty() && self.renamed.is_empty()
+    }
+}
+
+impl Rules {
+    /// Leaves out what has such a name. In a pattern `*` stands for any bytes.
+    ///
+    /// # Errors
+    /// The pattern is empty.
+    pub fn drop(&mut self, part: Part, pattern: &str) -> Result<(), BadRule> {
+        let pattern = Pattern::new(pattern);
+        if pattern.stars() == 0 && pattern.pieces()[0].is_empty() {
+            return Err(BadRule::Empty);
+        }
+        let names = self.names(part);
+        names.first.add(pattern.first_byte());
+        names.dropped.push(pattern);
+        Ok(())
+    }
+
+    /// Gives what has such a name another one. Where both have a star, what it stood for in the old name stands in the new one.
+    ///
+    /// # Errors
+    /// Names that cannot be meant.
+    pub fn rename(&mut self, part: Part, from: &str, to: &str) -> Result<(), BadRule> {
+        if from.is_empty() || to.is_empty() {
+            return Err(BadRule::Empty);
+        }
+        let (from, to) = (Pattern::new(from), Pattern::new(to));
+        if from.stars() != to.stars() || from.stars() > 1 {
+            return Err(BadRule::Stars);
+        }
+        let odd = |byte: &u8| matches!(byte, b'\\' | b'"' | 0..=b'\x1f' | b'\x7f');
+        if matches!(to.first_byte(), Some(b' ' | b'#')) || to.pieces().iter().flatten().any(odd) {
+            return Err(BadRule::NewName);
+        }
+        let names = self.names(part);
+        names.first.add(from.first_byte());
+        names.renamed.push((from, to));
+        Ok(())
+    }
+
+    fn names(&mut self, part: Part) -> &mut Names {
+        match part {
+            Part::Measurement => &mut self.measurements,
+            Part::Tag => &mut self.tags,
+            Part::Field => &mut self.fields,
+        }
+    }
+
+    /// The body as the rules want it; comments and blank lines stay.
+    #[must_use]
+    pub fn apply<'a>(
+        &self,
+        body: &'a [u8],
+        dialect: Dialect,
+        precision: Precision,
+        mut left_out: impl FnMut(Range<usize>, LeftOut),
+    ) -> Cow<'a, [u8]> {
+        let mut patch = Patch::new(body);
+        let mut reader = Reader::new(body, dialect, precision);
+        let mut parts = Parts::default();
+        let mut text = Vec::new();
+        while let Some(outcome) = reader.next(&mut parts) {
+            let (span, became) = match outcome {
+                Err(refused) => (refused.span, Err(LeftOut::Malformed(refused.reason))),
+                Ok(frame) if !self.touch(&frame, &parts) => continue,
+                Ok(frame) => {
+                    text.clear();
+                    let written = Changed::new(self, &frame, &parts)
+                        .and_then(|line| line.write(&frame, body, (dialect, precision), &mut text));
+                    (frame.start..frame.end, written)
+                }
+            };
+            match became {
+                Ok(()) => patch.replace(span).extend_from_slice(&text),
+                Err(why) => {
+                    patch.leave_out(span.clone());
+                    left_out(span, why);
+                }
+            }
+        }
+        patch.finish()
+    }
+
+    /// Whether the line becomes another one.
+    #[inline]
+    fn touch(&self, frame: &Frame<'_>, parts: &Parts<'_>) -> bool {
+        let tags = || parts.tags.iter().any(|tag| self.tags.touch(&tag_key(frame, tag)));
+        let fields = || parts.fields.iter().any(|field| self.fields.touch(&field_key(frame, field)));
+        self.measurements.touch(&measurement(frame))
+            || !self.tags.is_empty() && tags()
+            || !self.fields.is_empty() && fields()
+    }
+}
+
+// Nothing in a plain line is escaped.
+
+fn measurement<'a>(frame: &Frame<'a>) -> Cow<'a, [u8]> {
+    if frame.plain { Cow::Borrowed(frame.measurement) } else { escape::unescape_name(frame.measurement) }
+}
+
+fn tag_key<'a>(frame: &Frame<'a>, tag: &Tag<'a>) -> Cow<'a, [u8]> {
+    if frame.plain { Cow::Borrowed(tag.key) } else { tag.key() }
+}
+
+fn field_key<'a>(frame: &Frame<'a>, field: &Field<'a>) -> Cow<'a, [u8]> {
+    if frame.plain { Cow::Borrowed(field.key) } else { field.key() }
+}
+
+/// A touched line with its new names.
+struct Changed<'r> {
+    measurement: Cow<'r, [u8]>,
+    tags: SmallVec<[(Cow<'r, [u8]>, Tag<'r>); 16]>,
+    fields: SmallVec<[(Cow<'r, [u8]>, Field<'r>); 16]>,
+}
+
+impl<'r> Changed<'r> {
+    fn new(rules: &'r Rules, frame: &Frame<'r>, parts: &Parts<'r>) -> Result<Self, LeftOut> {
+        let measurement = rules.measurements.becomes(measurement(frame)).ok_or(LeftOut::Dropped)?;
+        let tags = parts.tags.iter().filter_map(|tag| Some((rules.tags.becomes(tag_key(frame, tag))?, *tag)));
+        let fields =
+            parts.fields.iter().filter_map(|field| Some((rules.fields.becomes(field_key(frame, field))?, *field)));
+        let changed = Self { measurement, tags: tags.collect(), fields: fields.collect() };
+        if changed.fields.is_empty() {
+            return Err(LeftOut::NoFields);
+        }
+        if changed.has_one_name_twice() { Err(LeftOut::SameName) } else { Ok(changed) }
+    }
+
+    fn has_one_name_twice(&self) -> bool {
+        let mut tags: SmallVec<[&[u8]; 16]> = self.tags.iter().map(|(key, _)| &**key).collect();
+        tags.sort_unstable();
+        // A field may come twice by itself: then storage keeps the last.
+        let mut fields: SmallVec<[(&[u8], &[u8]); 16]> =
+            self.fields.iter().map(|(key, field)| (&**key, field.key)).collect();
+        fields.sort_unstable();
+        tags.windows(2).any(|pair| pair[0] == pair[1])
+            || fields.windows(2).any(|pair| pair[0].0 == pair[1].0 && pair[0].1 != pair[1].1)
+    }
+
+    fn write(
+        &self,
+        frame: &Frame<'_>,
+        body: &[u8],
+        (dialect, precision): (Dialect, Precision),
+        out: &mut Vec<u8>,
+    ) -> Result<(), LeftOut> {
+        if frame.plain && frame.end - frame.start < MAX_KEY_BYTES / 2 && self.is_plain(dialect) {
+            self.write_plain(&body[frame.fields_end..frame.end], out);
+            return Ok(());
+        }
+        self.write_canonical(frame.time_ns.map(|at_ns| at_ns / precision.unit_ns()), out);
+        // What follows may be left out later.
+        for behind in [&b""[..], b"\n", b"\nnext v=1\n"] {
+            self.check(frame, &[out, behind].concat(), out.len(), (dialect, precision))?;
+        }
+        Ok(())
+    }
+
+    /// Whether its names mean the same wherever they stand.
+    fn is_plain(&self, dialect: Dialect) -> bool {
+        let ordinary = |name: &[u8]| {
+            name.len() <= NEW_NAME_BYTES
+                && !matches!(name.first(), None | Some(b'#'))
+                && !name.iter().any(|byte| matches!(byte, b',' | b' ' | b'=' | b'"' | b'\\' | 0..=b'\x1f'))
+        };
+        ordinary(&self.measurement)
+            && self.tags.iter().all(|(key, _)| ordinary(key) && careful::reserved(key, dialect).is_none())
+            && self.fields.iter().all(|(key, _)| ordinary(key))
+    }
+
+    /// `tail`: all that stands behind the fields.
+    fn write_plain(&self, tail: &[u8], out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.measurement);
+        for (key, tag) in &self.tags {
+            write_pair(b',', key, tag.value, out);
+        }
+        let mut separator = b' ';
+        for (key, field) in &self.fields {
+            write_pair(separator, key, field.value, out);
+            separator = b',';
+        }
+        out.extend_from_slice(tail);
+    }
+
+    fn write_canonical(&self, units: Option<i64>, out: &mut Vec<u8>) {
+        escape::write_measurement(&self.measurement, out);
+        for (key, tag) in &self.tags {
+            out.push(b',');
+            escape::write_tag(key, out);
+            out.push(b'=');
+            escape::write_tag(&tag.value(), out);
+        }
+        let mut separator = b' ';
+        for (key, field) in &self.fields {
+            out.push(separator);
+            separator = b',';
+            escape::write_field_key(key, out);
+            out.push(b'=');
+            write_value(field, out);
+        }
+        if let Some(units) = units {
+            write_time(units, out);
+        }
+    }
+
+    /// Whether the first line of `text`, of so many bytes, says what it should.
+    fn check(
+        &self,
+        frame: &Frame<'_>,
+        text: &[u8],
+        length: usize,
+        (dialect, precision): (Dialect, Precision),
+    ) -> Result<(), LeftOut> {
+        let line = match lines(text, dialect, precision).next() {
+            Some(Ok(line)) => line,
+            Some(Err(refused)) => return Err(LeftOut::Malformed(refused.reason)),
+            None => return Err(LeftOut::Unwritable),
+        };
+        let same_tags = line.tags().len() == self.tags.len()
+            && line.tags().iter().zip(&self.tags).all(|(a, (key, b))| a.key() == *key && a.value() == b.value());
+        let same_fields = line.fields().len() == self.fields.len()
+            && line.fields().iter().zip(&self.fields).all(|(a, (key, b))| a.key() == *key && a.same_value(b));
+        let same = line.span() == (0..length)
+            && line.timestamp_ns() == frame.time_ns
+            && line.measurement() == self.measurement
+            && same_tags
+            && same_fields;
+        if same { Ok(()) } else { Err(LeftOut::Unwritable) }
+    }
+}
+
+fn write_pair(separator: u8, key: &[u8], value: &[u8], out: &mut Vec<u8>) {
+    out.push(separator);
+    out.extend_from_slice(key);
+    out.push(b'=');
+    out.extend_from_slice(value);
+}
+
+#[cfg(test)]
+mod tests;
