@@ -45,6 +45,65 @@ impl Similar {
     }
 }
 
+/// The number whose digits are the `count` bytes before `end`, eighteen at most; `None` also where they are too near to the begin
+/// of the text to be read at once. That they are digits is known.
+#[inline(always)]
+pub(super) fn before(text: &[u8], end: usize, count: usize) -> Option<u64> {
+    let [high, middle, low] = *text.get(end.wrapping_sub(24)..end)?.as_chunks::<8>().0 else { return None };
+    let low = eight(last(low, count));
+    match count {
+        0..=8 => Some(low),
+        9..=16 => Some(eight(last(middle, count - 8)) * 100_000_000 + low),
+        17..=18 => Some((eight(last(high, count - 16)) * 100_000_000 + eight(last(middle, 8))) * 100_000_000 + low),
+        _ => None,
+    }
+}
+
+/// The digits of the decimal number in the `count` bytes before `end`, as one number, and how many of them stand behind its point; as
+/// [`before`]. `None` also where a point may stand behind the eighth byte.
+#[inline(always)]
+pub(super) fn decimal_before(text: &[u8], end: usize, count: usize) -> Option<(u64, usize)> {
+    let start = end - count;
+    let first = u64::from_le_bytes(*text.get(start..start + 8)?.first_chunk()?) ^ ZEROS;
+    // The top bits of the bytes that are points; the first of them is right.
+    let point = first ^ repeat(b'.' ^ b'0');
+    let points = point.wrapping_sub(repeat(1)) & !point & TOP_BITS;
+    let whole = points.trailing_zeros() as usize / 8;
+    if count <= 8 {
+        let digits = first << (64 - 8 * count);
+        if whole >= count {
+            return Some((eight(digits), 0));
+        }
+        // What stands before the point moves up to what stands behind it.
+        let behind = u64::MAX << (64 - 8 * (count - whole));
+        return Some((eight(digits & (behind << 8) | (digits & !behind) << 8), count - whole - 1));
+    }
+    if (whole == 8) | (count > 19) {
+        return None;
+    }
+    let fraction = count - whole - 1;
+    let above = eight(first << (64 - 8 * whole));
+    Some((above * POWERS[fraction.min(18)] + before(text, end, fraction)?, fraction))
+}
+
+/// Of eight digits as characters the values of the last ones, zeros before them.
+#[inline(always)]
+fn last(bytes: [u8; 8], count: usize) -> u64 {
+    const MASKS: [u64; 9] = [0, 0xff << 56, 0xffff << 48, 0xff_ffff << 40, 0xffff_ffff << 32, !0 << 24, !0 << 16, !0 << 8, !0];
+    (u64::from_le_bytes(bytes) ^ ZEROS) & MASKS[count.min(8)]
+}
+
+/// Powers of ten.
+const POWERS: [u64; 19] = {
+    let mut powers = [1; 19];
+    let mut at = 1;
+    while at < powers.len() {
+        powers[at] = powers[at - 1] * 10;
+        at += 1;
+    }
+    powers
+};
+
 /// Whether these are eight digits' values.
 #[inline(always)]
 fn is_digits(word: u64) -> bool {

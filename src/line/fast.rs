@@ -1,13 +1,14 @@
 //! Reads lines one after another: ordinary ones from the list of their structural bytes, the rest by `careful`.
 //!
 //! The quick path only ever says yes. It takes a line when every reading of the servers must agree on it (no
-//! backslash, no leading white space, one space between sections) and leaves all others, good or bad, to `careful`.
+//! backslash but such as `shields` takes out, no leading white space, one space between sections) and leaves all others, good or bad, to `careful`.
 
 use super::careful::{self, reserved};
 use super::cut::line_end;
 use super::digits::Similar;
 use super::index::{Cursor, Entries, Numbering, WINDOW_BYTES};
-use super::point::{Field, FieldKind, Frame, Malformed, Sink};
+use super::prefix::{may_be_reserved, prefix};
+use super::point::{Field, FieldKind, Frame, Malformed, Parts, Sink, Tag};
 use super::scan::{self, Level};
 use super::{Dialect, Precision, scalar};
 
@@ -55,8 +56,7 @@ impl<'a> Reader<'a> {
             sink.clear();
             match self.body.get(start)? {
                 b'\n' => {
-                    self.cursor.next();
-                    self.at += 1;
+                    self.skip_line_feeds();
                     continue;
                 }
                 b' ' | b'\t' | 0 | b'#' | b',' | b'\\' => {}
@@ -76,6 +76,21 @@ impl<'a> Reader<'a> {
             if let Some(outcome) = self.other_line(start, sink) {
                 return Some(outcome);
             }
+        }
+    }
+
+    /// Blank lines, of which there is one here.
+    #[inline]
+    fn skip_line_feeds(&mut self) {
+        const ALL: u64 = u64::from_ne_bytes([b'\n'; 8]);
+        let (words, _) = self.body[self.at..].as_chunks::<8>();
+        let run = 8 * words.iter().take_while(|word| u64::from_ne_bytes(**word) == ALL).count();
+        if run == 0 {
+            self.cursor.next();
+            self.at += 1;
+        } else {
+            self.at += run;
+            self.cursor.seek(self.at);
         }
     }
 
@@ -112,25 +127,42 @@ impl<'a> Reader<'a> {
         if !line.entries.are_whole() {
             return None;
         }
+        let plain = !line.entries.have_shields() || memchr::memchr(b'\\', &self.body[start..end]).is_none();
         let measurement = &self.body[start..name_end];
-        Some((Frame { start, end, fields_end, measurement, time_ns, sorted, plain: true }, line.entries.next))
+        Some((Frame { start, end, fields_end, measurement, time_ns, sorted, plain }, line.entries.next))
+    }
+
+    /// The parts of the line that was accepted last.
+    #[cold]
+    pub(super) fn parts_of(&mut self, frame: &Frame<'a>) -> Parts<'a> {
+        let mut parts = Parts::default();
+        self.cursor.seek(frame.start);
+        if self.plain_line(frame.start, &mut parts).is_none() {
+            parts.clear();
+            let rules = (self.dialect, self.precision);
+            let again = careful::parse(&mut self.cursor, (frame.start, frame.end), rules, &mut parts);
+            debug_assert!(again.is_ok(), "the same bytes were accepted before");
+        }
+        self.cursor.seek(self.at);
+        parts
     }
 
     /// `None` for blank lines and comments.
     #[cold]
     fn other_line<K: Sink<'a>>(&mut self, start: usize, sink: &mut K) -> Option<Result<Frame<'a>, Malformed<'a>>> {
         let mut end = line_end(&mut self.cursor, self.body, start);
-        self.cursor.seek(end + 1);
         self.at = end + 1;
         let text = careful::skip_blanks(&self.body[..end], start);
         if text == end || self.body[text] == b'#' {
+            self.cursor.seek(self.at);
             return None;
         }
         // Only where a body ends inside quotes.
         if self.body[end - 1] == b'\n' {
             end -= 1;
         }
-        let outcome = careful::parse(self.body, (start, end), (self.dialect, self.precision), sink);
+        let outcome = careful::parse(&mut self.cursor, (start, end), (self.dialect, self.precision), sink);
+        self.cursor.seek(self.at);
         Some(outcome.map_err(|(reason, at)| Malformed { span: start..end, raw: &self.body[start..end], reason, at }))
     }
 }
@@ -167,7 +199,11 @@ impl<'a> Plain<'a, '_> {
             }
             keys.prefixes[count] = prefix;
             (last, before, count) = (prefix, key, count + 1);
-            sink.plain_tag(self.body, key_start..equals, equals + 1..end);
+            if self.entries.have_shields() {
+                sink.tag(Tag { key: &self.body[key_start..equals], value: &self.body[equals + 1..end] });
+            } else {
+                sink.plain_tag(self.body, key_start..equals, equals + 1..end);
+            }
             if separator == b' ' {
                 return Some((end, sorted));
             }
@@ -247,24 +283,4 @@ struct Tags {
 #[derive(Debug, Default)]
 struct Keys {
     prefixes: [u64; PLAIN_TAGS],
-}
-
-/// Whether a key with these first bytes may be one that a dialect reserves.
-#[inline(always)]
-fn may_be_reserved(prefix: u64) -> bool {
-    // By the first byte of the reserved ones.
-    matches!(prefix >> 56, 0 | 0xff | 0x5f | 0x74)
-}
-
-/// The first eight bytes of a key as a number that sorts like them; keys whose numbers differ are different keys.
-#[inline(always)]
-fn prefix(body: &[u8], start: usize, length: usize) -> u64 {
-    match body.get(start..start + 8).and_then(<[u8]>::first_chunk) {
-        Some(bytes) if length >= 8 => u64::from_be_bytes(*bytes),
-        Some(bytes) => u64::from_be_bytes(*bytes) & !(u64::MAX >> (8 * length)),
-        None => (0..8).fold(0, |prefix, at| {
-            let byte = if at < length { body[start + at] } else { 0 };
-            (prefix << 8) | u64::from(byte)
-        }),
-    }
 }

@@ -1,6 +1,6 @@
 //! The structural bytes of a stretch of the body, as a list.
 //!
-//! Promise: the list holds each of them once, in order; behind the body's last byte stands a line feed, since the end of
+//! Promise: the list holds each of them once, in order, but those that backslashes make data (see `shields`); behind the body's last byte stands a line feed, since the end of
 //! a body ends its last line. The room for it is taken from the thread and given back: no allocation but the first.
 
 use std::cell::Cell;
@@ -8,6 +8,7 @@ use std::ops::{Deref, DerefMut};
 
 use super::numbers::Numbers;
 use super::scan::{self, BLOCK_BYTES, Block, Level, Scanner, Slots, Work};
+use super::shields::Shields;
 
 /// Blocks of one window. Lines that do not fit into it are read by `careful`.
 const BLOCKS: usize = 128;
@@ -25,6 +26,8 @@ struct Index {
     len: usize,
     /// The window reaches the end of the body.
     complete: bool,
+    /// Some backslash is not in the list.
+    shields: bool,
     /// Offsets from the begin of the window.
     places: [u16; WINDOW_BYTES + BLOCK_BYTES],
     kinds: [u8; WINDOW_BYTES + BLOCK_BYTES],
@@ -37,6 +40,7 @@ impl Index {
         base: 0,
         len: 0,
         complete: false,
+        shields: false,
         places: [0; WINDOW_BYTES + BLOCK_BYTES],
         kinds: [0; WINDOW_BYTES + BLOCK_BYTES],
         numbers: [0; BLOCKS],
@@ -95,6 +99,8 @@ impl<const NUMBERS: bool> Work for Fill<'_, NUMBERS> {
     fn run<S: Scanner>(self) {
         let Self { index, body, base } = self;
         let mut numbers = Numbers::default();
+        let mut shields = Shields::new(body, base);
+        index.shields = false;
         let mut len = 0;
         index.complete = false;
         for block in 0..BLOCKS {
@@ -108,7 +114,11 @@ impl<const NUMBERS: bool> Work for Fill<'_, NUMBERS> {
                     &padded
                 }
             };
-            let classes = S::classify(bytes);
+            let mut classes = S::classify(bytes);
+            if classes.backslashes != 0 || shields.reach_on() {
+                let breaks = S::breaks(bytes);
+                index.shields |= shields.take_out(&mut classes, breaks, body.get(base + at + BLOCK_BYTES), rest.len());
+            }
             index.numbers[block] = if NUMBERS { numbers.ends(&classes) } else { 0 };
             let places = index.places[len..].first_chunk_mut();
             let kinds = index.kinds[len..].first_chunk_mut();
@@ -238,6 +248,12 @@ impl Entries<'_> {
         self.index.is_behind_number(at.wrapping_sub(self.base))
     }
 
+    /// Whether bytes of this window are data because of a backslash that is not among the entries.
+    #[inline(always)]
+    pub(super) fn have_shields(&self) -> bool {
+        self.index.shields
+    }
+
     /// Whether nothing behind the last entry was read.
     #[inline(always)]
     pub(super) fn are_whole(&self) -> bool {
@@ -262,6 +278,11 @@ impl<'a> Cursor<'a> {
         let mut cursor = Self { body, level, numbers, index: Lent::new(), next: 0 };
         cursor.refill(from);
         cursor
+    }
+
+    /// What is walked.
+    pub(super) fn body(&self) -> &'a [u8] {
+        self.body
     }
 
     /// The entries of the window from the next one on.
@@ -295,6 +316,47 @@ impl<'a> Cursor<'a> {
         } else {
             self.refill(from.min(self.body.len()));
         }
+    }
+
+    /// The next structural byte, by position and value, that is wanted, or the end: the body's length and a line feed.
+    #[inline(always)]
+    pub(super) fn find(&mut self, wanted: impl Fn(usize, u8) -> bool) -> (usize, u8) {
+        loop {
+            let (index, next) = (&*self.index, self.next);
+            let (base, entries) = (index.base, next.min(index.len)..index.len);
+            let mut found = index.places[entries.clone()].iter().zip(&index.kinds[entries]).enumerate();
+            let found = found.find(|(_, (place, kind))| wanted(base + usize::from(**place), **kind));
+            if let Some((passed, (place, kind))) = found {
+                let hit = (base + usize::from(*place), *kind);
+                self.next = next + passed + 1;
+                return hit;
+            }
+            self.next = self.index.len;
+            if !self.advance() {
+                return (self.body.len(), b'\n');
+            }
+        }
+    }
+
+    /// The entries of this window from the next one on: where the window begins in the body, their places in it and their bytes.
+    pub(super) fn rest(&self) -> (usize, &[u16], &[u8]) {
+        let entries = self.next.min(self.index.len)..self.index.len;
+        (self.index.base, &self.index.places[entries.clone()], &self.index.kinds[entries])
+    }
+
+    /// The place in the body of one of them.
+    pub(super) fn place(&self, number: usize) -> Option<usize> {
+        let entry = self.next + number;
+        (entry < self.index.len).then(|| self.index.base + self.index.get(entry).0)
+    }
+
+    /// Goes to the next window; false where this is the last.
+    pub(super) fn advance(&mut self) -> bool {
+        let more = !self.index.complete;
+        if more {
+            self.refill(self.index.base + WINDOW_BYTES);
+        }
+        more
     }
 
     /// Position and value of the next structural byte. After the last one: the body's length and a line feed.
@@ -348,7 +410,8 @@ mod tests {
             from in 0usize..20_000,
         ) {
             let mut long = vec![b'x'; filler];
-            long.extend_from_slice(&body);
+            // What backslashes do to it: `shields`.
+            long.extend(body.iter().filter(|byte| **byte != b'\\'));
             let expected: Vec<_> =
                 (from..long.len()).filter(|at| is_structural(long[*at])).map(|at| (at, long[at])).collect();
             for level in Level::all() {

@@ -3,10 +3,10 @@
 use std::ops::Range;
 
 use super::fast::Reader;
-use super::point::{Frame, Line, Malformed, Nothing, Parts};
+use super::point::{Line, Malformed, Nothing, Parts};
 use super::scan::{self, Level};
 use super::series::SeriesHash;
-use super::{Dialect, Precision, careful};
+use super::{Dialect, Precision};
 
 /// What a body holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,21 +77,18 @@ pub fn outline<'a>(
     let mut reader = Reader::new(body, dialect, precision);
     let mut tags = SeriesHash::default();
     while let Some(outcome) = reader.next(&mut tags) {
-        visit(outcome.map(|frame| Outline {
-            span: frame.start..frame.end,
-            fields_end: frame.fields_end,
-            time_ns: frame.time_ns,
-            series: tags.with_measurement(frame.measurement),
-            careful: if frame.plain { None } else { Some(whole(body, dialect, precision, frame)) },
+        visit(outcome.map(|frame| {
+            let whole = |reader: &mut Reader<'a>| {
+                let Parts { tags, fields } = reader.parts_of(&frame);
+                Box::new(Line { body, dialect, frame, tags, fields })
+            };
+            Outline {
+                span: frame.start..frame.end,
+                fields_end: frame.fields_end,
+                time_ns: frame.time_ns,
+                series: tags.with_measurement(frame.measurement),
+                careful: (!frame.plain).then(|| whole(&mut reader)),
+            }
         }));
     }
-}
-
-/// A line that was accepted by `careful`, read again with its parts.
-#[cold]
-fn whole<'a>(body: &'a [u8], dialect: Dialect, precision: Precision, frame: Frame<'a>) -> Box<Line<'a>> {
-    let mut parts = Parts::default();
-    let again = careful::parse(body, (frame.start, frame.end), (dialect, precision), &mut parts);
-    debug_assert!(again.is_ok(), "the same bytes were accepted before");
-    Box::new(Line { body, dialect, frame, tags: parts.tags, fields: parts.fields })
 }

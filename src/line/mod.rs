@@ -4,7 +4,7 @@
 //! line holds the data that they store. Nothing is copied: lines borrow the body. No input panics, and the time taken
 //! grows with the body alone.
 //!
-//! [`lines`] reads a body, [`outline`] reads it without keeping the parts, [`inspect`] only counts, [`stamp`] gives untimed lines a time, [`split`] cuts a body,
+//! [`lines`] reads a body, [`values`] hands out its parts and keeps none, [`outline`] reads it without keeping the parts, [`inspect`] only counts, [`stamp`] gives untimed lines a time, [`split`] cuts a body,
 //! [`series_hash`] names a line's series, [`write_canonical`] writes a line in the one form that both servers read
 //! alike, [`rescale`] gives times another unit, [`sketch`] tells what a body holds by measurement, [`Rules`] drop and rename,
 //! [`Reading`] says what each server makes of each line, and [`unfit`] finds the lines that a server would refuse with their neighbours, or acknowledge and then not show.
@@ -19,6 +19,7 @@ mod digits;
 mod escape;
 mod excerpt;
 mod fast;
+mod float;
 mod index;
 pub mod influx;
 pub mod influx3;
@@ -29,6 +30,7 @@ mod numbers;
 mod patch;
 mod pattern;
 mod point;
+mod prefix;
 pub mod questdb;
 mod reading;
 mod reason;
@@ -39,10 +41,12 @@ mod scalar;
 pub mod scan;
 mod series;
 mod sketch;
+mod shields;
 mod spans;
 mod stamp;
 #[cfg(test)]
 mod tests;
+mod values;
 pub mod victoria;
 
 use std::iter::FusedIterator;
@@ -60,6 +64,7 @@ pub use series::series_hash;
 pub use sketch::{Sketch, SketchRow, sketch};
 pub use spans::{Visitor, spans, spans_with};
 pub use stamp::stamp;
+pub use values::{Head, Receiver, values, values_with};
 
 use fast::Reader;
 use point::Parts;

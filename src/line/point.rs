@@ -84,6 +84,13 @@ pub struct Field<'a> {
 }
 
 impl<'a> Field<'a> {
+    /// A field with an ordinary number (see `numbers`).
+    #[inline(always)]
+    pub(super) fn of_number(key: &'a [u8], value: &'a [u8]) -> Self {
+        let kind = if value.ends_with(b"i") { FieldKind::Integer } else { FieldKind::Float };
+        Self { key, value, kind }
+    }
+
     /// The key as the servers read it.
     #[must_use]
     pub fn key(&self) -> Cow<'a, [u8]> {
@@ -257,9 +264,7 @@ pub(super) trait Sink<'a> {
     /// A field with an ordinary number (see `numbers`), by the places of its key and its value in the body.
     #[inline(always)]
     fn plain_number(&mut self, body: &'a [u8], key: Range<usize>, value: Range<usize>) {
-        let value = &body[value];
-        let kind = if value.ends_with(b"i") { FieldKind::Integer } else { FieldKind::Float };
-        self.field(Field { key: &body[key], value, kind });
+        self.field(Field::of_number(&body[key], &body[value]));
     }
 }
 

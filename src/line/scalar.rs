@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use super::point::{FieldKind, Value};
 use super::reason::Reason;
 use super::{Dialect, Precision};
-use super::{digits, escape};
+use super::{digits, escape, float};
 
 /// Earliest and latest time that the servers store, in nanoseconds; the outermost values of 64 bits are theirs.
 const TIME_RANGE_NS: std::ops::RangeInclusive<i64> = i64::MIN + 2..=i64::MAX - 1;
@@ -155,8 +155,10 @@ pub(super) fn kind_as_stored(token: &[u8]) -> FieldKind {
         [] | [b'"'] => FieldKind::Undecodable,
         _ => FieldKind::Bool,
     };
-    match decode(token, kind) {
-        Value::Undecodable(_) => FieldKind::Undecodable,
+    match kind {
+        // Of two bytes or more, which is all that it takes.
+        FieldKind::String => kind,
+        _ if matches!(decode(token, kind), Value::Undecodable(_)) => FieldKind::Undecodable,
         _ => kind,
     }
 }
@@ -179,30 +181,27 @@ pub(super) fn decode(token: &[u8], kind: FieldKind) -> Value<'_> {
     value.unwrap_or(Value::Undecodable(token))
 }
 
-/// The value of a float of few digits, without an exponent: its digits and the power of ten are both exact as 64-bit floats, and
-/// so their quotient is rounded once, as it must be.
+/// The value of a float of few digits, without an exponent.
 #[inline]
 fn short_float(token: &[u8]) -> Option<f64> {
-    /// Up to here each integer is a float.
-    const EXACT_MAX: u64 = 1 << 53;
-    const POWERS: [f64; 16] = [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15];
+    /// With a point; so that 64 bits hold the digits.
+    const LONGEST: usize = 20;
     let (negative, digits) = token.strip_prefix(b"-").map_or((false, token), |digits| (true, digits));
-    if !(1..=POWERS.len()).contains(&digits.len()) {
+    if !(1..=LONGEST).contains(&digits.len()) {
         return None;
     }
     let (mut number, mut point) = (0u64, None);
     for (at, byte) in digits.iter().enumerate() {
         match byte {
-            b'0'..=b'9' => number = number * 10 + u64::from(byte - b'0'),
+            b'0'..=b'9' => number = number.checked_mul(10)?.checked_add(u64::from(byte - b'0'))?,
             b'.' if point.is_none() => point = Some(at),
             _ => return None,
         }
     }
-    let fraction = point.map_or(0, |at| digits.len() - 1 - at);
-    if number > EXACT_MAX || point.is_some() && digits.len() == 1 {
+    if point.is_some() && digits.len() == 1 {
         return None;
     }
-    let value = number as f64 / POWERS[fraction];
+    let value = float::nearest(number, point.map_or(0, |at| digits.len() - 1 - at))?;
     Some(if negative { -value } else { value })
 }
 

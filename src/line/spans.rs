@@ -30,7 +30,13 @@ pub fn spans_with<'a>(level: Level, body: &'a [u8], visitor: &mut impl Visitor<'
     let mut cursor = Cursor::new(body, level, Numbering::Unknown, 0);
     let mut start = 0;
     while start < body.len() {
-        if !matches!(body[start], b' ' | b'\t' | 0 | b'#' | b',' | b'\\' | b'\n') {
+        if body[start] == b'\n' {
+            visitor.other(&body[start..start]);
+            cursor.next();
+            start += 1;
+            continue;
+        }
+        if !matches!(body[start], b' ' | b'\t' | 0 | b'#' | b',' | b'\\') {
             let mut parts = Parts { body, entries: cursor.entries() };
             if let Some(end) = parts.line(start, visitor) {
                 cursor.next = parts.entries.next;

@@ -83,24 +83,26 @@ fn classes(block: &Block) -> Classes {
     let join = |at: usize| u64::from(low[at]) | u64::from(high[at]) << 32;
     Classes {
         structural: join(0),
-        equals: join(1),
-        digits: join(2),
-        points: join(3),
-        minuses: join(4),
-        suffixes: join(5),
+        backslashes: join(1),
+        equals: join(2),
+        digits: join(3),
+        points: join(4),
+        minuses: join(5),
+        suffixes: join(6),
     }
 }
 
-/// The six masks of one half, in the order of [`Classes`].
+/// The seven masks of one half, in the order of [`Classes`].
 #[inline]
 #[target_feature(enable = "avx2")]
-fn one_half(bytes: __m256i, table: __m256i) -> [u32; 6] {
+fn one_half(bytes: __m256i, table: __m256i) -> [u32; 7] {
     let is = |byte: u8| _mm256_cmpeq_epi8(bytes, _mm256_set1_epi8(byte as i8));
     let by_nibble = _mm256_cmpeq_epi8(_mm256_shuffle_epi8(table, bytes), bytes);
     let value = _mm256_sub_epi8(bytes, _mm256_set1_epi8(b'0' as i8));
     let digits = _mm256_cmpeq_epi8(_mm256_min_epu8(value, _mm256_set1_epi8(9)), value);
     // Not by `map`: what the standard library calls is not compiled for these instructions, and costs a call a mask.
     let mask = |found: __m256i| _mm256_movemask_epi8(found).cast_unsigned();
-    let structural = _mm256_or_si256(by_nibble, is(b'\\'));
-    [mask(structural), mask(is(b'=')), mask(digits), mask(is(b'.')), mask(is(b'-')), mask(is(b'i'))]
+    let backslashes = is(b'\\');
+    let structural = _mm256_or_si256(by_nibble, backslashes);
+    [mask(structural), mask(backslashes), mask(is(b'=')), mask(digits), mask(is(b'.')), mask(is(b'-')), mask(is(b'i'))]
 }

@@ -78,8 +78,10 @@ fn classes(block: &Block) -> Classes {
     let bytes = load(block);
     let is = |byte: u8| _mm512_cmpeq_epi8_mask(bytes, _mm512_set1_epi8(byte as i8));
     let values = _mm512_sub_epi8(bytes, _mm512_set1_epi8(b'0' as i8));
+    let backslashes = is(b'\\');
     Classes {
-        structural: _mm512_cmpeq_epi8_mask(_mm512_shuffle_epi8(table, bytes), bytes) | is(b'\\'),
+        structural: _mm512_cmpeq_epi8_mask(_mm512_shuffle_epi8(table, bytes), bytes) | backslashes,
+        backslashes,
         equals: is(b'='),
         digits: _mm512_cmple_epu8_mask(values, _mm512_set1_epi8(9)),
         points: is(b'.'),

@@ -26,6 +26,8 @@ pub type Block = [u8; BLOCK_BYTES];
 pub struct Classes {
     /// Line feed, space, comma, equals, double quote, backslash.
     pub structural: u64,
+    /// `\`
+    pub backslashes: u64,
     /// `=`
     pub equals: u64,
     /// `0` to `9`
@@ -220,6 +222,7 @@ mod tests {
         let mask = |is: &dyn Fn(u8) -> bool| (0..BLOCK_BYTES).map(|at| u64::from(is(block[at])) << at).sum();
         let classes = Classes {
             structural: mask(&is_structural),
+            backslashes: mask(&|byte| byte == b'\\'),
             equals: mask(&|byte| byte == b'='),
             digits: mask(&|byte| byte.is_ascii_digit()),
             points: mask(&|byte| byte == b'.'),

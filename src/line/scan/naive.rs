@@ -11,6 +11,7 @@ impl Scanner for Naive {
         let mut classes = Classes::default();
         for (at, byte) in block.iter().enumerate() {
             let mask = match byte {
+                b'\\' => &mut classes.backslashes,
                 b'=' => &mut classes.equals,
                 b'0'..=b'9' => &mut classes.digits,
                 b'.' => &mut classes.points,

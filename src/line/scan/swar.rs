@@ -37,13 +37,15 @@ impl Scanner for Swar {
             // Space (0x20) and quote (0x22) differ in one bit only, so one comparison serves both.
             let space_or_quote = !non_zero((word & repeat(!0x02)) ^ repeat(b' '));
             let equals = is(b'=');
-            let structural = space_or_quote | equals | is(b',') | is(b'\n') | is(b'\\');
+            let backslashes = is(b'\\');
+            let structural = space_or_quote | equals | is(b',') | is(b'\n') | backslashes;
             // The digits' upper half is 3; of its sixteen values adding 6 takes the six behind the digits out of it.
             let upper = |word: u64| word & repeat(0xf0);
             let digits =
                 !non_zero(upper(word) ^ repeat(0x30)) & !non_zero(upper((word & LOW_BITS) + repeat(6)) ^ repeat(0x30));
             let to = 8 * at;
             classes.structural |= gathered(structural) << to;
+            classes.backslashes |= gathered(backslashes) << to;
             classes.equals |= gathered(equals) << to;
             classes.digits |= gathered(digits) << to;
             classes.points |= gathered(is(b'.')) << to;
