@@ -12,9 +12,12 @@ const fn repeat(byte: u8) -> u64 {
 /// remembered; at first nothing, which is zero.
 #[derive(Debug, Default)]
 pub(super) struct Similar {
+    /// Digits of the last number, and which bytes of its words they are.
+    count: usize,
+    masks: [u64; 2],
     /// The words before the last one, with their digits' values.
     upper: [u64; 2],
-    /// Their number.
+    /// Their number, times a hundred million.
     number: u64,
 }
 
@@ -24,24 +27,29 @@ impl Similar {
     #[inline(always)]
     pub(super) fn number_before(&mut self, text: &[u8], end: usize, count: usize) -> Option<u64> {
         let [high, middle, low] = *text.get(end.wrapping_sub(24)..end)?.as_chunks::<8>().0 else { return None };
-        // Of each word the digits that belong to it, moved to where its zeros would be: the first digit is in the lowest byte.
-        let word = |bytes: [u8; 8], digits: usize| match digits {
-            8.. => u64::from_le_bytes(bytes) ^ ZEROS,
-            0 => 0,
-            _ => (u64::from_le_bytes(bytes) ^ ZEROS) & (u64::MAX << (64 - 8 * digits)),
-        };
-        let upper = [word(high, count.saturating_sub(16)), word(middle, count.saturating_sub(8))];
-        let low = word(low, count);
-        if !is_digits(low) || !(1..=19).contains(&count) {
+        let upper = [u64::from_le_bytes(high) ^ ZEROS, u64::from_le_bytes(middle) ^ ZEROS];
+        let mut low = u64::from_le_bytes(low) ^ ZEROS;
+        let changed = (upper[0] & self.masks[0] ^ self.upper[0]) | (upper[1] & self.masks[1] ^ self.upper[1]);
+        if changed != 0 || count != self.count || count < 8 {
+            low = self.another(upper, low, count)?;
+        }
+        is_digits(low).then(|| self.number + eight(low))
+    }
+
+    /// Remembers a number; its last digits.
+    #[inline(never)]
+    fn another(&mut self, words: [u64; 2], low: u64, count: usize) -> Option<u64> {
+        if !(1..=19).contains(&count) {
             return None;
         }
-        if upper != self.upper {
-            if !upper.into_iter().all(is_digits) {
-                return None;
-            }
-            *self = Self { upper, number: eight(upper[0]) * 100_000_000 + eight(upper[1]) };
+        let masks = [MASKS[count.saturating_sub(16)], MASKS[count.saturating_sub(8).min(8)]];
+        let upper = [words[0] & masks[0], words[1] & masks[1]];
+        if !upper.into_iter().all(is_digits) {
+            return None;
         }
-        Some(self.number * 100_000_000 + eight(low))
+        let number = (eight(upper[0]) * 100_000_000 + eight(upper[1])) * 100_000_000;
+        *self = Self { count, masks, upper, number };
+        Some(low & MASKS[count.min(8)])
     }
 }
 
@@ -89,9 +97,11 @@ pub(super) fn decimal_before(text: &[u8], end: usize, count: usize) -> Option<(u
 /// Of eight digits as characters the values of the last ones, zeros before them.
 #[inline(always)]
 fn last(bytes: [u8; 8], count: usize) -> u64 {
-    const MASKS: [u64; 9] = [0, 0xff << 56, 0xffff << 48, 0xff_ffff << 40, 0xffff_ffff << 32, !0 << 24, !0 << 16, !0 << 8, !0];
     (u64::from_le_bytes(bytes) ^ ZEROS) & MASKS[count.min(8)]
 }
+
+/// The last so many bytes of a word.
+const MASKS: [u64; 9] = [0, !0 << 56, !0 << 48, !0 << 40, !0 << 32, !0 << 24, !0 << 16, !0 << 8, !0];
 
 /// Powers of ten.
 const POWERS: [u64; 19] = {
