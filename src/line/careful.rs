@@ -7,8 +7,8 @@
 use smallvec::SmallVec;
 
 use super::index::Cursor;
-use super::prefix::{may_be_reserved, prefix};
 use super::point::{Field, FieldKind, Frame, Sink, Tag};
+use super::prefix::{may_be_reserved, prefix};
 use super::reason::{MAX_KEY_BYTES, Reason};
 use super::{Dialect, Precision, scalar, series};
 

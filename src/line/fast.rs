@@ -3,12 +3,14 @@
 //! The quick path only ever says yes. It takes a line when every reading of the servers must agree on it (no
 //! backslash but such as `shields` takes out, no leading white space, one space between sections) and leaves all others, good or bad, to `careful`.
 
+use std::ops::Range;
+
 use super::careful::{self, reserved};
 use super::cut::line_end;
 use super::digits::Similar;
 use super::index::{Cursor, Entries, Numbering, WINDOW_BYTES};
-use super::prefix::{may_be_reserved, prefix};
 use super::point::{Field, FieldKind, Frame, Malformed, Parts, Sink, Tag};
+use super::prefix::{may_be_reserved, prefix};
 use super::scan::{self, Level};
 use super::{Dialect, Precision, scalar};
 
@@ -17,6 +19,26 @@ const PLAIN_TAGS: usize = 24;
 
 // A line of the quick path lies in one window and so cannot exceed the servers' limit on keys.
 const _: () = assert!(WINDOW_BYTES < super::MAX_KEY_BYTES);
+
+/// What the first byte of a line says.
+#[derive(Clone, Copy)]
+enum First {
+    Name,
+    LineFeed,
+    /// A blank, a comment or a name that the quick path leaves to others.
+    Odd,
+}
+
+const FIRST: [First; 256] = {
+    let mut first = [First::Name; 256];
+    let (odd, mut at) = (b" \t\0#,\\", 0);
+    while at < odd.len() {
+        first[odd[at] as usize] = First::Odd;
+        at += 1;
+    }
+    first[b'\n' as usize] = First::LineFeed;
+    first
+};
 
 /// Hands out the lines of a body in order.
 #[derive(Debug)]
@@ -54,13 +76,13 @@ impl<'a> Reader<'a> {
         loop {
             let start = self.at;
             sink.clear();
-            match self.body.get(start)? {
-                b'\n' => {
+            match FIRST[usize::from(*self.body.get(start)?)] {
+                First::LineFeed => {
                     self.skip_line_feeds();
                     continue;
                 }
-                b' ' | b'\t' | 0 | b'#' | b',' | b'\\' => {}
-                _ => {
+                First::Odd => {}
+                First::Name => {
                     let read = self.plain_line(start, sink);
                     if let Some((frame, next)) = read {
                         self.cursor.next = next;
@@ -100,12 +122,18 @@ impl<'a> Reader<'a> {
         let mut line = Plain { body: self.body, dialect: self.dialect, entries: self.cursor.entries() };
         let (name_end, kind) = line.entries.next_but_equals();
         let (key_end, sorted) = match kind {
-            b',' => line.tags(name_end + 1, &mut self.keys, sink)?,
+            b',' => match line.tags_as_before(name_end + 1, &self.keys, sink) {
+                Some(tags) => tags,
+                None => {
+                    sink.clear();
+                    line.tags(name_end + 1, &mut self.keys, sink)?
+                }
+            },
             b' ' => (name_end, true),
             _ => return None,
         };
-        // A section may begin with tabs and NULs, which are not part of the key.
-        if matches!(self.body.get(key_end + 1), Some(b'\t' | 0)) {
+        // A section may begin with tabs and NULs, which are not part of the key. Other such bytes are rare.
+        if self.body.get(key_end + 1).is_none_or(|byte| *byte <= b'\t') {
             return None;
         }
         let (fields_end, kind) = line.fields(key_end + 1, sink)?;
@@ -175,63 +203,70 @@ struct Plain<'a, 'i> {
 }
 
 impl<'a> Plain<'a, '_> {
-    /// Reads tags from the byte after a comma; returns the position of the space after them, and whether they are sorted.
-    #[inline(always)]
+    /// Reads tags from the byte after a comma; returns the position of the space after them, and whether they are sorted. A function
+    /// of its own, so that the loop keeps its state in registers.
+    #[inline(never)]
     fn tags<K: Sink<'a>>(&mut self, from: usize, keys: &mut Keys, sink: &mut K) -> Option<(usize, bool)> {
-        let tags = Tags { first: self.entries.next, from };
+        let Self { body, dialect, mut entries } = *self;
+        let first = entries.next;
         let (mut key_start, mut last, mut count, mut sorted) = (from, 0, 0, true);
-        let mut before = (from, 0);
-        loop {
-            let (equals, kind) = self.entries.next();
-            let (end, separator) = self.entries.next();
+        let end = loop {
+            let (equals, kind) = entries.next();
+            let (end, separator) = entries.next();
             let ends = (separator == b',') | (separator == b' ');
             if (kind != b'=') | (equals == key_start) | (end == equals + 1) | (count == PLAIN_TAGS) | !ends {
                 return None;
             }
-            let prefix = prefix(self.body, key_start, equals - key_start);
-            if may_be_reserved(prefix) && reserved(&self.body[key_start..equals], self.dialect).is_some() {
+            let prefix = prefix(body, key_start, equals - key_start);
+            if may_be_reserved(prefix) && is_reserved(body, key_start..equals, dialect) {
                 return None;
             }
-            // Sorted keys are no news. Comparing bytes is left to keys that share their first eight.
-            let key = (key_start, equals - key_start);
-            if (prefix <= last) | !sorted && !(sorted && prefix == last && self.is_later(before, key)) {
-                sorted = self.is_new(&tags, keys, prefix, count)?;
+            // Sorted keys are no news.
+            if (prefix <= last) | !sorted {
+                sorted = is_later_or_new(Tags { first, from, entries, body }, &keys.prefixes, prefix, count, sorted)?;
             }
             keys.prefixes[count] = prefix;
-            (last, before, count) = (prefix, key, count + 1);
-            if self.entries.have_shields() {
-                sink.tag(Tag { key: &self.body[key_start..equals], value: &self.body[equals + 1..end] });
+            keys.known[count] = Known::new(body, key_start, equals - key_start);
+            (last, count) = (prefix, count + 1);
+            if entries.have_shields() {
+                sink.tag(Tag { key: &body[key_start..equals], value: &body[equals + 1..end] });
             } else {
-                sink.plain_tag(self.body, key_start..equals, equals + 1..end);
+                sink.plain_tag(body, key_start..equals, equals + 1..end);
             }
             if separator == b' ' {
-                return Some((end, sorted));
+                break end;
             }
             key_start = end + 1;
-        }
+        };
+        self.entries.next = entries.next;
+        (keys.count, keys.sorted) = (count, sorted);
+        Some((end, sorted))
     }
 
-    /// Whether the second of two keys that share their first eight bytes sorts behind the first by its next eight; often so.
+    /// The same for a line whose keys are those of the line that `tags` read last: then all is known about them.
     #[inline(always)]
-    fn is_later(&self, before: (usize, usize), key: (usize, usize)) -> bool {
-        let next = |(start, length): (usize, usize)| prefix(self.body, start + 8, length.saturating_sub(8));
-        next(before) < next(key)
-    }
-
-    /// False when the keys of a line are not sorted any more with this one, of these first bytes, behind so many; `None` when it
-    /// is there already.
-    #[inline(never)]
-    fn is_new(&self, tags: &Tags, keys: &Keys, prefix: u64, count: usize) -> Option<bool> {
-        let key = self.key(tags, count);
-        let alike = keys.prefixes[..count].iter().fold(false, |alike, other| alike | (*other == prefix));
-        (!alike || (0..count).all(|other| self.key(tags, other) != key)).then_some(count == 0)
-    }
-
-    /// A tag's key.
-    fn key(&self, tags: &Tags, number: usize) -> &'a [u8] {
-        let equals = tags.first + 2 * number;
-        let start = if number == 0 { tags.from } else { self.entries.place(equals - 1) + 1 };
-        &self.body[start..self.entries.place(equals)]
+    fn tags_as_before<K: Sink<'a>>(&mut self, from: usize, keys: &Keys, sink: &mut K) -> Option<(usize, bool)> {
+        let Self { body, mut entries, .. } = *self;
+        let known = keys.known.get(..keys.count).filter(|known| !known.is_empty())?;
+        if entries.have_shields() {
+            return None;
+        }
+        let (mut end, mut left) = (from - 1, known.len());
+        for known in known {
+            let key_start = end + 1;
+            let (equals, value_end, found) = entries.next_two();
+            left -= 1;
+            let kinds = if left == 0 { *b"= " } else { *b"=," };
+            let length = equals.wrapping_sub(key_start);
+            if (found != kinds) | (length != known.length) | (value_end == equals + 1) || !known.is_at(body, key_start)
+            {
+                return None;
+            }
+            sink.plain_tag(body, key_start..equals, equals + 1..value_end);
+            end = value_end;
+        }
+        self.entries.next = entries.next;
+        Some((end, keys.sorted))
     }
 
     /// Reads fields; returns the position and the value of the byte after them, a space or a line end.
@@ -248,7 +283,8 @@ impl<'a> Plain<'a, '_> {
                 sink.plain_number(self.body, key_start..equals, equals + 1..end);
             } else {
                 let kind;
-                (kind, end, separator) = self.other_value(equals + 1, (end, separator))?;
+                (kind, end, separator, self.entries.next) =
+                    other_value(self.body, self.dialect, self.entries, equals + 1, (end, separator))?;
                 sink.field(Field { key: &self.body[key_start..equals], value: &self.body[equals + 1..end], kind });
             }
             match separator {
@@ -258,29 +294,115 @@ impl<'a> Plain<'a, '_> {
             }
         }
     }
+}
 
-    /// A value that is no ordinary number: its kind, and the entry behind it. The given entry is the first behind its begin.
-    #[inline(never)]
-    fn other_value(&mut self, start: usize, (end, separator): (usize, u8)) -> Option<(FieldKind, usize, u8)> {
-        match separator {
-            b'"' if end == start => self.entries.behind_string().map(|(end, kind)| (FieldKind::String, end, kind)),
-            b',' | b' ' | b'\n' => {
-                let kind = scalar::check(&self.body[start..end], self.dialect).ok()?;
-                Some((kind, end, separator))
-            }
-            _ => None,
+// What follows is seldom needed. It takes copies, so that a line's own state can stay in registers.
+
+#[cold]
+fn is_reserved(body: &[u8], key: Range<usize>, dialect: Dialect) -> bool {
+    reserved(&body[key], dialect).is_some()
+}
+
+/// A value that is no ordinary number: its kind, the entry behind it, and the number of the one behind that. The given entry is the
+/// first behind its begin.
+#[inline(never)]
+fn other_value(
+    body: &[u8],
+    dialect: Dialect,
+    mut entries: Entries<'_>,
+    start: usize,
+    (end, separator): (usize, u8),
+) -> Option<(FieldKind, usize, u8, usize)> {
+    match separator {
+        b'"' if end == start => {
+            let (end, separator) = entries.behind_string()?;
+            Some((FieldKind::String, end, separator, entries.next))
         }
+        b',' | b' ' | b'\n' => {
+            let kind = scalar::check(&body[start..end], dialect).ok()?;
+            Some((kind, end, separator, entries.next))
+        }
+        _ => None,
     }
 }
 
 /// Where the tags of a line are: their first entry, and the begin of the first key.
-struct Tags {
+#[derive(Clone, Copy)]
+struct Tags<'a, 'i> {
     first: usize,
     from: usize,
+    entries: Entries<'i>,
+    body: &'a [u8],
 }
 
-/// The first bytes of the tag keys of a line.
+impl<'a> Tags<'a, '_> {
+    /// A tag's key.
+    fn key(&self, number: usize) -> &'a [u8] {
+        let equals = self.first + 2 * number;
+        let start = if number == 0 { self.from } else { self.entries.place(equals - 1) + 1 };
+        &self.body[start..self.entries.place(equals)]
+    }
+}
+
+/// Of a key with these first bytes behind so many: true when they all are sorted, false when they are not any more; `None` when the
+/// key is there already.
+#[inline(never)]
+fn is_later_or_new(
+    tags: Tags<'_, '_>,
+    prefixes: &[u64; PLAIN_TAGS],
+    prefix: u64,
+    count: usize,
+    sorted: bool,
+) -> Option<bool> {
+    let key = tags.key(count);
+    if sorted && count > 0 && tags.key(count - 1) < key {
+        return Some(true);
+    }
+    let alike = prefixes[..count].iter().fold(false, |alike, other| alike | (*other == prefix));
+    (!alike || (0..count).all(|other| tags.key(other) != key)).then_some(count == 0)
+}
+
+/// The tag keys of the line that was read by `tags` last.
 #[derive(Debug, Default)]
 struct Keys {
     prefixes: [u64; PLAIN_TAGS],
+    known: [Known; PLAIN_TAGS],
+    count: usize,
+    sorted: bool,
+}
+
+/// A key, to compare others with.
+#[derive(Clone, Copy, Debug, Default)]
+struct Known {
+    /// Its first eight bytes, and which of them are its own.
+    first: u64,
+    mask: u64,
+    /// Where it stands in the body.
+    start: usize,
+    length: usize,
+}
+
+impl Known {
+    #[inline(always)]
+    fn new(body: &[u8], start: usize, length: usize) -> Self {
+        let mask = if length >= 8 { u64::MAX } else { !(u64::MAX << (8 * length)) };
+        Self { first: word(body, start).unwrap_or_default() & mask, mask, start, length }
+    }
+
+    /// Whether a key of the same length is the same. Near the end of the body none is.
+    #[inline(always)]
+    fn is_at(&self, body: &[u8], key: usize) -> bool {
+        let Some(first) = word(body, key) else { return false };
+        let rest = match self.length {
+            0..=8 => true,
+            9..=16 => word(body, self.start + self.length - 8) == word(body, key + self.length - 8),
+            _ => body[self.start..self.start + self.length] == body[key..key + self.length],
+        };
+        (first & self.mask == self.first) & rest
+    }
+}
+
+#[inline(always)]
+fn word(body: &[u8], from: usize) -> Option<u64> {
+    body.get(from..from + 8).and_then(<[u8]>::first_chunk).map(|word| u64::from_le_bytes(*word))
 }

@@ -193,8 +193,9 @@ impl std::fmt::Debug for Lent {
     }
 }
 
-/// Walks the entries of one window; whoever reads behind the last one gets [`NOTHING`]. Copied by value into the quick readers, so
-/// that it stays in registers.
+/// Walks the entries of one window; whoever reads behind the last one gets [`NOTHING`]. Copied by value into the quick readers and
+/// what they call, so that it stays in registers.
+#[derive(Clone, Copy)]
 pub(super) struct Entries<'i> {
     index: &'i Index,
     base: usize,
@@ -209,6 +210,15 @@ impl Entries<'_> {
         let (place, kind) = self.index.get(self.next);
         self.next += 1;
         (self.base + place, kind)
+    }
+
+    /// Positions of the next two, and their values.
+    #[inline(always)]
+    pub(super) fn next_two(&mut self) -> (usize, usize, [u8; 2]) {
+        let from = self.next;
+        self.next += 2;
+        let (places, kinds) = (&self.index.places[from..from + 2], &self.index.kinds[from..from + 2]);
+        (self.base + usize::from(places[0]), self.base + usize::from(places[1]), [kinds[0], kinds[1]])
     }
 
     /// The next one that is no equals sign: in a name that is data.

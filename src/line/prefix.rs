@@ -8,11 +8,17 @@ pub(super) fn prefix(body: &[u8], start: usize, length: usize) -> u64 {
     match body.get(start..start + 8).and_then(<[u8]>::first_chunk) {
         Some(bytes) if length >= 8 => u64::from_be_bytes(*bytes),
         Some(bytes) => u64::from_be_bytes(*bytes) & !(u64::MAX >> (8 * length)),
-        None => (0..8).fold(0, |prefix, at| {
-            let byte = if at < length { body[start + at] } else { 0 };
-            (prefix << 8) | u64::from(byte)
-        }),
+        None => near_end(body, start, length),
     }
+}
+
+/// The same where the body ends within eight bytes.
+#[cold]
+fn near_end(body: &[u8], start: usize, length: usize) -> u64 {
+    (0..8).fold(0, |prefix, at| {
+        let byte = if at < length { body[start + at] } else { 0 };
+        (prefix << 8) | u64::from(byte)
+    })
 }
 
 /// Whether a key with these first bytes may be one that a dialect reserves.
