@@ -104,9 +104,9 @@ impl<'a> Reader<'a> {
     /// Blank lines, of which there is one here.
     #[inline]
     fn skip_line_feeds(&mut self) {
-        const ALL: u64 = u64::from_ne_bytes([b'\n'; 8]);
+        const ALL: u64 = u64::from_le_bytes([b'\n'; 8]);
         let (words, _) = self.body[self.at..].as_chunks::<8>();
-        let run = 8 * words.iter().take_while(|word| u64::from_ne_bytes(**word) == ALL).count();
+        let run = 8 * words.iter().take_while(|word| u64::from_le_bytes(**word) == ALL).count();
         if run == 0 {
             self.cursor.next();
             self.at += 1;
@@ -209,6 +209,8 @@ impl<'a> Plain<'a, '_> {
     fn tags<K: Sink<'a>>(&mut self, from: usize, keys: &mut Keys, sink: &mut K) -> Option<(usize, bool)> {
         let Self { body, dialect, mut entries } = *self;
         let first = entries.next;
+        // Until all of them are read and none is twice.
+        keys.count = 0;
         let (mut key_start, mut last, mut count, mut sorted) = (from, 0, 0, true);
         let end = loop {
             let (equals, kind) = entries.next();

@@ -40,8 +40,8 @@ mod rules;
 mod scalar;
 pub mod scan;
 mod series;
-mod sketch;
 mod shields;
+mod sketch;
 mod spans;
 mod stamp;
 #[cfg(test)]

@@ -19,15 +19,7 @@ pub(super) const PRECISIONS: [Precision; 6] = [
 fn copied(line: &Line<'_>) -> Point {
     let mut tags: Vec<_> = line.tags().iter().map(|tag| (tag.key().into_owned(), tag.value().into_owned())).collect();
     tags.sort();
-    let datum = |field: &Field<'_>| match field.value() {
-        Value::Float(value) => Datum::Float(value.to_bits()),
-        Value::Integer(value) => Datum::Integer(value),
-        Value::Unsigned(value) => Datum::Unsigned(value),
-        Value::Bool(value) => Datum::Bool(value),
-        Value::String(text) => Datum::String(text.into_owned()),
-        Value::Undecodable(raw) => Datum::Undecodable(raw.to_vec()),
-    };
-    let fields = line.fields().iter().map(|field| (field.key().into_owned(), datum(field))).collect();
+    let fields = line.fields().iter().map(|field| (field.key().into_owned(), datum(field.value()))).collect();
     Point { measurement: line.measurement().into_owned(), tags, fields, time_ns: line.timestamp_ns() }
 }
 
@@ -36,16 +28,14 @@ fn merged(reason: Reason) -> Reason {
     if reason == Reason::InvalidFloat { Reason::InvalidNumber } else { reason }
 }
 
-fn quick(body: &[u8], dialect: Dialect, precision: Precision) -> Vec<(std::ops::Range<usize>, Result<Point, Reason>)> {
+/// What became of a line, and where it stands.
+type Outcome = (std::ops::Range<usize>, Result<Point, Reason>);
+
+fn quick(body: &[u8], dialect: Dialect, precision: Precision) -> Vec<Outcome> {
     quick_with(scan::best(), body, dialect, precision)
 }
 
-fn quick_with(
-    level: scan::Level,
-    body: &[u8],
-    dialect: Dialect,
-    precision: Precision,
-) -> Vec<(std::ops::Range<usize>, Result<Point, Reason>)> {
+fn quick_with(level: scan::Level, body: &[u8], dialect: Dialect, precision: Precision) -> Vec<Outcome> {
     Lines { reader: Reader::with(level, body, dialect, precision) }
         .map(|outcome| match outcome {
             Ok(line) => (line.span(), Ok(copied(&line))),
@@ -54,7 +44,7 @@ fn quick_with(
         .collect()
 }
 
-fn slow(body: &[u8], dialect: Dialect, precision: Precision) -> Vec<(std::ops::Range<usize>, Result<Point, Reason>)> {
+fn slow(body: &[u8], dialect: Dialect, precision: Precision) -> Vec<Outcome> {
     let merge = |(span, outcome): (_, Result<Point, Reason>)| (span, outcome.map_err(merged));
     naive::parse(body, dialect, precision).into_iter().map(merge).collect()
 }
@@ -72,6 +62,49 @@ fn only_line(body: &[u8]) -> Line<'_> {
     let line = read.next().unwrap().unwrap();
     assert!(read.next().is_none());
     line
+}
+
+/// What a receiver gets, in the form of the slow reader.
+#[derive(Default)]
+struct Handed<'a> {
+    tags: Vec<Tag<'a>>,
+    fields: Vec<(&'a [u8], Value<'a>)>,
+    lines: Vec<Outcome>,
+}
+
+impl<'a> Receiver<'a> for Handed<'a> {
+    fn begin(&mut self) {
+        self.tags.clear();
+        self.fields.clear();
+    }
+    fn tag(&mut self, tag: Tag<'a>) {
+        self.tags.push(tag);
+    }
+    fn field(&mut self, key: &'a [u8], value: Value<'a>) {
+        self.fields.push((key, value));
+    }
+    fn line(&mut self, head: Head<'a>) {
+        let mut tags: Vec<_> = self.tags.iter().map(|tag| (tag.key().into_owned(), tag.value().into_owned())).collect();
+        tags.sort();
+        let name = |raw| escape::unescape_name(raw).into_owned();
+        let fields = self.fields.iter().map(|(key, value)| (name(key), datum(value.clone()))).collect();
+        let point = Point { measurement: name(head.measurement), tags, fields, time_ns: head.time_ns };
+        self.lines.push((head.span, Ok(point)));
+    }
+    fn refused(&mut self, line: Malformed<'a>) {
+        self.lines.push((line.span, Err(merged(line.reason))));
+    }
+}
+
+fn datum(value: Value<'_>) -> Datum {
+    match value {
+        Value::Float(value) => Datum::Float(value.to_bits()),
+        Value::Integer(value) => Datum::Integer(value),
+        Value::Unsigned(value) => Datum::Unsigned(value),
+        Value::Bool(value) => Datum::Bool(value),
+        Value::String(text) => Datum::String(text.into_owned()),
+        Value::Undecodable(raw) => Datum::Undecodable(raw.to_vec()),
+    }
 }
 
 /// Pieces of line protocol, right and wrong; joined at random they reach every branch of the readers.
@@ -208,8 +241,58 @@ pub(super) fn any_body() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
+/// A piece that takes the place of a byte.
+type Change = (prop::sample::Index, Vec<u8>);
+
+/// Lines one after another with the same tag keys, often; what the quick reader knows from the line before.
+fn similar_lines() -> impl Strategy<Value = Vec<u8>> {
+    let key = prop_oneof![
+        4 => "[a-z]{1,9}",
+        2 => "service_[a-c]{0,3}",
+        1 => "a_key_of_more_than_sixteen_[a-c]",
+        1 => prop::sample::select(vec!["time", "_field", "t\\ x", "é"]).prop_map(str::to_string),
+    ];
+    let line = (
+        proptest::collection::vec("[a-z0-9]{1,9}", 6),
+        1_699_999_999_999_999_900u64..1_700_000_000_000_000_100,
+        proptest::collection::vec((any::<prop::sample::Index>(), piece()), 0..2),
+    );
+    (proptest::collection::vec(key, 1..6), proptest::collection::vec(line, 2..9)).prop_map(|(keys, lines)| {
+        let write = |(values, time, changes): (Vec<String>, u64, Vec<Change>)| {
+            let tags: String = keys.iter().zip(values).map(|(key, value)| format!(",{key}={value}")).collect();
+            let mut line = format!("m{tags} v=1,w=2.5 {time}").into_bytes();
+            for (at, piece) in changes {
+                let at = at.index(line.len());
+                line.splice(at..=at, piece);
+            }
+            line.push(b'\n');
+            line
+        };
+        lines.into_iter().flat_map(write).collect()
+    })
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    #[test]
+    fn similar_lines_are_read_alike(body in similar_lines()) {
+        for dialect in DIALECTS {
+            let expected = slow(&body, dialect, Precision::Nanosecond);
+            for level in scan::Level::all() {
+                prop_assert_eq!(&quick_with(level, &body, dialect, Precision::Nanosecond), &expected, "{:?}", level);
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_handed_out_is_what_the_lines_hold(body in prop_oneof![similar_lines(), any_body()]) {
+        for dialect in DIALECTS {
+            let mut handed = Handed::default();
+            values(&body, dialect, Precision::Nanosecond, &mut handed);
+            prop_assert_eq!(handed.lines, quick(&body, dialect, Precision::Nanosecond));
+        }
+    }
 
     #[test]
     fn both_readers_agree(body in any_body(), precision in prop::sample::select(&PRECISIONS[..])) {
