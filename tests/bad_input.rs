@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use checks::{DIALECTS, dialects, in_bounds};
 use recorded::{cases, input};
 use twinline::line::scan::Level;
-use twinline::line::{Dialect, Precision, Reading, lines, lines_with};
+use twinline::line::{Dialect, Line, Precision, Reading, lines, lines_with};
 
 /// Lines that are changed where nobody asks for more.
 const CHANGED_LINES: usize = 12;
@@ -53,21 +53,19 @@ fn on_all_processors<T: Sync>(items: &[T], work: impl Fn(&T) + Sync) {
 /// What every scanner finds is what the plainest one finds: verdict, reason, places and data.
 fn scanners_agree(body: &[u8], dialect: Dialect) {
     let (plainest, others) = Level::all().split_first().map(|(first, others)| (*first, others.to_vec())).unwrap();
+    let plain: Vec<_> = lines_with(plainest, body, dialect, Precision::Nanosecond).collect();
     for level in others {
-        let mut expected = lines_with(plainest, body, dialect, Precision::Nanosecond);
+        let mut expected = plain.iter();
         for found in lines_with(level, body, dialect, Precision::Nanosecond) {
             match (found, expected.next()) {
                 (Ok(found), Some(Ok(line))) => {
-                    let series = |line: &_| -> (_, _, _) {
-                        let line: &twinline::line::Line<'_> = line;
-                        (line.span(), line.fields_end(), line.timestamp_ns())
-                    };
-                    assert_eq!(series(&found), series(&line), "{level:?} {}", body.escape_ascii());
+                    let places = |line: &Line<'_>| (line.span(), line.fields_end(), line.timestamp_ns());
+                    assert_eq!(places(&found), places(line), "{level:?} {}", body.escape_ascii());
                     assert_eq!(found.raw_measurement(), line.raw_measurement(), "{level:?} {}", body.escape_ascii());
                     assert_eq!(found.tags(), line.tags(), "{level:?} {}", body.escape_ascii());
                     assert_eq!(found.fields(), line.fields(), "{level:?} {}", body.escape_ascii());
                 }
-                (Err(found), Some(Err(refused))) => assert_eq!(found, refused, "{level:?} {}", body.escape_ascii()),
+                (Err(found), Some(Err(refused))) => assert_eq!(found, *refused, "{level:?} {}", body.escape_ascii()),
                 other => panic!("{level:?} {}: {other:?}", body.escape_ascii()),
             }
         }
@@ -75,9 +73,9 @@ fn scanners_agree(body: &[u8], dialect: Dialect) {
     }
 }
 
-fn read_by_all(body: &[u8]) {
-    for dialect in DIALECTS {
-        scanners_agree(body, dialect);
+fn read_by_all(body: &[u8], dialects: &[Dialect]) {
+    for dialect in dialects {
+        scanners_agree(body, *dialect);
     }
     for reading in [Reading::Influx3, Reading::VictoriaMetrics, Reading::QuestDb] {
         in_bounds(body, &reading.records(body, Precision::Nanosecond));
@@ -115,7 +113,8 @@ fn beginnings_of_every_input_are_read_alike() {
     let read = AtomicUsize::new(0);
     on_all_processors(&inputs, |input| {
         for end in ends(input.len()) {
-            read_by_all(&input[..end]);
+            // Which of the two InfluxDBs matters little here, and takes its time.
+            read_by_all(&input[..end], &DIALECTS[end % 2..=end % 2]);
             read.fetch_add(1, Ordering::Relaxed);
         }
     });
@@ -143,7 +142,7 @@ fn lines_with_any_one_byte_changed_are_read_alike() {
         for at in 0..line.len() {
             for byte in (0..=255).filter(|byte| *byte != line[at]) {
                 changed[at] = byte;
-                read_by_all(&changed);
+                read_by_all(&changed, &DIALECTS);
             }
             changed[at] = line[at];
         }
