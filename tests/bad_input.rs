@@ -16,7 +16,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use checks::{DIALECTS, dialects, in_bounds};
+use checks::{DIALECTS, dialects, fastest, in_bounds, values};
 use recorded::{cases, input};
 use twinline::line::scan::Level;
 use twinline::line::{Dialect, Line, Precision, Reading, lines, lines_with};
@@ -76,6 +76,7 @@ fn scanners_agree(body: &[u8], dialect: Dialect) {
 fn read_by_all(body: &[u8], dialects: &[Dialect]) {
     for dialect in dialects {
         scanners_agree(body, *dialect);
+        values(fastest(), body, *dialect, Precision::Nanosecond);
     }
     for reading in [Reading::Influx3, Reading::VictoriaMetrics, Reading::QuestDb] {
         in_bounds(body, &reading.records(body, Precision::Nanosecond));

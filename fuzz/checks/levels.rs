@@ -4,12 +4,13 @@ use std::ops::Range;
 
 use twinline::line::{self, Dialect, Line, Precision};
 
-use super::{HEAD, Shape, Shapes, copied, merged, rules, slow};
+use super::{HEAD, Shape, Shapes, copied, fastest, merged, rules, slow, values};
 
 pub fn levels(input: &[u8]) {
     let Some((head, body)) = input.split_first_chunk::<HEAD>() else { return };
     let (dialect, precision) = rules(head[0]);
     read_alike(body, dialect, precision);
+    values(fastest(), body, dialect, precision);
     let ends = ends_alike(body);
     shaped_alike(body, &ends, dialect, precision);
 }

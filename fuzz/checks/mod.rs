@@ -7,15 +7,18 @@ mod dialects;
 mod levels;
 mod rewrites;
 mod scanners;
+mod values;
 
 pub use dialects::{dialects, in_bounds};
 pub use levels::levels;
 pub use rewrites::rewrites;
 pub use scanners::scanners;
+pub use values::values;
 
 use std::ops::Range;
 
 use twinline::line::naive::{self, Datum, Point};
+use twinline::line::scan::Level;
 use twinline::line::{Dialect, Line, Precision, Reason, Value, Visitor};
 
 /// Bytes before the body.
@@ -32,23 +35,32 @@ pub const PRECISIONS: [Precision; 6] = [
     Precision::Hour,
 ];
 
+/// The scanner that is used where nobody chooses one.
+pub fn fastest() -> Level {
+    Level::all().pop().expect("the plainest one is always there")
+}
+
 /// The dialect and the precision that a byte chooses.
 fn rules(choice: u8) -> (Dialect, Precision) {
     (DIALECTS[usize::from(choice & 1)], PRECISIONS[usize::from(choice >> 1) % PRECISIONS.len()])
 }
 
-/// A line that was read, in the form of the slow reader.
-fn copied(line: &Line<'_>) -> Point {
-    let mut tags: Vec<_> = line.tags().iter().map(|tag| (tag.key().into_owned(), tag.value().into_owned())).collect();
-    tags.sort();
-    let datum = |value: Value<'_>| match value {
+/// A value in the form of the slow reader: floats by their bits.
+fn datum(value: Value<'_>) -> Datum {
+    match value {
         Value::Float(value) => Datum::Float(value.to_bits()),
         Value::Integer(value) => Datum::Integer(value),
         Value::Unsigned(value) => Datum::Unsigned(value),
         Value::Bool(value) => Datum::Bool(value),
         Value::String(text) => Datum::String(text.into_owned()),
         Value::Undecodable(raw) => Datum::Undecodable(raw.to_vec()),
-    };
+    }
+}
+
+/// A line that was read, in the form of the slow reader.
+fn copied(line: &Line<'_>) -> Point {
+    let mut tags: Vec<_> = line.tags().iter().map(|tag| (tag.key().into_owned(), tag.value().into_owned())).collect();
+    tags.sort();
     let fields = line.fields().iter().map(|field| (field.key().into_owned(), datum(field.value()))).collect();
     Point { measurement: line.measurement().into_owned(), tags, fields, time_ns: line.timestamp_ns() }
 }

@@ -3,7 +3,7 @@
 use twinline::line::scan::Level;
 use twinline::line::{self, Dialect, Precision};
 
-use super::{HEAD, Shapes, copied, rules};
+use super::{HEAD, Shapes, copied, rules, values};
 
 /// Bytes after which the index of the parser begins anew.
 const WINDOW: usize = 8_192;
@@ -37,6 +37,7 @@ pub fn alike(body: &[u8], dialect: Dialect, precision: Precision) {
 }
 
 fn told(level: Level, body: &[u8], dialect: Dialect, precision: Precision) -> impl PartialEq + std::fmt::Debug {
+    values(level, body, dialect, precision);
     let mut ends = Vec::new();
     line::boundaries_with(level, body, |span| ends.push(span));
     let mut shapes = Shapes::default();
