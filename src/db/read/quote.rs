@@ -6,11 +6,13 @@ pub(super) fn identifier(name: &str) -> String {
 }
 
 /// How a measurement is named in `FROM`. A name that is not UTF-8 cannot be quoted; a regular expression can match it,
-/// each stray byte as U+FFFD, and may then match other names too: the caller looks at the names that come back.
+/// each stray byte as U+FFFD, and may then match other names too: the caller looks at the names that come back. A NUL ends
+/// the server's reading of a statement, and a carriage return is a line feed to it, so a name that holds one goes the same
+/// way.
 pub(super) fn measurement(name: &[u8]) -> String {
     match std::str::from_utf8(name) {
-        Ok(text) => identifier(text),
-        Err(_) => pattern(name),
+        Ok(text) if !text.contains(['\0', '\r']) => identifier(text),
+        _ => pattern(name),
     }
 }
 
@@ -62,6 +64,7 @@ mod tests {
     fn names_survive_quoting() {
         assert_eq!(identifier("a\"b\\c\nd'e"), r#""a\"b\\c\nd'e""#);
         assert_eq!(measurement(b"m x"), r#""m x""#);
+        assert_eq!(measurement(b"a\0b\r"), r"/^a\x{0}b\x{d}()$/");
         assert_eq!(measurement(b"a/\xff\xfeb"), r"/^a\x{2f}\x{fffd}\x{fffd}b()$/");
     }
 }
