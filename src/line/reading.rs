@@ -68,7 +68,10 @@ impl Reading {
             Self::Influx3 => {
                 "answers 400 and stores nothing of the request; /api/v3/write_lp stores the other lines, unless some are not UTF-8"
             }
-            Self::VictoriaMetrics | Self::QuestDb => "refuses the request and stores nothing of it",
+            Self::VictoriaMetrics => "answers 400 and stores nothing of the request",
+            Self::QuestDb => {
+                "answers 400 and stores nothing of the request; tables and columns that the lines before it were the first to name stay, empty"
+            }
         }
     }
 
