@@ -107,7 +107,9 @@ impl Database {
         for log in logs.into_iter().flatten() {
             let found = found.clone();
             std::thread::spawn(move || {
-                BufReader::new(log).lines().map_while(Result::ok).for_each(|line| drop(found.send(line)));
+                // A log that is no longer read, because it is not UTF-8, would end the server.
+                let lines = BufReader::new(log).split(b'\n').map_while(Result::ok);
+                lines.for_each(|line| drop(found.send(String::from_utf8_lossy(&line).into_owned())));
             });
         }
         drop(found);
