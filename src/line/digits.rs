@@ -58,11 +58,13 @@ impl Similar {
 #[inline(always)]
 pub(super) fn before(text: &[u8], end: usize, count: usize) -> Option<u64> {
     let [high, middle, low] = *text.get(end.wrapping_sub(24)..end)?.as_chunks::<8>().0 else { return None };
-    let low = eight(last(low, count));
     match count {
-        0..=8 => Some(low),
-        9..=16 => Some(eight(last(middle, count - 8)) * 100_000_000 + low),
-        17..=18 => Some((eight(last(high, count - 16)) * 100_000_000 + eight(last(middle, 8))) * 100_000_000 + low),
+        0..=8 => Some(eight(last(low, count))),
+        9..=16 => Some(eight(last(middle, count - 8)) * 100_000_000 + eight(last(low, 8))),
+        17..=18 => {
+            let upper = eight(last(high, count - 16)) * 100_000_000 + eight(last(middle, 8));
+            Some(upper * 100_000_000 + eight(last(low, 8)))
+        }
         _ => None,
     }
 }

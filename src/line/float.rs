@@ -3,11 +3,16 @@
 //! Promise: a number that is handed out is the float that is nearest to the decimal one, the even one of two that are equally
 //! near; where that cannot be told for certain, nothing is.
 
+use std::hint::select_unpredictable;
+
 /// Digits behind the point up to which [`nearest`] has an answer.
 const MAX_FRACTION: usize = 22;
 
 /// Up to here each integer is a float.
 const EXACT_MAX: u64 = 1 << 53;
+
+/// Numbers below are likely to be short ones.
+const SHORT: u64 = 1 << 32;
 
 /// These powers of ten are floats.
 const POWERS: [f64; MAX_FRACTION + 1] = [
@@ -20,11 +25,14 @@ const POWERS: [f64; MAX_FRACTION + 1] = [
 pub(super) fn nearest(digits: u64, fraction: usize) -> Option<f64> {
     let (power, reciprocal) = (POWERS.get(fraction)?, RECIPROCALS.get(fraction)?);
     let exact = digits <= EXACT_MAX;
-    if exact {
-        // Both are, and so their quotient is rounded once, as it must be.
-        return Some(digits.cast_signed() as f64 / power);
+    // Up to there both are, and so their quotient is rounded once, as it must be.
+    let quotient = digits.cast_signed() as f64 / power;
+    if digits < SHORT {
+        return Some(quotient);
     }
-    reciprocal.times(digits)
+    // Numbers of sixteen digits are on either side: to work out both costs less than to guess wrong.
+    let (product, is_sure) = reciprocal.times(digits);
+    (exact | is_sure).then_some(select_unpredictable(exact, quotient, product))
 }
 
 /// `1 / 5^n`, as `floor(2^scale / 5^n)` of 128 bits.
@@ -51,7 +59,7 @@ impl Reciprocal {
     const fn of(power: u64, n: i32) -> Self {
         // So many bits that the quotient has 128, long division, bit by bit; for 1 as well.
         let scale = 127 + (u64::BITS - (power - 1).leading_zeros()) as i32;
-        let (mut quotient, mut rest, mut bits) = (0u128, 1u128, scale);
+        let (mut quotient, mut rest, mut bits) = ((1 / power) as u128, (1 % power) as u128, scale);
         while bits > 0 {
             rest <<= 1;
             quotient <<= 1;
@@ -64,23 +72,23 @@ impl Reciprocal {
         Self { high: (quotient >> 64) as u64, low: quotient as u64, exponent: n + scale }
     }
 
-    /// The float nearest to a product with an integer above zero.
+    /// The float nearest to a product with an integer above zero, and whether it is certain that it is.
     #[inline(always)]
-    fn times(&self, digits: u64) -> Option<f64> {
+    fn times(&self, digits: u64) -> (f64, bool) {
         let zeros = digits.leading_zeros();
         let factor = u128::from(digits << zeros);
         // The upper 128 of 192 bits. The reciprocal is too small by less than one, so the product is by less than `factor`, and what
         // is cut off here is less than one: the true value lies above this one by less than two.
         let product = factor * u128::from(self.high) + ((factor * u128::from(self.low)) >> 64);
+        let (above, below) = ((product >> 64) as u64, product as u64);
         // 53 bits and one more to round by. The first bit is the top one or the next.
-        let shift = 74 - product.leading_zeros();
-        let (kept, rest) = ((product >> shift) as u64, product & ((1 << shift) - 1));
-        // With so little or so much behind them it is not known what the bits are, or that the number is no tie.
-        let is_sure = (rest > 2) & (rest < (1 << shift) - 2);
-        let mantissa = (kept + 1) >> 1;
-        let exponent = 64 + shift as i32 + 1 - zeros as i32 - self.exponent;
+        let shift = 9 + (above >> 63);
+        let mantissa = ((above >> shift) + 1) >> 1;
+        // Where the rest is all zeros or all ones it is not known what the bits are, or that the number is no tie.
+        let is_sure = below.wrapping_add(2) > 4;
+        let exponent = 129 + shift as i32 - zeros as i32 - self.exponent;
         // The exponents of such numbers are small: no overflow, and nothing below the normal floats.
-        is_sure.then(|| mantissa.cast_signed() as f64 * f64::from_bits(((exponent + 1023) as u64) << 52))
+        (mantissa.cast_signed() as f64 * f64::from_bits(((exponent + 1023) as u64) << 52), is_sure)
     }
 }
 

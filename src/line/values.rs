@@ -90,13 +90,19 @@ impl<'a, R: Receiver<'a>> Sink<'a> for Decoder<'_, R> {
 /// The value of an ordinary number (see `numbers`) at this place, if it can be told quickly.
 #[inline(always)]
 fn ordinary<'a>(body: &[u8], place: Range<usize>) -> Option<Value<'a>> {
-    let negative = body[place.start] == b'-';
-    let start = place.start + usize::from(negative);
-    if body[place.end - 1] == b'i' {
-        let number = digits::before(body, place.end - 1, place.end - 1 - start)?.cast_signed();
-        return Some(Value::Integer(if negative { -number } else { number }));
+    let [first, .., last] = body[place.clone()] else { return Some(small(body[place.start])) };
+    let count = place.len() - usize::from(first == b'-');
+    if last == b'i' {
+        let number = digits::before(body, place.end - 1, count - 1)?.cast_signed();
+        return Some(Value::Integer(if first == b'-' { -number } else { number }));
     }
-    let (digits, fraction) = digits::decimal_before(body, place.end, place.end - start)?;
+    let (digits, fraction) = digits::decimal_before(body, place.end, count)?;
     let number = float::nearest(digits, fraction)?;
-    Some(Value::Float(if negative { -number } else { number }))
+    Some(Value::Float(if first == b'-' { -number } else { number }))
+}
+
+/// A number of one byte, which is a digit. Many are.
+#[inline(always)]
+fn small<'a>(digit: u8) -> Value<'a> {
+    Value::Float(f64::from(digit.wrapping_sub(b'0')))
 }
