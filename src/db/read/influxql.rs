@@ -266,10 +266,12 @@ impl Reader {
     fn readable_columns(&self, measurement: &[u8], keys: &FieldKeys) -> Result<String> {
         let unreadable = unreadable_fields(keys);
         let readable = keys.keys().filter(|field| !unreadable.contains(&field.as_slice()));
-        let named = readable.map(|field| std::str::from_utf8(field).map(|name| quote::identifier(name) + "::field"));
-        let columns = named.collect::<Result<Vec<_>, _>>().map_err(|_| {
+        let named = readable.map(|field| quote::exact(field).map(|name| name + "::field"));
+        let columns = named.collect::<Option<Vec<_>>>().ok_or_else(|| {
             let (measurement, reserved) = (lossy(measurement), lossy(unreadable[0]));
-            let what = format!("measurement \"{measurement}\" has a field \"{reserved}\" and one that is not UTF-8");
+            let what = format!(
+                "measurement \"{measurement}\" has a field \"{reserved}\" and one that is not UTF-8 or holds a NUL or a carriage return"
+            );
             Error::new(Kind::Answer, self.side(), what)
         })?;
         Ok(columns.join(", "))

@@ -10,10 +10,12 @@ pub(super) fn identifier(name: &str) -> String {
 /// the server's reading of a statement, and a carriage return is a line feed to it, so a name that holds one goes the same
 /// way.
 pub(super) fn measurement(name: &[u8]) -> String {
-    match std::str::from_utf8(name) {
-        Ok(text) if !text.contains(['\0', '\r']) => identifier(text),
-        _ => pattern(name),
-    }
+    exact(name).unwrap_or_else(|| pattern(name))
+}
+
+/// The name in double quotes, if a statement can hold it.
+pub(super) fn exact(name: &[u8]) -> Option<String> {
+    std::str::from_utf8(name).ok().filter(|text| !text.contains(['\0', '\r'])).map(identifier)
 }
 
 fn quoted(text: &str, quote: char) -> String {
@@ -64,6 +66,7 @@ mod tests {
     fn names_survive_quoting() {
         assert_eq!(identifier("a\"b\\c\nd'e"), r#""a\"b\\c\nd'e""#);
         assert_eq!(measurement(b"m x"), r#""m x""#);
+        assert_eq!((exact(b"m x"), exact(b"a\0"), exact(b"\xff")), (Some("\"m x\"".to_owned()), None, None));
         assert_eq!(measurement(b"a\0b\r"), r"/^a\x{0}b\x{d}()$/");
         assert_eq!(measurement(b"a/\xff\xfeb"), r"/^a\x{2f}\x{fffd}\x{fffd}b()$/");
     }
