@@ -58,10 +58,9 @@ fn setting(name: &str, default: u64) -> u64 {
     std::env::var(name).map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name} is a number")))
 }
 
-/// The seed of a test, printed.
+/// The seed of a test, printed: the same one each day, so that a change is to blame for what is found.
 fn seed(server: &str) -> u64 {
-    let any = u64::from(fastrand::u32(..));
-    let seed = setting("TWINLINE_SEED", any);
+    let seed = setting("TWINLINE_SEED", 15);
     println!("{server}: TWINLINE_SEED={seed}");
     seed
 }
@@ -71,13 +70,15 @@ fn lines_wanted(default: u64) -> usize {
 }
 
 fn batch(generator: &mut Generator, lines: usize, units: &[Precision]) -> Request {
+    let half = generator.rng().usize(0..2 * units.len());
+    let precision = units.get(half).copied().unwrap_or(Precision::Nanosecond);
+    generator.set_unit(precision.unit_ns());
     let mut body = Vec::new();
     for _ in 0..lines {
         body.extend(generator.line());
         body.push(b'\n');
     }
-    let half = generator.rng().usize(0..2 * units.len());
-    Request { precision: units.get(half).copied().unwrap_or(Precision::Nanosecond), body }
+    Request { precision, body }
 }
 
 fn influx(name: &str, kind: Kind, units: &[Precision]) {

@@ -22,6 +22,8 @@ pub(crate) struct Generator {
     rng: fastrand::Rng,
     taste: Taste,
     number: u64,
+    /// Of the timestamps.
+    unit_ns: i64,
     recorded: Vec<Vec<u8>>,
 }
 
@@ -34,11 +36,16 @@ impl Generator {
             .map(|case| input(&case))
             .filter(|input| input.len() <= RECORDED_MAX)
             .collect();
-        Self { rng: fastrand::Rng::with_seed(seed), taste, number: 0, recorded }
+        Self { rng: fastrand::Rng::with_seed(seed), taste, number: 0, unit_ns: 1, recorded }
     }
 
     pub(crate) fn rng(&mut self) -> &mut fastrand::Rng {
         &mut self.rng
+    }
+
+    /// From here on timestamps are in this unit, mostly.
+    pub(crate) fn set_unit(&mut self, unit_ns: i64) {
+        self.unit_ns = unit_ns;
     }
 
     /// True in `per_mille` of 1,000 calls.
@@ -458,7 +465,11 @@ impl Generator {
         if self.rarely(90) {
             return self.pick(&wild).to_vec();
         }
-        self.pick(&ordinary).to_vec()
+        if self.rarely(100) {
+            return self.pick(&ordinary).to_vec();
+        }
+        let odd_ns = [0, 1, 1_123_456_789, 60_000_000_000, 3_600_000_000_123][self.rng.usize(0..5)];
+        ((1_700_000_000_000_000_000 + odd_ns) / self.unit_ns).to_string().into_bytes()
     }
 
     /// Changes one place.
