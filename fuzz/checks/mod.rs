@@ -5,6 +5,7 @@
 pub mod by_crate;
 mod dialects;
 mod levels;
+mod operations;
 mod rewrites;
 mod scanners;
 mod values;

@@ -1,8 +1,9 @@
-//! Stamping, splitting and rewriting keep what a body says.
+//! Stamping, splitting and rewriting keep what a body says, or what is asked for.
 
 use twinline::line::naive::{Datum, Point};
 use twinline::line::{self, Dialect, Line, Precision};
 
+use super::operations::operations;
 use super::{DIALECTS, HEAD, copied, rules, slow};
 
 pub fn rewrites(input: &[u8]) {
@@ -14,6 +15,7 @@ pub fn rewrites(input: &[u8]) {
     splits(body, usize::from(head[1]) * 2, dialect, precision);
     canonical(body, dialect, precision, at_ns);
     plain(body, dialect, precision, at_ns);
+    operations(head[1], body, dialect, precision);
 }
 
 fn stamps(body: &[u8], dialect: Dialect, precision: Precision, at_ns: i64) {
