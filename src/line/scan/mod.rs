@@ -8,6 +8,10 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod naive;
+#[cfg(target_arch = "aarch64")]
+mod neon;
+#[cfg(target_arch = "x86_64")]
+mod sse2;
 mod swar;
 
 use std::sync::OnceLock;
@@ -59,9 +63,9 @@ pub struct Slots<'a> {
 }
 
 /// A byte is structural when it equals what stands here for its low nibble, or is the backslash, which shares its own with the
-/// comma. A nibble that no structural byte has holds a byte with another one. Bytes above 127 look up zero, which is none of them;
-/// the nibble 15, which 255 has, holds 0 for the same reason.
-#[cfg(target_arch = "x86_64")]
+/// comma. A nibble that no structural byte has holds a byte with another one. Bytes above 127 look up zero (on x86-64) or what their
+/// nibble has (on aarch64), and are neither; the nibble 15, which 255 has, holds 0 for the same reason.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 const BY_NIBBLE: [i8; 16] = {
     let mut table = [-1; 16];
     table[0x0] = b' ' as i8;
@@ -118,12 +122,18 @@ pub enum Level {
     Naive,
     /// Eight bytes at a time in an ordinary register; every processor.
     Swar,
+    /// 16 bytes at a time; every x86-64.
+    #[cfg(target_arch = "x86_64")]
+    Sse2,
     /// 32 bytes at a time; x86-64 since 2013.
     #[cfg(target_arch = "x86_64")]
     Avx2,
     /// 64 bytes at a time; x86-64 with VBMI2.
     #[cfg(target_arch = "x86_64")]
     Avx512,
+    /// 16 bytes at a time, masks by 64; every aarch64.
+    #[cfg(target_arch = "aarch64")]
+    Neon,
 }
 
 impl Level {
@@ -134,9 +144,13 @@ impl Level {
             Self::Naive,
             Self::Swar,
             #[cfg(target_arch = "x86_64")]
+            Self::Sse2,
+            #[cfg(target_arch = "x86_64")]
             Self::Avx2,
             #[cfg(target_arch = "x86_64")]
             Self::Avx512,
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon,
         ]
         .into_iter()
         .filter(|level| level.is_available())
@@ -146,6 +160,10 @@ impl Level {
     fn is_available(self) -> bool {
         match self {
             Self::Naive | Self::Swar => true,
+            #[cfg(target_arch = "x86_64")]
+            Self::Sse2 => true,
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon => true,
             #[cfg(target_arch = "x86_64")]
             Self::Avx2 => avx2::available(),
             #[cfg(target_arch = "x86_64")]
@@ -160,9 +178,13 @@ impl Level {
             Self::Naive => "naive",
             Self::Swar => "swar",
             #[cfg(target_arch = "x86_64")]
+            Self::Sse2 => "sse2",
+            #[cfg(target_arch = "x86_64")]
             Self::Avx2 => "avx2",
             #[cfg(target_arch = "x86_64")]
             Self::Avx512 => "avx512",
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon => "neon",
         }
     }
 }
@@ -190,6 +212,10 @@ pub(super) fn with<W: Work>(level: Level, work: W) -> W::Out {
         Level::Avx512 if avx512::available() => avx512::with_avx512(work),
         #[cfg(target_arch = "x86_64")]
         Level::Avx2 if avx2::available() => avx2::with_avx2(work),
+        #[cfg(target_arch = "x86_64")]
+        Level::Sse2 => work.run::<sse2::Sse2>(),
+        #[cfg(target_arch = "aarch64")]
+        Level::Neon => work.run::<neon::Neon>(),
         _ => work.run::<Swar>(),
     }
 }
