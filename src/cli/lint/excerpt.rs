@@ -41,10 +41,13 @@ pub(super) fn excerpt(line: &[u8], at: usize) -> Excerpt {
     shown
 }
 
-/// The column of a byte as editors count, in characters from 1; a byte that belongs to none counts as one.
-pub(super) fn column(line: &[u8], at: usize) -> usize {
+/// The column of a byte as editors count, in characters from 1; a byte that belongs to none counts as one. `known` is an earlier
+/// answer for the same line, or (0, 1): where a character begins, and its column. Only what lies behind it is looked at.
+pub(super) fn column(line: &[u8], at: usize, known: (usize, usize)) -> (usize, usize) {
+    let at = char_start(line, at.min(line.len()));
+    let (from, before) = if known.0 <= at { known } else { (0, 1) };
     let count = |chunk: std::str::Utf8Chunk<'_>| chunk.valid().chars().count() + chunk.invalid().len();
-    1 + line[..char_start(line, at.min(line.len()))].utf8_chunks().map(count).sum::<usize>()
+    (at, before + line[from..at].utf8_chunks().map(count).sum::<usize>())
 }
 
 /// The first byte of the character that this byte belongs to.
@@ -141,7 +144,18 @@ mod tests {
     #[test]
     fn columns_count_characters_from_one() {
         let line = "ä=\u{1f600}x".as_bytes();
-        assert_eq!([0, 1, 2, 3, 7, 8].map(|at| column(line, at)), [1, 1, 2, 3, 4, 5]);
-        assert_eq!(column(b"\xff\xffx", 2), 3);
+        assert_eq!([0, 1, 2, 3, 7, 8].map(|at| column(line, at, (0, 1)).1), [1, 1, 2, 3, 4, 5]);
+        assert_eq!(column(b"\xff\xffx", 2, (0, 1)), (2, 3));
+    }
+
+    #[test]
+    fn a_column_is_the_same_whatever_was_known_before() {
+        let line = b"\xc3\xa4=\xf0\x9f\x98\x80\x80x\xe2\x82\xff\x80\x80\x80\x80\x80\xe2\x82\xac\r";
+        for at in 0..=line.len() {
+            let expected = column(line, at, (0, 1));
+            for before in 0..=line.len() {
+                assert_eq!(column(line, at, column(line, before, (0, 1))), expected, "{at} after {before}");
+            }
+        }
     }
 }

@@ -200,3 +200,15 @@ fn what_the_destination_would_store_otherwise_is_told() {
     assert_eq!(differs(b"m v=1u"), ["accepted there"]);
     assert_eq!(differs(b"m v="), Vec::<String>::new());
 }
+
+/// QuestDB ends lines at CR too; editors do not count them.
+#[test]
+fn lines_that_end_in_cr_alone_have_their_columns_in_one_physical_line() {
+    let body = "t v=1\nt v=ä\rt v=1\rt v=x\rt é=\"\nt v=u";
+    let mut order = order(Reading::QuestDb, Some(Reading::VictoriaMetrics), false, PIECE);
+    order.all = true;
+    let text = said(&order, body.as_bytes()).0;
+    let places = text.lines().filter_map(|line| Some(line.strip_prefix("x:")?.split_once(": ")?.0));
+    let places: Vec<&str> = places.filter(|place| place.starts_with(|c: char| c.is_ascii_digit())).collect();
+    assert_eq!(places, ["2:5", "2:7", "2:17", "2:23", "3:5"], "{text}");
+}

@@ -17,6 +17,18 @@ pub(super) struct Report<'o> {
     /// How many of each kind there were.
     kinds: BTreeMap<&'static str, u64>,
     warnings: u64,
+    shown: Option<Physical>,
+}
+
+/// The physical line that was shown last, in its piece. Where lines end in CR alone it holds many, and is looked at once for all of them.
+#[derive(Clone, Copy)]
+struct Physical {
+    /// Where the piece begins in the file.
+    piece: u64,
+    start: usize,
+    end: usize,
+    /// Where the last line that was shown begins in it, and in which column.
+    known: (usize, usize),
 }
 
 /// One thing to say about a byte.
@@ -31,7 +43,7 @@ struct Remark<'a> {
 
 impl<'o> Report<'o> {
     pub(super) fn new(order: &'o Order) -> Self {
-        Self { order, kinds: BTreeMap::new(), warnings: 0 }
+        Self { order, kinds: BTreeMap::new(), warnings: 0, shown: None }
     }
 
     pub(super) fn line(&mut self, out: &mut impl Write, seen: &Seen<'_>) -> io::Result<()> {
@@ -67,13 +79,12 @@ impl<'o> Report<'o> {
         }
         let bytes = seen.piece.bytes;
         let at = remark.at.min(bytes.len());
-        let start = memchr::memrchr(b'\n', &bytes[..at]).map_or(0, |at| at + 1);
-        let end = memchr::memchr(b'\n', &bytes[at..]).map_or(bytes.len(), |behind| at + behind);
+        let Physical { start, end, known, .. } = self.physical(seen, at);
         let (line, at) = (&bytes[start..end], at - start);
         let first = seen.record.span.start.min(start);
         let number = seen.line + memchr::memchr_iter(b'\n', &bytes[first..start]).count() as u64;
         let shown = excerpt(line, at);
-        let (name, column) = (&self.order.name, column(line, at));
+        let (name, (_, column)) = (&self.order.name, column(line, at, known));
         let (bold, red, plain) = match (self.order.color, remark.degree.is_empty()) {
             (false, _) => ("", "", ""),
             (true, true) => ("\x1b[1m", "\x1b[31m", "\x1b[0m"),
@@ -87,6 +98,21 @@ impl<'o> Report<'o> {
             writeln!(out, "    mend: {}", remark.mend)?;
         }
         Ok(())
+    }
+
+    /// The physical line of a byte of the piece.
+    fn physical(&mut self, seen: &Seen<'_>, at: usize) -> Physical {
+        let (bytes, piece) = (seen.piece.bytes, seen.piece.offset);
+        let last = self.shown.filter(|last| last.piece == piece && (last.start..=last.end).contains(&at));
+        let mut found = last.unwrap_or_else(|| Physical {
+            piece,
+            start: memchr::memrchr(b'\n', &bytes[..at]).map_or(0, |at| at + 1),
+            end: memchr::memchr(b'\n', &bytes[at..]).map_or(bytes.len(), |behind| at + behind),
+            known: (0, 1),
+        });
+        let begins = seen.record.span.start.saturating_sub(found.start);
+        found.known = column(&bytes[found.start..found.end], begins, found.known);
+        *self.shown.insert(found)
     }
 
     pub(super) fn end(&self, out: &mut impl Write, counts: &Counts) -> io::Result<()> {
