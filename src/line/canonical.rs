@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 
 use memchr::memmem::Finder;
 
-use super::point::{Field, FieldKind, Line, Value};
+use super::point::{Field, FieldKind, Line, Tag, Value};
 use super::reason::MAX_KEY_BYTES;
 use super::{Dialect, Precision, careful, escape, lines};
 
@@ -53,26 +53,30 @@ pub(super) fn write_integer(units: i64, out: &mut Vec<u8>) {
 
 pub(super) fn write_untimed(line: &Line<'_>, out: &mut Vec<u8>) {
     escape::write_measurement(&line.measurement(), out);
-    line.in_order(|tag| {
-        out.push(b',');
-        escape::write_tag(&tag.key(), out);
-        out.push(b'=');
-        escape::write_tag(&tag.value(), out);
-    });
-    let mut separator = b' ';
-    for field in line.fields() {
-        out.push(separator);
-        separator = b',';
-        escape::write_field_key(&field.key(), out);
-        out.push(b'=');
-        write_value(field, out);
-    }
+    line.in_order(|tag| write_tag(&tag.key(), tag, out));
+    write_fields(line.fields().iter().map(|field| (field.key(), field)), out);
 }
 
-pub(super) fn write_value(field: &Field<'_>, out: &mut Vec<u8>) {
-    match field.value() {
-        Value::String(text) => escape::write_string(&text, out),
-        _ => out.extend_from_slice(field.raw_value()),
+/// A comma and a tag, under a key that need not be its own.
+pub(super) fn write_tag(key: &[u8], tag: &Tag<'_>, out: &mut Vec<u8>) {
+    out.push(b',');
+    escape::write_tag(key, out);
+    out.push(b'=');
+    escape::write_tag(&tag.value(), out);
+}
+
+/// A space and the fields, under keys that need not be their own.
+pub(super) fn write_fields<'f, K: AsRef<[u8]>>(fields: impl Iterator<Item = (K, &'f Field<'f>)>, out: &mut Vec<u8>) {
+    let mut separator = b' ';
+    for (key, field) in fields {
+        out.push(separator);
+        separator = b',';
+        escape::write_field_key(key.as_ref(), out);
+        out.push(b'=');
+        match field.value() {
+            Value::String(text) => escape::write_string(&text, out),
+            _ => out.extend_from_slice(field.raw_value()),
+        }
     }
 }
 

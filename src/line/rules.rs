@@ -16,7 +16,7 @@ use std::ops::Range;
 
 use smallvec::SmallVec;
 
-use super::canonical::{write_time, write_value};
+use super::canonical::{write_fields, write_tag, write_time};
 use super::fast::Reader;
 use super::patch::Patch;
 use super::pattern::Pattern;
@@ -321,20 +321,8 @@ impl<'r> Changed<'r> {
 
     fn write_canonical(&self, units: Option<i64>, out: &mut Vec<u8>) {
         escape::write_measurement(&self.measurement, out);
-        for (key, tag) in &self.tags {
-            out.push(b',');
-            escape::write_tag(key, out);
-            out.push(b'=');
-            escape::write_tag(&tag.value(), out);
-        }
-        let mut separator = b' ';
-        for (key, field) in &self.fields {
-            out.push(separator);
-            separator = b',';
-            escape::write_field_key(key, out);
-            out.push(b'=');
-            write_value(field, out);
-        }
+        self.tags.iter().for_each(|(key, tag)| write_tag(key, tag, out));
+        write_fields(self.fields.iter().map(|(key, field)| (&**key, field)), out);
         if let Some(units) = units {
             write_time(units, out);
         }
