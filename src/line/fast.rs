@@ -29,12 +29,19 @@ enum First {
     Odd,
 }
 
+/// Whether a line with this first byte is none for the quick readers.
+pub(super) const fn begins_oddly(first: u8) -> bool {
+    matches!(first, b' ' | b'\t' | 0 | b'#' | b',' | b'\\')
+}
+
 const FIRST: [First; 256] = {
     let mut first = [First::Name; 256];
-    let (odd, mut at) = (b" \t\0#,\\", 0);
-    while at < odd.len() {
-        first[odd[at] as usize] = First::Odd;
-        at += 1;
+    let mut byte = 0;
+    while byte < first.len() {
+        if begins_oddly(byte as u8) {
+            first[byte] = First::Odd;
+        }
+        byte += 1;
     }
     first[b'\n' as usize] = First::LineFeed;
     first

@@ -137,7 +137,8 @@ fn with_short_exponent(token: &[u8]) -> Cow<'_, [u8]> {
     Cow::Owned([&token[..digits], &significant[..5]].concat())
 }
 
-fn boolean(token: &[u8]) -> Option<bool> {
+/// One of the ten spellings.
+pub(super) fn boolean(token: &[u8]) -> Option<bool> {
     match token {
         b"t" | b"T" | b"true" | b"True" | b"TRUE" => Some(true),
         b"f" | b"F" | b"false" | b"False" | b"FALSE" => Some(false),

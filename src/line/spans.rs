@@ -4,6 +4,7 @@
 //! not asked: numbers, times and keys may be anything. Lines that are not ordinary (see `fast`) are handed out whole.
 
 use super::cut::line_end;
+use super::fast::begins_oddly;
 use super::index::{Cursor, Entries, Numbering};
 use super::scan::{self, Level};
 
@@ -36,7 +37,7 @@ pub fn spans_with<'a>(level: Level, body: &'a [u8], visitor: &mut impl Visitor<'
             start += 1;
             continue;
         }
-        if !matches!(body[start], b' ' | b'\t' | 0 | b'#' | b',' | b'\\') {
+        if !begins_oddly(body[start]) {
             let mut parts = Parts { body, entries: cursor.entries() };
             if let Some(end) = parts.line(start, visitor) {
                 cursor.next = parts.entries.next;

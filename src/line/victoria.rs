@@ -20,7 +20,7 @@ use std::ops::Range;
 
 use super::excerpt::excerpt;
 use super::record::{Datum, Fault, Outcome, Point, Record, Text};
-use super::{Precision, Value};
+use super::{Precision, Value, scalar};
 use number::{Unfit, float, integer, unsigned};
 
 const NS_PER_MS: i64 = 1_000_000;
@@ -184,9 +184,7 @@ fn value(body: &[u8], place: Range<usize>) -> Result<f64, Fault> {
                 "an unsigned integer is 0u to 18446744073709551615u; without the u the number is a float",
             ),
         },
-        b"t" | b"T" | b"true" | b"True" | b"TRUE" => Ok(1.0),
-        b"f" | b"F" | b"false" | b"False" | b"FALSE" => Ok(0.0),
-        _ => Ok(float(raw)),
+        _ => Ok(scalar::boolean(raw).map_or_else(|| float(raw), f64::from)),
     }
 }
 
