@@ -1,4 +1,6 @@
 //! Decimal digits, eight at a time in an ordinary register.
+//!
+//! Promise: a number that is handed out is the one that the digits write; what is no number, or cannot be read at once, is `None`.
 
 const ZEROS: u64 = repeat(b'0');
 const TOP_BITS: u64 = repeat(0x80);

@@ -192,7 +192,7 @@ impl<'a> Reader<'a> {
             self.cursor.seek(self.at);
             return None;
         }
-        // Only where a body ends inside quotes.
+        // It is data, behind a backslash or in quotes that stay open, and the servers take it off there.
         if self.body[end - 1] == b'\n' {
             end -= 1;
         }

@@ -1,7 +1,8 @@
 //! The structural bytes of a stretch of the body, as a list.
 //!
 //! Promise: the list holds each of them once, in order, but those that backslashes make data (see `shields`); behind the body's last byte stands a line feed, since the end of
-//! a body ends its last line. The room for it is taken from the thread and given back: no allocation but the first.
+//! a body ends its last line. The room for it is taken from the thread and given back: no allocation but a
+//! thread's first, and one more for a body that is read while another is.
 
 use std::cell::Cell;
 use std::ops::{Deref, DerefMut};

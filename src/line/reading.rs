@@ -84,7 +84,8 @@ impl Reading {
         }
     }
 
-    /// Who decides where a body that both read may be cut: the one whose line ends are line ends for the other too.
+    /// Who decides where a body that both read may be cut: the one whose line ends are line ends for the other too, but for line feeds
+    /// inside QuestDB's binary values, which no text holds.
     #[must_use]
     pub fn judge(self, other: Option<Self>) -> Self {
         // Texts of the first ones may hold line feeds, those of the second ones only behind a backslash.

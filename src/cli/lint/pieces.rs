@@ -1,7 +1,8 @@
 //! A file in pieces of whole lines.
 //!
 //! Promise: the pieces join up to the file, each begins where a line begins, and reading them one by one is reading the file.
-//! At most one piece is in memory, and a line that does not end is given up at [`LONGEST_LINE`].
+//! Of the file there is in memory what a piece and the longest line so far take, and a line that does not end is given up at
+//! [`LONGEST_LINE`].
 
 use std::io::Read;
 
