@@ -4,7 +4,7 @@
 
 use std::borrow::Cow;
 
-use twinline::line::{self, Dialect, Precision, Value, Visitor};
+use twinline::line::{self, Dialect, Head, Malformed, Precision, Receiver, Tag, Value, Visitor};
 
 const DIALECTS: [Dialect; 2] = [Dialect::Influx1, Dialect::Influx2];
 
@@ -43,6 +43,31 @@ impl<'a> Visitor<'a> for Sum {
     }
 }
 
+impl<'a> Receiver<'a> for Sum {
+    fn begin(&mut self) {}
+    fn tag(&mut self, tag: Tag<'a>) {
+        self.0 += borrowed(&tag.key()) + borrowed(&tag.value());
+    }
+    fn field(&mut self, key: &'a [u8], value: Value<'a>) {
+        self.0 += key.len() + decoded(&value);
+    }
+    fn line(&mut self, head: Head<'a>) {
+        self.0 += head.measurement.len() + head.time_ns.map_or(0, |_| 1);
+    }
+    fn refused(&mut self, line: Malformed<'a>) {
+        panic!("the lines are sound: {line:?}");
+    }
+}
+
+/// Bytes of a value that is not copied.
+fn decoded(value: &Value<'_>) -> usize {
+    match value {
+        Value::String(text) => borrowed(text),
+        Value::Undecodable(raw) => raw.len(),
+        Value::Float(_) | Value::Integer(_) | Value::Unsigned(_) | Value::Bool(_) => 8,
+    }
+}
+
 /// Bytes of a name that needed no unescaping.
 #[expect(clippy::ptr_arg, reason = "whether it borrows is the question")]
 fn borrowed(name: &Cow<'_, [u8]>) -> usize {
@@ -58,12 +83,7 @@ fn read_all(body: &[u8], dialect: Dialect) -> usize {
         sum += borrowed(&line.measurement()) + line.timestamp_ns().map_or(0, |_| 1);
         sum += line.tags().iter().map(|tag| borrowed(&tag.key()) + borrowed(&tag.value())).sum::<usize>();
         for field in line.fields() {
-            sum += borrowed(&field.key());
-            sum += match field.value() {
-                Value::String(text) => borrowed(&text),
-                Value::Undecodable(raw) => raw.len(),
-                Value::Float(_) | Value::Integer(_) | Value::Unsigned(_) | Value::Bool(_) => 8,
-            };
+            sum += borrowed(&field.key()) + decoded(&field.value());
         }
     }
     sum
@@ -92,6 +112,11 @@ fn the_common_path_of_every_level_allocates_nothing() {
             line::spans(&body, &mut sum);
             sum.0
         };
+        let values = || {
+            let mut sum = Sum::default();
+            line::values(&body, dialect, Precision::Nanosecond, &mut sum);
+            sum.0
+        };
         let inspect = || line::inspect(&body, dialect, Precision::Nanosecond, 0).lines as usize;
         let outline = || {
             let mut lines = 0;
@@ -106,6 +131,7 @@ fn the_common_path_of_every_level_allocates_nothing() {
             ("spans", allocations(spans)),
             ("inspect", allocations(inspect)),
             ("outline", allocations(outline)),
+            ("values", allocations(values)),
             ("lines", allocations(|| read_all(&body, dialect))),
         ] {
             assert_eq!(allocated, 0, "{level} in {dialect:?}");
