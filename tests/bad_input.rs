@@ -1,5 +1,5 @@
-//! Bad input: what once failed, beginnings of every recorded input, and recorded lines with one byte changed. No reader panics,
-//! and all scanners say the same.
+//! Bad input: what once failed, every recorded input, beginnings of each, and recorded lines with one byte changed. No reader
+//! panics, and all scanners say the same.
 //!
 //! `TWINLINE_CHANGED_LINES` says how many lines are changed, byte by byte, to all 255 other values.
 
@@ -27,6 +27,9 @@ const CHANGED_LINES: usize = 12;
 const LONGEST_CHANGED: usize = 72;
 /// Of longer inputs only some beginnings are read: those that end near what the parser reads at once, and near the end.
 const LONGEST_READ_OFTEN: usize = 700;
+
+/// The fuzz targets make no longer inputs (`fuzz/run`); the published crate is not asked about them.
+const LONGEST_FUZZED: usize = 4_096;
 
 /// Every recorded input, without repetition.
 fn inputs() -> Vec<Vec<u8>> {
@@ -98,6 +101,24 @@ fn what_once_failed_is_read_well() {
         count += 1;
     }
     assert!(count > 0, "there are some");
+}
+
+/// The quick readers against the slow one, field by field; stamps, pieces and other forms; the readers of all servers, whole and cut.
+#[test]
+fn every_recorded_input_passes_the_checks_of_the_fuzz_targets() {
+    let inputs = inputs();
+    on_all_processors(&inputs, |body| {
+        for dialect in 0..2 {
+            // Nanoseconds, pieces of 64 bytes, a time and a place to cut at.
+            let input = [&[dialect, 32, 1, 40][..], &body[..]].concat();
+            checks::levels(&input);
+            checks::rewrites(&input);
+            if input.len() <= LONGEST_FUZZED {
+                dialects(&input);
+            }
+        }
+    });
+    assert!(inputs.len() > 7_000, "{}", inputs.len());
 }
 
 /// Ends of the beginnings of an input that are read.

@@ -10,7 +10,7 @@ mod recorded;
 
 use recorded::{bytes, cases, input, result_of};
 use serde_json::Value as Json;
-use twinline::line::{Dialect, Line, Precision, Value, lines, naive, split, unstorable, write_canonical};
+use twinline::line::{Dialect, Line, Precision, Value, lines, split, unstorable, write_canonical};
 
 /// Inputs of the recording, those that are withheld included, and our own edge cases.
 const RECORDED: usize = 7_722 + 245;
@@ -119,29 +119,6 @@ fn every_exception_has_a_reason_and_a_capture_for_both_dialects() {
         let of: Vec<&str> = rows.iter().filter(|r| r["server"] == server).map(|r| r["id"].as_str().unwrap()).collect();
         println!("{server}: {} exceptions", of.len());
         assert_eq!(of.len(), 24, "{server}");
-    }
-}
-
-#[test]
-fn the_slow_reader_agrees_on_every_recorded_input() {
-    for case in all_cases() {
-        let body = input(&case);
-        for (_, dialect) in SERVERS {
-            let ours: Vec<_> = lines(&body, dialect, Precision::Nanosecond).collect();
-            let slow = naive::parse(&body, dialect, Precision::Nanosecond);
-            assert_eq!(ours.len(), slow.len(), "{}", body.escape_ascii());
-            for (ours, (span, slow)) in ours.iter().zip(&slow) {
-                match (ours, slow) {
-                    (Ok(line), Ok(point)) => {
-                        assert_eq!(line.span(), *span);
-                        assert_eq!(*line.measurement(), *point.measurement);
-                        assert_eq!((line.tags().len(), line.timestamp_ns()), (point.tags.len(), point.time_ns));
-                    }
-                    (Err(malformed), Err(_)) => assert_eq!(malformed.span, *span),
-                    _ => panic!("the readers differ on {}", body.escape_ascii()),
-                }
-            }
-        }
     }
 }
 

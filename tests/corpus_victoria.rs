@@ -152,22 +152,3 @@ fn questdbs_own_vectors_read_as_it_says() {
     println!("questdb: {} vectors of its own", vectors.len());
     assert_eq!(vectors.len(), 9);
 }
-
-/// Neither reader takes more than it is given, whatever the last byte is.
-#[test]
-fn every_recorded_input_may_end_anywhere() {
-    for case in cases("line-protocol/lp_edge_cases.jsonl") {
-        let body = input(&case);
-        for end in 0..body.len().min(400) {
-            for records in
-                [victoria::records(&body[..end], Precision::Second), questdb::records(&body[..end], Precision::Second)]
-            {
-                let mut last = 0;
-                for record in records {
-                    assert!(last <= record.span.start && record.span.end <= end, "{} {end}", case["id"]);
-                    last = record.span.end;
-                }
-            }
-        }
-    }
-}
