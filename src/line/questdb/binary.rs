@@ -34,11 +34,10 @@ pub(super) fn read<'a>(reader: &mut Reader<'a>) -> Result<Datum<'a>, Broken> {
         DECIMAL => decimal(reader)?,
         _ => return Err(Broken::Binary("UNSUPPORTED_BINARY_FORMAT")),
     };
-    match reader.byte(reader.at + 1) {
-        Some(b' ' | b',' | b'\n' | b'\r') => {
-            reader.at += 1;
-            Ok(datum)
-        }
+    // Its last byte may be a line feed that ends nothing.
+    reader.at += 1;
+    match reader.byte(reader.at) {
+        Some(b' ' | b',' | b'\n' | b'\r') => Ok(datum),
         Some(_) => Err(Broken::Separator),
         None => Err(Broken::Unfinished),
     }

@@ -282,6 +282,9 @@ fn whole_lines_end_where_a_line_does() {
         ("bad\nu v=\"a\n", 11),
         ("t v=1\nbad", 6),
         ("\n\n", 2),
+        // Eight bytes of a binary value, of which the last is a line feed; what follows should end the value.
+        ("t v==\r\nseconds\n", 0),
+        ("t v==\r\nseconds\nx\n", 17),
     ] {
         assert_eq!(whole_lines(beginning.as_bytes()), end, "{beginning:?}");
     }
