@@ -15,7 +15,7 @@ use super::scan::{self, Level};
 use super::{Dialect, Precision, scalar};
 
 /// Tags up to which the quick path compares unsorted keys pair by pair.
-const PLAIN_TAGS: usize = 24;
+pub(super) const PLAIN_TAGS: usize = 24;
 
 // A line of the quick path lies in one window and so cannot exceed the servers' limit on keys.
 const _: () = assert!(WINDOW_BYTES < super::MAX_KEY_BYTES);
@@ -179,6 +179,7 @@ impl<'a> Reader<'a> {
             debug_assert!(again.is_ok(), "the same bytes were accepted before");
         }
         self.cursor.seek(self.at);
+        self.keys.count = 0;
         parts
     }
 
@@ -187,6 +188,8 @@ impl<'a> Reader<'a> {
     fn other_line<K: Sink<'a>>(&mut self, start: usize, sink: &mut K) -> Option<Result<Frame<'a>, Malformed<'a>>> {
         let mut end = line_end(&mut self.cursor, self.body, start);
         self.at = end + 1;
+        // The sink gets the tags of another line now.
+        self.keys.count = 0;
         let text = careful::skip_blanks(&self.body[..end], start);
         if text == end || self.body[text] == b'#' {
             self.cursor.seek(self.at);
@@ -271,7 +274,7 @@ impl<'a> Plain<'a, '_> {
             {
                 return None;
             }
-            sink.plain_tag(body, key_start..equals, equals + 1..value_end);
+            sink.known_tag(keys.count - 1 - left, body, key_start..equals, equals + 1..value_end);
             end = value_end;
         }
         self.entries.next = entries.next;

@@ -261,6 +261,12 @@ pub(super) trait Sink<'a> {
     fn plain_tag(&mut self, body: &'a [u8], key: Range<usize>, value: Range<usize>) {
         self.tag(Tag { key: &body[key], value: &body[value] });
     }
+    /// As [`Self::plain_tag`], of a line whose tag keys are those of the last line that was read by its tags one by one and not
+    /// by `known_tag`; this is the one of that number.
+    #[inline(always)]
+    fn known_tag(&mut self, _number: usize, body: &'a [u8], key: Range<usize>, value: Range<usize>) {
+        self.plain_tag(body, key, value);
+    }
     /// A field with an ordinary number (see `numbers`), by the places of its key and its value in the body.
     #[inline(always)]
     fn plain_number(&mut self, body: &'a [u8], key: Range<usize>, value: Range<usize>) {

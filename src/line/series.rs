@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::escape;
+use super::fast::PLAIN_TAGS;
 use super::point::{Field, Line, Sink, Tag};
 
 /// A hash of the line's series: equal for equal series, however they are escaped and however their tags are ordered.
@@ -17,13 +18,21 @@ pub fn series_hash(line: &Line<'_>) -> u64 {
 #[derive(Debug, Default)]
 pub(super) struct SeriesHash {
     tags: u64,
+    /// Hashes of the keys of the line, and of one whose keys it shares; how many were received one by one.
+    keys: [u64; PLAIN_TAGS],
+    count: usize,
 }
 
 impl SeriesHash {
     #[inline(always)]
     fn add(&mut self, key: &[u8], value: &[u8]) {
         // Two tags that differ in where the key ends have different pairs of hashes.
-        self.tags = self.tags.wrapping_add(folded(hash(key) ^ KEYS[2], hash(value)));
+        let key = hash(key) ^ KEYS[2];
+        if let Some(known) = self.keys.get_mut(self.count) {
+            *known = key;
+        }
+        self.count += 1;
+        self.tags = self.tags.wrapping_add(folded(key, hash(value)));
     }
 
     /// The series of the line whose tags came since the last `clear`.
@@ -38,7 +47,7 @@ impl SeriesHash {
 impl<'a> Sink<'a> for SeriesHash {
     #[inline(always)]
     fn clear(&mut self) {
-        self.tags = 0;
+        (self.tags, self.count) = (0, 0);
     }
 
     fn tag(&mut self, tag: Tag<'a>) {
@@ -51,6 +60,12 @@ impl<'a> Sink<'a> for SeriesHash {
     #[inline(always)]
     fn plain_tag(&mut self, body: &'a [u8], key: Range<usize>, value: Range<usize>) {
         self.add(&body[key], &body[value]);
+    }
+
+    #[inline(always)]
+    fn known_tag(&mut self, number: usize, body: &'a [u8], _: Range<usize>, value: Range<usize>) {
+        let key = self.keys.get(number).copied().unwrap_or_default();
+        self.tags = self.tags.wrapping_add(folded(key, hash(&body[value])));
     }
 
     #[inline(always)]

@@ -402,7 +402,7 @@ proptest! {
     }
 
     #[test]
-    fn an_outline_says_what_the_lines_say(body in written_body()) {
+    fn an_outline_says_what_the_lines_say(body in prop_oneof![written_body(), similar_lines(), any_body()]) {
         for dialect in [Dialect::Influx1, Dialect::Influx2] {
             let mut outlined = Vec::new();
             outline(&body, dialect, Precision::Second, |found| outlined.push(found));
