@@ -140,6 +140,10 @@ fn lost(line: &Line<'_>) -> Option<(&'static str, &'static str)> {
     if line.frame.plain {
         return None;
     }
+    // First of all: the others do no harm.
+    if line.fields().iter().any(careful::is_undecodable) {
+        return Some(("unstorable", "a field value that the storage cannot decode"));
+    }
     let hides = |window: &[u8]| matches!(window, [b'\\', b'\\', b',' | b' ' | b'=' | b'"']);
     if line.raw_measurement().windows(3).any(hides) {
         let why = "a double backslash before a comma, space, equals sign or quote in the measurement";
@@ -147,9 +151,6 @@ fn lost(line: &Line<'_>) -> Option<(&'static str, &'static str)> {
     }
     if line.fields().iter().any(|field| field.raw_key().is_empty()) {
         return Some(("unreadable", "an empty field key"));
-    }
-    if line.fields().iter().any(careful::is_undecodable) {
-        return Some(("unstorable", "a field value that the storage cannot decode"));
     }
     if is_unambiguous(line) || reads_back(line) {
         None

@@ -156,7 +156,8 @@ mod tests {
             ("m v=1 «w=2", "bad-timestamp", "separated by commas"),
             ("m v=1 «, w=2", "bad-timestamp", "no space before a comma"),
             ("m v=1 17«\r", "bad-timestamp", "CR LF"),
-            ("m v=1 «-", "timestamp-out-of-range", ""),
+            ("m v=1 «-", "lone-minus", "digits must follow"),
+            ("m v=1 «9223372036854775808", "timestamp-out-of-range", "19 digits"),
             ("m v=1 «9223372036854775807", "time-out-of-range", "64 bits"),
             ("m v=1 17 «18", "after-timestamp", "own line"),
         ] {

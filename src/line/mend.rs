@@ -56,6 +56,7 @@ pub(super) fn mend(
         Reason::InvalidFieldValue => "a field's name must not end in a backslash",
         Reason::KeyTooLong(_) => "measurement, tags and field name have at most 65,535 bytes together: shorten them",
         Reason::BadTimestamp => timestamp(rest),
+        Reason::LoneMinus => "digits must follow the minus; without a time leave it out",
         Reason::TimestampOutOfRange => "a timestamp is a whole number of at most 19 digits",
         Reason::TimeOutOfRange => unit(precision, rest),
         Reason::InvalidPoint => {

@@ -344,6 +344,9 @@ fn time(tail: &[u8], precision: Precision) -> Result<Option<i64>, Reason> {
     if !token.iter().enumerate().all(|(at, b)| is_digit(*b) || (at == 0 && *b == b'-')) {
         return Err(Reason::BadTimestamp);
     }
+    if token == b"-" {
+        return Err(Reason::LoneMinus);
+    }
     let text = String::from_utf8_lossy(&token).into_owned();
     let count: i64 = text.parse().map_err(|_| Reason::TimestampOutOfRange)?;
     let ns = i128::from(count) * i128::from(precision.unit_ns());

@@ -66,8 +66,11 @@ pub enum Reason {
     /// The timestamp is not an integer.
     #[error("bad timestamp")]
     BadTimestamp,
-    /// The timestamp is a lone minus sign or beyond 64 bits.
-    #[error("unable to parse timestamp")]
+    /// The timestamp is a minus sign and nothing else.
+    #[error("strconv.ParseInt: parsing \"-\": invalid syntax")]
+    LoneMinus,
+    /// The timestamp is beyond 64 bits.
+    #[error("strconv.ParseInt: value out of range")]
     TimestampOutOfRange,
     /// The timestamp, in nanoseconds, is outside the range that the servers store.
     #[error("time outside range -9223372036854775806 - 9223372036854775806")]
@@ -101,6 +104,7 @@ impl Reason {
             Self::InvalidFieldValue => "invalid-field-value",
             Self::KeyTooLong(_) => "key-too-long",
             Self::BadTimestamp => "bad-timestamp",
+            Self::LoneMinus => "lone-minus",
             Self::TimestampOutOfRange => "timestamp-out-of-range",
             Self::TimeOutOfRange => "time-out-of-range",
             Self::InvalidPoint => "after-timestamp",

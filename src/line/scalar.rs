@@ -226,6 +226,7 @@ pub(super) fn time_ns(token: &[u8], precision: Precision) -> Result<i64, Reason>
         Some(count) if digits.len() == token.len() => in_range(count, precision),
         Some(count) if i64::try_from(count).is_ok() => of_units(-count.cast_signed(), precision),
         // The lowest value of all, more digits than nineteen, and what is no number.
+        _ if token == b"-" => Err(Reason::LoneMinus),
         _ if digits.iter().all(u8::is_ascii_digit) => {
             of_units(text(token).parse().map_err(|_| Reason::TimestampOutOfRange)?, precision)
         }

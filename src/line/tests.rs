@@ -598,6 +598,8 @@ fn what_does_not_fit_one_server_fits_the_other() {
     for to in [Dialect::Influx1, Dialect::Influx2] {
         assert_eq!(code(br"m\\ x v=1", to), Some(("unreadable", false)));
         assert_eq!(code(b"m \t=1", to), Some(("unreadable", false)));
+        // Of two reasons the one that breaks the server.
+        assert_eq!(code(b"m \t=1,v=\"a\"=1,b\"=5z,\"e,g=1", to), Some(("unstorable", false)));
         assert_eq!(code(b"m,_tags=1 _names=1,time=2", to), None);
         assert!(!may_be_unfit(b"m,_tags=1,_fields=2 _names=1,uptime=2", Dialect::Influx1, to));
     }

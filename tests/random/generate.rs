@@ -62,8 +62,8 @@ impl Generator {
         self.number += 1;
         let marker = format!("m{}", self.number).into_bytes();
         let (from_record, between, damaged) = match self.taste {
-            Taste::Influx => (120, 40, 170),
-            Taste::Victoria | Taste::Quest => (80, 20, 150),
+            Taste::Influx => (60, 30, 80),
+            Taste::Victoria | Taste::Quest => (60, 15, 80),
         };
         if self.rarely(between) {
             return self.between();
@@ -108,7 +108,7 @@ impl Generator {
     }
 
     fn sections(&mut self, marker: Vec<u8>) -> Vec<u8> {
-        let level = [0, 0, 1, 1, 1, 2][self.rng.usize(0..6)];
+        let level = [0, 0, 0, 1, 1, 1, 1, 2][self.rng.usize(0..8)];
         let mut line = marker;
         if self.rarely(30) {
             line.splice(0..0, self.pick(&[b" ", b"\t", b"\0", b"  ", b"_"]).iter().copied());
@@ -154,7 +154,7 @@ impl Generator {
     }
 
     fn blank(&mut self, line: &mut Vec<u8>) {
-        let rare = if self.taste == Taste::Quest { 15 } else { 80 };
+        let rare = if self.taste == Taste::Quest { 10 } else { 30 };
         let blank =
             if self.rarely(rare) { self.pick(&[b"  ", b" \t", b"\t", b" \0", b"   ", b"", b" \r"]) } else { b" " };
         line.extend(blank);
@@ -227,13 +227,16 @@ impl Generator {
             b"\\\n",
             b"\\\\ ",
         ];
+        // Names of tables and columns are files, without commas.
+        let of_files: [&[u8]; 8] = [b"\\ a", b"\\=", b"\\ _", b"c\\=d", b"\\=\\ 7", b"\\x", b"\\=\\=", b"#"];
         for _ in 0..self.rng.usize(0..4) {
             let kind = self.rng.u32(0..100);
+            let escapes = if self.taste == Taste::Quest && !self.rarely(60) { &of_files } else { &escapes };
             let piece = match (level, kind) {
                 (0, _) | (_, 0..=39) => self.pick(&plain),
-                (1, 40..=84) | (_, 40..=59) => self.pick(&escapes),
+                (1, 40..=84) | (_, 40..=59) => self.pick(escapes),
                 // Most of what is nasty is forbidden in its names.
-                (1, 85..=97) if self.taste == Taste::Quest => self.pick(&escapes),
+                (1, 85..=97) if self.taste == Taste::Quest => self.pick(escapes),
                 (_, 60..=89) if self.taste != Taste::Quest => self.pick(&dots),
                 _ => self.pick(&nasty),
             };
@@ -248,17 +251,17 @@ impl Generator {
                 self.integer(out);
                 out.push(b'i');
             }
-            55..=57 => {
+            55..=57 if self.taste != Taste::Quest || self.rarely(100) => {
                 self.integer(out);
                 out.push(b'u');
             }
-            58..=74 => {
+            55..=74 => {
                 let words: [&[u8]; 12] =
                     [b"t", b"T", b"true", b"True", b"TRUE", b"f", b"F", b"false", b"False", b"FALSE", b"true", b"tRuE"];
                 let word = self.pick(&words);
                 out.extend(word);
             }
-            75..=97 => self.text(level, out),
+            75..=98 => self.text(level, out),
             _ => {
                 let odd: [&[u8]; 28] = [
                     b"NaN",
@@ -462,7 +465,7 @@ impl Generator {
             b"1_000",
             b"9223372036854775",
         ];
-        if self.rarely(90) {
+        if self.rarely(60) {
             return self.pick(&wild).to_vec();
         }
         if self.rarely(100) {

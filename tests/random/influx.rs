@@ -6,6 +6,7 @@ use twinline::db::read::Limits;
 use twinline::line::{Dialect, Line, Malformed, Precision, Reason, Unfit, Value, lines, unfit, write_canonical};
 
 use super::database::{Database, Kind, ORG};
+use super::exceptions::{self, Seen};
 use super::http::{Answer, call};
 use super::shrink::{SHRUNK_MAX, shrink};
 use super::stored::{Now, Request, Stored, differences, lossy, name, series};
@@ -43,12 +44,43 @@ enum Rule {
     Dropped(&'static str),
     /// Strips the field `time`, and says so.
     Stripped,
-    /// As written it is taken and not shown, in canonical form it is shown.
+    /// As written it may be taken and not shown, in canonical form it is shown.
     CanonicalOnly,
     /// Holds a field that a query does not show and one that a query cannot name: the reader says that it cannot read this.
     Unnamed,
+    /// Has a field without a name: a query makes up one, which the other fields may have too.
+    Nameless,
     /// Another line holds this field with another type.
     Conflict,
+}
+
+/// Names of the rules; `exceptions.jsonl` has a row for each, of both servers.
+const RULES: &[&str] = &[
+    "hidden",
+    "partly hidden",
+    "breaks",
+    "dropped",
+    "stripped",
+    "only in canonical form",
+    "unnamed",
+    "nameless",
+    "conflict",
+];
+
+impl Rule {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Hidden => "hidden",
+            Self::Partly => "partly hidden",
+            Self::Breaks => "breaks",
+            Self::Dropped(_) => "dropped",
+            Self::Stripped => "stripped",
+            Self::CanonicalOnly => "only in canonical form",
+            Self::Unnamed => "unnamed",
+            Self::Nameless => "nameless",
+            Self::Conflict => "conflict",
+        }
+    }
 }
 
 impl Influx {
@@ -85,6 +117,33 @@ impl Influx {
         if shown.is_empty() { found } else { shown }
     }
 
+    /// What the server does with the line of each row of `exceptions.jsonl`.
+    pub(crate) fn exceptions(&mut self, name: &str) -> Vec<String> {
+        let (exceptions, mut found) = exceptions::of(name, RULES);
+        let counts = self.counts;
+        for exception in &exceptions {
+            let request = exception.request();
+            found.extend(self.compare(std::slice::from_ref(&request)));
+            found.extend(self.see(&request).map_or_else(Some, |seen| exception.difference(&seen)));
+        }
+        self.counts = counts;
+        found
+    }
+
+    fn see(&mut self, request: &Request) -> Result<Seen, String> {
+        let (dialect, mut kinds) = (self.dialect(), HashMap::new());
+        let read: Vec<_> = lines(&request.body, dialect, request.precision).flatten().collect();
+        let rule = read.iter().filter_map(|line| rule(line, dialect, &mut kinds)).last();
+        let database = self.create();
+        let answer = self.write(&database, request)?;
+        let shown = match self.read(&database) {
+            Ok(stored) => stored.iter().map(|(key, value)| format!("{key}: {value}")).collect(),
+            Err(what) => vec![what],
+        };
+        self.remove(&database);
+        Ok(Seen { rule: rule.map(|rule| rule.name()), status: answer.status, answer: answer.text(), shown })
+    }
+
     fn compare(&mut self, requests: &[Request]) -> Vec<String> {
         let mut found = Vec::new();
         let together = self.create();
@@ -97,12 +156,13 @@ impl Influx {
         found.extend(self.read_and_remove(&together, &said, &Stored::new()));
         let apart = self.create();
         let (mut said, mut perhaps, mut kinds) = (Stored::new(), Stored::new(), HashMap::new());
-        // What may end the server comes last: the next one has nothing of what was written before.
-        for breaks in [false, true] {
-            for request in alone.iter().filter(|request| self.breaks(request) == breaks).cloned().collect::<Vec<_>>() {
+        // What is not read comes last: it may end the server, and the next one has nothing of what was written before.
+        for unread in [false, true] {
+            for request in alone.iter().filter(|request| self.is_unread(request) == unread).cloned().collect::<Vec<_>>()
+            {
                 found.extend(self.send_alone(&apart, &request, &mut kinds, (&mut said, &mut perhaps)).err());
             }
-            if !breaks {
+            if !unread {
                 found.extend(self.read_and_remove(&apart, &said, &perhaps));
                 self.database.create(&apart);
             }
@@ -111,9 +171,10 @@ impl Influx {
         found
     }
 
-    fn breaks(&self, request: &Request) -> bool {
+    fn is_unread(&self, request: &Request) -> bool {
         let first = lines(&request.body, self.dialect(), request.precision).next();
-        matches!(first, Some(Ok(line)) if rule(&line, self.dialect(), &mut HashMap::new()) == Some(Rule::Breaks))
+        let rule = first.and_then(|line| rule(&line.ok()?, self.dialect(), &mut HashMap::new()));
+        matches!(rule, Some(Rule::Breaks | Rule::Nameless | Rule::Unnamed))
     }
 
     fn read_and_remove(&mut self, database: &str, said: &Stored, perhaps: &Stored) -> Vec<String> {
@@ -180,7 +241,7 @@ impl Influx {
         // Without its neighbours it may be another line.
         let [Ok(line)] = &outcomes[..] else { return Ok(()) };
         let rule = rule(line, dialect, kinds);
-        if matches!(rule, Some(Rule::Conflict | Rule::Unnamed)) {
+        if rule == Some(Rule::Conflict) {
             return Ok(());
         }
         self.counts.alone += 1;
@@ -194,10 +255,13 @@ impl Influx {
         let text = answer.text();
         let refused = if dialect == Dialect::Influx1 { 400 } else { 422 };
         // What the storage refuses before it comes to that.
-        let before = ["field type conflict", "invalid field name"].iter().any(|words| text.contains(words));
+        let before =
+            ["field type conflict", "invalid field name", "invalid tag key"].iter().any(|words| text.contains(words));
         let fits = match &rule {
             None | Some(Rule::Partly | Rule::CanonicalOnly) => answer.status == 204,
-            Some(Rule::Hidden) => answer.status == 204 || (answer.status == refused && before),
+            Some(Rule::Hidden | Rule::Nameless | Rule::Unnamed) => {
+                answer.status == 204 || (answer.status == refused && before)
+            }
             Some(Rule::Breaks) => {
                 (answer.status == 500 && text.contains("engine: ")) || (answer.status == refused && before)
             }
@@ -205,18 +269,18 @@ impl Influx {
                 answer.status == refused && text.contains(words) && text.contains("dropped=1")
             }
             Some(Rule::Stripped) => answer.status == refused && text.contains("has been stripped from point"),
-            Some(Rule::Conflict | Rule::Unnamed) => true,
+            Some(Rule::Conflict) => true,
         };
         if !fits {
             return wrong(&format!("{} {text}", answer.status));
         }
         match rule {
             None => expect(line, self.now, |_| true, said),
-            Some(Rule::Hidden) => {
-                expect(line, self.now, |_| true, perhaps);
-                expect_unnamed(line, self.now, perhaps);
+            Some(Rule::Hidden) => expect(line, self.now, |_| true, perhaps),
+            Some(Rule::Stripped) => {
+                let into = if only_canonical(line) { &mut *perhaps } else { &mut *said };
+                expect(line, self.now, |key| key != b"time" && !is_hidden(key), into);
             }
-            Some(Rule::Stripped) => expect(line, self.now, |key| key != b"time" && !is_hidden(key), said),
             Some(Rule::Partly) => expect(line, self.now, |key| !is_hidden(key), said),
             Some(Rule::CanonicalOnly) if line.timestamp_ns().is_some() => {
                 let mut body = Vec::new();
@@ -227,6 +291,7 @@ impl Influx {
                 }
                 expect(line, self.now, |key| !is_hidden(key), said);
             }
+            Some(Rule::CanonicalOnly) => expect(line, self.now, |key| !is_hidden(key), perhaps),
             _ => {}
         }
         Ok(())
@@ -310,16 +375,6 @@ fn expect(line: &Line<'_>, now: Now, keep: impl Fn(&[u8]) -> bool, said: &mut St
     }
 }
 
-/// A field without a name is shown as `val` and a number.
-fn expect_unnamed(line: &Line<'_>, now: Now, perhaps: &mut Stored) {
-    let tags: Vec<_> = line.tags().iter().map(|tag| (tag.key(), tag.value())).collect();
-    let series = series(&line.measurement(), &tags);
-    for (field, number) in line.fields().iter().filter(|field| field.raw_key().is_empty()).zip(0..) {
-        let name = format!("val{number}");
-        perhaps.insert(key(&series, name.as_bytes(), &now.time(line.timestamp_ns())), show_value(&field.value()));
-    }
-}
-
 fn show_value(value: &Value<'_>) -> String {
     match value {
         Value::Float(v) => format!("float {v:?} {:016x}", v.to_bits()),
@@ -358,8 +413,17 @@ fn without_special(request: &Request, dialect: Dialect, kinds: &mut Kinds) -> (V
 fn rule(line: &Line<'_>, dialect: Dialect, kinds: &mut Kinds) -> Option<Rule> {
     match unfit(line, dialect) {
         Some(Unfit { code: "unstorable", .. }) => return Some(Rule::Breaks),
-        Some(Unfit { in_part: false, .. }) => return Some(Rule::Hidden),
+        Some(Unfit { in_part: false, .. }) if !line.fields().iter().any(|field| field.raw_key().is_empty()) => {
+            return Some(Rule::Hidden);
+        }
+        Some(Unfit { in_part: false, .. }) => return Some(Rule::Nameless),
         _ => {}
+    }
+    let hides = line.fields().iter().any(|field| is_hidden(&field.key()));
+    let unnamed = |key: &[u8]| std::str::from_utf8(key).is_err() || key.iter().any(|byte| b"\0\r".contains(byte));
+    // Also when the point is dropped: its fields are known from then on.
+    if hides && line.fields().iter().any(|field| unnamed(&field.key())) {
+        return Some(Rule::Unnamed);
     }
     if line.tags().iter().any(|tag| *tag.key() == *b"time") {
         return Some(Rule::Dropped("time"));
@@ -375,11 +439,6 @@ fn rule(line: &Line<'_>, dialect: Dialect, kinds: &mut Kinds) -> Option<Rule> {
     let place = |field: &Vec<u8>| (measurement.to_vec(), field.clone());
     if own.iter().any(|(field, kind)| kinds.get(&place(field)).is_some_and(|other| other != kind)) {
         return Some(Rule::Conflict);
-    }
-    let hides = own.keys().any(|field| is_hidden(field));
-    if hides && own.keys().any(|field| std::str::from_utf8(field).is_err() || field.iter().any(|b| b"\0\r".contains(b)))
-    {
-        return Some(Rule::Unnamed);
     }
     if own.contains_key(&b"time"[..]) {
         return Some(if own.len() == 1 { Rule::Dropped("time") } else { Rule::Stripped });
@@ -442,7 +501,12 @@ fn check_answer(dialect: Dialect, answer: &Answer, refused: &[&Malformed<'_>], t
         };
         // Behind the reason the server may repeat a part of the line.
         let reason = match line.reason {
-            Reason::TimestampOutOfRange => "strconv.ParseInt: parsing ".to_owned(),
+            // It repeats the number in the middle of its text.
+            Reason::TimestampOutOfRange => {
+                let number = &line.raw[line.at - line.span.start..];
+                let number = number.split(|byte| *byte == b' ').next().unwrap_or_default();
+                line.reason.to_string().replacen(": ", &format!(": parsing \"{}\": ", lossy(number)), 1)
+            }
             reason => reason.to_string(),
         };
         if !text[..end].starts_with(&reason) || text[..end].contains("\nunable to parse '") {

@@ -79,6 +79,11 @@ fn command(product: Product, directory: &std::path::Path) -> (Command, &'static 
 
 impl Process {
     pub(crate) fn start(product: Product) -> Self {
+        // QuestDB was seen to end at once: `Could not create the default import directory`.
+        Self::attempt(product).or_else(|_| Self::attempt(product)).unwrap_or_else(|said| panic!("{said}"))
+    }
+
+    fn attempt(product: Product) -> Result<Self, String> {
         let directory = tempfile::tempdir().unwrap();
         let (mut command, says) = command(product, directory.path());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -105,17 +110,23 @@ impl Process {
             port
         });
         let Some(port) = port else {
-            panic!("the server ended before it listened:\n{}", said.join("\n"));
+            return Err(format!("the server ended before it listened:\n{}", said.join("\n")));
         };
         std::thread::spawn(move || lines.iter().for_each(drop));
         let addr = format!("127.0.0.1:{port}");
         for _ in 0..600 {
             if let Ok(connection) = Connection::open(&addr) {
-                return Self { addr, _child: child, connection, _directory: directory };
+                return Ok(Self { addr, _child: child, connection, _directory: directory });
             }
             std::thread::sleep(Duration::from_millis(50));
         }
-        panic!("the server at {addr} does not listen after 30 s");
+        Err(format!("the server at {addr} does not listen after 30 s"))
+    }
+
+    /// Goes on with a new connection.
+    pub(crate) fn reconnect(&mut self) -> Result<(), String> {
+        self.connection = Connection::open(&self.addr).map_err(|error| error.to_string())?;
+        Ok(())
     }
 
     /// One request on the kept connection, or on a new one where the server has closed it.

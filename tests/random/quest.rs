@@ -6,6 +6,7 @@ use serde_json::Value as Json;
 use twinline::line::record::{Datum, Outcome, Point, Record};
 use twinline::line::{Precision, Value, questdb};
 
+use super::exceptions::{self, Seen};
 use super::http::escape;
 use super::process::{Process, Product};
 use super::shrink::shrink;
@@ -21,7 +22,7 @@ pub(crate) struct Counts {
     pub(crate) behind: usize,
     /// Left out: another line has the column with another type, or what is stored cannot be compared.
     pub(crate) left_out: usize,
-    /// Batches that differed once, and not when they were sent again.
+    /// Batches of which a table was not found, and was when they were sent again.
     pub(crate) repeated: usize,
 }
 
@@ -51,10 +52,25 @@ enum Behind {
         columns: Vec<(String, &'static str, String)>,
         time: String,
     },
+    /// By the name of the rule.
     Refused(&'static str),
-    /// Another line has a column of another type.
-    LeftOut,
+    /// What is stored depends on other lines, or cannot be compared; by the name of the rule.
+    LeftOut(&'static str),
 }
+
+/// Names of the rules that stand behind the parser; `exceptions.jsonl` has a row for each.
+const RULES: &[&str] = &[
+    "table not UTF-8",
+    "table name",
+    "before 1970",
+    "beyond the year 9999",
+    "kind of its own",
+    "column not UTF-8",
+    "column name",
+    "column timestamp",
+    "new column without a value",
+    "column of another type",
+];
 
 impl Quest {
     pub(crate) fn start() -> Self {
@@ -70,8 +86,10 @@ impl Quest {
                 continue;
             }
             let counts = self.counts;
-            // Now and then a table that was just made is not found.
-            if self.compare(request).is_empty() {
+            // Seen once in 50,000 lines: a table that was just made is not found. Any other difference is one, seen again or not.
+            let unfound = found.iter().all(|what| what.contains("table does not exist"));
+            if unfound && self.compare(request).is_empty() {
+                println!("QuestDB, not a second time: {}", found.join("\n    "));
                 self.counts = Counts { repeated: counts.repeated + 1, ..counts };
                 continue;
             }
@@ -87,6 +105,42 @@ impl Quest {
             self.counts = counts;
         }
         shown
+    }
+
+    /// What the server does with the line of each row of `exceptions.jsonl`.
+    pub(crate) fn exceptions(&mut self) -> Vec<String> {
+        let (exceptions, mut found) = exceptions::of("QuestDB 9.3", RULES);
+        let counts = self.counts;
+        for exception in &exceptions {
+            let request = exception.request();
+            found.extend(self.compare(&request));
+            found.extend(self.see(&request).map_or_else(Some, |seen| exception.difference(&seen)));
+        }
+        self.counts = counts;
+        found
+    }
+
+    fn see(&mut self, request: &Request) -> Result<Seen, String> {
+        let mut said = Tables::default();
+        let mut rule = None;
+        for record in questdb::records(&request.body, request.precision) {
+            let Outcome::Point(point) = record.outcome else { continue };
+            match behind(&point, self.now, &said) {
+                Behind::Refused(name) | Behind::LeftOut(name) => rule = Some(name),
+                Behind::Row { table, columns, time } => said.add(&table, columns, &time),
+            }
+        }
+        let path = format!("POST /write?precision={}", unit(request.precision));
+        let answer = self.server.ask(&path, &[], &request.body)?;
+        let tables = self.exec("select table_name from tables() order by table_name")?;
+        let mut shown = Vec::new();
+        for table in tables["dataset"].as_array().unwrap() {
+            let table = table[0].as_str().unwrap();
+            let rows = self.read(table)?;
+            shown.extend(rows.into_iter().map(|row| format!("{}: {row}", name(table.as_bytes()))));
+        }
+        self.drop_all()?;
+        Ok(Seen { rule, status: answer.status, answer: answer.text(), shown })
     }
 
     fn compare(&mut self, request: &Request) -> Vec<String> {
@@ -128,11 +182,11 @@ impl Quest {
                     (fault.code, fault.reason.split(['"', ':']).next().unwrap_or_default().to_owned())
                 }
                 Outcome::Point(point) => match behind(point, self.now, said) {
-                    Behind::Refused(words) => {
+                    Behind::Refused(rule) => {
                         self.counts.behind += 1;
-                        ("behind", words.to_owned())
+                        ("behind", rule.to_owned())
                     }
-                    Behind::LeftOut => {
+                    Behind::LeftOut(_) => {
                         self.counts.left_out += 1;
                         continue;
                     }
@@ -212,6 +266,9 @@ impl Quest {
 
     /// So that their number does not grow.
     fn drop_all(&mut self) -> Result<(), String> {
+        // With a connection the server keeps the tables that were written to through it: what came later for one of them
+        // would go into the table that is gone.
+        self.server.reconnect()?;
         self.exec("drop all tables").map(drop)
     }
 }
@@ -283,28 +340,33 @@ fn is_forbidden(name: &str, is_table: bool) -> bool {
 
 fn behind(point: &Point<'_>, now: Now, tables: &Tables) -> Behind {
     // Stored under a name with other characters in place of these bytes.
-    let Ok(table) = std::str::from_utf8(&point.measurement) else { return Behind::LeftOut };
+    let Ok(table) = std::str::from_utf8(&point.measurement) else { return Behind::LeftOut("table not UTF-8") };
     if is_forbidden(table, true) {
-        return Behind::Refused("");
+        return Behind::Refused("table name");
     }
     match point.time_ns {
-        Some(..0) => return Behind::Refused(""),
+        Some(..0) => return Behind::Refused("before 1970"),
         // From here on it may be beyond the year 9999, which the server refuses with a 500.
-        Some(i64::MAX) => return Behind::LeftOut,
+        Some(i64::MAX) => return Behind::LeftOut("beyond the year 9999"),
         _ => {}
     }
     // Kinds that InfluxDB has not are left to the record of the parser.
     if point.fields.iter().any(|(_, datum)| matches!(datum, Datum::Other { .. })) {
-        return Behind::LeftOut;
+        return Behind::LeftOut("kind of its own");
     }
     let known = tables.0.get(&table.to_lowercase());
     let mut columns: Vec<(String, &'static str, String)> = Vec::new();
     let tags = point.tags.iter().map(|(key, value)| (key, tag(value)));
     let fields = point.fields.iter().map(|(key, datum)| (key, field(datum)));
     for (key, cell) in tags.chain(fields) {
-        let (Ok(column), Some((kind, value))) = (std::str::from_utf8(key), cell) else { return Behind::Refused("") };
-        if is_forbidden(column, false) || column.eq_ignore_ascii_case("timestamp") {
-            return Behind::Refused("");
+        let (Ok(column), Some((kind, value))) = (std::str::from_utf8(key), cell) else {
+            return Behind::Refused("column not UTF-8");
+        };
+        if is_forbidden(column, false) {
+            return Behind::Refused("column name");
+        }
+        if column.eq_ignore_ascii_case("timestamp") {
+            return Behind::Refused("column timestamp");
         }
         // The first of a name counts.
         let lower = column.to_lowercase();
@@ -315,11 +377,11 @@ fn behind(point: &Point<'_>, now: Now, tables: &Tables) -> Behind {
         match kind {
             "" if has_column => continue,
             // A column cannot be made for a field without a value.
-            "" => return Behind::Refused(""),
+            "" => return Behind::Refused("new column without a value"),
             _ => {}
         }
         if known.is_some_and(|table| table.columns.get(&lower).is_some_and(|other| *other != kind)) {
-            return Behind::LeftOut;
+            return Behind::LeftOut("column of another type");
         }
         columns.push((column.to_owned(), kind, value));
     }

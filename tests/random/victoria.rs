@@ -6,6 +6,7 @@ use serde_json::Value as Json;
 use twinline::line::record::{Datum, Outcome, Point, Record};
 use twinline::line::{Precision, Value, victoria};
 
+use super::exceptions::{self, Exception, Seen};
 use super::http::escape;
 use super::process::{Process, Product};
 use super::shrink::{SHRUNK_MAX, shrink};
@@ -41,6 +42,22 @@ const NEARLY_ZERO: f64 = 1e-290;
 
 /// Name, labels and time; the values, several where a line repeats a field.
 type Samples = BTreeMap<String, Vec<f64>>;
+
+type Labels = BTreeMap<Vec<u8>, Vec<u8>>;
+
+/// Names of the rules by which it drops a value; `exceptions.jsonl` has a row for each.
+const RULES: &[&str] = &["not a number", "length of a label", "number of labels", "time"];
+
+/// Of two labels of one name the last counts, and the metric's own comes behind the tags.
+fn labels(point: &Point<'_>, field: &[u8]) -> Labels {
+    let mut metric = point.measurement.to_vec();
+    if !metric.is_empty() {
+        metric.push(b'_');
+    }
+    metric.extend_from_slice(field);
+    let tags = point.tags.iter().map(|(key, value)| (key.to_vec(), value.to_vec()));
+    tags.chain([(b"__name__".to_vec(), metric)]).collect()
+}
 
 impl Victoria {
     pub(crate) fn new() -> Self {
@@ -136,23 +153,11 @@ impl Victoria {
 
     /// What becomes of a point behind the parser.
     fn expect(&mut self, point: &Point<'_>, said: &mut Samples) {
-        let now_ms = self.now.nanoseconds() / 1_000_000;
         let ms = point.time_ns.map(|ns| ns / 1_000_000);
         for (field, datum) in &point.fields {
             let Datum::Value(Value::Float(value)) = datum else { continue };
-            let mut metric = point.measurement.to_vec();
-            if !metric.is_empty() {
-                metric.push(b'_');
-            }
-            metric.extend_from_slice(field);
-            // Of two labels of one name the last counts, and the metric's own comes behind the tags.
-            let mut labels: BTreeMap<Vec<u8>, Vec<u8>> =
-                point.tags.iter().map(|(key, value)| (key.to_vec(), value.to_vec())).collect();
-            labels.insert(b"__name__".to_vec(), metric);
-            let too_long =
-                labels.iter().any(|(key, value)| key.len() > LABEL_NAME_MAX || value.len() > LABEL_VALUE_MAX);
-            let elsewhen = ms.is_some_and(|ms| !(DAY_MS..now_ms + 2 * DAY_MS).contains(&ms));
-            if value.is_nan() || too_long || elsewhen || labels.len() > LABELS_MAX {
+            let labels = labels(point, field);
+            if self.dropped(&labels, *value, ms).is_some() {
                 self.counts.dropped += 1;
                 continue;
             }
@@ -160,6 +165,57 @@ impl Victoria {
             let time = self.now.time(ms.map(|ms| ms * 1_000_000));
             said.entry(format!("{} @{time}", series(b"", &labels))).or_default().push(*value);
         }
+    }
+
+    /// The rule by which the server does not keep a value.
+    fn dropped(&self, labels: &Labels, value: f64, ms: Option<i64>) -> Option<&'static str> {
+        let now_ms = self.now.nanoseconds() / 1_000_000;
+        if value.is_nan() {
+            return Some("not a number");
+        }
+        if labels.iter().any(|(key, value)| key.len() > LABEL_NAME_MAX || value.len() > LABEL_VALUE_MAX) {
+            return Some("length of a label");
+        }
+        // Its own name does not count.
+        if labels.len() > LABELS_MAX + 1 {
+            return Some("number of labels");
+        }
+        ms.is_some_and(|ms| !(DAY_MS..now_ms + 2 * DAY_MS).contains(&ms)).then_some("time")
+    }
+
+    /// What the server does with the line of each row of `exceptions.jsonl`.
+    pub(crate) fn exceptions(&mut self) -> Vec<String> {
+        let (exceptions, mut found) = exceptions::of("VictoriaMetrics 1.150", RULES);
+        let counts = self.counts;
+        let requests: Vec<_> = exceptions.iter().map(Exception::request).collect();
+        found.extend(self.compare(&requests));
+        let mut server = Process::start(Product::VictoriaMetrics);
+        let mut before = Samples::new();
+        for (exception, request) in exceptions.iter().zip(&requests) {
+            let seen = self.see(&mut server, request, &mut before);
+            found.extend(seen.map_or_else(Some, |seen| exception.difference(&seen)));
+        }
+        self.counts = counts;
+        found
+    }
+
+    fn see(&self, server: &mut Process, request: &Request, before: &mut Samples) -> Result<Seen, String> {
+        let mut rule = None;
+        for record in victoria::records(&request.body, request.precision) {
+            let Outcome::Point(point) = record.outcome else { continue };
+            let ms = point.time_ns.map(|ns| ns / 1_000_000);
+            let mut floats = point.fields.iter().filter_map(|(field, datum)| match datum {
+                Datum::Value(Value::Float(value)) => self.dropped(&labels(&point, field), *value, ms),
+                _ => None,
+            });
+            rule = rule.or_else(|| floats.next());
+        }
+        let answer = server.ask("POST /write?precision=ns", &[], &request.body)?;
+        let now = self.read(server)?;
+        let new = now.iter().filter(|(key, values)| before.get(*key) != Some(values));
+        let shown = new.map(|(key, values)| format!("{key}: {values:?}")).collect();
+        *before = now;
+        Ok(Seen { rule, status: answer.status, answer: answer.text(), shown })
     }
 
     fn read(&self, server: &mut Process) -> Result<Samples, String> {
