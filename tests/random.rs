@@ -53,9 +53,9 @@ use victoria::Victoria;
 const DIFFERENCES_MAX: usize = 12;
 
 /// What the daily run has time for, on each server.
-const LINES: u64 = 2_000;
+const LINES: u64 = 1_500;
 /// QuestDB makes and drops a table for most lines.
-const LINES_OF_QUESTDB: u64 = 400;
+const LINES_OF_QUESTDB: u64 = 300;
 
 fn setting(name: &str, default: u64) -> u64 {
     std::env::var(name).map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name} is a number")))

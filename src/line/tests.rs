@@ -606,6 +606,21 @@ fn what_does_not_fit_one_server_fits_the_other() {
 }
 
 #[test]
+fn times_that_are_no_numbers_are_refused_in_the_servers_words() {
+    for dialect in [Dialect::Influx1, Dialect::Influx2] {
+        for (time, words) in [
+            ("-", "strconv.ParseInt: parsing \"-\": invalid syntax"),
+            ("9223372036854775808", "strconv.ParseInt: value out of range"),
+            ("9223372036854775807", "time outside range -9223372036854775806 - 9223372036854775806"),
+        ] {
+            let body = format!("m v=1 {time}");
+            let refused = lines(body.as_bytes(), dialect, Precision::Nanosecond).next().unwrap().unwrap_err();
+            assert_eq!(refused.reason.to_string(), words);
+        }
+    }
+}
+
+#[test]
 fn lines_that_the_servers_acknowledge_and_never_show_are_found() {
     for special in [",", " ", "=", "\""] {
         let body = format!("c\\\\{special}u v=1");

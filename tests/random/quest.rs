@@ -6,7 +6,7 @@ use serde_json::Value as Json;
 use twinline::line::record::{Datum, Outcome, Point, Record};
 use twinline::line::{Precision, Value, questdb};
 
-use super::exceptions::{self, Seen};
+use super::exceptions::{self, Exception, Seen};
 use super::http::escape;
 use super::process::{Process, Product};
 use super::shrink::shrink;
@@ -111,10 +111,11 @@ impl Quest {
     pub(crate) fn exceptions(&mut self) -> Vec<String> {
         let (exceptions, mut found) = exceptions::of("QuestDB 9.3", RULES);
         let counts = self.counts;
-        for exception in &exceptions {
-            let request = exception.request();
-            found.extend(self.compare(&request));
-            found.extend(self.see(&request).map_or_else(Some, |seen| exception.difference(&seen)));
+        let requests: Vec<_> = exceptions.iter().map(Exception::request).collect();
+        let body: Vec<u8> = requests.iter().flat_map(|request| request.body.clone()).collect();
+        found.extend(self.compare(&Request { precision: Precision::Nanosecond, body }));
+        for (exception, request) in exceptions.iter().zip(&requests) {
+            found.extend(self.see(request).map_or_else(Some, |seen| exception.difference(&seen)));
         }
         self.counts = counts;
         found
