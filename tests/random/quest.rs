@@ -360,20 +360,19 @@ fn behind(point: &Point<'_>, now: Now, tables: &Tables) -> Behind {
     let tags = point.tags.iter().map(|(key, value)| (key, tag(value)));
     let fields = point.fields.iter().map(|(key, datum)| (key, field(datum)));
     for (key, cell) in tags.chain(fields) {
-        let (Ok(column), Some((kind, value))) = (std::str::from_utf8(key), cell) else {
-            return Behind::Refused("column not UTF-8");
-        };
+        let Ok(column) = std::str::from_utf8(key) else { return Behind::Refused("column not UTF-8") };
         if is_forbidden(column, false) {
             return Behind::Refused("column name");
         }
         if column.eq_ignore_ascii_case("timestamp") {
             return Behind::Refused("column timestamp");
         }
-        // The first of a name counts.
+        // The first of a name counts; the others are not looked at.
         let lower = column.to_lowercase();
         if columns.iter().any(|(other, ..)| other.to_lowercase() == lower) {
             continue;
         }
+        let Some((kind, value)) = cell else { return Behind::Refused("column not UTF-8") };
         let has_column = known.is_some_and(|table| table.columns.contains_key(&lower));
         match kind {
             "" if has_column => continue,
