@@ -18,6 +18,7 @@ const BODY_BYTES: usize = 1 << 20;
 struct Sum(usize);
 
 impl<'a> Visitor<'a> for Sum {
+    fn begin(&mut self) {}
     fn tag(&mut self, key: &'a [u8], value: &'a [u8]) {
         self.0 += key.len() + value.len();
     }

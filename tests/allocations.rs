@@ -29,6 +29,7 @@ fn ordinary() -> Vec<u8> {
 struct Sum(usize);
 
 impl<'a> Visitor<'a> for Sum {
+    fn begin(&mut self) {}
     fn tag(&mut self, key: &'a [u8], value: &'a [u8]) {
         self.0 += key.len() + value.len();
     }

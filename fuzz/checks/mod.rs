@@ -104,6 +104,11 @@ struct Shapes<'a> {
 }
 
 impl<'a> Visitor<'a> for Shapes<'a> {
+    fn begin(&mut self) {
+        self.tags.clear();
+        self.fields.clear();
+    }
+
     fn tag(&mut self, key: &'a [u8], value: &'a [u8]) {
         self.tags.push((key, value));
     }
@@ -118,8 +123,6 @@ impl<'a> Visitor<'a> for Shapes<'a> {
     }
 
     fn other(&mut self, line: &'a [u8]) {
-        self.tags.clear();
-        self.fields.clear();
         self.lines.push(Shape::Other(line));
     }
 }

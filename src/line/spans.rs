@@ -10,14 +10,16 @@ use super::scan::{self, Level};
 
 /// Receives the parts of a body.
 pub trait Visitor<'a> {
+    /// A line is about to be read, perhaps for the second time: tags and fields since the last line mean nothing.
+    fn begin(&mut self);
     /// A tag of the line that comes next, as it stands there.
     fn tag(&mut self, key: &'a [u8], value: &'a [u8]);
     /// A field of the line that comes next, as it stands there.
     fn field(&mut self, key: &'a [u8], value: &'a [u8]);
-    /// The line of the tags and fields since the one before; its time is empty when it has none. Tabs and NULs before the time, which
+    /// The line of the tags and fields since it was begun; its time is empty when it has none. Tabs and NULs before the time, which
     /// the servers pass over, are there too.
     fn line(&mut self, measurement: &'a [u8], time: &'a [u8]);
-    /// A line that is not ordinary, blank ones and comments included. Tags and fields since the line before mean nothing.
+    /// A line that is not ordinary, blank ones and comments included. Tags and fields since the last one was begun mean nothing.
     fn other(&mut self, line: &'a [u8]);
 }
 
@@ -38,6 +40,7 @@ pub fn spans_with<'a>(level: Level, body: &'a [u8], visitor: &mut impl Visitor<'
             continue;
         }
         if !begins_oddly(body[start]) {
+            visitor.begin();
             let mut parts = Parts { body, entries: cursor.entries() };
             if let Some(end) = parts.line(start, visitor) {
                 cursor.next = parts.entries.next;
@@ -112,5 +115,47 @@ impl<'a> Parts<'a, '_> {
         }
         visitor.line(&self.body[start..name_end], self.body.get(fields_end + 1..at).unwrap_or_default());
         Some(at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::index::WINDOW_BYTES;
+    use super::*;
+
+    /// Each line's tags and fields, as many as there are.
+    #[derive(Default)]
+    struct Counts {
+        parts: usize,
+        lines: Vec<usize>,
+    }
+
+    impl<'a> Visitor<'a> for Counts {
+        fn begin(&mut self) {
+            self.parts = 0;
+        }
+        fn tag(&mut self, _: &'a [u8], _: &'a [u8]) {
+            self.parts += 1;
+        }
+        fn field(&mut self, _: &'a [u8], _: &'a [u8]) {
+            self.parts += 1;
+        }
+        fn line(&mut self, _: &'a [u8], _: &'a [u8]) {
+            self.lines.push(self.parts);
+        }
+        fn other(&mut self, _: &'a [u8]) {}
+    }
+
+    #[test]
+    fn a_line_across_the_end_of_a_window_is_handed_out_once() {
+        let line = b"m,t=a,u=b v=1,w=2i 17\n";
+        for blank in WINDOW_BYTES - line.len() - 2..WINDOW_BYTES + 2 {
+            let body = [&b"\n".repeat(blank)[..], line].concat();
+            for level in Level::all() {
+                let mut counts = Counts::default();
+                spans_with(level, &body, &mut counts);
+                assert_eq!(counts.lines, [4], "{level:?} behind {blank}");
+            }
+        }
     }
 }
