@@ -245,13 +245,15 @@ fn fields_span(walk: &mut Walk<'_, '_>, key_end: usize, dialect: Dialect) -> Res
     let block = walk.block;
     let first = skip_blanks(block, key_end);
     let (mut from, mut quoted, mut equals, mut commas) = (first, false, 0usize, 0usize);
-    // The quote that was seen last, and the first place where keys and values did not pair up.
-    let (mut quote, mut odd) = (first, None);
+    // The quote that was seen last, the first one whose text goes on behind a line feed, and the first place where keys and values
+    // did not pair up.
+    let (mut quote, mut long, mut odd) = (first, None, None);
     let end = loop {
         let Some((at, byte)) = walk.next_from(from) else { break block.len() };
         match byte {
             b'\\' if at + 1 < block.len() => from = at + 2,
             b'"' if equals > commas => (quoted, quote) = (!quoted, at),
+            b'\n' if quoted => long = long.or(Some(quote)),
             _ if quoted => {}
             b'=' => {
                 equals += 1;
@@ -280,7 +282,8 @@ fn fields_span(walk: &mut Walk<'_, '_>, key_end: usize, dialect: Dialect) -> Res
         }
     };
     if quoted {
-        return Err((Reason::UnbalancedQuotes, quote));
+        // Where a quote is missing, each one behind it opens what it should close: the last one is hardly to blame.
+        return Err((Reason::UnbalancedQuotes, long.unwrap_or(quote)));
     }
     if equals == 0 || commas != equals - 1 {
         return Err((Reason::InvalidFieldFormat, odd.unwrap_or(end)));

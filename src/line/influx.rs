@@ -147,6 +147,7 @@ mod tests {
             ("m v=\"5\" «wide\" 1", "bad-timestamp", "inside a text"),
             ("m v=«\"a", "unbalanced-quotes", "close it"),
             ("m v=1,w=«\"a, x=3", "unbalanced-quotes", ""),
+            ("m v=\"a\",w=«\"b 1\nm v=\"c\" 2\nm v=\"d\" 3", "unbalanced-quotes", "close it"),
             ("m v« 1", "invalid-field-format", "name=value"),
             ("m a=1,b«,c=2 1", "invalid-field-format", "name=value"),
             ("m v=1,« 1", "invalid-field-format", "comma behind the last"),
