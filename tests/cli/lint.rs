@@ -46,7 +46,7 @@ fn mistakes_with_commas_and_spaces_are_pointed_at() {
     ] {
         assert!(text.contains(part), "{part}\nis not in\n{text}");
     }
-    assert_eq!(stderr(&said), "Next: mend the lines above, then twinline lint sensors.lp\n");
+    assert_eq!(stderr(&said), "Next: mend the lines above, then twinline lint --dialect influx1 sensors.lp\n");
 }
 
 /// A file from Windows: one fault in each line, of which the first twenty are shown, and a text that is stored otherwise than meant.
@@ -74,6 +74,43 @@ fn windows_line_ends_are_named_for_what_they_are() {
     }
     let all = stdout(&twinline(dir.path(), &["lint", "w.lp", "--all"]));
     assert!(all.contains("w.lp:31:30: bad timestamp") && !all.contains("more of"), "{all}");
+}
+
+/// What is typed again has the options of before, else the verdict would be another one.
+#[test]
+fn the_next_step_keeps_the_options_and_quotes_the_name() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("it's mine.lp"), "m v=x 1\n").unwrap();
+    let next = |more: &[&str]| stderr(&twinline(dir.path(), &[&["lint", "it's mine.lp"], more].concat()));
+    assert_eq!(
+        next(&["--dialect", "influx2", "--precision", "s", "--destination-dialect", "questdb"]),
+        "Next: mend the lines above, then \
+         twinline lint --dialect influx2 --destination-dialect questdb --precision s 'it'\\''s mine.lp'\n"
+    );
+    std::fs::write(dir.path().join("it's mine.lp"), "m v=1 1\n").unwrap();
+    assert_eq!(
+        next(&["--precision", "ms"]),
+        "Next: twinline lint --dialect influx1 --destination-dialect influx2 --precision ms 'it'\\''s mine.lp'\n"
+    );
+}
+
+/// Whatever is wrong with the lines of such a file, the file is to be mended first.
+#[test]
+fn a_file_that_is_no_plain_text_is_named_for_what_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    for (bytes, said) in [
+        (&b"\xef\xbb\xbf# note\nm v=1\n"[..], "begins with a byte order mark"),
+        (b"\xef\xbb\xbfm v=x\n", "begins with a byte order mark"),
+        (b"\xff\xfem\0 \0v\0=\x001\0\n\0", "is UTF-16"),
+        (b"\x1f\x8b\x08\0\0\n= ,", "is compressed by gzip"),
+    ] {
+        std::fs::write(dir.path().join("x.lp"), bytes).unwrap();
+        for dialect in ["influx1", "influx3", "victoriametrics", "questdb"] {
+            let text = stdout(&twinline(dir.path(), &["lint", "x.lp", "--dialect", dialect]));
+            assert!(text.starts_with("x.lp:1:1: warning: the file ") && text.contains(said), "{dialect}: {text}");
+            assert_eq!(text.matches("warning: the file").count(), 1, "{text}");
+        }
+    }
 }
 
 /// Values that other formats have, and a unit that is not the one of the request.

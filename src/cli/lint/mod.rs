@@ -171,15 +171,31 @@ fn exit(counts: &Counts) -> Exit {
 }
 
 fn next_step(order: &Order, file: &Path, counts: &Counts) -> String {
-    let file = file.display();
+    let again = |dialect: Reading, destination: Option<Reading>| {
+        let mut command = format!("twinline lint --dialect {}", dialect.name());
+        if let Some(destination) = destination {
+            command += &format!(" --destination-dialect {}", destination.name());
+        }
+        let unit = UNITS.iter().find(|(_, unit)| *unit == order.precision && order.precision != Precision::Nanosecond);
+        if let Some((names, _)) = unit {
+            command += &format!(" --precision {}", names[0]);
+        }
+        format!("{command} {}", argument(file))
+    };
     let other = Reading::ALL.iter().find(|reading| **reading != order.dialect);
     match (counts.refused, order.destination, other) {
-        (1.., ..) => format!("mend the lines above, then twinline lint {file}"),
-        (0, None, Some(other)) => {
-            format!("twinline lint --dialect {} --destination-dialect {} {file}", order.dialect.name(), other.name())
-        }
+        (1.., ..) if file == Path::new("-") => "mend the lines above, then check them again".to_owned(),
+        (1.., ..) => format!("mend the lines above, then {}", again(order.dialect, order.destination)),
+        (0, None, Some(other)) if file != Path::new("-") => again(order.dialect, Some(*other)),
         _ => "twinline init".to_owned(),
     }
+}
+
+/// The file's name as a shell takes it.
+fn argument(file: &Path) -> String {
+    let name = file.display().to_string();
+    let is_plain = |c: char| c.is_alphanumeric() || "/._-+:@%,=".contains(c);
+    if name.chars().all(is_plain) { name } else { format!("'{}'", name.replace('\'', "'\\''")) }
 }
 
 fn open(file: &Path) -> Result<(String, Box<dyn Read>), Failure> {

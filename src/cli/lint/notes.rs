@@ -1,6 +1,7 @@
 //! What a server accepts, and its user hardly meant.
 //!
-//! Promise: only lines that the parser does not refuse are noted, and only where it is known what the server does with them.
+//! Promise: only lines that the parser does not refuse are noted, and only where it is known what the server does with them; and of
+//! the file its first bytes, when they say that it is no plain text: whatever its lines say, that is to be mended first.
 
 use super::Seen;
 use crate::base::clock::rfc3339;
@@ -32,10 +33,6 @@ pub(super) fn notes(seen: &Seen<'_>, reading: Reading, precision: Precision) -> 
     };
     let mut notes = Vec::new();
     let mut add = |code, at, what: String, mend: String| notes.push(Note { code, at: start + at, what, mend });
-    if seen.piece.offset == 0 && start == 0 && raw.starts_with(b"\xef\xbb\xbf") {
-        let what = "the file begins with a byte order mark, which becomes part of the measurement's name";
-        add("byte-order-mark", 0, what.to_owned(), "save the file as UTF-8 without it".to_owned());
-    }
     if let Some((at, what, mend)) = point.time_ns.and_then(|ns| other_unit(raw, ns, precision)) {
         add("unit", at, what, mend);
     }
@@ -50,6 +47,27 @@ pub(super) fn notes(seen: &Seen<'_>, reading: Reading, precision: Precision) -> 
         }
     }
     notes
+}
+
+/// What the first bytes of the file say, to be told with its first line.
+pub(super) fn no_plain_text(seen: &Seen<'_>) -> Option<Note> {
+    let is_first = seen.piece.offset == 0 && seen.record.span.start == 0;
+    let (code, what, mend) = match seen.piece.bytes {
+        _ if !is_first => return None,
+        [0xef, 0xbb, 0xbf, ..] => (
+            "byte-order-mark",
+            "the file begins with a byte order mark, which becomes part of the measurement's name",
+            "save the file as UTF-8 without it",
+        ),
+        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => (
+            "utf-16",
+            "the file is UTF-16, as Windows PowerShell writes it, and servers read UTF-8",
+            "save the file as UTF-8, for instance by iconv -f UTF-16 -t UTF-8 FILE",
+        ),
+        [0x1f, 0x8b, ..] => ("gzip", "the file is compressed by gzip", "gzip -dc FILE | twinline lint -"),
+        _ => return None,
+    };
+    Some(Note { code, at: 0, what: what.to_owned(), mend: mend.to_owned() })
 }
 
 /// A comment in which an open quote, or a backslash at the end of the line, swallows lines.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 use super::excerpt::{column, excerpt, readable};
-use super::notes::notes;
+use super::notes::{Note, no_plain_text, notes};
 use super::{Counts, Order, Seen};
 use crate::line::record::Outcome;
 
@@ -47,6 +47,9 @@ impl<'o> Report<'o> {
     }
 
     pub(super) fn line(&mut self, out: &mut impl Write, seen: &Seen<'_>) -> io::Result<()> {
+        if let Some(note) = no_plain_text(seen) {
+            self.warning(out, seen, &note)?;
+        }
         if let Outcome::Fault(fault) = &seen.record.outcome {
             let more = memchr::memchr_iter(b'\n', &seen.piece.bytes[seen.record.span.clone()]).count() as u64;
             let goes_on =
@@ -55,10 +58,7 @@ impl<'o> Report<'o> {
             self.remark(out, seen, &Remark { code: fault.code, at: fault.at, degree: "", what, mend: fault.mend })?;
         }
         for note in notes(seen, self.order.dialect, self.order.precision) {
-            self.warnings += 1;
-            let remark =
-                Remark { code: note.code, at: note.at, degree: "warning: ", what: &note.what, mend: &note.mend };
-            self.remark(out, seen, &remark)?;
+            self.warning(out, seen, &note)?;
         }
         if !seen.differs.is_empty()
             && let Some(destination) = self.order.destination
@@ -69,6 +69,12 @@ impl<'o> Report<'o> {
             self.remark(out, seen, &Remark { code: "differs", at, degree: &degree, what: &what, mend: "" })?;
         }
         Ok(())
+    }
+
+    fn warning(&mut self, out: &mut impl Write, seen: &Seen<'_>, note: &Note) -> io::Result<()> {
+        self.warnings += 1;
+        let remark = Remark { code: note.code, at: note.at, degree: "warning: ", what: &note.what, mend: &note.mend };
+        self.remark(out, seen, &remark)
     }
 
     fn remark(&mut self, out: &mut impl Write, seen: &Seen<'_>, remark: &Remark<'_>) -> io::Result<()> {
