@@ -118,7 +118,11 @@ impl<const NUMBERS: bool> Work for Fill<'_, NUMBERS> {
             let mut classes = S::classify(bytes);
             if classes.backslashes != 0 || shields.reach_on() {
                 let breaks = S::breaks(bytes);
-                index.shields |= shields.take_out(&mut classes, breaks, body.get(base + at + BLOCK_BYTES), rest.len());
+                let (structural, next) = (classes.structural, body.get(base + at + BLOCK_BYTES));
+                let out = shields.take_out(structural, classes.backslashes, breaks, next, rest.len());
+                index.shields |= out.backslashes != 0;
+                classes.structural &= !(out.backslashes | out.data);
+                classes.equals &= !out.data;
             }
             index.numbers[block] = if NUMBERS { numbers.ends(&classes) } else { 0 };
             let places = index.places[len..].first_chunk_mut();

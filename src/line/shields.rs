@@ -8,7 +8,7 @@
 //! Promise: what is left in the list is read alike with and without the others, by all rules but one: outside quotes the
 //! storage knows no protected commas (see `careful`).
 
-use super::scan::{BLOCK_BYTES, Breaks, Classes};
+use super::scan::{BLOCK_BYTES, Breaks};
 
 /// The last byte of a block.
 const TOP: u64 = 1 << (BLOCK_BYTES - 1);
@@ -20,6 +20,14 @@ pub(super) struct Shields {
     first: u64,
     /// 1: the byte before is a backslash.
     backslash: u64,
+}
+
+/// What [`Shields::take_out`] found. Both masks are no structural bytes any more.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct TakenOut {
+    pub(super) backslashes: u64,
+    /// What they protect, in this block.
+    pub(super) data: u64,
 }
 
 impl Shields {
@@ -39,12 +47,18 @@ impl Shields {
         self.backslash != 0
     }
 
-    /// Takes what is no news out of the structural bytes of a block; whether that was a backslash. `next` is the byte behind the
-    /// block, `left`: so many bytes the body has
-    /// from the block's begin on.
+    /// What is no news among the structural bytes of a block, of which `backslashes` are some. `next` is the byte behind the block,
+    /// `left`: so many bytes the body has from the block's begin on. Masks are handed in by value: a block whose masks lie in memory for
+    /// this call's sake would need all of them.
     #[inline(never)]
-    pub(super) fn take_out(&mut self, classes: &mut Classes, breaks: Breaks, next: Option<&u8>, left: usize) -> bool {
-        let backslashes = classes.backslashes;
+    pub(super) fn take_out(
+        &mut self,
+        structural: u64,
+        backslashes: u64,
+        breaks: Breaks,
+        next: Option<&u8>,
+        left: usize,
+    ) -> TakenOut {
         let next_is = |byte: u8| u64::from(next == Some(&byte)) << (BLOCK_BYTES - 1);
         let behind = backslashes << 1 | self.backslash;
         let (first, last) = (backslashes & !behind, backslashes & !(backslashes >> 1 | next_is(b'\\')));
@@ -55,17 +69,15 @@ impl Shields {
         // Among the last two bytes of a body a backslash protects nothing.
         let at_end = if left < BLOCK_BYTES + 2 { u64::MAX << left.saturating_sub(2) } else { 0 };
         // A line feed that is data in a line, and runs that lie in two blocks, are left to the slow reader.
-        let odd = others & classes.structural
+        let odd = others & structural
             | protected & breaks.feeds
             | single & (next_is(b'\n') | at_end)
             | backslashes & behind & 1
             | backslashes & !single & TOP;
         let (taken, data) = if odd == 0 { (backslashes, protected) } else { (0, self.first) };
-        classes.structural &= !(taken | data);
-        classes.equals &= !data;
         self.first = (taken & single & TOP) >> (BLOCK_BYTES - 1);
         self.backslash = backslashes >> (BLOCK_BYTES - 1);
-        taken != 0
+        TakenOut { backslashes: taken, data }
     }
 }
 
