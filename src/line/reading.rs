@@ -84,19 +84,6 @@ impl Reading {
         }
     }
 
-    /// Who decides where a body that both read may be cut: the one whose line ends are line ends for the other too, but for line feeds
-    /// inside QuestDB's binary values, which no text holds.
-    #[must_use]
-    pub fn judge(self, other: Option<Self>) -> Self {
-        // Texts of the first ones may hold line feeds, those of the second ones only behind a backslash.
-        let rank = |reading| match reading {
-            Self::Influx1 | Self::Influx2 | Self::Influx3 => 0,
-            Self::QuestDb => 1,
-            Self::VictoriaMetrics => 2,
-        };
-        other.filter(|other| rank(*other) < rank(self)).unwrap_or(self)
-    }
-
     /// Where the last whole line of a body's beginning ends, whatever follows; 0 when there is none.
     #[must_use]
     pub fn whole_lines(self, beginning: &[u8]) -> usize {
@@ -105,6 +92,26 @@ impl Reading {
             Self::VictoriaMetrics => victoria::whole_lines(beginning),
             Self::QuestDb => questdb::whole_lines(beginning),
         }
+    }
+
+    /// The same where two servers read the body: none of the lines of either goes on behind it. They may differ about it so often
+    /// that no such place is found in a beginning of many lines.
+    #[must_use]
+    pub fn whole_lines_of_both(self, other: Option<Self>, beginning: &[u8]) -> usize {
+        /// Each time one of them is asked again, the lines before are read again.
+        const MOST_DIFFERENCES: usize = 16;
+        let mut whole = self.whole_lines(beginning);
+        let by_one_rule = |reading| matches!(reading, Self::Influx1 | Self::Influx2 | Self::Influx3);
+        let Some(other) = other.filter(|other| !(by_one_rule(*other) && by_one_rule(self))) else { return whole };
+        let both = [other, self];
+        for reading in both.iter().cycle().take(MOST_DIFFERENCES) {
+            let next = reading.whole_lines(&beginning[..whole]);
+            if next == whole {
+                return whole;
+            }
+            whole = next;
+        }
+        0
     }
 }
 

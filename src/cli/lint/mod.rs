@@ -209,8 +209,7 @@ fn open(file: &Path) -> Result<(String, Box<dyn Read>), Failure> {
 
 /// Reads the input to its end and says what there is to say.
 fn lint(order: &Order, input: impl Read, out: &mut impl Write, counts: &mut Counts) -> Result<(), Stop> {
-    let judge = order.dialect.judge(order.destination);
-    let mut pieces = Pieces::new(input, judge, (order.piece, LONGEST_LINE));
+    let mut pieces = Pieces::new(input, (order.dialect, order.destination), (order.piece, LONGEST_LINE));
     let mut report = text::Report::new(order);
     while let Some(piece) = pieces.next(&order.name).map_err(Stop::Input)? {
         counts.bytes += piece.bytes.len() as u64;

@@ -28,8 +28,8 @@ pub(super) struct Piece<'a> {
 /// Cuts what is read.
 pub(super) struct Pieces<R> {
     input: R,
-    /// Who decides where a line ends.
-    judge: Reading,
+    /// Who must agree on where a line ends.
+    readers: (Reading, Option<Reading>),
     /// Bytes of a piece, and of the longest line.
     size: usize,
     longest: usize,
@@ -42,9 +42,9 @@ pub(super) struct Pieces<R> {
 }
 
 impl<R: Read> Pieces<R> {
-    pub(super) fn new(input: R, judge: Reading, (size, longest): (usize, usize)) -> Self {
+    pub(super) fn new(input: R, readers: (Reading, Option<Reading>), (size, longest): (usize, usize)) -> Self {
         let buffer = Vec::with_capacity(size);
-        Self { input, judge, size, longest, buffer, used: 0, ended: false, offset: 0, line: 1 }
+        Self { input, readers, size, longest, buffer, used: 0, ended: false, offset: 0, line: 1 }
     }
 
     /// The next piece; `None` at the end.
@@ -58,7 +58,7 @@ impl<R: Read> Pieces<R> {
                 break have;
             }
             let view = window.min(have);
-            match self.judge.whole_lines(&self.buffer[..view]) {
+            match self.whole_lines(view) {
                 // What ends the file ends its last line.
                 0 if self.ended && view == have => break have,
                 0 if window >= self.longest => return Err(self.endless(name)),
@@ -76,12 +76,17 @@ impl<R: Read> Pieces<R> {
         let (mut none, mut some) = (if view > self.size { view / 2 } else { view }, view);
         while some - none > self.size {
             let middle = none + (some - none) / 2;
-            match self.judge.whole_lines(&self.buffer[..middle]) {
+            match self.whole_lines(middle) {
                 0 => none = middle,
                 fewer => (some, whole) = (middle, fewer),
             }
         }
         whole
+    }
+
+    fn whole_lines(&self, view: usize) -> usize {
+        let (first, second) = self.readers;
+        first.whole_lines_of_both(second, &self.buffer[..view])
     }
 
     fn forget_used(&mut self) {
@@ -118,12 +123,49 @@ mod tests {
     use super::*;
 
     fn pieces(text: &[u8], size: usize, longest: usize) -> Result<Vec<(Vec<u8>, u64, u64)>, Failure> {
-        let mut pieces = Pieces::new(text, Reading::Influx1, (size, longest));
+        let mut pieces = Pieces::new(text, (Reading::Influx1, None), (size, longest));
         let mut all = Vec::new();
         while let Some(piece) = pieces.next("x")? {
             all.push((piece.bytes.to_vec(), piece.offset, piece.line));
         }
         Ok(all)
+    }
+
+    #[test]
+    fn no_piece_ends_in_a_line_of_either_server() {
+        // A CR ends a line at one server alone; a line feed can be the last byte of a binary value, or stand in a text.
+        let lines: [&[u8]; 6] = [
+            b"m v=1,a=v b=1 1\n",
+            b"m v=1\r,a=v b=1u 2\n",
+            b"t v==\r\nseconds\n\n",
+            b"m s=\"a\nb\" 3\n",
+            b"m v=1 4\r\n",
+            b"m s=\"a\\\nb\" 5\n",
+        ];
+        let text: Vec<u8> = (0..60).flat_map(|n| lines[n * 7 % 11 % lines.len()]).copied().collect();
+        let shown = |reading: Reading, text: &[u8], offset: usize| -> Vec<String> {
+            let records = reading.records(text, crate::line::Precision::Nanosecond);
+            let at = |at: usize| at + offset;
+            let show = |record: crate::line::record::Record<'_>| match record.outcome {
+                crate::line::record::Outcome::Fault(fault) => format!("{} {}", at(fault.at), fault.code),
+                outcome => format!("{} {outcome:?}", at(record.span.start)),
+            };
+            records.into_iter().map(show).collect()
+        };
+        for first in Reading::ALL {
+            for second in Reading::ALL {
+                let mut pieces = Pieces::new(&text[..], (*first, Some(*second)), (40, 1 << 20));
+                let (mut by_first, mut by_second, mut count) = (Vec::new(), Vec::new(), 0);
+                while let Some(piece) = pieces.next("x").unwrap() {
+                    by_first.extend(shown(*first, piece.bytes, piece.offset as usize));
+                    by_second.extend(shown(*second, piece.bytes, piece.offset as usize));
+                    count += 1;
+                }
+                assert_eq!(by_first, shown(*first, &text, 0), "{first:?} before {second:?}");
+                assert_eq!(by_second, shown(*second, &text, 0), "{second:?} after {first:?}");
+                assert!(count > 10, "{count} pieces, {first:?} and {second:?}");
+            }
+        }
     }
 
     #[test]
