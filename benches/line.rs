@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use twinline::line::scan::Level;
-use twinline::line::{self, Dialect, Part, Precision, Rules, Value, Visitor};
-use twinline_benches::{CORPORA, shapes};
+use twinline::line::{self, Dialect, Part, Precision, Rules, Visitor};
+use twinline_benches::{CORPORA, Decoded, shapes};
 
 const BODY_BYTES: usize = 1 << 20;
 
@@ -33,17 +33,6 @@ impl<'a> Visitor<'a> for Sum {
     }
 }
 
-fn number(value: &Value<'_>) -> u64 {
-    match value {
-        Value::Float(value) => value.to_bits(),
-        Value::Integer(value) => value.cast_unsigned(),
-        Value::Unsigned(value) => *value,
-        Value::Bool(value) => u64::from(*value),
-        Value::String(text) => text.len() as u64,
-        Value::Undecodable(raw) => raw.len() as u64,
-    }
-}
-
 fn lines(level: Level, body: &[u8]) -> usize {
     let mut count = 0;
     line::boundaries_with(level, body, |line| count += line.len());
@@ -61,8 +50,9 @@ fn checked(level: Level, body: &[u8]) -> u32 {
 }
 
 fn values(level: Level, body: &[u8]) -> u64 {
-    let all = line::lines_with(level, body, Dialect::Influx2, Precision::Nanosecond).filter_map(Result::ok);
-    all.fold(0, |sum, line| line.fields().iter().fold(sum, |sum, field| sum.wrapping_add(number(&field.value()))))
+    let mut decoded = Decoded::default();
+    line::values_with(level, body, Dialect::Influx2, Precision::Nanosecond, &mut decoded);
+    decoded.sum
 }
 
 fn levels(criterion: &mut Criterion) {

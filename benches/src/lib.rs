@@ -1,18 +1,14 @@
 //! Bodies to measure with. Each is made anew from a fixed seed: the same bytes everywhere.
 
 use fastrand::Rng;
+use twinline::line::{Head, Malformed, Receiver, Tag, Value};
 
 /// A kind of body, and what it stands for.
 pub type Corpus = (&'static str, fn(usize) -> Vec<u8>);
 
 /// What clients send, and what nobody should.
-pub const CORPORA: [Corpus; 5] = [
-    ("telegraf", telegraf),
-    ("tsbs", tsbs),
-    ("iot", iot),
-    ("escapes", escapes),
-    ("adversarial", adversarial),
-];
+pub const CORPORA: [Corpus; 5] =
+    [("telegraf", telegraf), ("tsbs", tsbs), ("iot", iot), ("escapes", escapes), ("adversarial", adversarial)];
 
 const BEGIN_NS: i64 = 1_700_000_000_000_000_000;
 
@@ -115,11 +111,14 @@ pub fn shapes(bytes: usize) -> Vec<(&'static str, Vec<u8>)> {
     vec![
         ("plain", telegraf(bytes)),
         ("quotes", fill(bytes, 1, |_, text, _| *text += &format!("m s=\"{}\" 1\n", "\\\"".repeat(16 << 10)))),
-        ("many-tags", fill(bytes, 1, |_, text, _| {
-            *text += "m";
-            (0..10_000).for_each(|tag| *text += &format!(",{tag:04}=x"));
-            *text += " v=1 1\n";
-        })),
+        (
+            "many-tags",
+            fill(bytes, 1, |_, text, _| {
+                *text += "m";
+                (0..10_000).for_each(|tag| *text += &format!(",{tag:04}=x"));
+                *text += " v=1 1\n";
+            }),
+        ),
         ("long-keys", fill(bytes, 1, |_, text, _| *text += &format!("m,{}=x v=1 1\n", "k".repeat(60 << 10)))),
         ("no-line-feed", vec![b'x'; bytes]),
         ("open-quote", [b"m s=\"".as_slice(), &vec![b'x'; bytes]].concat()),
@@ -127,4 +126,41 @@ pub fn shapes(bytes: usize) -> Vec<(&'static str, Vec<u8>)> {
         ("line-feeds", vec![b'\n'; bytes]),
         ("separators", b",= ".repeat(bytes / 3)),
     ]
+}
+
+/// Adds up the values; names are looked at, nothing is kept.
+#[derive(Debug, Default)]
+pub struct Decoded {
+    /// Of the values and times.
+    pub sum: u64,
+    /// Accepted lines.
+    pub lines: u64,
+}
+
+impl<'a> Receiver<'a> for Decoded {
+    fn begin(&mut self) {}
+    fn tag(&mut self, tag: Tag<'a>) {
+        self.sum ^= tag.raw_value().len() as u64;
+    }
+    fn field(&mut self, key: &'a [u8], value: Value<'a>) {
+        self.sum = self.sum.wrapping_add(number(&value) ^ key.len() as u64);
+    }
+    fn line(&mut self, head: Head<'a>) {
+        self.lines += 1;
+        self.sum = self.sum.wrapping_add(head.time_ns.unwrap_or_default().cast_unsigned());
+    }
+    fn refused(&mut self, line: Malformed<'a>) {
+        self.sum = self.sum.wrapping_add(line.at as u64);
+    }
+}
+
+fn number(value: &Value<'_>) -> u64 {
+    match value {
+        Value::Float(value) => value.to_bits(),
+        Value::Integer(value) => value.cast_unsigned(),
+        Value::Unsigned(value) => *value,
+        Value::Bool(value) => u64::from(*value),
+        Value::String(text) => text.len() as u64,
+        Value::Undecodable(raw) => raw.len() as u64,
+    }
 }

@@ -9,8 +9,8 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value as Json, json};
-use twinline::line::{self, Dialect, Precision, Value};
-use twinline_benches::CORPORA;
+use twinline::line::{self, Dialect, Precision};
+use twinline_benches::{CORPORA, Decoded};
 
 const BODY_BYTES: usize = 1 << 20;
 const ROUNDS: usize = 5;
@@ -26,21 +26,10 @@ fn checked(body: &[u8]) -> u64 {
 
 /// Every value decoded; returns how many lines there are.
 fn values(body: &[u8]) -> u64 {
-    let mut lines = 0;
-    for line in line::lines(body, Dialect::Influx2, Precision::Nanosecond).filter_map(Result::ok) {
-        lines += 1;
-        for field in line.fields() {
-            black_box(match field.value() {
-                Value::Float(value) => value.to_bits(),
-                Value::Integer(value) => value.cast_unsigned(),
-                Value::Unsigned(value) => value,
-                Value::Bool(value) => u64::from(value),
-                Value::String(text) => text.len() as u64,
-                Value::Undecodable(raw) => raw.len() as u64,
-            });
-        }
-    }
-    lines
+    let mut decoded = Decoded::default();
+    line::values(body, Dialect::Influx2, Precision::Nanosecond, &mut decoded);
+    black_box(decoded.sum);
+    decoded.lines
 }
 
 /// Bytes per second, the median of the rounds.

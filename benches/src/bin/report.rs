@@ -43,9 +43,8 @@ fn collect(folder: &Path, speeds: &mut Speeds) {
 
 /// The median of a measurement as bytes per second.
 fn one(folder: &Path) -> Option<(String, String, f64)> {
-    let read = |name: &str| -> Option<Json> {
-        serde_json::from_str(&std::fs::read_to_string(folder.join(name)).ok()?).ok()
-    };
+    let read =
+        |name: &str| -> Option<Json> { serde_json::from_str(&std::fs::read_to_string(folder.join(name)).ok()?).ok() };
     let (what, estimates) = (read("benchmark.json")?, read("estimates.json")?);
     let bytes = what["throughput"]["Bytes"].as_f64()?;
     let median_ns = estimates["median"]["point_estimate"].as_f64()?;
@@ -57,7 +56,12 @@ fn print_table(speeds: &Speeds) {
     for (group, of) in speeds {
         let ratio = |speed: f64, to: &str| of.get(to).map_or("-".to_owned(), |base| format!("{:.2}", speed / base));
         for (name, speed) in of {
-            println!("| {group} | {name} | {:.2} | {} | {} |", speed / 1e9, ratio(*speed, "crate"), ratio(*speed, "memcpy"));
+            println!(
+                "| {group} | {name} | {:.2} | {} | {} |",
+                speed / 1e9,
+                ratio(*speed, "crate"),
+                ratio(*speed, "memcpy")
+            );
         }
     }
 }
