@@ -172,7 +172,7 @@ impl<'a> Reader<'a> {
     pub(super) fn parts_of(&mut self, frame: &Frame<'a>) -> Parts<'a> {
         let mut parts = Parts::default();
         self.cursor.seek(frame.start);
-        if self.plain_line(frame.start, &mut parts).is_none() {
+        if begins_oddly(self.body[frame.start]) || self.plain_line(frame.start, &mut parts).is_none() {
             parts.clear();
             let rules = (self.dialect, self.precision);
             let again = careful::parse(&mut self.cursor, (frame.start, frame.end), rules, &mut parts);

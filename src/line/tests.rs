@@ -675,3 +675,15 @@ fn exponents_are_read_like_the_servers_read_them() {
     let compensated = format!("m v=1{}e-200000", "0".repeat(20_000));
     assert_eq!(only_line(compensated.as_bytes()).fields()[0].value(), Value::Float(1.0));
 }
+
+#[test]
+fn an_outline_of_a_line_that_begins_with_a_blank_has_its_own_parts() {
+    // Read from its first byte on as an ordinary line it would be one field with a text.
+    let body = b" f=\"\n9 f=9 \nm f=\"\n";
+    let mut fields = Vec::new();
+    outline(body, Dialect::Influx1, Precision::Nanosecond, |found| {
+        let whole = found.unwrap().careful.unwrap();
+        fields.extend(whole.fields().iter().map(|field| (field.key().into_owned(), datum(field.value()))));
+    });
+    assert_eq!(fields, [(b"f".to_vec(), Datum::Float(9f64.to_bits()))]);
+}
