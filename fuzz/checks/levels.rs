@@ -40,18 +40,21 @@ fn read_alike(body: &[u8], dialect: Dialect, precision: Precision) {
     assert_eq!(summary.max_ns, times.iter().copied().max().unwrap_or(i64::MIN));
 
     let mut all = line::lines(body, dialect, precision);
-    line::outline(body, dialect, precision, |outlined| match (outlined, all.next()) {
-        (Ok(outlined), Some(Ok(read))) => {
-            assert_eq!(
-                (&outlined.span, outlined.fields_end, outlined.time_ns, outlined.series),
-                (&read.span(), read.fields_end(), read.timestamp_ns(), line::series_hash(&read))
-            );
-            assert!(outlined.careful.is_none_or(|whole| copied(&whole) == copied(&read)));
-        }
-        (Err(outlined), Some(Err(read))) => assert_eq!(outlined, read),
-        other => panic!("{other:?}"),
-    });
+    let key = line::SeriesKey::new(body.len() as u128);
+    let counted =
+        line::outline_with(key, body, dialect, precision, default_ns, |outlined| match (outlined, all.next()) {
+            (Ok(outlined), Some(Ok(read))) => {
+                assert_eq!(
+                    (&outlined.span, outlined.fields_end, outlined.time_ns, outlined.series),
+                    (&read.span(), read.fields_end(), read.timestamp_ns(), line::series_hash_with(key, &read))
+                );
+                assert!(outlined.careful.is_none_or(|whole| copied(&whole) == copied(&read)));
+            }
+            (Err(outlined), Some(Err(read))) => assert_eq!(outlined, read),
+            other => panic!("{other:?}"),
+        });
     assert!(all.next().is_none());
+    assert_eq!(counted, summary);
 }
 
 /// Line ends: those of lines that are neither blank nor comments are the slow reader's.

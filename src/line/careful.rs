@@ -211,7 +211,8 @@ impl Keys {
         }
         // By their hashes, since there may be thousands that all begin alike.
         let key = |(at, length): &(usize, usize)| &block[*at..at + length];
-        let mut by_hash: SmallVec<[_; 32]> = self.all.iter().map(|place| (series::hash(key(place)), *place)).collect();
+        let mut by_hash: SmallVec<[_; 32]> =
+            self.all.iter().map(|place| (series::SeriesKey::FIXED.hash(key(place)), *place)).collect();
         by_hash.sort_unstable_by(|a, b| a.0.cmp(&b.0).then_with(|| key(&a.1).cmp(key(&b.1))).then(a.1.cmp(&b.1)));
         let equal = |pair: &&[(u64, (usize, usize))]| pair[0].0 == pair[1].0 && key(&pair[0].1) == key(&pair[1].1);
         by_hash.windows(2).filter(equal).map(|pair| pair[1].1.0).min()

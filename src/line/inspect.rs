@@ -3,9 +3,9 @@
 use std::ops::Range;
 
 use super::fast::Reader;
-use super::point::{Line, Malformed, Nothing, Parts};
+use super::point::{Frame, Line, Malformed, Nothing, Parts};
 use super::scan::{self, Level};
-use super::series::SeriesHash;
+use super::series::{SeriesHash, SeriesKey};
 use super::{Dialect, Precision};
 
 /// What a body holds.
@@ -24,6 +24,23 @@ pub struct Summary {
     pub max_ns: i64,
 }
 
+impl Summary {
+    const EMPTY: Self = Self { lines: 0, untimed: 0, malformed: 0, min_ns: i64::MAX, max_ns: i64::MIN };
+
+    #[inline(always)]
+    fn add(&mut self, frame: Option<&Frame<'_>>, default_ns: i64) {
+        let Some(frame) = frame else {
+            self.malformed += 1;
+            return;
+        };
+        self.lines += 1;
+        self.untimed += u32::from(frame.time_ns.is_none());
+        let time_ns = frame.time_ns.unwrap_or(default_ns);
+        self.min_ns = self.min_ns.min(time_ns);
+        self.max_ns = self.max_ns.max(time_ns);
+    }
+}
+
 /// Reads a body once and counts.
 #[must_use]
 pub fn inspect(body: &[u8], dialect: Dialect, precision: Precision, default_ns: i64) -> Summary {
@@ -34,18 +51,10 @@ pub fn inspect(body: &[u8], dialect: Dialect, precision: Precision, default_ns: 
 #[must_use]
 pub fn inspect_with(level: Level, body: &[u8], dialect: Dialect, precision: Precision, default_ns: i64) -> Summary {
     let default_ns = precision.truncate(default_ns);
-    let mut summary = Summary { lines: 0, untimed: 0, malformed: 0, min_ns: i64::MAX, max_ns: i64::MIN };
+    let mut summary = Summary::EMPTY;
     let mut reader = Reader::with(level, body, dialect, precision);
     while let Some(outcome) = reader.next(&mut Nothing) {
-        let Ok(frame) = outcome else {
-            summary.malformed += 1;
-            continue;
-        };
-        summary.lines += 1;
-        summary.untimed += u32::from(frame.time_ns.is_none());
-        let time_ns = frame.time_ns.unwrap_or(default_ns);
-        summary.min_ns = summary.min_ns.min(time_ns);
-        summary.max_ns = summary.max_ns.max(time_ns);
+        summary.add(outcome.as_ref().ok(), default_ns);
     }
     summary
 }
@@ -59,7 +68,7 @@ pub struct Outline<'a> {
     pub fields_end: usize,
     /// The time in nanoseconds since 1970, or `None` when the line has no timestamp.
     pub time_ns: Option<i64>,
-    /// As [`super::series_hash`].
+    /// As [`super::series_hash_with`].
     pub series: u64,
     /// All of the line, unless it has no backslash, no leading white space and nothing after the fields but a timestamp:
     /// such a line both servers read, store and show as it is, up to `fields_end`.
@@ -72,11 +81,26 @@ pub fn outline<'a>(
     body: &'a [u8],
     dialect: Dialect,
     precision: Precision,
-    mut visit: impl FnMut(Result<Outline<'a>, Malformed<'a>>),
+    visit: impl FnMut(Result<Outline<'a>, Malformed<'a>>),
 ) {
+    outline_with(SeriesKey::FIXED, body, dialect, precision, 0, visit);
+}
+
+/// The same with a key for [`Outline::series`]; counts besides, as [`inspect`] does.
+pub fn outline_with<'a>(
+    key: SeriesKey,
+    body: &'a [u8],
+    dialect: Dialect,
+    precision: Precision,
+    default_ns: i64,
+    mut visit: impl FnMut(Result<Outline<'a>, Malformed<'a>>),
+) -> Summary {
+    let default_ns = precision.truncate(default_ns);
+    let mut summary = Summary::EMPTY;
     let mut reader = Reader::new(body, dialect, precision);
-    let mut tags = SeriesHash::default();
+    let mut tags = SeriesHash::new(key);
     while let Some(outcome) = reader.next(&mut tags) {
+        summary.add(outcome.as_ref().ok(), default_ns);
         visit(outcome.map(|frame| {
             let whole = |reader: &mut Reader<'a>| {
                 let Parts { tags, fields } = reader.parts_of(&frame);
@@ -91,4 +115,5 @@ pub fn outline<'a>(
             }
         }));
     }
+    summary
 }

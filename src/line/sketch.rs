@@ -12,7 +12,7 @@ use std::borrow::Cow;
 use super::escape;
 use super::fast::Reader;
 use super::point::Frame;
-use super::series::{SeriesHash, hash};
+use super::series::{SeriesHash, SeriesKey};
 use super::{Dialect, Precision};
 
 /// What a body holds, by measurement.
@@ -96,7 +96,7 @@ impl Sketch {
 pub fn sketch(body: &[u8], dialect: Dialect, precision: Precision, rows_max: usize) -> Sketch {
     let mut rows = Rows { rows: Vec::new(), hashes: Vec::new(), places: [0; PLACES], others: None, rows_max };
     let mut reader = Reader::new(body, dialect, precision);
-    let mut tags = SeriesHash::default();
+    let mut tags = SeriesHash::new(SeriesKey::FIXED);
     while let Some(outcome) = reader.next(&mut tags) {
         let Ok(frame) = outcome else { continue };
         let series = tags.with_measurement(frame.measurement);
@@ -121,7 +121,7 @@ impl Rows {
     #[inline]
     fn of(&mut self, raw: &[u8]) -> &mut SketchRow {
         let name = if raw.contains(&b'\\') { escape::unescape_name(raw) } else { Cow::Borrowed(raw) };
-        let hash = hash(&name);
+        let hash = SeriesKey::FIXED.hash(&name);
         let place = hash as usize % PLACES;
         let last = self.places[place] as usize;
         if self.rows.get(last).is_some_and(|row| row.measurement == *name) {
