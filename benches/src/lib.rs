@@ -1,5 +1,7 @@
 //! Bodies to measure with. Each is made anew from a fixed seed: the same bytes everywhere.
 
+pub mod measure;
+
 use fastrand::Rng;
 use twinline::line::{Head, Malformed, Receiver, Tag, Value};
 
