@@ -3,11 +3,13 @@
 //! Promise: lines of one series and time have equal hashes, however they are escaped and in whatever order their tags
 //! stand; lines with the same fields as text have equal values. Different ones may be taken for equal by chance alone.
 
+use std::sync::{Arc, LazyLock};
+
 use memchr::memchr;
-use xxhash_rust::xxh3::xxh3_64;
+use xxhash_rust::xxh3::xxh3_64_with_secret;
 
 use super::stamp::Lines;
-use crate::line::{self, Line};
+use crate::line::{self, Dialect, Line, Precision, SeriesKey, Summary};
 
 /// One line: the hash of its series and time, and that of its fields.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,29 +18,65 @@ pub(super) struct Cell {
     pub(super) value: u64,
 }
 
+/// Bytes of a body for each cell that is kept of it beside its reading: lines are longer as a rule.
+pub(super) const BYTES_PER_CELL: usize = 32;
+
+/// Chosen anew by each process, so that no client can make up fields that differ and hash alike.
+static KEYS: LazyLock<(SeriesKey, [u8; 192])> = LazyLock::new(|| {
+    let mut secret = [0; 192];
+    fastrand::Rng::new().fill(&mut secret);
+    (SeriesKey::new(fastrand::u128(..)), secret)
+});
+
 /// One cell for each line that parses, in order. `None` when a line has no time: the source gives it one that nobody knows.
-pub(super) fn cells(lines: &Lines) -> Option<Vec<Cell>> {
+pub(super) fn cells(lines: &Lines) -> Option<Arc<Vec<Cell>>> {
+    if let Some(cells) = &lines.cells {
+        return Some(Arc::clone(cells));
+    }
     let mut cells = Vec::with_capacity(lines.parsed.lines as usize);
-    let mut timed = true;
-    line::outline(&lines.text, lines.dialect, lines.precision, |found| {
-        let Ok(found) = found else { return };
-        timed &= found.time_ns.is_some();
-        let value = match found.careful {
-            None => plain_value(&lines.text[found.span.start..found.fields_end]),
-            Some(line) => value(&line),
-        };
-        cells.push(Cell { hash: place(found.series, found.time_ns.unwrap_or_default()), value });
+    let summary = visit(&lines.text, lines.dialect, lines.precision, 0, |cell| cells.push(cell));
+    (summary.untimed == 0).then(|| Arc::new(cells))
+}
+
+/// What a body holds, and its cells in the same reading, unless a line has no time or there are more of them than one for each
+/// [`BYTES_PER_CELL`].
+pub(super) fn inspect(
+    text: &[u8],
+    dialect: Dialect,
+    precision: Precision,
+    at_ns: i64,
+) -> (Summary, Option<Arc<Vec<Cell>>>) {
+    let cells_max = text.len() / BYTES_PER_CELL;
+    let mut cells = Vec::with_capacity(cells_max);
+    let summary = visit(text, dialect, precision, at_ns, |cell| {
+        if cells.len() < cells_max {
+            cells.push(cell);
+        }
     });
-    timed.then_some(cells)
+    let whole = summary.untimed == 0 && cells.len() == summary.lines as usize;
+    cells.shrink_to_fit();
+    (summary, whole.then(|| Arc::new(cells)))
+}
+
+fn visit(text: &[u8], dialect: Dialect, precision: Precision, at_ns: i64, mut visit: impl FnMut(Cell)) -> Summary {
+    let (key, secret) = &*KEYS;
+    line::outline_with(*key, text, dialect, precision, at_ns, |found| {
+        let Ok(found) = found else { return };
+        let value = match found.careful {
+            None => plain_value(&text[found.span.start..found.fields_end], secret),
+            Some(line) => value(&line, secret),
+        };
+        visit(Cell { hash: place(found.series, found.time_ns.unwrap_or_default()), value });
+    })
 }
 
 /// Without a backslash the first space ends the key.
-fn plain_value(text: &[u8]) -> u64 {
+fn plain_value(text: &[u8], secret: &[u8]) -> u64 {
     let key_end = memchr(b' ', text).map_or(0, |at| at + 1);
-    xxh3_64(&text[key_end..])
+    xxh3_64_with_secret(&text[key_end..], secret)
 }
 
-fn value(line: &Line<'_>) -> u64 {
+fn value(line: &Line<'_>, secret: &[u8]) -> u64 {
     let mut text = Vec::new();
     for field in line.fields() {
         if !text.is_empty() {
@@ -48,7 +86,7 @@ fn value(line: &Line<'_>) -> u64 {
         text.push(b'=');
         text.extend_from_slice(field.raw_value());
     }
-    xxh3_64(&text)
+    xxh3_64_with_secret(&text, secret)
 }
 
 /// Mixes both, so that neither alone decides about the low bits.
@@ -69,7 +107,10 @@ mod tests {
     fn look(body: &str, query: &str) -> Vec<Cell> {
         let identity = WriteIdentity::read(Api::V1, query);
         let version = Version::assumed(Flavor::Influx1);
-        cells(&stamp::read(&version, &identity, Decoded::Plain(body.to_owned().into()), 0)).unwrap()
+        let read = |hash| stamp::read(&version, &identity, Decoded::Plain(body.to_owned().into()), 0, hash);
+        let [cells, before] = [read(false), read(true)].map(|lines| cells(&lines).unwrap());
+        assert_eq!(cells, before);
+        cells.to_vec()
     }
 
     #[test]
@@ -89,6 +130,18 @@ mod tests {
         let [escaped, again] = look("m\\ 1,a=x\\,y v=1 5\nm\\ 1,a=x\\,y v=2 5", "db=d")[..] else { panic!() };
         assert_eq!(escaped.hash, again.hash);
         assert_ne!(escaped.value, again.value);
+    }
+
+    #[test]
+    fn cells_of_short_lines_are_not_kept_beside_the_body() {
+        let kept = |body: &str| {
+            let identity = WriteIdentity::read(Api::V1, "db=d");
+            let body = Decoded::Plain(body.repeat(1000).into());
+            stamp::read(&Version::assumed(Flavor::Influx1), &identity, body, 0, true).cells
+        };
+        assert!(kept("m v=1 5\n").is_none());
+        assert!(kept("m,host=a,region=b,device=c v=1\n").is_none(), "a time is missing");
+        assert_eq!(kept("m,host=a,region=b,device=c v=1 5\n").map(|cells| cells.len()), Some(1000));
     }
 
     #[test]

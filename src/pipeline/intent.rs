@@ -170,7 +170,7 @@ impl Pipeline {
     /// A write is about to be logged and sent: from here on others may meet it. Large bodies are hashed beside the event loop.
     pub(super) async fn sets_out(&self, name: Option<&RouteName>, lines: &Lines) -> Option<UnderWay> {
         let name = name?;
-        let large = lines.text.len() > beside::LARGE_BYTES && self.overlaps.meets(name, lines);
+        let large = lines.cells.is_none() && lines.text.len() > beside::LARGE_BYTES && self.overlaps.meets(name, lines);
         let hashed = if large {
             let hashed = lines.clone();
             beside::by_size(lines.text.len(), move || cells(&hashed)).await.ok().flatten()

@@ -8,6 +8,7 @@
 use std::io::Write as _;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -116,7 +117,7 @@ impl Broken {
 struct Read {
     lines: Lines,
     /// `None` where only the source knows a time.
-    cells: Option<Vec<Cell>>,
+    cells: Option<Arc<Vec<Cell>>>,
     forward: Vec<Bytes>,
     last: bool,
 }
@@ -150,7 +151,7 @@ impl Cutter {
         };
         let opaque = self.pieces.is_opaque() && piece.text.is_empty();
         let body = if opaque { Decoded::Opaque } else { Decoded::Plain(piece.text) };
-        let mut lines = stamp::read(&self.version, &self.identity, body, self.stamped_ns);
+        let mut lines = stamp::read(&self.version, &self.identity, body, self.stamped_ns, true);
         if matches!(self.form, Form::Open) {
             self.form = match lines.wants_stamps() {
                 false => Form::AsItCame,

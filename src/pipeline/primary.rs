@@ -235,7 +235,7 @@ mod tests {
         }
         let version = Version::read("v2.9.1").unwrap();
         let identity = WriteIdentity::read(Api::V2, "bucket=b");
-        let lines = stamp::read(&version, &identity, Decoded::Plain("m v=1 1\nbad\n".into()), 0);
+        let lines = stamp::read(&version, &identity, Decoded::Plain("m v=1 1\nbad\n".into()), 0, false);
         let answer = PrimaryAnswer::Answered { head: Box::new(head), body, rest: None };
         answer.outcome(&version, &lines).kept
     }

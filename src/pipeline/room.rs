@@ -73,13 +73,30 @@ impl Room {
             let more = u32::try_from(more).map_err(|_| NoRoom)?;
             let permit = timeout(self.budget.wait, Arc::clone(&self.budget.free).acquire_many_owned(more)).await;
             let permit = permit.map_err(|_| NoRoom)?.map_err(|_| NoRoom)?;
-            match &mut self.taken {
-                Some(taken) => taken.merge(permit),
-                None => self.taken = Some(permit),
-            }
+            self.take(permit);
         }
         self.bytes = wanted;
         Ok(())
+    }
+
+    /// Takes room for so many more bytes if it is free at once.
+    pub fn try_grow(&mut self, bytes: usize) -> bool {
+        let wanted = self.bytes.saturating_add(bytes);
+        let more = wanted.div_ceil(UNIT_BYTES).min(self.budget.units).saturating_sub(self.units());
+        if more > 0 {
+            let more = u32::try_from(more).unwrap_or(u32::MAX);
+            let Ok(permit) = Arc::clone(&self.budget.free).try_acquire_many_owned(more) else { return false };
+            self.take(permit);
+        }
+        self.bytes = wanted;
+        true
+    }
+
+    fn take(&mut self, permit: OwnedSemaphorePermit) {
+        match &mut self.taken {
+            Some(taken) => taken.merge(permit),
+            None => self.taken = Some(permit),
+        }
     }
 
     /// Gives back what is beyond so many bytes.
@@ -106,6 +123,8 @@ mod tests {
         let (mut one, mut other) = (budget.room(), budget.room());
         one.grow(6 << 10).await.unwrap();
         assert_eq!(other.grow(5 << 10).await, Err(NoRoom));
+        assert!(!other.try_grow(5 << 10) && other.try_grow(4 << 10));
+        other.shrink_to(0);
         one.shrink_to(1 << 10);
         assert_eq!(other.grow(5 << 10).await, Ok(()));
         assert_eq!(budget.free_bytes(), 4 << 10);

@@ -139,7 +139,7 @@ mod tests {
         let at = |age: &f64| NOW_NS - (age * HOUR_NS as f64) as i64;
         let body: String = ages_h.iter().map(|age| format!("m v=1 {}\n", at(age))).collect();
         let identity = WriteIdentity::read(Api::V1, "db=d");
-        stamp::read(&Version::assumed(Flavor::Influx1), &identity, Decoded::Plain(body.into()), NOW_NS)
+        stamp::read(&Version::assumed(Flavor::Influx1), &identity, Decoded::Plain(body.into()), NOW_NS, false)
     }
 
     fn settled(ages_h: &[f64], dropped: u32, horizon_ns: Option<i64>, overlapping: &[u32]) -> Settled {

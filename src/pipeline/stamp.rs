@@ -3,14 +3,17 @@
 //! Promise: a body whose lines are all timed is forwarded byte for byte. A stamped one goes to the source in the encoding
 //! in which it came, and its text is the same that the log keeps, so that both sides store the same time.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
+use super::cells::{self, BYTES_PER_CELL, Cell};
 use super::decode::Decoded;
 use crate::db::answer::Parsed;
 use crate::db::encode::gzip;
 use crate::db::precision::effective;
 use crate::db::server::{Flavor, Version};
-use crate::line::{self, Dialect, Precision};
+use crate::line::{self, Dialect, Precision, Summary};
 use crate::route::WriteIdentity;
 
 /// A body, read.
@@ -28,6 +31,9 @@ pub(super) struct Lines {
     pub(super) max_ns: i64,
     /// Lines that could not be stamped: the source gives them a time that we do not know.
     pub(super) unstamped: u32,
+    /// Which cells it touches, where that was found out in the same reading.
+    pub(super) cells: Option<Arc<Vec<Cell>>>,
+    hash: bool,
     untimed: u32,
     zipped: bool,
 }
@@ -49,19 +55,20 @@ impl Lines {
     /// Bytes that stamping may add to what is held.
     pub(super) fn stamping_bytes(&self) -> usize {
         let stamped = (self.untimed as usize).saturating_mul(STAMP_BYTES).saturating_add(self.text.len());
-        if self.zipped { stamped.saturating_mul(2) } else { stamped }
+        let hashed = if self.hash { hashing_bytes(stamped) } else { 0 };
+        hashed.saturating_add(if self.zipped { stamped.saturating_mul(2) } else { stamped })
     }
 
     /// Bytes held beside the body as it came.
     pub(super) fn held_bytes(&self) -> usize {
         let text = if self.zipped || self.forward.is_some() { self.text.len() } else { 0 };
         let forward = if self.zipped { self.forward.as_ref().map_or(0, Bytes::len) } else { 0 };
-        text + forward
+        text + forward + self.cells.as_ref().map_or(0, |cells| size_of_val(&cells[..]))
     }
 
     /// The same without the text, for counting.
     pub(super) fn without_text(mut self) -> Self {
-        (self.text, self.forward) = (Bytes::new(), None);
+        (self.text, self.forward, self.cells) = (Bytes::new(), None, None);
         self
     }
 
@@ -84,7 +91,9 @@ impl Lines {
     /// With one time for all lines that have none.
     pub(super) fn stamped(mut self, at_ns: i64) -> Self {
         let stamped = Bytes::from(line::stamp(&self.text, self.dialect, self.precision, at_ns));
-        self.unstamped = line::inspect(&stamped, self.dialect, self.precision, at_ns).untimed;
+        let summary;
+        (summary, self.cells) = inspect(&stamped, self.dialect, self.precision, at_ns, self.hash);
+        self.unstamped = summary.untimed;
         self.forward = Some(if self.zipped { gzip(&stamped) } else { stamped.clone() });
         self.text = stamped;
         self.untimed = 0;
@@ -92,8 +101,26 @@ impl Lines {
     }
 }
 
-/// Reads a body; lines without a time count as of `at_ns`.
-pub(super) fn read(version: &Version, identity: &WriteIdentity, body: Decoded, at_ns: i64) -> Lines {
+/// Bytes that the cells of a body of so many bytes may take, where they are found out when it is read.
+pub(super) const fn hashing_bytes(body_bytes: usize) -> usize {
+    body_bytes / BYTES_PER_CELL * size_of::<Cell>()
+}
+
+fn inspect(
+    text: &[u8],
+    dialect: Dialect,
+    precision: Precision,
+    at_ns: i64,
+    hash: bool,
+) -> (Summary, Option<Arc<Vec<Cell>>>) {
+    match hash {
+        true => cells::inspect(text, dialect, precision, at_ns),
+        false => (line::inspect(text, dialect, precision, at_ns), None),
+    }
+}
+
+/// Reads a body; lines without a time count as of `at_ns`. `hash`: it is likely that its cells are asked for.
+pub(super) fn read(version: &Version, identity: &WriteIdentity, body: Decoded, at_ns: i64, hash: bool) -> Lines {
     let dialect = match version.flavor {
         Flavor::Influx1 => Dialect::Influx1,
         Flavor::Influx2 => Dialect::Influx2,
@@ -108,6 +135,8 @@ pub(super) fn read(version: &Version, identity: &WriteIdentity, body: Decoded, a
         min_ns: i64::MIN,
         max_ns: i64::MAX,
         unstamped: 0,
+        cells: None,
+        hash,
         untimed: 0,
         zipped: false,
     };
@@ -116,7 +145,8 @@ pub(super) fn read(version: &Version, identity: &WriteIdentity, body: Decoded, a
         Decoded::Gzip(text) => (text, true),
         Decoded::Opaque => return lines,
     };
-    let summary = line::inspect(&lines.text, dialect, precision, precision.truncate(at_ns));
+    let summary;
+    (summary, lines.cells) = inspect(&lines.text, dialect, precision, at_ns, hash);
     lines.parsed = Parsed { lines: summary.lines, malformed: summary.malformed, decoded: true };
     lines.untimed = summary.untimed;
     // Points that the source may read where we cannot may have any time.
@@ -133,7 +163,7 @@ mod tests {
 
     fn look(body: Decoded) -> Lines {
         let identity = WriteIdentity::read(crate::db::precision::Api::V1, "db=d");
-        read(&Version::assumed(Flavor::Influx1), &identity, body, 1_000)
+        read(&Version::assumed(Flavor::Influx1), &identity, body, 1_000, false)
     }
 
     fn plain(text: &'static str) -> Decoded {

@@ -14,6 +14,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fmt;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use metrics::{Counter, counter};
@@ -103,6 +104,11 @@ impl Overlaps {
         }
     }
 
+    /// Whether any write is under way that another one may have to be compared with.
+    pub(super) fn any(&self) -> bool {
+        !self.listed.places.borrow().is_empty()
+    }
+
     /// Whether a write would have to be compared with another one.
     pub(super) fn meets(&self, name: &RouteName, lines: &Lines) -> bool {
         let places = self.listed.places.borrow();
@@ -114,7 +120,7 @@ impl Overlaps {
         &self,
         name: &RouteName,
         lines: &Lines,
-        hashed: Option<Vec<Cell>>,
+        hashed: Option<Arc<Vec<Cell>>>,
         now: Duration,
     ) -> Option<UnderWay> {
         if lines.parsed.lines == 0 || lines.unstamped > 0 {
@@ -148,7 +154,7 @@ impl Overlaps {
         name: &RouteName,
         under_way: Option<UnderWay>,
         lines: &Lines,
-        hashed: Option<Vec<Cell>>,
+        hashed: Option<Arc<Vec<Cell>>>,
         now: Duration,
     ) -> Option<UnderWay> {
         if lines.parsed.lines == 0 {
@@ -281,7 +287,7 @@ mod tests {
     fn lines(body: &str) -> Lines {
         let identity = WriteIdentity::read(Api::V1, "db=d");
         let body = Decoded::Plain(body.to_owned().into());
-        stamp::read(&Version::assumed(Flavor::Influx1), &identity, body, 0)
+        stamp::read(&Version::assumed(Flavor::Influx1), &identity, body, 0, false)
     }
 
     fn end(overlaps: &Overlaps, write: UnderWay) -> Vec<u32> {
@@ -443,7 +449,7 @@ mod tests {
         let body = "m v=1 0\nm v=2 0\n";
         let read = |query: &str| {
             let body = Decoded::Plain(body.to_owned().into());
-            stamp::read(&Version::assumed(Flavor::Influx1), &WriteIdentity::read(Api::V1, query), body, 0)
+            stamp::read(&Version::assumed(Flavor::Influx1), &WriteIdentity::read(Api::V1, query), body, 0, false)
         };
         let a = overlaps.begin(&place(), &read("db=d"), None, NOW).unwrap();
         let b = overlaps.begin(&place(), &read("db=d&precision=s"), None, NOW).unwrap();

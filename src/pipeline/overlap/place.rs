@@ -6,6 +6,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -71,7 +72,7 @@ pub(super) enum Known {
     /// Its text; nobody has met it.
     Body(Lines),
     /// Its cells, not in the table yet.
-    Cells(Vec<Cell>),
+    Cells(Arc<Vec<Cell>>),
     /// They are in the table: one for each line.
     Listed(Vec<u64>),
     /// It touches everything of its time.
