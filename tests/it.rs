@@ -68,6 +68,9 @@ mod pass;
 // The built program as a process.
 #[path = "it/proxy.rs"]
 mod proxy;
+// The queue on disk, looked at from outside.
+#[path = "it/queue.rs"]
+mod queue;
 // The writer's own record.
 #[path = "it/record.rs"]
 mod record;

@@ -9,6 +9,7 @@ mod demo;
 pub mod exit;
 mod init;
 mod lint;
+mod queue;
 mod run;
 mod status;
 pub mod talk;
@@ -107,6 +108,11 @@ enum Command {
     ///
     /// Asks the running twinline through its local socket. Exit code 10 when none runs on this data directory.
     Status(status::StatusArgs),
+    /// Look at the queue on disk: how much waits, its segments, its records; check every byte of it
+    ///
+    /// Works beside a running twinline and on the directory of a stopped one (--data-dir DIR for one without a
+    /// configuration). Looking changes nothing there, and is never in the way of a start.
+    Queue(queue::QueueArgs),
     /// See it work: two databases, an outage, a crash, and the proof that nothing is missing
     ///
     /// Needs nothing: both databases live in this process, on 127.0.0.1, and everything goes when it ends. About 30 s. The
@@ -201,6 +207,7 @@ fn dispatch(arguments: &Arguments) -> Result<Exit, Failure> {
         Command::Run(args) => run::run(global, args),
         Command::Lint(args) => lint::run(global, args),
         Command::Status(args) => status::run(global, args),
+        Command::Queue(args) => queue::run(global, args),
         Command::Demo(args) => demo::run(global, args),
         Command::Completions(args) => completions::run(global, args),
         Command::Version => version::run(global),

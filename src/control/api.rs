@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::figures::{Shared, Sources};
 use super::metrics_text::Recorder;
+use super::queue::QueueFacts;
 use super::status::{Facts, full_text, status};
 use crate::base::DestinationId;
 use crate::base::clock::SharedClock;
@@ -84,6 +85,9 @@ impl Control {
                 let facts = self.facts.lock().unwrap_or_else(PoisonError::into_inner).clone();
                 let document = status(facts, &self.sources.look().await);
                 document_reply(StatusCode::OK, &json!(document))
+            }
+            "/api/v1/queue" if door == Door::Socket => {
+                document_reply(StatusCode::OK, &json!(QueueFacts::of(&self.sources.log)))
             }
             "/api/v1/events" => self.events(query).await,
             "/api/v1/dead-letters" if door == Door::Socket => self.dead_letters(query).await,

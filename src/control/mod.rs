@@ -6,8 +6,10 @@
 mod api;
 mod figures;
 mod metrics_text;
+mod queue;
 mod status;
 
 pub use api::{Control, Door};
 pub use metrics_text::Recorder;
+pub use queue::QueueFacts;
 pub use status::{Facts, Side, Status, render};

@@ -21,6 +21,7 @@ mod gaps;
 mod group;
 mod inbox;
 mod live;
+pub mod look;
 mod options;
 mod reader;
 mod record;
@@ -211,6 +212,11 @@ impl Wal {
     /// block nor call this.
     pub fn on_durable(&self, wake: Box<dyn Fn() + Send + Sync>) {
         self.live.on_durable(wake);
+    }
+
+    /// Where the log lies.
+    pub fn dir(&self) -> &Path {
+        &self.options.dir
     }
 
     /// A reader whose first item starts with `from`, which may lie in the future or below what is kept (then the first

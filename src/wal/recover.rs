@@ -168,14 +168,18 @@ fn read_listing(context: &Context<'_>) -> Result<Listing> {
     Ok(listing)
 }
 
-fn foreign(path: &Path, major: u16, features: u32) -> Error {
+pub(super) fn foreign(path: &Path, major: u16, features: u32) -> Error {
     let what = format!("{} is of log format {major} (features {features:#x})", path.display());
     Error::new(crate::base::Kind::State, Side::Own, format!("{what}, which this version does not know"))
         .hint("run the version that wrote this data directory, or a newer one")
 }
 
 /// The header, or its twin where the header is not readable.
-fn read_header(file: &dyn DiskFile, id: SegmentId, bytes: u64) -> io::Result<Result<SegmentHeader, Unreadable>> {
+pub(super) fn read_header(
+    file: &dyn DiskFile,
+    id: SegmentId,
+    bytes: u64,
+) -> io::Result<Result<SegmentHeader, Unreadable>> {
     let mut block = vec![0; HEADER_BLOCK_BYTES as usize];
     let mut read = |offset| -> io::Result<Result<SegmentHeader, Unreadable>> {
         let length = read_full_at(file, &mut block, offset)?;
@@ -194,7 +198,7 @@ fn read_header(file: &dyn DiskFile, id: SegmentId, bytes: u64) -> io::Result<Res
     }
 }
 
-fn read_seal(file: &dyn DiskFile, header: &SegmentHeader) -> io::Result<Option<Seal>> {
+pub(super) fn read_seal(file: &dyn DiskFile, header: &SegmentHeader) -> io::Result<Option<Seal>> {
     let mut bytes = [0; super::record::HEADER_BYTES];
     let read = read_full_at(file, &mut bytes, seal_offset(header.capacity))?;
     let seal = Seal::decode(&array_at(&bytes, 0), seed(header.salt)).filter(|_| read == bytes.len());

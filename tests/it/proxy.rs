@@ -308,6 +308,11 @@ impl Twinline {
         Connection::open(&self.addr).unwrap()
     }
 
+    /// `data_dir`.
+    pub(crate) fn data(&self) -> std::path::PathBuf {
+        self.directory.path().join("data")
+    }
+
     /// The socket of the local command line.
     pub(crate) fn socket(&self) -> std::path::PathBuf {
         self.directory.path().join("data/twinline.sock")

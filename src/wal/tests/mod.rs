@@ -2,6 +2,7 @@
 
 mod damage;
 mod failing;
+mod look;
 mod rig;
 mod stories;
 mod threads;

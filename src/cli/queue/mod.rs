@@ -1,0 +1,56 @@
+//! `twinline queue`: the log on disk, beside a running twinline or on the directory of a stopped one.
+//!
+//! Promise: looking changes nothing. No lock is taken, no file is made, changed, renamed or removed, so that a look never
+//! stands in the way of a start, and a directory without the right to write will do.
+
+mod ls;
+mod place;
+mod routes;
+mod show;
+mod status;
+mod stop;
+mod text;
+mod verify;
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use super::Global;
+use super::exit::{Exit, Failure};
+
+/// Options of `queue`.
+#[derive(Clone, Debug, Args)]
+pub(super) struct QueueArgs {
+    /// Look at this data directory, without a configuration file [default: data_dir of the configuration]
+    #[arg(long, global = true, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+enum Command {
+    /// How much waits, since when, and how long it may go on
+    Status(status::StatusArgs),
+    /// List the segments: what they hold, their state, whose floors stand in them
+    Ls(ls::LsArgs),
+    /// Show one segment, and with --records what stands in it
+    Show(show::ShowArgs),
+    /// Check every checksum and the order of the whole log; changes nothing
+    ///
+    /// Reads the whole log up to what is durable, also beside a running twinline. Names what is damaged: records, route,
+    /// times, lines, file and offset, and whether all destinations have passed it already. Exit code 3 when something is
+    /// damaged, 130 when it was interrupted: what was found until then is told.
+    Verify(verify::VerifyArgs),
+}
+
+pub(super) fn run(global: &Global, args: &QueueArgs) -> Result<Exit, Failure> {
+    let place = place::Place::find(global, args.data_dir.as_deref())?;
+    match &args.command {
+        Command::Status(args) => status::run(global, &place, args),
+        Command::Ls(args) => ls::run(global, &place, args),
+        Command::Show(args) => show::run(global, &place, args),
+        Command::Verify(args) => verify::run(global, &place, args),
+    }
+}

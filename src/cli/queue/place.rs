@@ -1,0 +1,214 @@
+//! Where the log lies, and whether a twinline works on it now.
+
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+use super::super::Global;
+use super::super::exit::{Exit, Failure};
+use super::super::status::get;
+use crate::base::{Error, Lsn, disk};
+use crate::config::Config;
+use crate::control::QueueFacts;
+use crate::wal::look::Look;
+
+/// A data directory.
+#[derive(Debug)]
+pub(super) struct Place {
+    /// It.
+    pub(super) data_dir: PathBuf,
+    socket: PathBuf,
+    /// None where the directory was named instead of a configuration.
+    pub(super) config: Option<Config>,
+    /// As the user named it, for the commands that we propose.
+    option: String,
+}
+
+/// Whether a twinline works on it.
+#[derive(Debug)]
+pub(super) enum Life {
+    /// It does, and says this.
+    Running(Box<QueueFacts>),
+    /// None does.
+    Stopped,
+}
+
+impl Life {
+    pub(super) fn facts(&self) -> Option<&QueueFacts> {
+        match self {
+            Self::Running(facts) => Some(facts),
+            Self::Stopped => None,
+        }
+    }
+
+    pub(super) fn word(&self) -> &'static str {
+        if self.facts().is_some() { "running" } else { "stopped" }
+    }
+}
+
+impl Place {
+    pub(super) fn find(global: &Global, named: Option<&Path>) -> Result<Self, Failure> {
+        let (data_dir, socket, config, option) = match named {
+            Some(dir) => (
+                dir.to_owned(),
+                dir.join("twinline.sock"),
+                None,
+                format!(" --data-dir {}", quoted(&dir.display().to_string())),
+            ),
+            None => {
+                let config = global.load()?.config;
+                let option = match &global.config {
+                    Some(path) => format!(" -c {}", quoted(&path.display().to_string())),
+                    None => String::new(),
+                };
+                (config.data_dir.clone(), config.unix_socket.clone(), Some(config), option)
+            }
+        };
+        let place = Self { data_dir, socket, config, option };
+        place.is_one()?;
+        Ok(place)
+    }
+
+    /// The directory of the log.
+    pub(super) fn wal(&self) -> PathBuf {
+        self.data_dir.join("wal")
+    }
+
+    /// A command of this place that we propose.
+    pub(super) fn command(&self, words: &str) -> String {
+        format!("twinline queue{} {words}", self.option)
+    }
+
+    /// Whether it looks like one of ours at all.
+    fn is_one(&self) -> Result<(), Failure> {
+        let (dir, shown) = (&self.data_dir, self.data_dir.display());
+        let seg = dir.join("wal/seg");
+        match seg.metadata() {
+            Ok(found) if found.is_dir() => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Err(forbidden(&seg, &error)),
+            _ => {}
+        }
+        let failed = |what: String| Failure::new(Exit::Failed, what);
+        if !dir.exists() {
+            return Err(
+                failed(format!("there is no directory {shown}")).hint("twinline run makes data_dir at its first start")
+            );
+        }
+        let above = dir.ancestors().skip(1).take(2).find(|above| above.join("wal/seg").is_dir());
+        let failure = failed(format!("{shown} is no data directory of twinline: there is no wal/seg in it"));
+        Err(match above {
+            Some(above) => failure.hint(format!("twinline queue --data-dir {} …", above.display())),
+            None => failure.hint("--data-dir takes what data_dir is in twinline.toml"),
+        })
+    }
+
+    /// Asks whether a twinline works here.
+    pub(super) fn life(&self) -> Result<Life, Failure> {
+        match UnixStream::connect(&self.socket) {
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                return Err(forbidden(&self.socket, &error));
+            }
+            Err(error) => return self.nobody_answers(&error),
+        }
+        let body = get(&self.socket, "/api/v1/queue")?;
+        let facts: QueueFacts = serde_json::from_slice(&body).map_err(|e| {
+            Failure::new(Exit::Failed, format!("the answer of the running twinline is not understood: {e}"))
+                .hint("use the same version of twinline on both sides")
+        })?;
+        let other = |path: &Path| path.metadata().ok().map(|found| (found.dev(), found.ino()));
+        if other(Path::new(&facts.dir)) != other(&self.wal()) {
+            let what = format!(
+                "the twinline at {} works on {}, not on {}",
+                self.socket.display(),
+                facts.dir,
+                self.wal().display()
+            );
+            return Err(Failure::new(Exit::Refused, what).hint("the configuration that this twinline was started with"));
+        }
+        Ok(Life::Running(Box::new(facts)))
+    }
+
+    fn nobody_answers(&self, error: &io::Error) -> Result<Life, Failure> {
+        let lock = self.wal().join("LOCK");
+        let Some(process) = holder(&lock) else { return Ok(Life::Stopped) };
+        let what = format!(
+            "{} is in use by process {process}, which does not answer at {}: {error}",
+            self.data_dir.display(),
+            self.socket.display()
+        );
+        let hint = match &self.config {
+            Some(_) => {
+                "wait while it starts or ends; if it does neither, see whether unix_socket was changed since it started"
+            }
+            None => {
+                "name its configuration (-c FILE): unix_socket may be somewhere else; or wait while it starts or ends"
+            }
+        };
+        Err(Failure::new(Exit::Locked, what).hint(hint))
+    }
+
+    /// Looks at the log; of a running twinline up to what is durable.
+    pub(super) fn look(&self) -> Result<(Look, Life), Failure> {
+        let life = self.life()?;
+        let durable = life.facts().map(|facts| Lsn(facts.durable));
+        let look = Look::open(disk::real(), &self.wal(), durable).map_err(failure)?;
+        Ok((look, life))
+    }
+}
+
+/// As an argument of a shell.
+fn quoted(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@%".contains(c);
+    if !text.is_empty() && text.chars().all(plain) {
+        text.to_owned()
+    } else {
+        format!("'{}'", text.replace('\'', "'\\''"))
+    }
+}
+
+fn forbidden(path: &Path, error: &io::Error) -> Failure {
+    Failure::new(Exit::Auth, format!("{}: {error}", path.display()))
+        .hint("run it as the user that twinline runs as (sudo -u twinline …): the log holds clients' data, nobody else may read it")
+}
+
+/// An error of the log, with the code for a missing right where it is that.
+pub(super) fn failure(error: Error) -> Failure {
+    let denied = std::error::Error::source(&error)
+        .and_then(|cause| cause.downcast_ref::<io::Error>())
+        .is_some_and(|cause| cause.kind() == io::ErrorKind::PermissionDenied);
+    let failure = Failure::from(error);
+    if !denied {
+        return failure;
+    }
+    Failure { exit: Exit::Auth, ..failure }
+        .hint("run it as the user that twinline runs as (sudo -u twinline …): the log holds clients' data, nobody else may read it")
+}
+
+/// The process that holds a file's lock, as the kernel lists it: to ask by locking would be in a start's way.
+fn holder(path: &Path) -> Option<u32> {
+    let file = path.metadata().ok()?;
+    let locks = std::fs::read_to_string("/proc/locks").ok()?;
+    locks.lines().find_map(|line| {
+        // 1: FLOCK  ADVISORY  WRITE 4711 08:02:131 0 EOF
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let [_, "FLOCK", _, _, process, at, ..] = words[..] else { return None };
+        let inode: u64 = at.rsplit(':').next()?.parse().ok()?;
+        let process: u32 = process.parse().ok()?;
+        (inode == file.ino() && has_open(process, path, &file)).then_some(process)
+    })
+}
+
+/// Numbers of files repeat on other disks: the process must have this one open, unless it does not let us see.
+fn has_open(process: u32, path: &Path, file: &std::fs::Metadata) -> bool {
+    let Ok(open) = std::fs::read_dir(format!("/proc/{process}/fd")) else { return true };
+    let same = |found: &std::fs::Metadata| (found.dev(), found.ino()) == (file.dev(), file.ino());
+    open.flatten().any(|fd| fd.path().metadata().is_ok_and(|found| same(&found)))
+        || path.canonicalize().is_ok_and(|whole| names(process).contains(&whole))
+}
+
+fn names(process: u32) -> Vec<PathBuf> {
+    let open = std::fs::read_dir(format!("/proc/{process}/fd")).into_iter().flatten().flatten();
+    open.filter_map(|fd| std::fs::read_link(fd.path()).ok()).collect()
+}

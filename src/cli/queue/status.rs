@@ -1,0 +1,219 @@
+//! `twinline queue status`: how much waits, since when, and how long it may go on.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::place::{Life, Place, failure};
+use super::text::{plural, time_or_null};
+use crate::base::clock::{Clock, SystemClock};
+use crate::base::size::{ByteSize, show_span};
+use crate::base::{DestinationId, Lsn};
+use crate::cli::Global;
+use crate::cli::exit::{Exit, Failure};
+use crate::wal::Kind;
+use crate::wal::look::{Look, Sight};
+
+/// Options of `status`.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct StatusArgs {}
+
+/// What a destination has not acknowledged.
+#[derive(Debug)]
+struct Waiting {
+    destination: DestinationId,
+    floors: Vec<Lsn>,
+    /// Records above the lowest floor.
+    records: u64,
+    /// Bytes of records from there to the end.
+    bytes: u64,
+    /// Arrival of the oldest of them that is a write.
+    oldest_ns: Option<i64>,
+}
+
+pub(super) fn run(global: &Global, place: &Place, _: &StatusArgs) -> Result<Exit, Failure> {
+    let talk = global.talk();
+    let (look, life) = place.look()?;
+    let end = End::of(&look)?;
+    let mut waiting = Vec::new();
+    for seen in &look.cursors {
+        let floors = seen.loaded.cursor.as_ref().map(|cursor| cursor.floors.clone()).unwrap_or_default();
+        waiting.push(wait(&look, &end, seen.destination.clone(), floors)?);
+    }
+    let now_ns = SystemClock::new().wall_ns();
+    let next = next_step(place, &life);
+    if talk.json() {
+        talk.document(&document(place, &look, &end, &waiting, now_ns, &next))?;
+    } else {
+        talk.data(&text(place, &look, &life, &end, &waiting, now_ns))?;
+    }
+    talk.next(&next);
+    Ok(Exit::Success)
+}
+
+fn next_step(place: &Place, life: &Life) -> String {
+    match life {
+        Life::Running(_) => place.command("ls"),
+        Life::Stopped => place.command("verify"),
+    }
+}
+
+/// Where the log ends.
+#[derive(Clone, Copy, Debug, Default)]
+struct End {
+    /// Bytes of records since the log began.
+    position: u64,
+    /// Of these, bytes that were given back.
+    first: u64,
+    /// The last sound record, proven durable or not.
+    last: Lsn,
+    /// Sound records above what is proven durable, and bytes that look like records behind them.
+    tail: u64,
+    torn_bytes: u64,
+    damaged: bool,
+}
+
+impl End {
+    fn of(look: &Look) -> Result<Self, Failure> {
+        let first = look.segments.first().map_or(0, |first| first.position);
+        let mut end = Self { first, last: look.durable, ..Self::default() };
+        let Some(newest) = look.segments.last() else { return Ok(end) };
+        end.position = newest.position + newest.used();
+        if newest.sealed().is_some() {
+            return Ok(end);
+        }
+        let Some(mut scan) = look.scan(newest, false).map_err(failure)? else { return Ok(end) };
+        while let Some(sight) = scan.next().map_err(failure)? {
+            match sight {
+                Sight::Row(row) => {
+                    end.position = row.record.position;
+                    end.last = end.last.max(row.record.lsn);
+                    end.tail += u64::from(row.is_unproven());
+                }
+                Sight::Damage(..) => end.damaged = true,
+            }
+        }
+        if look.durable < newest.base {
+            end.position = newest.position;
+        }
+        end.torn_bytes = scan.ended().torn_bytes;
+        Ok(end)
+    }
+}
+
+/// Looks for the first record above the lowest floor.
+fn wait(look: &Look, end: &End, destination: DestinationId, floors: Vec<Lsn>) -> Result<Waiting, Failure> {
+    let floor = floors.iter().copied().min().unwrap_or(Lsn::ZERO);
+    let records = end.last.0.saturating_sub(floor.0);
+    let mut waiting = Waiting { destination, floors, records, bytes: 0, oldest_ns: None };
+    if records == 0 {
+        return Ok(waiting);
+    }
+    let mut begins = None;
+    'all: for segment in look.segments.iter().filter(|segment| segment.last > floor || end.last > look.durable) {
+        let Some(mut scan) = look.scan(segment, false).map_err(failure)? else { continue };
+        while let Some(sight) = scan.next().map_err(failure)? {
+            let Sight::Row(row) = sight else { continue };
+            // A mark waits for nobody, and floors pass it with what follows.
+            if row.record.lsn <= floor || row.kind() == Some(Kind::Mark) {
+                continue;
+            }
+            begins.get_or_insert(row.record.position - row.bytes);
+            if row.kind() == Some(Kind::Intent) {
+                waiting.oldest_ns = Some(row.record.received_ns);
+                break 'all;
+            }
+        }
+    }
+    match begins {
+        Some(begins) => waiting.bytes = end.position.saturating_sub(begins),
+        None => waiting.records = 0,
+    }
+    Ok(waiting)
+}
+
+fn age(now_ns: i64, at_ns: i64) -> Duration {
+    Duration::from_nanos(u64::try_from(now_ns.saturating_sub(at_ns)).unwrap_or(0))
+}
+
+fn text(place: &Place, look: &Look, life: &Life, end: &End, waiting: &[Waiting], now_ns: i64) -> String {
+    let mut out = format!("{} · {} · durable up to record {}\n", place.data_dir.display(), life.word(), look.durable);
+    // Writing to a String does not fail.
+    let files: u64 = look.segments.iter().map(|s| s.bytes).chain(look.prepared.iter().map(|p| p.bytes)).sum();
+    let limit = place.config.as_ref().map_or(String::new(), |config| format!(" of {}", config.queue.max_size));
+    let _ = writeln!(
+        out,
+        "LOG        {} of records in {}; files take {}{limit}, {} of them prepared",
+        ByteSize(end.position.saturating_sub(end.first)),
+        plural(look.segments.len() as u64, "segment"),
+        ByteSize(files),
+        look.prepared.len()
+    );
+    for one in waiting {
+        let (lowest, highest) = (one.floors.iter().min(), one.floors.iter().max());
+        let floors = match (lowest, highest) {
+            (Some(low), Some(high)) if low == high => {
+                format!("all {} at record {low}", plural(one.floors.len() as u64, "floor"))
+            }
+            (Some(low), Some(high)) => {
+                format!("{} at records {low} to {high}", plural(one.floors.len() as u64, "floor"))
+            }
+            _ => "its cursor cannot be read: it begins again at the oldest record".to_owned(),
+        };
+        let waits = match one.records {
+            0 => "has everything".to_owned(),
+            _ => format!("waits for {} in {}", ByteSize(one.bytes), plural(one.records, "record")),
+        };
+        let oldest = one
+            .oldest_ns
+            .map_or(String::new(), |at| format!("; the oldest write came {} ago", show_span(age(now_ns, at))));
+        let _ = writeln!(out, "{:10} {waits}{oldest}; {floors}", one.destination.to_string());
+    }
+    if waiting.is_empty() {
+        let _ = writeln!(out, "no destination has a cursor here: nothing was delivered from this log yet");
+    }
+    if end.tail > 0 {
+        let _ = writeln!(
+            out,
+            "{} above that may be in memory alone: the next start keeps what is there then",
+            plural(end.tail, "record")
+        );
+    }
+    if end.torn_bytes > 0 {
+        let _ = writeln!(out, "{} behind the end are torn: nobody was told that they stand", ByteSize(end.torn_bytes));
+    }
+    if end.damaged || !look.holes().is_empty() {
+        let _ = writeln!(out, "✗ DAMAGE   acknowledged records are lost: {}", place.command("verify"));
+    }
+    out
+}
+
+fn document(place: &Place, look: &Look, end: &End, waiting: &[Waiting], now_ns: i64, next: &str) -> Value {
+    let files: u64 = look.segments.iter().map(|s| s.bytes).chain(look.prepared.iter().map(|p| p.bytes)).sum();
+    let each = |one: &Waiting| {
+        json!({
+            "destination": one.destination.to_string(),
+            "floors": one.floors.iter().map(|floor| floor.0).collect::<Vec<_>>(),
+            "records": one.records,
+            "bytes": one.bytes,
+            "oldest_received": one.oldest_ns.and_then(time_or_null),
+            "oldest_s": one.oldest_ns.map(|at| age(now_ns, at).as_secs_f64()),
+        })
+    };
+    json!({
+        "schema": "twinline.queue.status/1",
+        "data_dir": place.data_dir.display().to_string(),
+        "running": look.is_running(),
+        "durable": look.durable.0,
+        "segments": look.segments.len(),
+        "record_bytes": end.position.saturating_sub(end.first),
+        "file_bytes": files,
+        "limit_bytes": place.config.as_ref().map(|config| config.queue.max_size.0),
+        "destinations": waiting.iter().map(each).collect::<Vec<_>>(),
+        "unproven_records": end.tail,
+        "torn_bytes": end.torn_bytes,
+        "damaged": end.damaged || !look.holes().is_empty(),
+        "next_steps": [next],
+    })
+}
