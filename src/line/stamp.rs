@@ -2,7 +2,7 @@
 
 use super::canonical::{write_time, write_untimed};
 use super::fast::Reader;
-use super::point::{Line, Parts};
+use super::point::{Line, Nothing, Parts};
 use super::{Dialect, Precision, lines};
 
 /// The body with a timestamp on each accepted line that had none: `at_ns`, truncated to the precision and written in
@@ -17,8 +17,7 @@ pub fn stamp(body: &[u8], dialect: Dialect, precision: Precision, at_ns: i64) ->
     let mut reader = Reader::new(body, dialect, precision);
     let mut out = Vec::with_capacity(body.len() + body.len() / 8 + 32);
     let mut copied = 0;
-    let mut parts = Parts::default();
-    while let Some(outcome) = reader.next(&mut parts) {
+    while let Some(outcome) = reader.next(&mut Nothing) {
         let Ok(frame) = outcome else { continue };
         if frame.time_ns.is_some() {
             continue;
@@ -29,7 +28,7 @@ pub fn stamp(body: &[u8], dialect: Dialect, precision: Precision, at_ns: i64) ->
             copied = frame.fields_end;
             continue;
         }
-        let Parts { tags, fields } = std::mem::take(&mut parts);
+        let Parts { tags, fields } = reader.parts_of(&frame);
         let line = Line { body, dialect, frame, tags, fields };
         if let Some(text) = stamped_with_care(&line, precision, units) {
             out.extend_from_slice(&body[copied..frame.start]);
