@@ -29,6 +29,9 @@ mod clients;
 // Real databases, started and stopped by id.
 #[path = "it/database.rs"]
 mod database;
+// A data directory that is not as it was left.
+#[path = "it/data_dir.rs"]
+mod data_dir;
 // A source that shows what reaches it.
 #[path = "it/double.rs"]
 mod double;

@@ -41,7 +41,8 @@ pub trait Disk: Send + Sync + fmt::Debug {
     /// Opens a file.
     ///
     /// # Errors
-    /// The system's error, `NotFound` and `AlreadyExists` among them.
+    /// The system's error, `NotFound` and `AlreadyExists` among them; `InvalidInput` for what is no file, such as a symbolic
+    /// link or a directory.
     fn open(&self, path: &Path, how: Open) -> io::Result<Arc<dyn DiskFile>>;
 
     /// Gives a file another name in one step, replacing what had that name. Durable after [`Disk::sync_dir`].
@@ -62,7 +63,8 @@ pub trait Disk: Send + Sync + fmt::Debug {
     /// `InvalidInput` for another name, else the system's error.
     fn remove(&self, path: &Path) -> io::Result<()>;
 
-    /// The names of the files in a directory, in no particular order; names that are not UTF-8 are left out.
+    /// The names in a directory, of files or of anything else, in no particular order; names that are not UTF-8 are left
+    /// out.
     ///
     /// # Errors
     /// The system's error.

@@ -72,9 +72,10 @@ impl Error {
         Self { kind, side, retry: Retry::No, what: what.into(), hint: None, source: None }
     }
 
-    /// A fault of our own disk, with the path in the text.
+    /// A fault of our own disk, with the path in the text. Where the cause tells what to do next, that is added.
     pub fn disk(what: impl Into<String>, cause: std::io::Error) -> Self {
-        Self::new(Kind::Disk, Side::Own, what).because(cause)
+        let hint = disk_hint(cause.kind(), cause.raw_os_error());
+        Self { hint: hint.map(str::to_owned), ..Self::new(Kind::Disk, Side::Own, what).because(cause) }
     }
 
     /// Marks that trying again can help.
@@ -88,6 +89,13 @@ impl Error {
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
+        self
+    }
+
+    /// Adds what to do next, where the cause has not told already.
+    #[must_use]
+    pub fn or_hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint.get_or_insert_with(|| hint.into());
         self
     }
 
@@ -123,6 +131,21 @@ impl Error {
     /// What to do next, where we know.
     pub fn next_step(&self) -> Option<&str> {
         self.hint.as_deref()
+    }
+}
+
+/// What to do where a call to the disk fails in this way.
+fn disk_hint(kind: std::io::ErrorKind, errno: Option<i32>) -> Option<&'static str> {
+    use std::io::ErrorKind as Io;
+    const EIO: i32 = 5;
+    match kind {
+        Io::PermissionDenied => Some("let the user of twinline own it and what is in it (chown -R), then start again"),
+        Io::ReadOnlyFilesystem => Some("mount its file system for writing, then start again"),
+        Io::InvalidInput | Io::IsADirectory | Io::NotADirectory => {
+            Some("move it elsewhere, put what belongs there in its place, then start again")
+        }
+        _ if errno == Some(EIO) => Some("look for errors of the disk in the kernel's log"),
+        _ => None,
     }
 }
 

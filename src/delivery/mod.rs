@@ -65,6 +65,8 @@ use unsettled::{News, Unsettled};
 const STOP_MAX: Duration = Duration::from_secs(5);
 /// How often floors become durable and figures are shown.
 const KEEP_EVERY: Duration = Duration::from_millis(200);
+/// While floors stand still: so often it is noted how far the log is durable, where it has grown.
+const NOTE_EVERY: Duration = Duration::from_secs(5);
 /// Pause before the queue is read again after an error.
 const READ_RETRY: Duration = Duration::from_secs(1);
 /// Floors that cannot be made durable are told of again after so long.
@@ -200,6 +202,7 @@ pub async fn run(parts: Parts, server: Server, mut stop: watch::Receiver<bool>) 
         ledger,
         queue,
         saved: floors,
+        noted: (Lsn::ZERO, Duration::ZERO),
         view: parts.view,
         unsettled: Unsettled::new(parts.unanswered_max),
         save_told: None,
@@ -286,6 +289,8 @@ struct Keeper {
     ledger: Rc<RefCell<Ledger>>,
     queue: LocalQueue,
     saved: Floors,
+    /// How far the log was durable when a cursor was saved last, and when that was.
+    noted: (Lsn, Duration),
     view: SharedView,
     unsettled: Unsettled,
     /// When operators last heard that floors cannot be made durable.
@@ -296,6 +301,7 @@ impl Keeper {
     /// The last floors; and, when each lane has `ended`, that nothing is under way.
     async fn end(mut self, ended: bool) -> Result<()> {
         self.save()?;
+        self.queue.note_durable(&self.saved);
         self.show();
         if ended {
             rest::leave(&self.shared).await;
@@ -352,10 +358,15 @@ impl Keeper {
 
     fn save(&mut self) -> Result<()> {
         let floors = self.ledger.borrow_mut().floors(self.shared.lanes.iter().map(RefCell::borrow));
+        let now = self.shared.clock.monotonic();
         if floors != self.saved {
             self.queue.acknowledge(&floors)?;
             self.saved = floors;
+            self.noted = (self.queue.durable(), now);
             self.shared.room.notify_one();
+        } else if self.queue.durable() > self.noted.0 && now.saturating_sub(self.noted.1) >= NOTE_EVERY {
+            self.queue.note_durable(&floors);
+            self.noted = (self.queue.durable(), now);
         }
         self.shared.saves.set(self.shared.saves.get() + 1);
         Ok(())

@@ -12,7 +12,7 @@ use crate::base::clock::SharedClock;
 use crate::base::disk::Disk;
 use crate::base::failpoint::{self, Point};
 use crate::base::{DestinationId, Epoch, Error, Kind, Lsn, Result, Side};
-use crate::wal::{self, Bundle, Cursor, CursorFile, Fault, Reader, Recovery, Refused, Wal, cursor};
+use crate::wal::{self, Bundle, Cursor, CursorFile, Fault, LogLock, Reader, Recovery, Refused, Wal, cursor};
 
 /// Records that a start looks at before clients are served; what lies beyond is looked at while they are.
 const SCAN_MAX: usize = 4096;
@@ -54,6 +54,8 @@ pub struct Opened {
     pub recovery: Recovery,
     /// Intents of the dead process that are doubt now; the rest, where the scout has not seen the end, is known later.
     pub doubted: u64,
+    /// What was wrong with cursors, in sentences: worth an event.
+    pub remarks: Vec<String>,
 }
 
 /// What operators hear of so many intents of a dead process that are doubt now.
@@ -93,18 +95,35 @@ impl LocalQueue {
         destination: DestinationId,
         epoch: Epoch,
     ) -> Result<Opened> {
+        let lock = wal::lock(disk.as_ref(), &options.dir)?;
+        Self::open_locked(lock, disk, clock, options, destination, epoch)
+    }
+
+    /// The same for whoever has taken the log's lock already.
+    ///
+    /// # Errors
+    /// As [`LocalQueue::open`].
+    pub fn open_locked(
+        lock: LogLock,
+        disk: Arc<dyn Disk>,
+        clock: SharedClock,
+        options: wal::Options,
+        destination: DestinationId,
+        epoch: Epoch,
+    ) -> Result<Opened> {
         let dir = options.dir.clone();
-        let mut cursors = Vec::new();
+        let (mut cursors, mut remarks, mut lost) = (Vec::new(), Vec::new(), false);
         for id in cursor::list(disk.as_ref(), &dir)? {
             let loaded = cursor::load(disk.as_ref(), &dir, &id)?;
-            if let Some(warning) = loaded.warning {
-                tracing::error!(event = "cursor.lost", "{warning}");
-            }
+            // How far a destination was that is not configured now, nobody can say: all of it is kept.
+            lost |= loaded.warning.is_some() && id != destination;
+            remarks.extend(loaded.warning);
             cursors.extend(loaded.cursor);
         }
-        let (wal, recovery) = Wal::open(Arc::clone(&disk), Arc::clone(&clock), options, &cursors)?;
+        let (wal, recovery) = Wal::open_locked(lock, Arc::clone(&disk), Arc::clone(&clock), options, &cursors)?;
         let wal = Arc::new(wal);
-        let others = cursors.iter().filter(|c| c.destination != destination).filter_map(Cursor::lowest_floor).min();
+        let others = cursors.iter().filter(|c| c.destination != destination).filter_map(Cursor::lowest_floor);
+        let others = others.chain(lost.then(|| wal.oldest().before())).min();
         for other in cursors.iter().filter(|c| c.destination != destination) {
             tracing::warn!(event = "queue.other_destination", id = %other.destination,
                 "a destination that is not configured now has a cursor here: its records are kept and take disk space; \
@@ -115,11 +134,11 @@ impl LocalQueue {
         if let Some(own) = &mut own {
             let clamped = own.clamp(wal.oldest(), wal.durable());
             if clamped.ahead > 0 {
-                tracing::error!(
-                    event = "cursor.ahead",
-                    lanes = clamped.ahead,
-                    "a floor lies beyond the log's end; it was set back"
-                );
+                remarks.push(format!(
+                    "the floors of {} of {} lanes lay beyond the end of the log and were set back to it",
+                    clamped.ahead,
+                    own.floors.len()
+                ));
             }
         }
         let floors = own.map_or_else(Floors::default, |own| Floors { lanes: own.floors, counters: own.counters });
@@ -134,7 +153,7 @@ impl LocalQueue {
         }
         let queue = Self { wal, file, destination, epoch, others };
         let doubted = queue.doubt_what_was_left_open(&mut scout)?;
-        Ok(Opened { queue, floors, scout, recovery, doubted })
+        Ok(Opened { queue, floors, scout, recovery, doubted, remarks })
     }
 
     fn doubt_what_was_left_open(&self, scout: &mut Scout) -> Result<u64> {
@@ -227,11 +246,33 @@ impl LocalQueue {
         self.wal.reader(from)
     }
 
+    /// Notes beside the floors, which stay, how far the log is durable. A start that finds less knows that files of the log
+    /// are missing. Best effort: the next floors bring it too.
+    pub fn note_durable(&mut self, floors: &Floors) {
+        if let Err(error) = self.save(floors) {
+            tracing::debug!(%error, "how far the log is durable cannot be noted");
+        }
+    }
+
+    /// Highest durable record of the log.
+    #[must_use]
+    pub fn durable(&self) -> Lsn {
+        self.wal.durable()
+    }
+
     /// Makes floors durable, then gives segments below all of them back.
     ///
     /// # Errors
     /// The cursor cannot be written; the floors on disk are the former ones then, which costs repetition, not data.
     pub fn acknowledge(&mut self, floors: &Floors) -> Result<()> {
+        self.save(floors)?;
+        failpoint::hit(Point::FloorDurable);
+        let lowest = self.others.map_or(floors.lowest(), |others| others.min(floors.lowest()));
+        self.wal.release(lowest.next());
+        Ok(())
+    }
+
+    fn save(&mut self, floors: &Floors) -> Result<()> {
         let durable_seen = self.wal.durable();
         assert!(floors.lanes.iter().all(|floor| *floor <= durable_seen), "a floor never passes what is durable");
         let mut cursor = Cursor {
@@ -242,10 +283,6 @@ impl LocalQueue {
             floors: floors.lanes.clone(),
             counters: floors.counters.clone(),
         };
-        self.file.save(&mut cursor)?;
-        failpoint::hit(Point::FloorDurable);
-        let lowest = self.others.map_or(floors.lowest(), |others| others.min(floors.lowest()));
-        self.wal.release(lowest.next());
-        Ok(())
+        self.file.save(&mut cursor)
     }
 }

@@ -86,10 +86,17 @@ CREATE INDEX dirty_region_place ON dirty_region (destination, route_name, measur
 pub(super) const OPEN_HINT: &str =
     "free a few MiB on the disk of data_dir, and see that this user may write there; then start again";
 
+/// What to do with a file that SQLite does not read.
+const BROKEN_HINT: &str = "put back the state.db that belongs to this log; where it is lost, move this one elsewhere and start \
+                           once with `twinline run --adopt-log`";
+
 /// Brings a new or older file to our version; leaves ours alone.
 pub(super) fn prepare(connection: &mut Connection) -> Result<()> {
     let fault = |e: rusqlite::Error| {
-        Error::new(Kind::Disk, Side::Own, "state store: cannot prepare the tables").because(e).hint(OPEN_HINT)
+        use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
+        let broken = matches!(e.sqlite_error_code(), Some(DatabaseCorrupt | NotADatabase));
+        let (kind, hint) = if broken { (Kind::Damage, BROKEN_HINT) } else { (Kind::Disk, OPEN_HINT) };
+        Error::new(kind, Side::Own, "state store: cannot prepare the tables").because(e).hint(hint)
     };
     connection
         .execute_batch(

@@ -98,7 +98,7 @@ impl SqliteState {
         let shown = path.display().to_string();
         let what = || format!("cannot open the state store {shown}");
         let hint = schema::OPEN_HINT;
-        own(path).map_err(|e| Error::disk(what(), e).hint(hint))?;
+        own(path).map_err(|e| Error::disk(what(), e).or_hint(hint))?;
         let mut connection =
             Connection::open(path).map_err(|e| Error::new(Kind::Disk, Side::Own, what()).because(e).hint(hint))?;
         schema::prepare(&mut connection).map_err(|e| e.context(&shown))?;

@@ -134,6 +134,13 @@ impl Cursor {
     }
 }
 
+/// The version of a sound slot that is none of ours.
+fn foreign_version(slot: &[u8]) -> Option<u16> {
+    let sound =
+        slot.len() == SLOT_BYTES && slot[..8] == MAGIC && crc32c::crc32c(&slot[..CRC_AT]) == u32_at(slot, CRC_AT);
+    sound.then(|| u16_at(slot, 8)).filter(|version| *version != VERSION)
+}
+
 fn u16_at(bytes: &[u8], at: usize) -> u16 {
     u16::from_le_bytes(array_at(bytes, at))
 }
@@ -172,7 +179,7 @@ pub fn list(disk: &dyn Disk, wal: &Path) -> Result<Vec<DestinationId>> {
 /// Reads a destination's cursor. Changes nothing.
 ///
 /// # Errors
-/// The file exists and cannot be read.
+/// The file exists and cannot be read, is that of another destination, or was written by a newer version.
 pub fn load(disk: &dyn Disk, wal: &Path, destination: &DestinationId) -> Result<Loaded> {
     let path = dir(wal).join(format!("{destination}.cur"));
     let file = match disk.open(&path, Open::Read) {
@@ -182,8 +189,18 @@ pub fn load(disk: &dyn Disk, wal: &Path, destination: &DestinationId) -> Result<
     let mut bytes = vec![0; 2 * SLOT_BYTES];
     let read = read_full_at(file.as_ref(), &mut bytes, 0);
     let read = read.map_err(|e| Error::disk(format!("cannot read {}", path.display()), e))?;
-    let slots = bytes[..read].chunks(SLOT_BYTES).filter_map(Cursor::decode);
-    let cursor = slots.filter(|cursor| cursor.destination == *destination).max_by_key(|cursor| cursor.generation);
+    let slots = || bytes[..read].chunks(SLOT_BYTES);
+    if let Some(version) = slots().filter_map(foreign_version).next() {
+        let what = format!("{} is a cursor of version {version}, which this program does not know", path.display());
+        return Err(Error::new(Kind::State, Side::Own, what)
+            .hint("run the version that wrote this data directory, or a newer one"));
+    }
+    let cursor = slots().filter_map(Cursor::decode).max_by_key(|cursor| cursor.generation);
+    if let Some(other) = cursor.as_ref().map(|cursor| &cursor.destination).filter(|other| *other != destination) {
+        let what = format!("{} is the cursor of destination \"{other}\", not of \"{destination}\"", path.display());
+        return Err(Error::new(Kind::State, Side::Own, what)
+            .hint(format!("name it {other}.cur again; where that is there already, move this copy elsewhere")));
+    }
     let warning = cursor.is_none().then(|| {
         format!("{} holds no sound cursor; delivery starts again at the oldest record of the log", path.display())
     });
@@ -314,13 +331,24 @@ mod tests {
     }
 
     #[test]
-    fn a_cursor_of_another_destination_is_not_taken() {
+    fn a_cursor_of_another_destination_or_version_is_refused() {
         let disk = SimulatedDisk::new(3);
         CursorFile::new(Arc::new(disk.clone()), wal(), id(), 0).save(&mut at(1)).unwrap();
         disk.rename(&path(), &wal().join("cursors/other.cur")).unwrap();
         let other = DestinationId::parse("other").unwrap();
         assert_eq!(list(&disk, wal()).unwrap(), std::slice::from_ref(&other));
-        assert!(load(&disk, wal(), &other).unwrap().cursor.is_none());
+        let error = load(&disk, wal(), &other).unwrap_err();
+        assert_eq!(error.kind(), Kind::State);
+        assert!(error.to_string().contains("the cursor of destination \"main\", not of \"other\""), "{error}");
+        disk.rename(&wal().join("cursors/other.cur"), &path()).unwrap();
+        disk.corrupt(&path(), |bytes| {
+            bytes[SLOT_BYTES + 8] = 2;
+            let crc = crc32c::crc32c(&bytes[SLOT_BYTES..SLOT_BYTES + CRC_AT]);
+            bytes[SLOT_BYTES + CRC_AT..].copy_from_slice(&crc.to_le_bytes());
+        })
+        .unwrap();
+        let error = load(&disk, wal(), &id()).unwrap_err();
+        assert!(error.kind() == Kind::State && error.to_string().contains("of version 2"), "{error}");
     }
 
     #[test]

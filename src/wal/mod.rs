@@ -90,13 +90,25 @@ impl Wal {
         options: Options,
         cursors: &[Cursor],
     ) -> Result<(Self, Recovery)> {
+        let held = lock(disk.as_ref(), &options.dir)?;
+        Self::open_locked(held, disk, clock, options, cursors)
+    }
+
+    /// The same for whoever has taken the lock of the log already.
+    ///
+    /// # Errors
+    /// As [`Wal::open`].
+    pub fn open_locked(
+        lock: LogLock,
+        disk: Arc<dyn Disk>,
+        clock: SharedClock,
+        options: Options,
+        cursors: &[Cursor],
+    ) -> Result<(Self, Recovery)> {
         options.check()?;
-        let seg = options.dir.join("seg");
-        let quarantine = options.dir.join("quarantine");
-        for dir in [&options.dir, &seg, &cursor::dir(&options.dir), &quarantine] {
-            disk.create_dir_all(dir).map_err(|e| Error::disk(format!("cannot create {}", dir.display()), e))?;
+        for dir in [&options.dir.join("seg"), &cursor::dir(&options.dir), &options.dir.join("quarantine")] {
+            create(disk.as_ref(), dir)?;
         }
-        let lock = take_lock(disk.as_ref(), &options.dir.join("LOCK"))?;
         let (writer, report) = open_writer(&disk, &clock, &options, cursors, fastrand::Rng::new())?;
         let (live, supply) = (Arc::clone(&writer.live), Arc::clone(&writer.supply));
         let inbox = Inbox::new(options.channel_bundles);
@@ -110,7 +122,7 @@ impl Wal {
             tend,
             threads: Mutex::default(),
             stalled: AtomicBool::new(false),
-            _lock: lock,
+            _lock: lock.0,
         };
         wal.spawn(writer, asked_to_tend)?;
         Ok((wal, report))
@@ -328,6 +340,31 @@ impl Drop for Wal {
         // The reason is in the log already.
         drop(self.shut_down());
     }
+}
+
+/// The lock of a log, and of everything that lies beside it.
+#[derive(Debug)]
+pub struct LogLock(Box<dyn DiskLock>);
+
+/// Takes the lock of the log in this directory, which is made where it is missing. Nothing else of it is touched.
+///
+/// # Errors
+/// `Locked` when another process has it, `Disk` for what the disk refuses.
+pub fn lock(disk: &dyn Disk, dir: &Path) -> Result<LogLock> {
+    create(disk, dir)?;
+    take_lock(disk, &dir.join("LOCK")).map(LogLock)
+}
+
+fn create(disk: &dyn Disk, dir: &Path) -> Result<()> {
+    disk.create_dir_all(dir).map_err(|e| Error::disk(format!("cannot create {}", dir.display()), e))
+}
+
+/// The installation that wrote the newest segment of the log in this directory; none where there is no segment.
+///
+/// # Errors
+/// As [`Wal::open`].
+pub fn written_by(disk: &dyn Disk, dir: &Path) -> Result<Option<[u8; 16]>> {
+    recover::written_by(disk, &dir.join("seg"))
 }
 
 fn take_lock(disk: &dyn Disk, path: &Path) -> Result<Box<dyn DiskLock>> {

@@ -19,7 +19,7 @@ use super::live::{Live, Segment};
 use super::record::{Header, Kind, SKIPPABLE, array_at, seed};
 use super::retain::{Budget, Supply};
 use super::segment::{
-    HEADER_BLOCK_BYTES, Seal, SegmentHeader, Unreadable, parse_name, parse_next_name, seal_offset, twin_offset,
+    HEADER_BLOCK_BYTES, Seal, SegmentHeader, Unreadable, name, parse_name, parse_next_name, seal_offset, twin_offset,
 };
 use super::walk::{Step, Walk, Want, prove};
 use super::writer::{Active, Identity};
@@ -34,6 +34,9 @@ const DAMAGES_MAX: usize = 4096;
 /// What one start puts into quarantine at most.
 const QUARANTINE_BYTES: u64 = 64 << 20;
 const QUARANTINE_FILES: usize = 16;
+
+/// Names of foreign files that are told at a start.
+const FOREIGN_TOLD: usize = 10;
 
 /// What recovery works with.
 #[derive(Debug)]
@@ -95,10 +98,12 @@ pub(crate) fn recover(context: &Context<'_>, random: &mut fastrand::Rng) -> Resu
     let dir = &context.budget.dir;
     // Names that are visible but not durable must not steer what follows.
     context.disk.sync_dir(dir).map_err(|e| disk_error("cannot sync", dir, e))?;
-    let listing = read_listing(context)?;
+    let listing = read_listing(context.disk.as_ref(), dir)?;
+    refuse_others(context, &listing)?;
+    tell_foreign(dir, &listing.names);
     let mut end = read_end(context, &listing)?;
     let mut damages = holes(context, &listing, end.durable);
-    account_headless(&listing, &mut end);
+    account_headless(&listing, context.budget.segment_bytes, &mut end);
     damages.append(&mut end.damages);
 
     let live = Arc::new(Live::default());
@@ -144,15 +149,14 @@ fn disk_error(doing: &str, path: &Path, cause: io::Error) -> Error {
     Error::disk(format!("{doing} {}", path.display()), cause)
 }
 
-fn read_listing(context: &Context<'_>) -> Result<Listing> {
-    let dir = &context.budget.dir;
-    let names = context.disk.list(dir).map_err(|e| disk_error("cannot list", dir, e))?;
+fn read_listing(disk: &dyn Disk, dir: &Path) -> Result<Listing> {
+    let names = disk.list(dir).map_err(|e| disk_error("cannot list", dir, e))?;
     let mut listing = Listing { names, ..Listing::default() };
     for name in &listing.names {
         let Some(id) = parse_name(name) else { continue };
         let path = dir.join(name);
         let error = |e| disk_error("cannot read the log segment", &path, e);
-        let file = context.disk.open(&path, Open::Read).map_err(error)?;
+        let file = disk.open(&path, Open::Read).map_err(error)?;
         let bytes = file.length().map_err(error)?;
         match read_header(file.as_ref(), id, bytes).map_err(error)? {
             Ok(header) => {
@@ -160,6 +164,7 @@ fn read_listing(context: &Context<'_>) -> Result<Listing> {
                 listing.found.push(Found { header, path, file, bytes, seal });
             }
             Err(Unreadable::Damaged) => listing.headless.push((id, path, bytes)),
+            Err(Unreadable::Misnamed(id)) => return Err(misnamed(&path, id)),
             Err(Unreadable::Foreign { major, features }) => return Err(foreign(&path, major, features)),
         }
     }
@@ -168,10 +173,56 @@ fn read_listing(context: &Context<'_>) -> Result<Listing> {
     Ok(listing)
 }
 
+/// The installation that wrote the newest segment whose header can be read.
+pub(crate) fn written_by(disk: &dyn Disk, dir: &Path) -> Result<Option<[u8; 16]>> {
+    let names = match disk.list(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        other => other.map_err(|e| disk_error("cannot list", dir, e))?,
+    };
+    let mut ids: Vec<SegmentId> = names.iter().filter_map(|name| parse_name(name)).collect();
+    ids.sort();
+    for id in ids.into_iter().rev() {
+        let path = dir.join(name(id));
+        let error = |e| disk_error("cannot read the log segment", &path, e);
+        let file = disk.open(&path, Open::Read).map_err(error)?;
+        let bytes = file.length().map_err(error)?;
+        if let Ok(header) = read_header(file.as_ref(), id, bytes).map_err(error)? {
+            return Ok(Some(header.node));
+        }
+    }
+    Ok(None)
+}
+
+/// The numbers in a log of another installation mean other routes, and what is known beside it belongs to other records.
+fn refuse_others(context: &Context<'_>, listing: &Listing) -> Result<()> {
+    let Some(other) = listing.found.iter().find(|found| found.header.node != context.node) else { return Ok(()) };
+    let hex = |node: [u8; 16]| format!("{:032x}", u128::from_be_bytes(node));
+    let (theirs, ours) = (hex(other.header.node), hex(context.node));
+    let what = format!("{} was written by another twinline ({theirs}; this one is {ours})", other.path.display());
+    Err(Error::new(crate::base::Kind::State, Side::Own, what)
+        .hint("put this log back beside the state.db that it was written with, and that of this data_dir in its place"))
+}
+
+/// What is no file of the log is left alone, and said.
+fn tell_foreign(dir: &Path, names: &[String]) {
+    let known = |name: &&String| parse_name(name).is_none() && parse_next_name(name).is_none();
+    let foreign: Vec<&String> = names.iter().filter(known).take(FOREIGN_TOLD).collect();
+    if !foreign.is_empty() {
+        tracing::warn!(dir = %dir.display(), names = ?foreign, event = "log.foreign", "these are no files of the log: left alone");
+    }
+}
+
 pub(super) fn foreign(path: &Path, major: u16, features: u32) -> Error {
     let what = format!("{} is of log format {major} (features {features:#x})", path.display());
     Error::new(crate::base::Kind::State, Side::Own, format!("{what}, which this version does not know"))
         .hint("run the version that wrote this data directory, or a newer one")
+}
+
+/// Names and headers agree after any crash: somebody has renamed or copied the file. Which of two it is nobody can tell.
+pub(super) fn misnamed(path: &Path, id: SegmentId) -> Error {
+    let what = format!("{} holds segment {} of the log, not the one that it is named after", path.display(), id.0);
+    let next = format!("name it {} again; where that is there already, move this copy elsewhere", name(id));
+    Error::new(crate::base::Kind::State, Side::Own, what).hint(next)
 }
 
 /// The header, or its twin where the header is not readable.
@@ -183,11 +234,12 @@ pub(super) fn read_header(
     let mut block = vec![0; HEADER_BLOCK_BYTES as usize];
     let mut read = |offset| -> io::Result<Result<SegmentHeader, Unreadable>> {
         let length = read_full_at(file, &mut block, offset)?;
-        let right_name = |header: SegmentHeader| if header.id == id { Ok(header) } else { Err(Unreadable::Damaged) };
+        let right_name =
+            |header: SegmentHeader| if header.id == id { Ok(header) } else { Err(Unreadable::Misnamed(header.id)) };
         Ok(SegmentHeader::decode(&block[..length]).and_then(right_name))
     };
     let first = read(0);
-    if let Ok(Ok(_) | Err(Unreadable::Foreign { .. })) = first {
+    if let Ok(Ok(_) | Err(Unreadable::Foreign { .. } | Unreadable::Misnamed(_))) = first {
         return first;
     }
     match (first, read(twin_offset(bytes))) {
@@ -330,10 +382,11 @@ fn holes(context: &Context<'_>, listing: &Listing, durable: Lsn) -> Vec<Damage> 
 
 /// A last segment without a readable header was published, so what it held was acknowledged; how much is not known.
 /// LSNs that it may have held are not used again.
-fn account_headless(listing: &Listing, end: &mut End) {
+fn account_headless(listing: &Listing, usual_bytes: u64, end: &mut End) {
     let last = listing.found.last().map(|found| found.header.id);
     let newer = listing.headless.iter().filter(|(id, ..)| last.is_none_or(|last| *id > last));
-    let records: u64 = newer.map(|(_, _, bytes)| bytes / super::record::ALIGN).sum();
+    // A file that was cut short, to nothing even, held more than it does.
+    let records: u64 = newer.map(|(_, _, bytes)| (*bytes).max(usual_bytes) / super::record::ALIGN).sum();
     if records == 0 {
         return;
     }

@@ -45,6 +45,8 @@ pub(crate) struct SegmentHeader {
 pub(crate) enum Unreadable {
     /// Not what was written.
     Damaged,
+    /// Sound, but of another segment than its file is named after: it was copied or renamed.
+    Misnamed(SegmentId),
     /// Sound, but of another format (major version or needed features).
     Foreign {
         /// Its major version.

@@ -1,6 +1,7 @@
 //! The built program between two databases, as an operator runs it: a configuration, a process, its log, its status.
 
 use std::io::{BufRead as _, BufReader};
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -28,7 +29,7 @@ pub(crate) struct Twinline {
 
 /// A file system in memory; gone when dropped. Needs the right to mount.
 #[derive(Debug)]
-struct Mounted(std::path::PathBuf);
+struct Mounted(PathBuf);
 
 impl Mounted {
     fn new(at: &std::path::Path, mib: u32) -> Self {
@@ -111,7 +112,7 @@ impl Setup {
             self.listen, self.source, self.destination, self.delivery, self.more
         );
         std::fs::write(directory.path().join("twinline.toml"), text).unwrap();
-        Place { mounted, directory, failpoints: self.failpoints }
+        Place { mounted, directory, failpoints: self.failpoints, options: &[] }
     }
 }
 
@@ -122,21 +123,28 @@ pub(crate) struct Place {
     mounted: Option<Mounted>,
     directory: tempfile::TempDir,
     failpoints: &'static str,
+    /// Options of `run`.
+    pub(crate) options: &'static [&'static str],
 }
 
 impl Place {
     pub(crate) fn start(self) -> Twinline {
-        let Self { mounted, directory, failpoints } = self;
-        let (process, log) = spawn(&directory, failpoints);
+        let Self { mounted, directory, failpoints, options } = self;
+        let (process, log) = spawn(&directory, failpoints, options);
         let mut twinline =
             Twinline { addr: String::new(), admin: String::new(), process, log, _mounted: mounted, directory };
         twinline.learn_addresses();
         twinline
     }
 
+    /// `data_dir`; what is put there is found by the first start.
+    pub(crate) fn data(&self) -> PathBuf {
+        self.directory.path().join("data")
+    }
+
     /// A start that must fail: its exit code, and what it says.
     pub(crate) fn start_that_fails(&self) -> (Option<i32>, String) {
-        let (mut process, log) = spawn(&self.directory, self.failpoints);
+        let (mut process, log) = spawn(&self.directory, self.failpoints, self.options);
         let until = Instant::now() + PATIENCE;
         let status = loop {
             match process.try_wait().unwrap() {
@@ -156,6 +164,16 @@ impl Place {
         (status.code(), said)
     }
 
+    /// From here on it runs as a user without rights, who owns everything here. Without the right to do that it runs as the
+    /// one who has started the test, who then has no more rights.
+    pub(crate) fn without_rights(&self) {
+        const NOBODY: u32 = 65534;
+        if rustix::process::geteuid().is_root() {
+            std::fs::copy(env!("CARGO_BIN_EXE_twinline"), self.directory.path().join("twinline")).unwrap();
+            give(self.directory.path(), NOBODY);
+        }
+    }
+
     /// Takes all the space of `data_dir`'s file system but so much; what was taken before is given back first.
     pub(crate) fn fill_disk_but(&self, left_kib: u64) {
         let path = self.directory.path().join("data/ballast");
@@ -166,9 +184,17 @@ impl Place {
     }
 }
 
+/// Gives a file or a directory with all that is in it to a user.
+fn give(path: &std::path::Path, user: u32) {
+    std::os::unix::fs::lchown(path, Some(user), None).unwrap();
+    if path.is_dir() {
+        std::fs::read_dir(path).unwrap().for_each(|entry| give(&entry.unwrap().path(), user));
+    }
+}
+
 /// The program with a configuration; its log goes into the list.
-fn spawn(directory: &tempfile::TempDir, failpoints: &str) -> (Child, Arc<Mutex<Vec<String>>>) {
-    let mut command = command(directory, &["run"]);
+fn spawn(directory: &tempfile::TempDir, failpoints: &str, options: &[&str]) -> (Child, Arc<Mutex<Vec<String>>>) {
+    let mut command = command(directory, &[&["run"], options].concat());
     if !failpoints.is_empty() {
         command.env("TWINLINE_FAILPOINTS", failpoints);
     }
@@ -182,7 +208,13 @@ fn spawn(directory: &tempfile::TempDir, failpoints: &str) -> (Child, Arc<Mutex<V
 }
 
 fn command(directory: &tempfile::TempDir, arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_twinline"));
+    // A copy of the program beside its configuration runs as the user who owns it.
+    let own = directory.path().join("twinline");
+    let owner = std::fs::metadata(&own).ok().map(|own| std::os::unix::fs::MetadataExt::uid(&own));
+    let mut command = Command::new(owner.map_or(PathBuf::from(env!("CARGO_BIN_EXE_twinline")), |_| own));
+    if let Some(owner) = owner {
+        std::os::unix::process::CommandExt::uid(&mut command, owner);
+    }
     for name in ["TWINLINE_CONFIG", "TWINLINE_OUTPUT", "TWINLINE_COLOR"] {
         command.env_remove(name);
     }
@@ -247,7 +279,7 @@ impl Twinline {
     pub(crate) fn start_again_with(&mut self, change: impl FnOnce(String) -> String, failpoints: &str) {
         let file = self.directory.path().join("twinline.toml");
         std::fs::write(&file, change(std::fs::read_to_string(&file).unwrap())).unwrap();
-        (self.process, self.log) = spawn(&self.directory, failpoints);
+        (self.process, self.log) = spawn(&self.directory, failpoints, &[]);
         self.learn_addresses();
     }
 
@@ -308,14 +340,19 @@ impl Twinline {
         Connection::open(&self.addr).unwrap()
     }
 
-    /// `data_dir`.
-    pub(crate) fn data(&self) -> std::path::PathBuf {
+    /// Its `data_dir`.
+    pub(crate) fn data(&self) -> PathBuf {
         self.directory.path().join("data")
     }
 
     /// The socket of the local command line.
-    pub(crate) fn socket(&self) -> std::path::PathBuf {
-        self.directory.path().join("data/twinline.sock")
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.data().join("twinline.sock")
+    }
+
+    /// Whether its log has a line with this text.
+    pub(crate) fn said(&self, text: &str) -> bool {
+        self.log.lock().unwrap().iter().any(|line| line.contains(text))
     }
 
     /// One request of a client.

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rustix::fs::{FlockOperation, fdatasync, flock, statvfs};
+use rustix::fs::{FlockOperation, OFlags, fdatasync, flock, statvfs};
 use rustix::io::{Errno, ReadWriteFlags, pwritev, pwritev2};
 
 use super::{Disk, DiskFile, DiskLock, Durability, Open, removable, write_fully};
@@ -28,10 +28,17 @@ impl LinuxDisk {
     }
 }
 
+/// What stands in the place of a file and is none.
+fn odd(what: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, format!("it is {what}, not a file"))
+}
+
 impl Disk for LinuxDisk {
     fn open(&self, path: &Path, how: Open) -> io::Result<Arc<dyn DiskFile>> {
+        // A link would lead out of the directory, a pipe would wait for somebody who writes.
+        let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
         let mut options = OpenOptions::new();
-        options.read(true).mode(0o600);
+        options.read(true).mode(0o600).custom_flags(flags.bits().cast_signed());
         match how {
             Open::Read => {}
             Open::Write => {
@@ -41,7 +48,16 @@ impl Disk for LinuxDisk {
                 options.write(true).create_new(true);
             }
         }
-        Ok(Arc::new(LinuxFile { file: options.open(path)?, two_calls: AtomicBool::new(false) }))
+        let file = options.open(path).map_err(|error| match Errno::from_io_error(&error) {
+            Some(Errno::LOOP) => odd("a symbolic link"),
+            Some(Errno::ISDIR) => odd("a directory"),
+            _ => error,
+        })?;
+        let kind = file.metadata()?.file_type();
+        if !kind.is_file() {
+            return Err(odd(if kind.is_dir() { "a directory" } else { "a pipe or device" }));
+        }
+        Ok(Arc::new(LinuxFile { file, two_calls: AtomicBool::new(false) }))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -60,12 +76,8 @@ impl Disk for LinuxDisk {
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
         let mut names = Vec::new();
         for entry in std::fs::read_dir(dir)? {
-            let entry = entry?;
-            if entry.file_type()?.is_file()
-                && let Ok(name) = entry.file_name().into_string()
-            {
-                names.push(name);
-            }
+            // Links and directories too: one in the place of a file must be seen.
+            names.extend(entry?.file_name().into_string());
         }
         Ok(names)
     }

@@ -8,6 +8,7 @@ mod learn;
 mod logging;
 mod same;
 mod silence;
+mod stores;
 mod threads;
 mod watched;
 
@@ -23,19 +24,19 @@ use tokio::sync::watch;
 use super::Global;
 use super::exit::{Exit, Failure};
 use crate::base::clock::{SharedClock, SystemClock};
-use crate::base::{Epoch, Error, Kind, Result, Side, disk};
-use crate::config::{Config, Role, log_waiting};
+use crate::base::{Epoch, Error, Kind, Result, Side};
+use crate::config::{Config, Role};
 use crate::control::{Control, Facts, Recorder};
 use crate::db::server::Server;
 use crate::delivery::{self, shared_view};
 use crate::http::{Bound, Edge, Serve, bind, bind_unix, serve};
 use crate::pipeline::{EdgeMeters, GapKeeper, Limits, Overlaps, Pipeline, Silence, Skew, passage_max};
-use crate::queue::{self, Appender, LocalQueue, Opened};
+use crate::queue::{Appender, Opened};
 use crate::route::{Catalogue, Resolver, TargetKind};
-use crate::state::{Event, EventKind, SharedState, SqliteState};
-use crate::wal;
+use crate::state::{Event, EventKind, SharedState};
 
 use learn::Learnt;
+use stores::{Stores, tell};
 use watched::Watched;
 
 /// The first primary. Flips count it up; none exist yet.
@@ -52,6 +53,9 @@ pub(super) struct RunArgs {
     /// How long requests under way may take to end after SIGTERM
     #[arg(long, value_name = "SPAN", default_value = "10s", value_parser = crate::base::size::parse_span)]
     drain_timeout: Duration,
+    /// Take over a log whose state.db is lost, with a new one: gaps, doubt and dead letters that only the old one knew stay lost
+    #[arg(long)]
+    adopt_log: bool,
     /// End cleanly when the starting process is gone
     #[arg(long, hide = true)]
     end_with_parent: bool,
@@ -79,63 +83,9 @@ pub(super) fn run(global: &Global, args: &RunArgs) -> Result<Exit, Failure> {
     // A runtime of one thread that owns its tasks: a `LocalSet` inside another one wakes itself with a system call a turn.
     let runtime = runtime.build_local(tokio::runtime::LocalOptions::default());
     let runtime = runtime.map_err(|e| Error::disk("cannot start the event loop", e))?;
-    let state = SqliteState::open(&config.data_dir.join("state.db"))?;
-    let state: SharedState = Arc::new(state.with_dirty_regions_max(config.queue.dirty_regions));
-    let opened = open_queue(&config, &clock, node(&state)?)?;
-    let gaps = gaps::open(&config, &state, clock.wall_ns())?;
-    tell_recovery(&state, &opened, clock.wall_ns());
-    let stores = Stores { state, opened, gaps };
+    let stores = stores::open(&config, &clock, args.adopt_log)?;
     let exit = runtime.block_on(daemon(config, args.drain_timeout, clock, stores, recorder))?;
     Ok(exit)
-}
-
-/// The number of this installation, made once.
-fn node(state: &SharedState) -> Result<[u8; 16]> {
-    let made: Vec<u8> = std::iter::repeat_with(|| fastrand::u8(..)).take(16).collect();
-    let kept = state.get_or_set("node", made).wait()?;
-    kept.try_into().map_err(|_| Error::new(Kind::Damage, Side::Own, "the node id in the state store is not 16 bytes"))
-}
-
-/// Opens the log, which holds the lock of the data directory.
-fn open_queue(config: &Config, clock: &SharedClock, node: [u8; 16]) -> Result<Opened> {
-    let settings = &config.queue;
-    let options = wal::Options {
-        segment_bytes: settings.segment_size.0,
-        max_bytes: settings.max_size.0,
-        reserve_free_bytes: settings.reserve_free.0,
-        channel_bytes: log_waiting(config).as_usize(),
-        node,
-        ..wal::Options::new(config.data_dir.join("wal"))
-    };
-    LocalQueue::open(disk::chosen(), Arc::clone(clock), options, config.destination.id.clone(), EPOCH)
-}
-
-fn tell(state: &SharedState, at_ns: i64, kind: EventKind, text: String) {
-    tracing::info!(event = ?kind, "{text}");
-    drop(state.add_event(Event { at_ns, kind, text }));
-}
-
-/// What opening the log did to it is told even when the start is refused later.
-fn tell_recovery(state: &SharedState, opened: &Opened, now_ns: i64) {
-    let tell = |kind, text| tell(state, now_ns, kind, text);
-    if opened.doubted > 0 {
-        tell(EventKind::Recovered, queue::left_open_text(opened.doubted));
-    }
-    for damage in &opened.recovery.damages {
-        let lines = match damage.lines {
-            0 => "how many lines they held is not known".to_owned(),
-            lines => format!("{lines} lines"),
-        };
-        let text = format!("records {} to {} of the log are damaged: {lines}", damage.first, damage.last);
-        tell(EventKind::LogDamage, text);
-    }
-}
-
-/// What is on disk, opened.
-struct Stores {
-    state: SharedState,
-    opened: Opened,
-    gaps: GapKeeper,
 }
 
 async fn daemon(

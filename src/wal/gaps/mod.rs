@@ -111,7 +111,7 @@ impl GapLog {
 
     fn open_locked(disk: &Arc<dyn Disk>, dir: &Path, lock: Option<Box<dyn DiskLock>>) -> Result<OpenedGaps> {
         let fault = |e| {
-            Error::disk(format!("cannot open the gap log in {}", dir.display()), e).hint(
+            Error::disk(format!("cannot open the gap log in {}", dir.display()), e).or_hint(
                 "free 2 MiB on the disk of that directory, and see that this user may write there; then start again",
             )
         };

@@ -1,0 +1,133 @@
+//! What is on disk, opened: the lock of the data directory first, then state store, log and gap logs.
+//!
+//! Promise: nothing of a data directory is touched while another process has it. A log is opened only with the state store that it was
+//! written with, or, where that is lost and the operator says so, with a new one. A log that is gone is a gap, not a fresh start.
+
+use std::sync::Arc;
+
+use super::{EPOCH, gaps};
+use crate::base::clock::SharedClock;
+use crate::base::disk::{self, Disk};
+use crate::base::{Error, Kind, Result, Side};
+use crate::config::{Config, log_waiting};
+use crate::pipeline::GapKeeper;
+use crate::queue::{self, LocalQueue, Opened};
+use crate::state::{Event, EventKind, Gap, SharedState, SqliteState};
+use crate::wal::{self, LogLock};
+
+/// The id of this installation, which stands in each segment.
+const NODE: &str = "node";
+/// Set once a log has begun beside this state store.
+const BEGUN: &str = "log-begun";
+
+/// What is on disk, opened.
+pub(super) struct Stores {
+    pub(super) state: SharedState,
+    pub(super) opened: Opened,
+    pub(super) gaps: GapKeeper,
+}
+
+/// Opens everything. `adopt`: a log without its state store is taken over.
+pub(super) fn open(config: &Config, clock: &SharedClock, adopt: bool) -> Result<Stores> {
+    let disk = disk::chosen();
+    let lock = wal::lock(disk.as_ref(), &config.data_dir.join("wal"))?;
+    let state = SqliteState::open(&config.data_dir.join("state.db"))?;
+    let state: SharedState = Arc::new(state.with_dirty_regions_max(config.queue.dirty_regions));
+    let node = node(disk.as_ref(), config, &state, adopt, clock.wall_ns())?;
+    let opened = open_queue(lock, disk, config, clock, node)?;
+    if opened.recovery.segments > 0 && state.get(BEGUN).wait()?.is_none() {
+        // On a full disk the next start says it.
+        drop(state.set(BEGUN, b"1".to_vec()));
+    }
+    let gaps = gaps::open(config, &state, clock.wall_ns())?;
+    tell_recovery(&state, &opened, clock.wall_ns());
+    Ok(Stores { state, opened, gaps })
+}
+
+/// The id of this installation, made once; it must be that of the log.
+fn node(disk: &dyn Disk, config: &Config, state: &SharedState, adopt: bool, now_ns: i64) -> Result<[u8; 16]> {
+    let dir = config.data_dir.join("wal");
+    let logged = wal::written_by(disk, &dir)?;
+    let known = state.get(NODE).wait()?;
+    if logged.is_some() && known.is_none() && !adopt {
+        let what = format!("{} holds a log, and state.db beside it is new", dir.display());
+        return Err(Error::new(Kind::State, Side::Own, what).hint(
+            "put back the state.db that belongs to this log, in place of the new one; where it is lost, start once with \
+             `twinline run --adopt-log`",
+        ));
+    }
+    if logged.is_none() && state.get(BEGUN).wait()?.is_some() {
+        log_is_gone(config, state, now_ns)?;
+    }
+    let made = logged.unwrap_or_else(|| std::array::from_fn(|_| fastrand::u8(..)));
+    let kept = match known {
+        Some(kept) => kept,
+        None => state.get_or_set(NODE, made.to_vec()).wait()?,
+    };
+    kept.try_into().map_err(|_| Error::new(Kind::Damage, Side::Own, "the node id in the state store is not 16 bytes"))
+}
+
+/// Nobody knows what was in it: a gap of unknown size over all time stands for it.
+fn log_is_gone(config: &Config, state: &SharedState, now_ns: i64) -> Result<()> {
+    let text = format!(
+        "{} holds no segment although there was a log: what waited in it is lost",
+        config.data_dir.join("wal/seg").display()
+    );
+    tracing::error!(event = "queue.gone", "{text}");
+    let gap = Gap {
+        route: None,
+        route_name: "unknown".to_owned(),
+        from_ns: i64::MIN,
+        to_ns: now_ns,
+        lines: 0,
+        lsns: None,
+        cause: "log-damage",
+    };
+    state.add_gap(&config.destination.id, gap).wait()?;
+    drop(state.add_event(Event { at_ns: now_ns, kind: EventKind::LogDamage, text }));
+    Ok(())
+}
+
+fn open_queue(
+    lock: LogLock,
+    disk: Arc<dyn Disk>,
+    config: &Config,
+    clock: &SharedClock,
+    node: [u8; 16],
+) -> Result<Opened> {
+    let settings = &config.queue;
+    let options = wal::Options {
+        segment_bytes: settings.segment_size.0,
+        max_bytes: settings.max_size.0,
+        reserve_free_bytes: settings.reserve_free.0,
+        channel_bytes: log_waiting(config).as_usize(),
+        node,
+        ..wal::Options::new(config.data_dir.join("wal"))
+    };
+    LocalQueue::open_locked(lock, disk, Arc::clone(clock), options, config.destination.id.clone(), EPOCH)
+}
+
+pub(super) fn tell(state: &SharedState, at_ns: i64, kind: EventKind, text: String) {
+    tracing::info!(event = ?kind, "{text}");
+    drop(state.add_event(Event { at_ns, kind, text }));
+}
+
+/// What opening the log did to it is told even when the start is refused later.
+fn tell_recovery(state: &SharedState, opened: &Opened, now_ns: i64) {
+    let tell = |kind, text| tell(state, now_ns, kind, text);
+    if opened.doubted > 0 {
+        tell(EventKind::Recovered, queue::left_open_text(opened.doubted));
+    }
+    for remark in &opened.remarks {
+        tracing::error!(event = "cursor.lost", "{remark}");
+        tell(EventKind::LogDamage, remark.clone());
+    }
+    for damage in &opened.recovery.damages {
+        let lines = match damage.lines {
+            0 => "how many lines they held is not known".to_owned(),
+            lines => format!("{lines} lines"),
+        };
+        let text = format!("records {} to {} of the log are damaged: {lines}", damage.first, damage.last);
+        tell(EventKind::LogDamage, text);
+    }
+}
