@@ -32,6 +32,9 @@ mod database;
 // A data directory that is not as it was left.
 #[path = "it/data_dir.rs"]
 mod data_dir;
+// The log is damaged while it runs.
+#[path = "it/damage.rs"]
+mod damage;
 // A source that shows what reaches it.
 #[path = "it/double.rs"]
 mod double;

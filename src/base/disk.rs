@@ -115,6 +115,9 @@ pub trait DiskFile: Send + Sync + fmt::Debug {
     /// # Errors
     /// The system's error.
     fn length(&self) -> io::Result<u64>;
+
+    /// Drops copies in memory of what is durable there, so that the next read asks the medium. Best effort.
+    fn forget_cached(&self, _offset: u64, _length: u64) {}
 }
 
 /// A lock that ends when it is dropped.

@@ -56,6 +56,9 @@ metrics_table! {
     QUEUE_OLDEST = "twinline_queue_oldest_record_timestamp_seconds", Gauge, "Arrival of the oldest record not yet delivered; 0 without one.";
     QUEUE_FSYNC = "twinline_queue_fsync_duration_seconds", Seconds, "Time of one group commit.";
     QUEUE_FAULT = "twinline_queue_fault", Gauge, "1 when the log has failed and takes nothing.";
+    SCRUB_BYTES = "twinline_queue_scrub_bytes_total", Counter, "Bytes of the log that were read to find damage, since the start.";
+    SCRUB_LAST = "twinline_queue_scrub_last_pass_timestamp_seconds", Gauge, "End of the last pass through the log in search of damage; 0 without one.";
+    SCRUB_DAMAGED = "twinline_queue_scrub_damaged_records_total", Counter, "Damaged records of the log that scrubbing found since the start. Must stay 0.";
     QUEUE_UNAVAILABLE = "twinline_queue_unavailable_total", Counter, "Writes that the queue did not take, by cause.";
     GAP_LINES = "twinline_queue_gap_lines_total", Counter, "Lines that went to the source alone since the start. Must stay 0.";
     OVERLAP_LINES = "twinline_overlap_lines_total", Counter, "Lines whose cell another write under way touched; they become doubt.";

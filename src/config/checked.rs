@@ -199,6 +199,8 @@ pub struct Queue {
     pub on_unavailable: OnUnavailable,
     /// A directory on another disk that takes note of gaps when the disk of `data_dir` cannot. Default none.
     pub spare_dir: Option<PathBuf>,
+    /// Complete files of the log are read through once in this time, to find damage early; 1 s to 90 days. Default 24 h.
+    pub scrub_every: Duration,
     /// Room for refused lines. Default 1 GiB.
     pub dead_letter_max: ByteSize,
     /// Regions to be read back that are kept apart, 10 to 1,000,000; beyond this they are merged. Default 10,000.

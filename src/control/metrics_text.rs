@@ -3,7 +3,7 @@
 use std::fmt;
 use std::fmt::Write;
 
-use metrics::gauge;
+use metrics::{counter, gauge};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
 use super::figures::Figures;
@@ -53,6 +53,9 @@ impl Recorder {
         gauge!(metric::QUEUE_LIMIT).set(log.limit_bytes as f64);
         gauge!(metric::QUEUE_SEGMENTS).set(log.segments as f64);
         gauge!(metric::QUEUE_FAULT).set(if log.fault.is_some() { 1.0 } else { 0.0 });
+        counter!(metric::SCRUB_BYTES).absolute(log.scrub.bytes);
+        counter!(metric::SCRUB_DAMAGED).absolute(log.scrub.damaged_records);
+        gauge!(metric::SCRUB_LAST).set(log.scrub.last_pass_ns.unwrap_or(0) as f64 / 1e9);
         if let Some(totals) = &figures.totals {
             gauge!(metric::DIRTY_REGIONS).set(totals.dirty_regions as f64);
         }

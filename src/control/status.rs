@@ -14,7 +14,7 @@ use crate::base::size::{ByteSize, show_span};
 use crate::delivery::PauseView;
 use crate::pipeline::Silent;
 use crate::state::{GapRow, RegionRow};
-use crate::wal::Stats;
+use crate::wal::{Scrubbed, Stats};
 
 /// One database, for display.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -94,6 +94,33 @@ pub struct QueueStatus {
     pub stalled: bool,
     /// Why it takes nothing, if so.
     pub fault: Option<String>,
+    /// The search for damage in it.
+    #[serde(default)]
+    pub scrub: ScrubStatus,
+}
+
+/// What the search for damage in the log has found since the start.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ScrubStatus {
+    /// When the last pass ended, RFC 3339.
+    pub last_pass: Option<String>,
+    /// Bytes that it read.
+    pub last_pass_bytes: u64,
+    /// Damaged records.
+    pub damaged_records: u64,
+    /// Files of which one copy of the header is damaged.
+    pub damaged_headers: u64,
+}
+
+impl From<&Scrubbed> for ScrubStatus {
+    fn from(scrubbed: &Scrubbed) -> Self {
+        Self {
+            last_pass: scrubbed.last_pass_ns.map(rfc3339),
+            last_pass_bytes: scrubbed.last_pass_bytes,
+            damaged_records: scrubbed.damaged_records,
+            damaged_headers: scrubbed.headers,
+        }
+    }
 }
 
 /// A source that answers no write.
@@ -226,6 +253,7 @@ pub(super) fn status(facts: Facts, figures: &Figures) -> Status {
             full_reason: figures.log.full.then(|| full_text(&figures.log)),
             stalled: figures.log.stalled,
             fault: figures.log.fault.clone(),
+            scrub: ScrubStatus::from(&figures.log.scrub),
         },
         source_silent: figures.source_silent.as_ref().map(SilentSource::from),
         paused: view.paused.clone(),
@@ -358,6 +386,15 @@ pub fn render(status: &Status) -> String {
         seconds(queue.oldest_s),
         queue.commit_s * 1e3
     );
+    let scrub = &queue.scrub;
+    if let Some(last) = &scrub.last_pass {
+        let _ = writeln!(out, "SCRUB  last pass {last}, {} read", ByteSize(scrub.last_pass_bytes));
+    }
+    if scrub.damaged_records + scrub.damaged_headers > 0 {
+        let (records, headers) = (scrub.damaged_records, scrub.damaged_headers);
+        let text = "damaged records found in the log (twinline's events say which)";
+        let _ = writeln!(out, "! DAMAGE {records} {text}, {headers} damaged headers: look at the disk of data_dir");
+    }
     if let Some(fault) = &queue.fault {
         let _ = writeln!(out, "✗ FAULT  the log takes nothing: {fault}");
     }

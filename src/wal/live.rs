@@ -5,11 +5,14 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use super::Fault;
+use super::quarantine::{Quarantine, Stretch};
+use super::scrub::{Found, Scrubbed};
 use super::segment::{HEADER_BLOCK_BYTES, SegmentHeader, data_end};
+use super::{Damage, Fault};
 use crate::base::Lsn;
+use crate::base::disk::DiskFile;
 
 /// Buckets of the sync histogram: bucket n counts syncs that took less than 2^n microseconds (the last one: all
 /// others).
@@ -73,6 +76,18 @@ impl fmt::Debug for Wakes {
     }
 }
 
+/// Hears of damage that scrubbing finds.
+pub(crate) type Hears = Box<dyn Fn(Found) + Send + Sync>;
+
+#[derive(Default)]
+struct Listener(OnceLock<Hears>);
+
+impl fmt::Debug for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Listener")
+    }
+}
+
 /// The shared state.
 #[derive(Debug, Default)]
 pub(crate) struct Live {
@@ -92,6 +107,10 @@ pub(crate) struct Live {
     fault: Mutex<Option<Arc<str>>>,
     pub(crate) closed: AtomicBool,
     wakes: Wakes,
+    /// Where damaged bytes are kept.
+    pub(crate) quarantine: OnceLock<Arc<Quarantine>>,
+    scrubbed: Mutex<Scrubbed>,
+    listener: Listener,
     pub(crate) groups: AtomicU64,
     pub(crate) group_records: AtomicU64,
     pub(crate) sync_last_ns: AtomicU64,
@@ -177,6 +196,31 @@ impl Live {
             if catch_unwind(AssertUnwindSafe(wake)).is_err() {
                 tracing::error!("a wake-up of the log panicked; the log goes on");
             }
+        }
+    }
+
+    /// Copies damaged bytes aside.
+    pub(crate) fn keep_damaged(&self, stretch: &Stretch<'_>, file: &dyn DiskFile, damage: &Damage) {
+        if let Some(quarantine) = self.quarantine.get() {
+            quarantine.keep(stretch, file, damage);
+        }
+    }
+
+    /// What scrubbing has found.
+    pub(crate) fn scrubbed(&self) -> MutexGuard<'_, Scrubbed> {
+        guard(&self.scrubbed)
+    }
+
+    /// Has `hears` called for each damage that scrubbing finds. The first one stays.
+    pub(crate) fn on_found(&self, hears: Hears) {
+        let _already_somebody = self.listener.0.set(hears);
+    }
+
+    pub(crate) fn tell_found(&self, found: Found) {
+        let (first, last) = (found.damage.first.0, found.damage.last.0);
+        tracing::error!(first, last, event = "queue.scrub", "scrubbing has found damaged records of the log");
+        if let Some(hears) = self.listener.0.get() {
+            hears(found);
         }
     }
 

@@ -7,7 +7,7 @@
 //!
 //! # Layout
 //! `record`, `segment` and `group` are pure. `walk` reads one segment; `recover` and `reader` use it. `writer` is the
-//! one writer, `retain` its supply of files, `live` what all share. `cursor` stores floors. `gaps` is the gap log, a file of
+//! one writer, `retain` its supply of files, `scrub` the reader that looks for damage, `quarantine` where damaged bytes go, `live` what all share. `cursor` stores floors. `gaps` is the gap log, a file of
 //! its own for what the log could not take.
 //!
 //! # Use
@@ -23,10 +23,12 @@ mod inbox;
 mod live;
 pub mod look;
 mod options;
+mod quarantine;
 mod reader;
 mod record;
 mod recover;
 mod retain;
+mod scrub;
 mod segment;
 mod stats;
 mod walk;
@@ -52,13 +54,16 @@ pub use live::SYNC_BUCKETS;
 pub use options::{Options, SEGMENT_MIN_BYTES};
 pub use reader::Reader;
 pub use record::{Kind, PAYLOAD_MAX_BYTES};
+pub use scrub::{Found, Scrubbed};
 pub use stats::{Recovery, Stats};
 
 use group::Job;
 use inbox::{Inbox, Untaken};
 use live::Live;
+use quarantine::Quarantine;
 use recover::{Context, recover};
 use retain::{Budget, Supply};
+use scrub::Scrub;
 use writer::{Message, Writer};
 
 /// The supply looks again for released segments and free space at least this often.
@@ -73,6 +78,8 @@ pub struct Wal {
     supply: Arc<Supply>,
     inbox: Inbox<Message>,
     tend: Sender<()>,
+    /// Gone when the scrubbing is to end.
+    scrubs: Mutex<Option<Sender<()>>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     stalled: AtomicBool,
     _lock: Box<dyn DiskLock>,
@@ -120,15 +127,16 @@ impl Wal {
             supply,
             inbox,
             tend,
+            scrubs: Mutex::default(),
             threads: Mutex::default(),
             stalled: AtomicBool::new(false),
             _lock: lock.0,
         };
-        wal.spawn(writer, asked_to_tend)?;
+        wal.spawn(writer, asked_to_tend, &clock)?;
         Ok((wal, report))
     }
 
-    fn spawn(&mut self, writer: Writer, asked: Receiver<()>) -> Result<()> {
+    fn spawn(&mut self, writer: Writer, asked: Receiver<()>, clock: &SharedClock) -> Result<()> {
         let (supply, live) = (Arc::clone(&self.supply), Arc::clone(&self.live));
         let tending = move || {
             while !live.closed.load(Ordering::Acquire) {
@@ -145,6 +153,13 @@ impl Wal {
         let failed = |e: io::Error| Error::disk("cannot start the log's threads", e);
         threads.push(std::thread::Builder::new().name("wal-write".into()).spawn(writing).map_err(failed)?);
         threads.push(std::thread::Builder::new().name("wal-supply".into()).spawn(tending).map_err(failed)?);
+        if let Some(every) = self.options.scrub_every {
+            let (scrubs, stop) = bounded(0);
+            *self.scrubs.get_mut().unwrap_or_else(PoisonError::into_inner) = Some(scrubs);
+            let scrub = Scrub::new(Arc::clone(&self.disk), Arc::clone(&self.live), Arc::clone(clock));
+            let scrubbing = move || scrub::run(scrub, every, &stop);
+            threads.push(std::thread::Builder::new().name("wal-scrub".into()).spawn(scrubbing).map_err(failed)?);
+        }
         Ok(())
     }
 
@@ -213,6 +228,11 @@ impl Wal {
     pub fn is_busy(&self, bytes: u64) -> bool {
         let ended = self.live.closed.load(Ordering::Acquire) || self.live.is_faulted();
         !ended && (self.is_crowded(bytes) || self.inbox.is_full())
+    }
+
+    /// Has `hears` called, on a thread of the log, for each damage that scrubbing finds. The first one stays.
+    pub fn on_found(&self, hears: Box<dyn Fn(Found) + Send + Sync>) {
+        self.live.on_found(hears);
     }
 
     /// Highest durable LSN.
@@ -295,6 +315,7 @@ impl Wal {
             groups: self.live.groups.load(Ordering::Relaxed),
             group_records: self.live.group_records.load(Ordering::Relaxed),
             sync_ns_last: self.live.sync_last_ns.load(Ordering::Relaxed),
+            scrub: self.live.scrubbed().clone(),
             sync_buckets: std::array::from_fn(|n| self.live.sync_buckets[n].load(Ordering::Relaxed)),
         }
     }
@@ -306,6 +327,7 @@ impl Wal {
     /// The log is faulted; what was told durable still is.
     pub fn shut_down(&self) -> Result<()> {
         self.live.closed.store(true, Ordering::Release);
+        *self.scrubs.lock().unwrap_or_else(PoisonError::into_inner) = None;
         let mut threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
         let all = threads.len();
         // The last owner may let go inside a completion: the writer then ends when the channel is gone.
@@ -394,7 +416,7 @@ fn open_writer(
         reserve_free_bytes: options.reserve_free_bytes,
     };
     let (disk, clock) = (Arc::clone(disk), Arc::clone(clock));
-    let quarantine = options.dir.join("quarantine");
+    let quarantine = Arc::new(Quarantine::new(Arc::clone(&disk), options.dir.join("quarantine")));
     let context = Context { disk, clock, budget, quarantine, node: options.node, cursors };
     let recovered = recover(&context, &mut random)?;
     let writer = Writer {

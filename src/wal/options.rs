@@ -1,6 +1,7 @@
 //! How a log is set up.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::base::{Error, Kind, Result, Side};
 
@@ -25,6 +26,8 @@ pub struct Options {
     pub channel_bundles: usize,
     /// Bytes that may wait; a single larger bundle is taken when nothing else waits.
     pub channel_bytes: usize,
+    /// Between two passes of scrubbing; none: there are none.
+    pub scrub_every: Option<Duration>,
     /// This installation.
     pub node: [u8; 16],
 }
@@ -41,6 +44,7 @@ impl Options {
             group_bytes: 1 << 20,
             channel_bundles: 1024,
             channel_bytes: 64 << 20,
+            scrub_every: None,
             node: [0; 16],
         }
     }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::live::{Live, Segment};
+use super::quarantine::Stretch;
 use super::record::{Header, Kind, SKIPPABLE};
 use super::walk::{Step, Walk, Want};
 use super::{Damage, Item, Record};
@@ -91,7 +92,12 @@ impl Reader {
             self.next = here.walk.expect().max(self.next);
             self.position = here.walk.position();
             match step {
-                Step::Damage(damage, ..) => return Ok(Some(Item::Damage(damage))),
+                Step::Damage(damage, from, to) => {
+                    let segment = &here.segment;
+                    let stretch = Stretch { header: &segment.header, path: &segment.path, from, to };
+                    self.live.keep_damaged(&stretch, here.walk.file(), &damage);
+                    return Ok(Some(Item::Damage(damage)));
+                }
                 Step::End => {}
                 Step::Record(header, payload) => {
                     match self.record(&header, &payload) {

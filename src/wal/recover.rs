@@ -16,6 +16,7 @@ use super::cursor::Cursor;
 use super::first::First;
 use super::group::Tail;
 use super::live::{Live, Segment};
+use super::quarantine::{Quarantine, Stretch};
 use super::record::{Header, Kind, SKIPPABLE, array_at, seed};
 use super::retain::{Budget, Supply};
 use super::segment::{
@@ -25,15 +26,12 @@ use super::walk::{Step, Walk, Want, prove};
 use super::writer::{Active, Identity};
 use super::{Damage, Recovery, reader};
 use crate::base::clock::SharedClock;
-use crate::base::disk::{Disk, DiskFile, Durability, Open, read_full_at};
+use crate::base::disk::{Disk, DiskFile, Open, read_full_at};
 use crate::base::{Error, Incarnation, Lsn, Result, SegmentId, Side};
 
 const CHUNK_BYTES: usize = 1 << 20;
 /// More pieces of damage than this are reported as one.
 const DAMAGES_MAX: usize = 4096;
-/// What one start puts into quarantine at most.
-const QUARANTINE_BYTES: u64 = 64 << 20;
-const QUARANTINE_FILES: usize = 16;
 
 /// Names of foreign files that are told at a start.
 const FOREIGN_TOLD: usize = 10;
@@ -45,7 +43,7 @@ pub(crate) struct Context<'a> {
     pub(crate) clock: SharedClock,
     /// Budget and directory of the segments.
     pub(crate) budget: Budget,
-    pub(crate) quarantine: PathBuf,
+    pub(crate) quarantine: Arc<Quarantine>,
     pub(crate) node: [u8; 16],
     pub(crate) cursors: &'a [Cursor],
 }
@@ -107,6 +105,7 @@ pub(crate) fn recover(context: &Context<'_>, random: &mut fastrand::Rng) -> Resu
     damages.append(&mut end.damages);
 
     let live = Arc::new(Live::default());
+    let _first = live.quarantine.set(Arc::clone(&context.quarantine));
     let superseded = register(&live, &listing, end.durable);
     let numbers = listing.names.iter().filter_map(|n| parse_next_name(n).or_else(|| parse_name(n).map(|id| id.0)));
     let next_number = numbers.max().unwrap_or(0) + 1;
@@ -333,16 +332,17 @@ fn walk_acknowledged(
     data_end: u64,
 ) -> Result<Vec<Damage>> {
     let mut damages: Vec<Damage> = Vec::new();
-    let mut quarantine = Quarantine::new(context, last);
     loop {
         let step = walk.step(durable, data_end, Want::All);
         match step.map_err(|e| disk_error("cannot read the log segment", &last.path, e))? {
             Step::End => return Ok(damages),
             Step::Record(header, _) => known_kind(&header)?,
             Step::Damage(damage, from, to) => {
-                quarantine.keep(from, to, &damage);
+                let stretch = Stretch { header: &last.header, path: &last.path, from, to };
+                context.quarantine.keep(&stretch, last.file.as_ref(), &damage);
+                let many = damages.len() >= DAMAGES_MAX;
                 match damages.last_mut() {
-                    Some(previous) if quarantine.pieces > DAMAGES_MAX => previous.merge(&damage),
+                    Some(previous) if many => previous.merge(&damage),
                     _ => damages.push(damage),
                 }
             }
@@ -445,57 +445,11 @@ fn quarantine_headless(context: &Context<'_>, listing: &Listing) {
         let name = format!("{:020}-{}.wal", id.0, context.clock.wall_ns());
         let moved = context
             .disk
-            .rename(path, &context.quarantine.join(name))
-            .and_then(|()| context.disk.sync_dir(&context.quarantine))
+            .rename(path, &context.quarantine.dir().join(name))
+            .and_then(|()| context.disk.sync_dir(context.quarantine.dir()))
             .and_then(|()| context.disk.sync_dir(&context.budget.dir));
         if let Err(error) = moved {
             tracing::warn!(path = %path.display(), %error, "cannot move a log segment without a header to quarantine");
         }
-    }
-}
-
-/// Copies damaged bytes aside, within bounds. Best effort: what cannot be kept is logged.
-#[derive(Debug)]
-struct Quarantine<'a> {
-    context: &'a Context<'a>,
-    from: &'a Found,
-    pieces: usize,
-    left_bytes: u64,
-}
-
-impl<'a> Quarantine<'a> {
-    fn new(context: &'a Context<'a>, from: &'a Found) -> Self {
-        Self { context, from, pieces: 0, left_bytes: QUARANTINE_BYTES }
-    }
-
-    fn keep(&mut self, from: u64, to: u64, damage: &Damage) {
-        self.pieces += 1;
-        let length = to.saturating_sub(from);
-        if self.pieces > QUARANTINE_FILES || length > self.left_bytes {
-            return;
-        }
-        self.left_bytes -= length;
-        if let Err(error) = self.copy(from, length, damage) {
-            tracing::warn!(path = %self.from.path.display(), from, length, %error, "cannot keep damaged bytes");
-        }
-    }
-
-    fn copy(&self, from: u64, length: u64, damage: &Damage) -> io::Result<()> {
-        let mut bytes = vec![0; usize::try_from(length).unwrap_or(0)];
-        let read = read_full_at(self.from.file.as_ref(), &mut bytes, from)?;
-        let stem = format!("{:020}-{from}-{}", self.from.header.id.0, self.context.clock.wall_ns());
-        let note = format!(
-            "damaged bytes of {}, offsets {from} to {}: records {} to {}\n",
-            self.from.path.display(),
-            from + length,
-            damage.first,
-            damage.last
-        );
-        for (ending, content) in [("bytes", &bytes[..read]), ("txt", note.as_bytes())] {
-            let path = self.context.quarantine.join(format!("{stem}.{ending}"));
-            let file = self.context.disk.open(&path, Open::Create)?;
-            file.write_all_at(&[io::IoSlice::new(content)], 0, Durability::Durable)?;
-        }
-        self.context.disk.sync_dir(&self.context.quarantine)
     }
 }

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::Damage;
 use super::live::SYNC_BUCKETS;
+use super::{Damage, Scrubbed};
 use crate::base::clock::rfc3339;
 use crate::base::{Incarnation, Lsn};
 
@@ -84,6 +84,8 @@ pub struct Stats {
     pub group_records: u64,
     /// Nanoseconds of the last write and sync.
     pub sync_ns_last: u64,
+    /// What scrubbing has found.
+    pub scrub: Scrubbed,
     /// Bucket n: writes and syncs that took less than 2^n microseconds and not less than half of that; the last one
     /// also holds all longer ones.
     pub sync_buckets: [u64; SYNC_BUCKETS],

@@ -140,6 +140,11 @@ impl Walk {
         self.window.chunk_bytes = chunk_bytes;
     }
 
+    /// The file that is walked.
+    pub(crate) fn file(&self) -> &dyn DiskFile {
+        self.window.file.as_ref()
+    }
+
     /// The LSN that comes next.
     pub(crate) fn expect(&self) -> Lsn {
         self.expect

@@ -3,12 +3,13 @@
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, IoSlice};
+use std::num::NonZeroU64;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rustix::fs::{FlockOperation, OFlags, fdatasync, flock, statvfs};
+use rustix::fs::{Advice, FlockOperation, OFlags, fadvise, fdatasync, flock, statvfs};
 use rustix::io::{Errno, ReadWriteFlags, pwritev, pwritev2};
 
 use super::{Disk, DiskFile, DiskLock, Durability, Open, removable, write_fully};
@@ -160,6 +161,11 @@ impl DiskFile for LinuxFile {
 
     fn length(&self) -> io::Result<u64> {
         Ok(self.file.metadata()?.len())
+    }
+
+    fn forget_cached(&self, offset: u64, length: u64) {
+        // Only advice: what cannot be dropped is read from memory.
+        let _ = fadvise(&self.file, offset, NonZeroU64::new(length), Advice::DontNeed);
     }
 }
 

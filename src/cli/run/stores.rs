@@ -41,6 +41,8 @@ pub(super) fn open(config: &Config, clock: &SharedClock, adopt: bool) -> Result<
     }
     let gaps = gaps::open(config, &state, clock.wall_ns())?;
     tell_recovery(&state, &opened, clock.wall_ns());
+    let (telling, time) = (Arc::clone(&state), Arc::clone(clock));
+    opened.queue.log().on_found(Box::new(move |found| tell_found(&telling, &found, time.wall_ns())));
     Ok(Stores { state, opened, gaps })
 }
 
@@ -101,6 +103,7 @@ fn open_queue(
         max_bytes: settings.max_size.0,
         reserve_free_bytes: settings.reserve_free.0,
         channel_bytes: log_waiting(config).as_usize(),
+        scrub_every: Some(settings.scrub_every),
         node,
         ..wal::Options::new(config.data_dir.join("wal"))
     };
@@ -110,6 +113,17 @@ fn open_queue(
 pub(super) fn tell(state: &SharedState, at_ns: i64, kind: EventKind, text: String) {
     tracing::info!(event = ?kind, "{text}");
     drop(state.add_event(Event { at_ns, kind, text }));
+}
+
+fn tell_found(state: &SharedState, found: &wal::Found, now_ns: i64) {
+    let then = if found.delivered {
+        "they are delivered, nothing is missing"
+    } else {
+        "what of them is not delivered yet becomes a gap when delivery comes to it"
+    };
+    let (first, last) = (found.damage.first, found.damage.last);
+    let text = format!("scrubbing found damage in the log, records {first} to {last}: {then}");
+    tell(state, now_ns, EventKind::LogDamage, text);
 }
 
 /// What opening the log did to it is told even when the start is refused later.

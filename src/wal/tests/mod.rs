@@ -4,5 +4,6 @@ mod damage;
 mod failing;
 mod look;
 mod rig;
+mod scrub;
 mod stories;
 mod threads;

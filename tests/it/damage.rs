@@ -1,0 +1,80 @@
+//! The medium loses bytes of the log while the program runs.
+
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use rustix::process::Signal;
+use twinline::sandbox::{Faults, Options, Sandbox};
+
+use crate::proxy::{Setup, Twinline, eventually};
+
+const LINES: u64 = 300;
+const WRITES: u64 = 40;
+
+fn body(write: u64) -> String {
+    (0..LINES).map(|n| format!("m,t={n:0300} v=1 {}\n", 1_000_000 + write * LINES + n)).collect()
+}
+
+/// Changes one byte of a line that the log holds.
+fn damage(data: &Path, write: u64) {
+    let text = format!(" v=1 {}\n", 1_000_000 + write * LINES + LINES / 2);
+    for entry in std::fs::read_dir(data.join("wal/seg")).unwrap() {
+        let path = entry.unwrap().path();
+        let bytes = std::fs::read(&path).unwrap();
+        if let Some(at) = bytes.windows(text.len()).position(|window| window == text.as_bytes()) {
+            let file = std::fs::OpenOptions::new().write(true).open(path).unwrap();
+            return file.write_all_at(b"X", at as u64 + 2).unwrap();
+        }
+    }
+    panic!("no segment holds the line");
+}
+
+fn events(twinline: &Twinline) -> String {
+    twinline.admin("/api/v1/events?limit=1000").text()
+}
+
+#[test]
+fn damage_is_found_before_delivery_comes_to_it_and_is_one_gap_with_its_route() {
+    let [source, destination] = [(), ()].map(|()| Sandbox::spawn_thread(Options::default()).unwrap());
+    [&source, &destination].map(|sandbox| sandbox.create_database("d"));
+    let url = |sandbox: &Sandbox| format!("url = \"{}\"\nkind = \"influxdb1\"", sandbox.url());
+    let mut setup = Setup::new(url(&source), url(&destination));
+    setup.queue =
+        "segment_size = \"1MiB\"\nmax_size = \"64MiB\"\nreserve_free = \"0\"\nscrub_every = \"1s\"".to_owned();
+    // So little is read ahead that the damage lies before it.
+    setup.delivery.push_str("\nbatch_bytes = \"256KiB\"\npending_bytes = \"512KiB\"");
+    let mut twinline = setup.start();
+    destination.set_faults(Faults { refuse: true, ..Faults::default() });
+    for write in 0..WRITES {
+        assert_eq!(twinline.call("POST /write?db=d", &[], body(write)).status, 204);
+    }
+    // In the third of four files; the last one is not complete.
+    damage(&twinline.data(), 25);
+    let status = twinline.until("it is found", |status| status["queue"]["scrub"]["damaged_records"] == 1);
+    assert_eq!(status["lines"]["gap"], 0, "nothing is missing before delivery comes to it: {status:#}");
+    eventually("it is told", || {
+        let events = events(&twinline);
+        if events.contains("scrubbing found damage in the log") { Ok(()) } else { Err(events) }
+    });
+    destination.set_faults(Faults::default());
+    for start in 0..2 {
+        let status = twinline.settled(WRITES * LINES);
+        let lines = &status["lines"];
+        assert_eq!(
+            (lines["gap"].as_u64(), lines["delivered"].as_u64()),
+            (Some(LINES), Some((WRITES - 1) * LINES)),
+            "{status:#}"
+        );
+        let gap = &status["gap_rows"][0];
+        assert_eq!((status["gap_rows_total"].as_u64(), gap["lines"].as_u64()), (Some(1), Some(LINES)), "{status:#}");
+        assert!(gap["cause"] == "log-damage" && gap["first_lsn"] == gap["last_lsn"], "{gap:#}");
+        assert!(gap["route"].as_str().unwrap().contains('d'), "the route has a name: {gap:#}");
+        if start == 0 {
+            twinline.stop(Signal::KILL);
+            twinline.start_again();
+        }
+    }
+    assert_eq!(destination.cells("d", "").len() as u64, (WRITES - 1) * LINES);
+    let kept = std::fs::read_dir(twinline.data().join("wal/quarantine")).unwrap().count();
+    assert_eq!(kept, 2, "the bytes, and a note");
+}
