@@ -49,6 +49,8 @@ metrics_table! {
     QUEUE_BYTES = "twinline_queue_size_bytes", Gauge, "Log from the lowest floor to its head.";
     QUEUE_DISK = "twinline_queue_disk_bytes", Gauge, "All segment files, prepared ones included.";
     QUEUE_LIMIT = "twinline_queue_limit_bytes", Gauge, "What all segment files may take.";
+    QUEUE_USED = "twinline_queue_used_ratio", Gauge, "How much of the queue's room is used, 0 to 1.";
+    QUEUE_UNTIL_FULL = "twinline_queue_until_full_seconds", Gauge, "Until the queue is full, as things go; +Inf while it does not grow.";
     QUEUE_RECORDS = "twinline_queue_records", Gauge, "Records above the lowest floor.";
     QUEUE_SEGMENTS = "twinline_queue_segments", Gauge, "Segment files in use.";
     QUEUE_LINES = "twinline_queue_lines", Gauge, "Accepted lines that wait for delivery.";

@@ -199,6 +199,8 @@ pub struct Queue {
     pub on_unavailable: OnUnavailable,
     /// A directory on another disk that takes note of gaps when the disk of `data_dir` cannot. Default none.
     pub spare_dir: Option<PathBuf>,
+    /// Operators hear of a write that waits for longer than this; nothing is dropped. Default none.
+    pub max_age: Option<Duration>,
     /// Complete files of the log are read through once in this time, to find damage early; 1 s to 90 days. Default 24 h.
     pub scrub_every: Duration,
     /// Room for refused lines. Default 1 GiB.

@@ -167,6 +167,8 @@ fn queue(section: Section<'_>) -> Queue {
             format!("max_size = \"{least}\" or more, or a smaller segment_size"),
         );
     }
+    let (least, most) = (Duration::from_secs(1), Duration::from_secs(3650 * 24 * 3600));
+    let max_age = section.span("max_age", Duration::from_secs(3 * 24 * 3600), least..=most);
     let queue = Queue {
         max_size,
         segment_size,
@@ -178,6 +180,7 @@ fn queue(section: Section<'_>) -> Queue {
             &[("fail-open", OnUnavailable::FailOpen), ("refuse", OnUnavailable::Refuse)],
         ),
         spare_dir: section.filled("spare_dir", "/mnt/other/twinline").map(|text| PathBuf::from(text.value)),
+        max_age: section.has("max_age").then_some(max_age),
         scrub_every: section.span(
             "scrub_every",
             Duration::from_secs(24 * 3600),

@@ -1,6 +1,7 @@
 //! The admin listener and the local socket: which path gives what.
 
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_TYPE, HOST, HeaderValue};
@@ -10,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::figures::{Shared, Sources};
 use super::metrics_text::Recorder;
+use super::pressure;
 use super::queue::QueueFacts;
 use super::status::{Facts, full_text, status};
 use crate::base::DestinationId;
@@ -37,6 +39,7 @@ pub struct Control {
     sources: Sources,
     facts: Shared<Facts>,
     recorder: Recorder,
+    max_age: Option<Duration>,
 }
 
 impl Control {
@@ -52,12 +55,22 @@ impl Control {
         recorder: Recorder,
     ) -> Self {
         let started = clock.monotonic();
-        Self { sources: Sources { log, gaps, silence, view, state, destination, clock, started }, facts, recorder }
+        let watch = Arc::default();
+        let sources = Sources { log, gaps, silence, view, state, destination, clock, started, watch };
+        Self { sources, facts, recorder, max_age: None }
     }
 
-    /// Folds metric samples; call every few seconds.
+    /// Tells of a write that waits for longer than this.
+    #[must_use]
+    pub fn with_max_age(self, max_age: Option<Duration>) -> Self {
+        Self { max_age, ..self }
+    }
+
+    /// Folds metric samples and looks how the queue fills; call every few seconds.
     pub fn upkeep(&self) {
         self.recorder.upkeep();
+        let mut watch = self.sources.watch.lock().unwrap_or_else(PoisonError::into_inner);
+        pressure::look(&mut watch, &self.sources, self.max_age);
     }
 
     /// Answers one request.
@@ -118,7 +131,9 @@ impl Control {
         // A destination that is away does not make us unready: clients feel nothing of it. Nor does a silent source: clients
         // would not fare better elsewhere.
         let paused = figures.view.paused.iter().map(|p| format!("{}: {}", p.what, p.reason));
-        let warnings: Vec<String> = figures.source_silent.iter().map(ToString::to_string).chain(paused).collect();
+        let fills = figures.pressure.warning();
+        let silent = figures.source_silent.iter().map(ToString::to_string);
+        let warnings: Vec<String> = silent.chain(paused).chain(fills).collect();
         document_reply(status, &json!({ "ready": reasons.is_empty(), "reasons": reasons, "warnings": warnings }))
     }
 

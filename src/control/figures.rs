@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use super::pressure::{Pressure, Watch};
 use crate::base::DestinationId;
 use crate::base::clock::SharedClock;
 use crate::delivery::{SharedView, View};
@@ -21,12 +22,14 @@ pub(super) struct Sources {
     pub(super) destination: DestinationId,
     pub(super) clock: SharedClock,
     pub(super) started: Duration,
+    pub(super) watch: Shared<Watch>,
 }
 
 /// One look at them.
 #[derive(Clone, Debug)]
 pub(super) struct Figures {
     pub(super) log: Stats,
+    pub(super) pressure: Pressure,
     pub(super) view: View,
     /// `None` when the state store does not answer.
     pub(super) totals: Option<Totals>,
@@ -49,11 +52,13 @@ impl Sources {
         let held = self.gaps.list().await;
         let totals = tokio::time::timeout(TOTALS_MAX, self.state.totals(&self.destination)).await;
         let totals = totals.ok().and_then(Result::ok);
+        let log = self.log.stats();
         Figures {
             untaken: totals.as_ref().map(|totals| held.untaken(&totals.gaps_taken)).unwrap_or_default(),
             gap_logs_silent: held.silent,
             source_silent: self.silence.now(self.clock.monotonic()),
-            log: self.log.stats(),
+            pressure: self.watch.lock().unwrap_or_else(PoisonError::into_inner).pressure(&log),
+            log,
             view: self.view.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             totals,
             now_ns: self.clock.wall_ns(),

@@ -51,6 +51,9 @@ impl Recorder {
         gauge!(metric::QUEUE_BYTES).set(log.used_bytes as f64);
         gauge!(metric::QUEUE_DISK).set(log.bytes as f64);
         gauge!(metric::QUEUE_LIMIT).set(log.limit_bytes as f64);
+        gauge!(metric::QUEUE_USED).set(figures.pressure.percent / 100.0);
+        let left = figures.pressure.until_full.map_or(f64::INFINITY, |left| left.as_secs_f64());
+        gauge!(metric::QUEUE_UNTIL_FULL).set(left);
         gauge!(metric::QUEUE_SEGMENTS).set(log.segments as f64);
         gauge!(metric::QUEUE_FAULT).set(if log.fault.is_some() { 1.0 } else { 0.0 });
         counter!(metric::SCRUB_BYTES).absolute(log.scrub.bytes);

@@ -6,6 +6,7 @@
 mod api;
 mod figures;
 mod metrics_text;
+mod pressure;
 mod queue;
 mod status;
 

@@ -86,6 +86,21 @@ pub struct QueueStatus {
     pub commit_s: f64,
     /// Whether writes are refused for want of room: they go to the source alone, or hear 503.
     pub full: bool,
+    /// How much of its room is used.
+    #[serde(default)]
+    pub used_percent: f64,
+    /// Bytes a second that come in, over some minutes.
+    #[serde(default)]
+    pub input_bytes_s: f64,
+    /// Seconds until it is full, as things go; absent while it does not grow.
+    #[serde(default)]
+    pub until_full_s: Option<f64>,
+    /// The same if nothing is delivered from now on.
+    #[serde(default)]
+    pub until_full_if_stopped_s: Option<f64>,
+    /// What needs a look before it is full, if something does.
+    #[serde(default)]
+    pub warning: Option<String>,
     /// What of, if so.
     #[serde(default)]
     pub full_reason: Option<String>,
@@ -250,6 +265,11 @@ pub(super) fn status(facts: Facts, figures: &Figures) -> Status {
             oldest_s: age_ns(view.oldest_ns),
             commit_s: figures.log.sync_ns_last as f64 / 1e9,
             full: figures.log.full,
+            used_percent: figures.pressure.percent,
+            input_bytes_s: figures.pressure.input,
+            until_full_s: figures.pressure.until_full.map(|left| left.as_secs_f64()),
+            until_full_if_stopped_s: figures.pressure.until_full_if_stopped.map(|left| left.as_secs_f64()),
+            warning: figures.pressure.warning(),
             full_reason: figures.log.full.then(|| full_text(&figures.log)),
             stalled: figures.log.stalled,
             fault: figures.log.fault.clone(),
@@ -386,6 +406,10 @@ pub fn render(status: &Status) -> String {
         seconds(queue.oldest_s),
         queue.commit_s * 1e3
     );
+    if let Some(left) = queue.until_full_if_stopped_s {
+        let rate = ByteSize(queue.input_bytes_s as u64);
+        let _ = writeln!(out, "       {rate}/s come in · room for {} if the destination stops now", seconds(left));
+    }
     let scrub = &queue.scrub;
     if let Some(last) = &scrub.last_pass {
         let _ = writeln!(out, "SCRUB  last pass {last}, {} read", ByteSize(scrub.last_pass_bytes));
@@ -410,6 +434,9 @@ fn on_screen(reason: &str) -> String {
 /// What needs a look, one line each.
 fn troubles(out: &mut String, status: &Status) {
     let queue = &status.queue;
+    if let Some(warning) = queue.warning.as_ref().filter(|_| !queue.full) {
+        let _ = writeln!(out, "! FILLING {warning}");
+    }
     if queue.full {
         let reason = queue.full_reason.as_deref().unwrap_or("it has reached queue.max_size or queue.reserve_free");
         let _ = writeln!(out, "✗ FULL   the queue takes nothing: {reason}");

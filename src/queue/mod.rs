@@ -6,6 +6,7 @@
 //! their outcome is durable. Local over `wal/` today; a clustered queue takes the same place later.
 
 mod appender;
+pub mod forecast;
 mod gathering;
 mod intent;
 mod local;

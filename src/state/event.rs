@@ -18,6 +18,10 @@ pub enum EventKind {
     QueueUnavailable,
     /// The queue takes writes again.
     QueueAvailable,
+    /// The queue fills: 70 % or 90 % are used, it will be full within 12 h or 4 h, or its oldest write waits for too long.
+    QueueFilling,
+    /// Neither is so any more.
+    QueueEased,
     /// The destination cannot be written to.
     DestinationPaused,
     /// The destination takes writes again.

@@ -122,6 +122,36 @@ pub(super) fn prepare(connection: &mut Connection) -> Result<()> {
     tx.commit().map_err(fault)
 }
 
+/// Pages that the file keeps free for what must be written on a full disk: regions in doubt, gaps, dead letters.
+const RESERVE_PAGES: i64 = 128;
+
+/// Makes sure of room in the file, and in the journal beside it, so that delivery goes on on a full disk and makes room there.
+/// Best effort: where there is no room for it now, the next start tries again.
+pub(super) fn reserve(connection: &Connection) {
+    if let Err(error) = fill_up(connection) {
+        tracing::warn!(%error, "the state store has no reserve for a full disk: there is no room for it now");
+        // What was begun would hold the file otherwise.
+        drop(connection.execute_batch("ROLLBACK"));
+    }
+}
+
+fn fill_up(connection: &Connection) -> rusqlite::Result<()> {
+    // The journal is used again from its start as soon as so many pages wait in it: it never outgrows the reserve by much.
+    connection.execute_batch(&format!("PRAGMA wal_autocheckpoint = {}", RESERVE_PAGES / 2))?;
+    let free: i64 = connection.query_row("PRAGMA freelist_count", [], |row| row.get(0))?;
+    if free >= RESERVE_PAGES {
+        return Ok(());
+    }
+    let page: i64 = connection.query_row("PRAGMA page_size", [], |row| row.get(0))?;
+    let bytes = page * (RESERVE_PAGES - free + 8);
+    connection.execute_batch(&format!(
+        "BEGIN IMMEDIATE; CREATE TABLE reserve (bytes BLOB); INSERT INTO reserve VALUES (zeroblob({bytes})); COMMIT;
+         BEGIN IMMEDIATE; DROP TABLE reserve; COMMIT;"
+    ))?;
+    // Into the file itself, whose room counts.
+    connection.query_row("PRAGMA wal_checkpoint(RESTART)", [], |_| Ok(()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -150,5 +180,29 @@ mod tests {
         let kept: String = connection.query_row("SELECT route_name FROM gap", [], |row| row.get(0)).unwrap();
         assert_eq!(kept, "db=d");
         prepare(&mut connection).unwrap();
+    }
+
+    #[test]
+    fn the_reserve_is_made_once_and_used_before_the_file_grows() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state.db");
+        let mut connection = Connection::open(&path).unwrap();
+        prepare(&mut connection).unwrap();
+        reserve(&connection);
+        let lengths = || {
+            let journal = dir.path().join("state.db-wal");
+            (std::fs::metadata(&path).unwrap().len(), std::fs::metadata(journal).unwrap().len())
+        };
+        let free = |connection: &Connection| -> i64 {
+            connection.query_row("PRAGMA freelist_count", [], |row| row.get(0)).unwrap()
+        };
+        let before = lengths();
+        assert!(free(&connection) >= RESERVE_PAGES, "{}", free(&connection));
+        reserve(&connection);
+        for n in 0..200 {
+            let text = vec![n; 1000];
+            connection.execute("INSERT INTO value VALUES (?1, ?2)", rusqlite::params![format!("{n}"), text]).unwrap();
+        }
+        assert_eq!(lengths(), before, "the room was there already");
     }
 }

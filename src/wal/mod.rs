@@ -378,7 +378,8 @@ pub fn lock(disk: &dyn Disk, dir: &Path) -> Result<LogLock> {
 }
 
 fn create(disk: &dyn Disk, dir: &Path) -> Result<()> {
-    disk.create_dir_all(dir).map_err(|e| Error::disk(format!("cannot create {}", dir.display()), e))
+    let fault = |e| Error::disk(format!("cannot create {}", dir.display()), e);
+    disk.create_dir_all(dir).map_err(|e| fault(e).or_hint("free a few MiB on the disk of data_dir, then start again"))
 }
 
 /// The installation that wrote the newest segment of the log in this directory; none where there is no segment.

@@ -122,7 +122,8 @@ async fn daemon(
     let id = config.destination.id.clone();
     let silence = Silence::default();
     let sources = (Arc::clone(&log), gaps.held(), silence.clone());
-    let control = Control::new(sources, view, Arc::clone(&state), id, Arc::clone(&clock), Arc::clone(&facts), recorder);
+    let control = Control::new(sources, view, Arc::clone(&state), id, Arc::clone(&clock), Arc::clone(&facts), recorder)
+        .with_max_age(config.queue.max_age);
     let controlling = threads::control(control, admin, bind_unix(&config.unix_socket)?, late_stopped)?;
     let mut signals = Signals::listen()?;
     let passing = Server::new(&config.source.server, Side::Source)?;

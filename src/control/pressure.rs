@@ -1,0 +1,127 @@
+//! Watches how the queue fills, and tells before it is full.
+//!
+//! Promise: 70 %, 90 %, 12 h and 4 h before it is full (as things go), and a write that waits longer than `queue.max_age`, are an
+//! event each, once until that has eased. What happens at 100 % is the pipeline's part and told by it.
+
+use std::time::Duration;
+
+use super::figures::Sources;
+use crate::base::clock::SharedClock;
+use crate::base::size::{ByteSize, show_span};
+use crate::delivery::View;
+use crate::queue::forecast::{Alarm, Levels, News, Rates, Sample, percent};
+use crate::state::{Event, EventKind};
+use crate::wal::Stats;
+
+/// How the queue fills.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Pressure {
+    /// How much of its room is used.
+    pub(super) percent: f64,
+    /// Bytes a second that come in.
+    pub(super) input: f64,
+    /// When it is full, as things go.
+    pub(super) until_full: Option<Duration>,
+    /// When it is full if nothing is delivered any more.
+    pub(super) until_full_if_stopped: Option<Duration>,
+    /// The oldest write waits longer than `queue.max_age`.
+    pub(super) too_old: bool,
+}
+
+impl Pressure {
+    /// What operators should see while it is so.
+    pub(super) fn warning(&self) -> Option<String> {
+        let full = self.percent >= 70.0;
+        let when = self.until_full.filter(|left| *left <= Duration::from_secs(12 * 3600));
+        let text = match (full, when) {
+            (_, Some(left)) => format!("{:.0} % full, and full in {} as things go", self.percent, show_span(left)),
+            (true, None) => format!("{:.0} % full", self.percent),
+            (false, None) if self.too_old => "its oldest write waits for longer than queue.max_age".to_owned(),
+            (false, None) => return None,
+        };
+        Some(format!("the queue: {text}"))
+    }
+}
+
+/// Looks now and then.
+#[derive(Debug, Default)]
+pub(super) struct Watch {
+    rates: Rates,
+    levels: Levels,
+    too_old: bool,
+}
+
+impl Watch {
+    /// Figures at this moment.
+    pub(super) fn pressure(&self, log: &Stats) -> Pressure {
+        Pressure {
+            percent: percent(log.used_bytes, log.room_bytes),
+            input: self.rates.input(),
+            until_full: self.rates.until_full(log.room_bytes),
+            until_full_if_stopped: self.rates.until_full_if_stopped(log.room_bytes),
+            too_old: self.too_old,
+        }
+    }
+
+    /// Takes note, and says what operators should hear.
+    pub(super) fn note(
+        &mut self,
+        log: &Stats,
+        view: &View,
+        max_age: Option<Duration>,
+        clock: &SharedClock,
+    ) -> Vec<(EventKind, String)> {
+        if view.ready && !view.counting {
+            let (position, head, floor) = (log.position, view.head_lsn, view.floor_lsn);
+            self.rates.note(Sample { at: clock.monotonic(), position, head, floor });
+        }
+        let now = self.pressure(log);
+        let news = self.levels.note(now.percent, now.until_full);
+        let mut told: Vec<(EventKind, String)> = news.into_iter().map(|news| tell(news, log, &now)).collect();
+        told.extend(self.age(view, max_age, clock.wall_ns()));
+        told
+    }
+
+    fn age(&mut self, view: &View, max_age: Option<Duration>, now_ns: i64) -> Option<(EventKind, String)> {
+        let max = max_age?;
+        let waits = if view.oldest_ns == 0 { 0 } else { now_ns.saturating_sub(view.oldest_ns) };
+        let waits = Duration::from_nanos(u64::try_from(waits).unwrap_or(0));
+        let before = std::mem::replace(&mut self.too_old, waits > max);
+        (self.too_old && !before).then(|| {
+            let text = format!(
+                "the oldest write in the queue waits for {}, longer than queue.max_age ({}): nothing is dropped",
+                show_span(waits),
+                show_span(max)
+            );
+            (EventKind::QueueFilling, text)
+        })
+    }
+}
+
+fn tell(news: News, log: &Stats, now: &Pressure) -> (EventKind, String) {
+    let room = ByteSize(log.room_bytes);
+    let when = now.until_full.map_or(String::new(), |left| format!(", full in {} as things go", show_span(left)));
+    let text = match news {
+        News::Level(Alarm::NearlyFull) => format!(
+            "the queue is {:.0} % full ({room} left{when}): when it is full, writes go by queue.on_unavailable",
+            now.percent
+        ),
+        News::Level(_) => format!("the queue is {:.0} % full ({room} left{when})", now.percent),
+        News::Hours(hours) => format!("the queue will be full within {hours} h ({room} left{when})"),
+        News::Eased => return (EventKind::QueueEased, format!("the queue has room again ({room})")),
+    };
+    (EventKind::QueueFilling, text)
+}
+
+/// Looks once, and tells.
+pub(super) fn look(watch: &mut Watch, sources: &Sources, max_age: Option<Duration>) {
+    let view = sources.view.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
+    for (kind, text) in watch.note(&sources.log.stats(), &view, max_age, &sources.clock) {
+        match kind {
+            EventKind::QueueFilling => tracing::warn!(event = ?kind, "{text}"),
+            _ => tracing::info!(event = ?kind, "{text}"),
+        }
+        // Nobody waits: the log says it in any case.
+        drop(sources.state.add_event(Event { at_ns: sources.clock.wall_ns(), kind, text }));
+    }
+}
