@@ -50,6 +50,9 @@ mod hang;
 // A client that shows answers as they came.
 #[path = "it/http.rs"]
 mod http;
+// A disk that fills.
+#[path = "it/full_disk.rs"]
+mod full_disk;
 // Bad and large input.
 #[path = "it/limits.rs"]
 mod limits;

@@ -15,9 +15,9 @@ fn body(write: u64) -> String {
     (0..LINES).map(|n| format!("m,t={n:0300} v=1 {}\n", 1_000_000 + write * LINES + n)).collect()
 }
 
-/// Changes one byte of a line that the log holds.
-fn damage(data: &Path, write: u64) {
-    let text = format!(" v=1 {}\n", 1_000_000 + write * LINES + LINES / 2);
+/// Changes one byte of the line with this time that the log holds.
+pub(crate) fn damage_line(data: &Path, time: u64) {
+    let text = format!(" v=1 {time}\n");
     for entry in std::fs::read_dir(data.join("wal/seg")).unwrap() {
         let path = entry.unwrap().path();
         let bytes = std::fs::read(&path).unwrap();
@@ -49,7 +49,7 @@ fn damage_is_found_before_delivery_comes_to_it_and_is_one_gap_with_its_route() {
         assert_eq!(twinline.call("POST /write?db=d", &[], body(write)).status, 204);
     }
     // In the third of four files; the last one is not complete.
-    damage(&twinline.data(), 25);
+    damage_line(&twinline.data(), 1_000_000 + 25 * LINES + LINES / 2);
     let status = twinline.until("it is found", |status| status["queue"]["scrub"]["damaged_records"] == 1);
     assert_eq!(status["lines"]["gap"], 0, "nothing is missing before delivery comes to it: {status:#}");
     eventually("it is told", || {
