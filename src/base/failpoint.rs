@@ -28,6 +28,8 @@ pub enum Point {
     Delivered,
     /// Dead letters are durable; no floor has moved.
     DeadLetterDurable,
+    /// The gap of damaged records is durable; no floor has moved.
+    DamageGapDurable,
     /// The gap of a route's backlog is durable; no floor has moved.
     BacklogGapDurable,
     /// Floors are durable; no segment was given back.
@@ -40,7 +42,7 @@ pub enum Point {
     GapsTaken,
 }
 
-const NAMES: [(&str, Point); 13] = [
+const NAMES: [(&str, Point); 14] = [
     ("parsed", Point::Parsed),
     ("intent-durable", Point::IntentDurable),
     ("answered", Point::Answered),
@@ -49,6 +51,7 @@ const NAMES: [(&str, Point); 13] = [
     ("doubt-durable", Point::DoubtDurable),
     ("delivered", Point::Delivered),
     ("dead-letter-durable", Point::DeadLetterDurable),
+    ("damage-gap-durable", Point::DamageGapDurable),
     ("backlog-gap-durable", Point::BacklogGapDurable),
     ("floor-durable", Point::FloorDurable),
     ("bundle-leaves", Point::BundleLeaves),

@@ -203,6 +203,8 @@ pub struct Queue {
     pub max_age: Option<Duration>,
     /// Complete files of the log are read through once in this time, to find damage early; 1 s to 90 days. Default 24 h.
     pub scrub_every: Duration,
+    /// Space that is taken beside the log and given back by `twinline queue release-ballast`; 0 for none. Default 16 MiB.
+    pub ballast: ByteSize,
     /// Room for refused lines. Default 1 GiB.
     pub dead_letter_max: ByteSize,
     /// Regions to be read back that are kept apart, 10 to 1,000,000; beyond this they are merged. Default 10,000.

@@ -186,6 +186,7 @@ fn queue(section: Section<'_>) -> Queue {
             Duration::from_secs(24 * 3600),
             Duration::from_secs(1)..=Duration::from_secs(90 * 24 * 3600),
         ),
+        ballast: section.size("ballast", ByteSize(16 * MIB), 0..=TIB),
         dead_letter_max: section.size("dead_letter_max", ByteSize(GIB), MIB..=1024 * TIB),
         dirty_regions: section.count("dirty_regions", 10_000, 10..=1_000_000) as usize,
         overlap_lines: section.count("overlap_lines", 250_000, 0..=100_000_000) as usize,

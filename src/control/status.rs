@@ -255,26 +255,7 @@ pub(super) fn status(facts: Facts, figures: &Figures) -> Status {
             excluded: view.excluded_lines,
             unanswered: view.unanswered_lines,
         },
-        queue: QueueStatus {
-            bytes: figures.log.used_bytes,
-            disk_bytes: figures.log.bytes,
-            limit_bytes: figures.log.limit_bytes,
-            records: view.head_lsn.saturating_sub(view.floor_lsn),
-            counting: !view.ready || view.counting,
-            segments: figures.log.segments,
-            oldest_s: age_ns(view.oldest_ns),
-            commit_s: figures.log.sync_ns_last as f64 / 1e9,
-            full: figures.log.full,
-            used_percent: figures.pressure.percent,
-            input_bytes_s: figures.pressure.input,
-            until_full_s: figures.pressure.until_full.map(|left| left.as_secs_f64()),
-            until_full_if_stopped_s: figures.pressure.until_full_if_stopped.map(|left| left.as_secs_f64()),
-            warning: figures.pressure.warning(),
-            full_reason: figures.log.full.then(|| full_text(&figures.log)),
-            stalled: figures.log.stalled,
-            fault: figures.log.fault.clone(),
-            scrub: ScrubStatus::from(&figures.log.scrub),
-        },
+        queue: queue_status(figures, age_ns(view.oldest_ns)),
         source_silent: figures.source_silent.as_ref().map(SilentSource::from),
         paused: view.paused.clone(),
         dead_letters: trouble(totals.dead_letters),
@@ -297,6 +278,30 @@ pub(super) fn status(facts: Facts, figures: &Figures) -> Status {
     }
     status.next_steps = next_steps(&status);
     status
+}
+
+fn queue_status(figures: &Figures, oldest_s: f64) -> QueueStatus {
+    let view = &figures.view;
+    QueueStatus {
+        bytes: figures.log.used_bytes,
+        disk_bytes: figures.log.bytes,
+        limit_bytes: figures.log.limit_bytes,
+        records: view.head_lsn.saturating_sub(view.floor_lsn),
+        counting: !view.ready || view.counting,
+        segments: figures.log.segments,
+        oldest_s,
+        commit_s: figures.log.sync_ns_last as f64 / 1e9,
+        full: figures.log.full,
+        used_percent: figures.pressure.percent,
+        input_bytes_s: figures.pressure.input,
+        until_full_s: figures.pressure.until_full.map(|left| left.as_secs_f64()),
+        until_full_if_stopped_s: figures.pressure.until_full_if_stopped.map(|left| left.as_secs_f64()),
+        warning: figures.pressure.warning(),
+        full_reason: figures.log.full.then(|| full_text(&figures.log)),
+        stalled: figures.log.stalled,
+        fault: figures.log.fault.clone(),
+        scrub: ScrubStatus::from(&figures.log.scrub),
+    }
 }
 
 fn not_covered(status: &Status, figures: &Figures) -> Vec<String> {

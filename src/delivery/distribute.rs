@@ -20,6 +20,7 @@ use super::ledger::{self, Ledger, Tally};
 use super::letters;
 use super::target::TargetId;
 use super::view::Reading;
+use crate::base::failpoint::{self, Point};
 use crate::base::{Error, Kind as ErrorKind, Lsn, Result, Side};
 use crate::line::{self, Dialect, Precision};
 use crate::queue::{Disposition, Fate, Floors, Intent, Scout, Spans};
@@ -382,6 +383,7 @@ impl Distributor {
         self.forget(damage)?;
         self.ledger.borrow_mut().note(damage.last, Tally { damaged: lines, ..Tally::default() });
         self.record(Effects { gaps: vec![gap], ..Effects::default() }).await;
+        failpoint::hit(Point::DamageGapDurable);
         Ok(())
     }
 

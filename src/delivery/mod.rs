@@ -191,8 +191,7 @@ pub async fn run(parts: Parts, server: Server, mut stop: watch::Receiver<bool>) 
         stopping: Cell::new(false),
     });
     let Some(gaps) = backlog_gaps(&shared, floors.lowest(), &mut stop).await else { return Ok(()) };
-    let scout = Rc::new(RefCell::new(scout));
-    let ledger = Rc::new(RefCell::new(ledger));
+    let (scout, ledger) = (Rc::new(RefCell::new(scout)), Rc::new(RefCell::new(ledger)));
     let mut distributor =
         Distributor::new(Rc::clone(&shared), Rc::clone(&scout), Rc::clone(&ledger), queue.log(), &floors, gaps)?;
     let mut keeper = Keeper {
@@ -202,7 +201,7 @@ pub async fn run(parts: Parts, server: Server, mut stop: watch::Receiver<bool>) 
         ledger,
         queue,
         saved: floors,
-        noted: (Lsn::ZERO, Duration::ZERO),
+        noted: None,
         view: parts.view,
         unsettled: Unsettled::new(parts.unanswered_max),
         save_told: None,
@@ -290,7 +289,7 @@ struct Keeper {
     queue: LocalQueue,
     saved: Floors,
     /// How far the log was durable when a cursor was saved last, and when that was.
-    noted: (Lsn, Duration),
+    noted: Option<(Lsn, Duration)>,
     view: SharedView,
     unsettled: Unsettled,
     /// When operators last heard that floors cannot be made durable.
@@ -362,11 +361,15 @@ impl Keeper {
         if floors != self.saved {
             self.queue.acknowledge(&floors)?;
             self.saved = floors;
-            self.noted = (self.queue.durable(), now);
+            self.noted = Some((self.queue.durable(), now));
             self.shared.room.notify_one();
-        } else if self.queue.durable() > self.noted.0 && now.saturating_sub(self.noted.1) >= NOTE_EVERY {
+        } else if self
+            .noted
+            .is_none_or(|(noted, at)| self.queue.durable() > noted && now.saturating_sub(at) >= NOTE_EVERY)
+        {
+            // The first time at once: a process' first save needs a new file, and later the disk may be full.
             self.queue.note_durable(&floors);
-            self.noted = (self.queue.durable(), now);
+            self.noted = Some((self.queue.durable(), now));
         }
         self.shared.saves.set(self.shared.saves.get() + 1);
         Ok(())

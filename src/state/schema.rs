@@ -1,5 +1,7 @@
 //! The tables. `user_version` is the schema's version; a newer one than ours is refused, never guessed at.
 
+use std::path::Path;
+
 use rusqlite::Connection;
 
 use crate::base::{Error, Kind, Result, Side};
@@ -127,15 +129,16 @@ const RESERVE_PAGES: i64 = 128;
 
 /// Makes sure of room in the file, and in the journal beside it, so that delivery goes on on a full disk and makes room there.
 /// Best effort: where there is no room for it now, the next start tries again.
-pub(super) fn reserve(connection: &Connection) {
-    if let Err(error) = fill_up(connection) {
-        tracing::warn!(%error, "the state store has no reserve for a full disk: there is no room for it now");
+pub(super) fn reserve(connection: &Connection, dir: &Path) {
+    let free_bytes = rustix::fs::statvfs(dir).map_or(0, |system| system.f_bavail.saturating_mul(system.f_frsize));
+    if let Err(error) = fill_up(connection, free_bytes) {
+        tracing::warn!(%error, "the state store has no reserve for a full disk");
         // What was begun would hold the file otherwise.
         drop(connection.execute_batch("ROLLBACK"));
     }
 }
 
-fn fill_up(connection: &Connection) -> rusqlite::Result<()> {
+fn fill_up(connection: &Connection, free_bytes: u64) -> rusqlite::Result<()> {
     // The journal is used again from its start as soon as so many pages wait in it: it never outgrows the reserve by much.
     connection.execute_batch(&format!("PRAGMA wal_autocheckpoint = {}", RESERVE_PAGES / 2))?;
     let free: i64 = connection.query_row("PRAGMA freelist_count", [], |row| row.get(0))?;
@@ -144,6 +147,10 @@ fn fill_up(connection: &Connection) -> rusqlite::Result<()> {
     }
     let page: i64 = connection.query_row("PRAGMA page_size", [], |row| row.get(0))?;
     let bytes = page * (RESERVE_PAGES - free + 8);
+    // The file and its journal grow by it; a disk that has hardly room for both is left alone.
+    if free_bytes < 8 * bytes.unsigned_abs() {
+        return Ok(());
+    }
     connection.execute_batch(&format!(
         "BEGIN IMMEDIATE; CREATE TABLE reserve (bytes BLOB); INSERT INTO reserve VALUES (zeroblob({bytes})); COMMIT;
          BEGIN IMMEDIATE; DROP TABLE reserve; COMMIT;"
@@ -188,7 +195,7 @@ mod tests {
         let path = dir.path().join("state.db");
         let mut connection = Connection::open(&path).unwrap();
         prepare(&mut connection).unwrap();
-        reserve(&connection);
+        reserve(&connection, dir.path());
         let lengths = || {
             let journal = dir.path().join("state.db-wal");
             (std::fs::metadata(&path).unwrap().len(), std::fs::metadata(journal).unwrap().len())
@@ -198,8 +205,8 @@ mod tests {
         };
         let before = lengths();
         assert!(free(&connection) >= RESERVE_PAGES, "{}", free(&connection));
-        reserve(&connection);
-        for n in 0..200 {
+        reserve(&connection, dir.path());
+        for n in 0..200u8 {
             let text = vec![n; 1000];
             connection.execute("INSERT INTO value VALUES (?1, ?2)", rusqlite::params![format!("{n}"), text]).unwrap();
         }

@@ -102,7 +102,7 @@ impl SqliteState {
         let mut connection =
             Connection::open(path).map_err(|e| Error::new(Kind::Disk, Side::Own, what()).because(e).hint(hint))?;
         schema::prepare(&mut connection).map_err(|e| e.context(&shown))?;
-        schema::reserve(&connection);
+        schema::reserve(&connection, path.parent().unwrap_or(Path::new(".")));
         let (calls, inbox) = bounded::<Call>(CALLS_WAITING);
         let thread = std::thread::Builder::new()
             .name("state".to_owned())

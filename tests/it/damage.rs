@@ -9,7 +9,8 @@ use twinline::sandbox::{Faults, Options, Sandbox};
 use crate::proxy::{Setup, Twinline, eventually};
 
 const LINES: u64 = 300;
-const WRITES: u64 = 40;
+/// More than is read ahead.
+const WRITES: u64 = 120;
 
 fn body(write: u64) -> String {
     (0..LINES).map(|n| format!("m,t={n:0300} v=1 {}\n", 1_000_000 + write * LINES + n)).collect()
@@ -36,27 +37,32 @@ fn events(twinline: &Twinline) -> String {
 #[test]
 fn damage_is_found_before_delivery_comes_to_it_and_is_one_gap_with_its_route() {
     let [source, destination] = [(), ()].map(|()| Sandbox::spawn_thread(Options::default()).unwrap());
-    [&source, &destination].map(|sandbox| sandbox.create_database("d"));
+    [&source, &destination].into_iter().for_each(|sandbox| sandbox.create_database("d"));
     let url = |sandbox: &Sandbox| format!("url = \"{}\"\nkind = \"influxdb1\"", sandbox.url());
     let mut setup = Setup::new(url(&source), url(&destination));
     setup.queue =
         "segment_size = \"1MiB\"\nmax_size = \"64MiB\"\nreserve_free = \"0\"\nscrub_every = \"1s\"".to_owned();
     // So little is read ahead that the damage lies before it.
-    setup.delivery.push_str("\nbatch_bytes = \"256KiB\"\npending_bytes = \"512KiB\"");
+    setup.delivery.push_str("\nbatch_bytes = \"256KiB\"\npending_bytes = \"1MiB\"");
     let mut twinline = setup.start();
     destination.set_faults(Faults { refuse: true, ..Faults::default() });
     for write in 0..WRITES {
         assert_eq!(twinline.call("POST /write?db=d", &[], body(write)).status, 204);
     }
-    // In the third of four files; the last one is not complete.
-    damage_line(&twinline.data(), 1_000_000 + 25 * LINES + LINES / 2);
+    // Far behind what is read ahead, and in a file that is complete.
+    damage_line(&twinline.data(), 1_000_000 + 90 * LINES + LINES / 2);
     let status = twinline.until("it is found", |status| status["queue"]["scrub"]["damaged_records"] == 1);
     assert_eq!(status["lines"]["gap"], 0, "nothing is missing before delivery comes to it: {status:#}");
     eventually("it is told", || {
         let events = events(&twinline);
         if events.contains("scrubbing found damage in the log") { Ok(()) } else { Err(events) }
     });
+    // The process dies between the gap and the floor: the gap stands, and is met again.
+    twinline.stop(Signal::KILL);
+    twinline.start_again_with(|configuration| configuration, "damage-gap-durable=abort");
     destination.set_faults(Faults::default());
+    assert!(!twinline.wait().success());
+    twinline.start_again();
     for start in 0..2 {
         let status = twinline.settled(WRITES * LINES);
         let lines = &status["lines"];

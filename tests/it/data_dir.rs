@@ -70,10 +70,11 @@ fn segments(data: &Path) -> Vec<PathBuf> {
 
 /// Everything below the log's directory, by name.
 fn tree(dir: &Path, into: &mut BTreeMap<PathBuf, Vec<u8>>) {
-    for entry in std::fs::read_dir(dir).unwrap().map(Result::unwrap) {
-        match entry.file_type().unwrap() {
+    // A running process may take a file away meanwhile.
+    for entry in std::fs::read_dir(dir).into_iter().flatten().map(Result::unwrap) {
+        let Ok(kind) = entry.file_type() else { continue };
+        match kind {
             kind if kind.is_dir() => tree(&entry.path(), into),
-            // A running process may have taken a prepared one away meanwhile.
             kind if kind.is_file() => _ = into.insert(entry.path(), std::fs::read(entry.path()).unwrap_or_default()),
             _ => _ = into.insert(entry.path(), Vec::new()),
         }

@@ -31,7 +31,7 @@ struct Story {
 impl Story {
     fn new(policy: &'static str, seed: u64) -> Self {
         let [source, destination] = [(), ()].map(|()| Sandbox::spawn_thread(Options::default()).unwrap());
-        [&source, &destination].map(|sandbox| sandbox.create_database("d"));
+        [&source, &destination].into_iter().for_each(|sandbox| sandbox.create_database("d"));
         let url = |sandbox: &Sandbox| format!("url = \"{}\"\nkind = \"influxdb1\"", sandbox.url());
         let mut setup = Setup::new(url(&source), url(&destination));
         let mut random = fastrand::Rng::with_seed(seed);
@@ -144,6 +144,27 @@ fn writers_that_are_to_come_again_lose_nothing_on_a_disk_that_fills() {
     tell("refuse");
 }
 
+#[test]
+fn ballast_is_taken_at_a_start_and_given_back_on_command() {
+    let [source, destination] = [(), ()].map(|()| Sandbox::spawn_thread(Options::default()).unwrap());
+    let url = |sandbox: &Sandbox| format!("url = \"{}\"\nkind = \"influxdb1\"", sandbox.url());
+    let mut setup = Setup::new(url(&source), url(&destination));
+    setup.queue = "reserve_free = \"0\"\nballast = \"1MiB\"".to_owned();
+    let twinline = setup.start();
+    let path = twinline.data().join("ballast.reserve");
+    assert_eq!(std::fs::metadata(&path).unwrap().len(), 1 << 20);
+    let released = twinline.command(&["queue", "release-ballast"]);
+    let said = String::from_utf8(released.stdout).unwrap();
+    assert!(released.status.success() && said.contains("1 MiB given back"), "{said}");
+    assert!(!path.exists());
+    let again = twinline.command(&["queue", "release-ballast"]);
+    let said = String::from_utf8(again.stderr).unwrap();
+    assert!(
+        again.status.code() == Some(3) && said.contains("there is no ballast") && said.contains("Next: "),
+        "{said}"
+    );
+}
+
 /// The log makes room by delivering alone. What must be noted for that finds its place.
 #[test]
 fn delivery_goes_on_on_a_full_disk_although_it_meets_damage_there() {
@@ -153,9 +174,12 @@ fn delivery_goes_on_on_a_full_disk_although_it_meets_damage_there() {
     crate::damage::damage_line(&story.twinline.data(), 20 * LINES + 50);
     story.twinline.stop(Signal::TERM);
     story.twinline.start_again();
+    story.twinline.until("delivery has begun", |status| status["queue"]["counting"] == false);
     story.twinline.fill_disk();
     story.destination.set_faults(Faults::default());
     let status = story.twinline.settled(story.accepted);
+    let drained = |status: &serde_json::Value| status["queue"]["used_percent"].as_f64() < Some(60.0);
+    story.twinline.until("files of the log are used again", drained);
     assert_eq!(status["gaps"][0]["cause"], "log-damage", "{status:#}");
     assert_eq!(status["lines"]["gap"], LINES, "{status:#}");
 }

@@ -350,11 +350,6 @@ impl Twinline {
         self.data().join("twinline.sock")
     }
 
-    /// Whether its log has a line with this text.
-    pub(crate) fn said(&self, text: &str) -> bool {
-        self.log.lock().unwrap().iter().any(|line| line.contains(text))
-    }
-
     /// One request of a client.
     pub(crate) fn call(&self, line: &str, headers: &[&str], body: impl AsRef<[u8]>) -> Answer {
         call(&self.addr, line, headers, body.as_ref()).unwrap_or_else(|e| panic!("{line}: {e}"))

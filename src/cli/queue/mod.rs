@@ -1,8 +1,10 @@
 //! `twinline queue`: the log on disk, beside a running twinline or on the directory of a stopped one.
 //!
 //! Promise: looking changes nothing. No lock is taken, no file is made, changed, renamed or removed, so that a look never
-//! stands in the way of a start, and a directory without the right to write will do.
+//! stands in the way of a start, and a directory without the right to write will do. `release-ballast` alone changes something: it
+//! removes the ballast.
 
+mod ballast;
 mod ls;
 mod place;
 mod routes;
@@ -43,6 +45,8 @@ enum Command {
     /// times, lines, file and offset, and whether all destinations have passed it already. Exit code 3 when something is
     /// damaged, 130 when it was interrupted: what was found until then is told.
     Verify(verify::VerifyArgs),
+    /// Give back the space that was taken as ballast, when the disk is full
+    ReleaseBallast(ballast::BallastArgs),
 }
 
 pub(super) fn run(global: &Global, args: &QueueArgs) -> Result<Exit, Failure> {
@@ -52,5 +56,6 @@ pub(super) fn run(global: &Global, args: &QueueArgs) -> Result<Exit, Failure> {
         Command::Ls(args) => ls::run(global, &place, args),
         Command::Show(args) => show::run(global, &place, args),
         Command::Verify(args) => verify::run(global, &place, args),
+        Command::ReleaseBallast(args) => ballast::run(global, &place, args),
     }
 }

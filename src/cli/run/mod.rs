@@ -3,6 +3,7 @@
 //! Threads: the edge (this one), delivery, control, the log's own two, and the state store's. Order of the end: no new
 //! connections; requests under way end; delivery stops and its floors become durable; the log closes.
 
+pub(super) mod ballast;
 mod gaps;
 mod learn;
 mod logging;

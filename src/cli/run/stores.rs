@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::{EPOCH, gaps};
+use super::{EPOCH, ballast, gaps};
 use crate::base::clock::SharedClock;
 use crate::base::disk::{self, Disk};
 use crate::base::{Error, Kind, Result, Side};
@@ -35,10 +35,11 @@ pub(super) fn open(config: &Config, clock: &SharedClock, adopt: bool) -> Result<
     let state: SharedState = Arc::new(state.with_dirty_regions_max(config.queue.dirty_regions));
     let node = node(disk.as_ref(), config, &state, adopt, clock.wall_ns())?;
     let opened = open_queue(lock, disk, config, clock, node)?;
-    if opened.recovery.segments > 0 && state.get(BEGUN).wait()?.is_none() {
+    if opened.recovery.segments > 0 && value(&state, BEGUN)?.is_none() {
         // On a full disk the next start says it.
         drop(state.set(BEGUN, b"1".to_vec()));
     }
+    ballast::keep(config);
     let gaps = gaps::open(config, &state, clock.wall_ns())?;
     tell_recovery(&state, &opened, clock.wall_ns());
     let (telling, time) = (Arc::clone(&state), Arc::clone(clock));
@@ -50,7 +51,7 @@ pub(super) fn open(config: &Config, clock: &SharedClock, adopt: bool) -> Result<
 fn node(disk: &dyn Disk, config: &Config, state: &SharedState, adopt: bool, now_ns: i64) -> Result<[u8; 16]> {
     let dir = config.data_dir.join("wal");
     let logged = wal::written_by(disk, &dir)?;
-    let known = state.get(NODE).wait()?;
+    let known = value(state, NODE)?;
     if logged.is_some() && known.is_none() && !adopt {
         let what = format!("{} holds a log, and state.db beside it is new", dir.display());
         return Err(Error::new(Kind::State, Side::Own, what).hint(
@@ -58,15 +59,24 @@ fn node(disk: &dyn Disk, config: &Config, state: &SharedState, adopt: bool, now_
              `twinline run --adopt-log`",
         ));
     }
-    if logged.is_none() && state.get(BEGUN).wait()?.is_some() {
+    if logged.is_none() && value(state, BEGUN)?.is_some() {
         log_is_gone(config, state, now_ns)?;
     }
     let made = logged.unwrap_or_else(|| std::array::from_fn(|_| fastrand::u8(..)));
     let kept = match known {
         Some(kept) => kept,
-        None => state.get_or_set(NODE, made.to_vec()).wait()?,
+        None => state.get_or_set(NODE, made.to_vec()).wait().map_err(no_room)?,
     };
     kept.try_into().map_err(|_| Error::new(Kind::Damage, Side::Own, "the node id in the state store is not 16 bytes"))
+}
+
+fn value(state: &SharedState, name: &'static str) -> Result<Option<Vec<u8>>> {
+    state.get(name).wait().map_err(no_room)
+}
+
+/// What is most likely where a state store that was just opened does not do what is asked.
+fn no_room(error: Error) -> Error {
+    error.or_hint("free a few MiB on the disk of data_dir, and see that this user may write there; then start again")
 }
 
 /// Nobody knows what was in it: a gap of unknown size over all time stands for it.
