@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::record::{array_at, u32_at, u64_at};
+use super::safeguard::{Safeguard, holds};
 use crate::base::disk::{Disk, DiskFile, Durability, Open, read_full_at};
 use crate::base::{DestinationId, Epoch, Error, Kind, Lsn, Result, Side};
 
@@ -235,6 +236,10 @@ impl CursorFile {
         let path = self.dir.join(format!("{}.cur", self.destination));
         let result = match self.file.take() {
             Some(file) => self.write_slot(file, cursor.generation, &slot),
+            None if !holds(Safeguard::CursorAnew) && self.generation > 0 => {
+                let file = self.disk.open(&path, Open::Write);
+                file.and_then(|file| self.write_slot(file, cursor.generation, &slot))
+            }
             None => self.publish(&path, cursor.generation, &slot),
         };
         let file = result.map_err(|e| Error::disk(format!("cannot save {}", path.display()), e).retryable())?;
@@ -245,7 +250,8 @@ impl CursorFile {
 
     fn write_slot(&self, file: Arc<dyn DiskFile>, generation: u64, slot: &[u8]) -> io::Result<Arc<dyn DiskFile>> {
         let offset = generation % 2 * SLOT_BYTES as u64;
-        file.write_all_at(&[IoSlice::new(slot)], offset, Durability::Durable)?;
+        let durability = if holds(Safeguard::CursorSynced) { Durability::Durable } else { Durability::Cached };
+        file.write_all_at(&[IoSlice::new(slot)], offset, durability)?;
         Ok(file)
     }
 

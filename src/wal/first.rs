@@ -14,6 +14,7 @@ use super::group::{Group, Tail};
 use super::live::{Live, Segment};
 use super::record::{Header, seed};
 use super::retain::Prepared;
+use super::safeguard::{Safeguard, holds};
 use super::segment::{HEADER_BLOCK_BYTES, SegmentHeader};
 use super::writer::{Active, Identity, mark, publish};
 use crate::base::disk::{Disk, DiskFile, Durability};
@@ -40,7 +41,7 @@ impl First {
             let lsn = group.append(*header, [payload, &Bytes::new()]);
             assert_eq!(lsn, header.lsn, "a copied record keeps its LSN");
         }
-        if !self.copies.is_empty() {
+        if !self.copies.is_empty() && holds(Safeguard::MarkBehindCopies) {
             // True by the time anybody can read it: the segment is published after its sync.
             group.tail.durable = group.last();
             group.append(mark(now_ns), [&Bytes::new(), &Bytes::new()]);
@@ -72,8 +73,14 @@ impl First {
             capacity: prepared.bytes,
             ..self.header()
         };
-        prepared.file.write_all_at(&group.slices(), HEADER_BLOCK_BYTES, Durability::Cached)?;
+        let copy = || prepared.file.write_all_at(&group.slices(), HEADER_BLOCK_BYTES, Durability::Cached);
+        if holds(Safeguard::CopiesBeforeHeader) {
+            copy()?;
+        }
         let path = publish(disk, dir, &prepared, &header)?;
+        if !holds(Safeguard::CopiesBeforeHeader) {
+            copy().and_then(|()| prepared.file.sync_data())?;
+        }
         let offset = HEADER_BLOCK_BYTES + group.bytes;
         let segment = Arc::new(Segment::active(header, path, prepared.bytes, offset));
         live.segments().push_back(Arc::clone(&segment));

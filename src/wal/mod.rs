@@ -28,6 +28,7 @@ mod reader;
 mod record;
 mod recover;
 mod retain;
+mod safeguard;
 mod scrub;
 mod segment;
 mod stats;

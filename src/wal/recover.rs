@@ -19,6 +19,7 @@ use super::live::{Live, Segment};
 use super::quarantine::{Quarantine, Stretch};
 use super::record::{Header, Kind, SKIPPABLE, array_at, seed};
 use super::retain::{Budget, Supply};
+use super::safeguard::{Safeguard, holds};
 use super::segment::{
     HEADER_BLOCK_BYTES, Seal, SegmentHeader, Unreadable, name, parse_name, parse_next_name, seal_offset, twin_offset,
 };
@@ -95,7 +96,9 @@ pub(crate) fn recover(context: &Context<'_>, random: &mut fastrand::Rng) -> Resu
     let started = context.clock.monotonic();
     let dir = &context.budget.dir;
     // Names that are visible but not durable must not steer what follows.
-    context.disk.sync_dir(dir).map_err(|e| disk_error("cannot sync", dir, e))?;
+    if holds(Safeguard::DirectoryFirst) {
+        context.disk.sync_dir(dir).map_err(|e| disk_error("cannot sync", dir, e))?;
+    }
     let listing = read_listing(context.disk.as_ref(), dir)?;
     refuse_others(context, &listing)?;
     tell_foreign(dir, &listing.names);
@@ -118,10 +121,11 @@ pub(crate) fn recover(context: &Context<'_>, random: &mut fastrand::Rng) -> Resu
     let last = first.extent().1;
     let begun = start_segment(context, &first, &live, &supply, &identity, random)?;
     quarantine_headless(context, &listing);
+    let last_path = listing.found.last().map(|found| &found.path);
     for (path, bytes) in superseded {
         // Its records may be those that are to be copied.
-        if begun.is_none() {
-            supply.leave(bytes);
+        if begun.is_none() && last_path == Some(&path) {
+            supply.leave(path, bytes);
         } else if let Err(error) = supply.retire_superseded(path.clone(), bytes) {
             tracing::warn!(path = %path.display(), %error, "cannot recycle a superseded log segment");
         }
@@ -241,6 +245,9 @@ pub(super) fn read_header(
     if let Ok(Ok(_) | Err(Unreadable::Foreign { .. } | Unreadable::Misnamed(_))) = first {
         return first;
     }
+    if !holds(Safeguard::HeaderTwin) {
+        return first;
+    }
     match (first, read(twin_offset(bytes))) {
         (_, Ok(Ok(header))) => Ok(Ok(header)),
         // A medium that cannot be read now may be readable later: no reason to give the segment up.
@@ -294,6 +301,14 @@ fn read_end(context: &Context<'_>, listing: &Listing) -> Result<End> {
         known_kind(&copy.0)?;
         copies.push(copy);
     }
+    let (durable, chain, position) = match copies.last() {
+        Some((last, _)) if !holds(Safeguard::CopyForward) => {
+            let trusted = (last.lsn, walk.chain().unwrap_or(0), walk.position());
+            copies.clear();
+            trusted
+        }
+        _ => (durable, chain, position),
+    };
     let torn_bytes = proof.end.saturating_sub(walk.offset());
     let cut = walk.is_cut(last.bytes, last.header.capacity).map_err(error)?;
     let mut end = End { durable, copies, chain, position, torn_bytes, damages };

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::live::Live;
+use super::safeguard::{Safeguard, holds};
 use super::segment::{capacity_for, next_name, parse_next_name, room};
 use crate::base::disk::{Disk, DiskFile, Durability, Open};
 
@@ -66,6 +67,8 @@ struct Pool {
     ready: Vec<Prepared>,
     /// Files in the directory that are neither segments nor ready: being made, or given up after a failed sync.
     other_bytes: u64,
+    /// A superseded segment that a start on a full disk still needs.
+    left: Option<(PathBuf, u64)>,
     trouble: Option<String>,
     /// A name may or may not be durable. Recycling a younger segment could then leave a hole after power loss.
     stuck: bool,
@@ -271,8 +274,9 @@ impl Supply {
     /// Takes a file out of the log. Its bytes count as `other` already; after a failed sync they stay so, untouched.
     fn retire(&self, path: PathBuf, bytes: u64) -> io::Result<()> {
         let next = self.new_path();
-        let moved = self.disk.rename(&path, &next).and_then(|()| self.disk.sync_dir(&self.budget.dir));
-        guard(&self.pool).stuck |= moved.is_err();
+        let gone = || if holds(Safeguard::RenameBeforeReuse) { self.disk.sync_dir(&self.budget.dir) } else { Ok(()) };
+        let moved = self.disk.rename(&path, &next).and_then(|()| gone());
+        guard(&self.pool).stuck |= moved.is_err() && holds(Safeguard::RecycleInOrder);
         moved?;
         if self.keeps(bytes) {
             let file = self.disk.open(&next, Open::Write)?;
@@ -299,9 +303,22 @@ impl Supply {
         self.retire(path, bytes)
     }
 
-    /// Counts a superseded segment that must stay until the next start.
-    pub(crate) fn leave(&self, bytes: u64) {
-        guard(&self.pool).other_bytes += bytes;
+    /// Counts a superseded segment that must stay until the log has begun.
+    pub(crate) fn leave(&self, path: PathBuf, bytes: u64) {
+        let mut pool = guard(&self.pool);
+        pool.other_bytes += bytes;
+        pool.left = Some((path, bytes));
+    }
+
+    /// The log has begun: what was left goes, before anything younger. The next start would else take it for the segment
+    /// that holds what has been recycled since.
+    pub(crate) fn retire_left(&self) {
+        let _working = guard(&self.working);
+        let left = guard(&self.pool).left.take();
+        if let Some((path, bytes)) = left {
+            let result = self.retire(path, bytes);
+            self.note(result);
+        }
     }
 
     fn new_path(&self) -> PathBuf {

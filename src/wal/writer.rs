@@ -20,6 +20,7 @@ use super::inbox::Inbox;
 use super::live::{Live, Segment};
 use super::record::{Header, Kind, payload_crc, seed};
 use super::retain::{Prepared, Supply};
+use super::safeguard::{Safeguard, holds};
 use super::segment::{HEADER_BLOCK_BYTES, Seal, SegmentHeader, data_end, name, room, seal_offset, twin_offset};
 use crate::base::clock::SharedClock;
 use crate::base::disk::{Disk, DiskFile, Durability};
@@ -66,16 +67,34 @@ impl Active {
     }
 }
 
+impl Active {
+    /// Writes and syncs a group. Once that has failed, a later success would say nothing.
+    fn write(&self, group: &Group) -> io::Result<()> {
+        let unheard = group.finished == 0 && group.records > 1;
+        let marks = group.finished == 0 && group.records == 1;
+        let synced = holds(Safeguard::SyncBeforeSuccess)
+            && (holds(Safeguard::SyncBeforeRotation) || !unheard)
+            && (holds(Safeguard::MarkSynced) || !marks);
+        let durability = if synced { Durability::Durable } else { Durability::Cached };
+        let written = self.file.write_all_at(&group.slices(), self.offset, durability);
+        if holds(Safeguard::NoRetry) { written } else { written.or_else(|_| self.file.sync_data()) }
+    }
+}
+
 /// Makes a prepared file a segment: header and twin are durable before the name is, and the name before anything else.
 pub(crate) fn publish(disk: &dyn Disk, dir: &Path, prepared: &Prepared, header: &SegmentHeader) -> io::Result<PathBuf> {
     let block = header.encode();
     let slices = [IoSlice::new(&block)];
     prepared.file.write_all_at(&slices, twin_offset(header.capacity), Durability::Cached)?;
     prepared.file.write_all_at(&slices, 0, Durability::Cached)?;
-    prepared.file.sync_data()?;
+    if holds(Safeguard::HeaderBeforeName) {
+        prepared.file.sync_data()?;
+    }
     let path = dir.join(name(header.id));
     disk.rename(&prepared.path, &path)?;
-    disk.sync_dir(dir)?;
+    if holds(Safeguard::NameBeforeRecords) {
+        disk.sync_dir(dir)?;
+    }
     Ok(path)
 }
 
@@ -172,7 +191,7 @@ impl Writer {
         assert!(group.bytes <= bound(&self.active), "a group outgrew its segment");
         self.live.set_written(group.last());
         let started = self.clock.monotonic();
-        self.active.file.write_all_at(&group.slices(), self.active.offset, Durability::Durable)?;
+        self.active.write(&group)?;
         let took = self.clock.monotonic().saturating_sub(started);
         self.live.synced(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX), group.records);
         self.active.offset += group.bytes;
@@ -201,6 +220,9 @@ impl Writer {
             return;
         }
         self.unmarked = false;
+        if !holds(Safeguard::IdleMark) {
+            return;
+        }
         let left = data_end(self.active.segment.header.capacity).saturating_sub(self.active.offset);
         let mut group = Group::new(self.tail, std::mem::take(&mut self.buffer));
         group.append(mark(self.clock.wall_ns()), [&Bytes::new(), &Bytes::new()]);
@@ -238,7 +260,7 @@ impl Writer {
     }
 
     /// Begins the first segment, if that was not done for want of room and there is some now.
-    fn begin_late(&mut self) {
+    pub(crate) fn begin_late(&mut self) {
         if self.first.is_none() || self.live.is_faulted() {
             return;
         }
@@ -254,6 +276,7 @@ impl Writer {
         let place = (self.disk.as_ref(), self.dir.as_path());
         (self.active, self.tail) = first.begin(place, prepared, &self.identity, new, &self.live)?;
         self.live.active_room.store(self.active.room(), Ordering::Release);
+        self.supply.retire_left();
         tracing::info!(event = "queue.room", "the log has room and takes writes");
         self.live.wake();
         Ok(())

@@ -1,20 +1,25 @@
 //! A disk in memory that crashes like a real one. Page cache and platter are kept apart; power loss draws lots for
 //! every 512-byte sector that was not synced and for every directory entry that was not; a failed sync marks pages
-//! clean although they never reached the platter, and they may then vanish from the cache. Seeded: one seed, one story.
+//! clean although they never reached the platter, and they may then vanish from the cache; a directory whose sync failed
+//! may call itself clean until it changes again. Calls below the doorway are cut short, interrupted, or fail with an
+//! errno. Bits flip. Seeded: one seed, one story.
 //!
 //! Assumed, as `wal/FORMAT.md` says: a sector is written whole or not at all, a successful sync is honest, a rename is
-//! one step. Not assumed: any order among writes that were not synced.
+//! one step. Not assumed: any order among writes that were not synced; that a durable write syncs more than itself.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::{self, IoSlice};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{Disk, DiskFile, DiskLock, Durability, Open, removable};
+use super::{Disk, DiskFile, DiskLock, Durability, Open, removable, write_fully};
 
 const SECTOR: usize = 512;
 const ENOSPC: i32 = 28;
 const EIO: i32 = 5;
+/// So many slices are written by one call.
+const SLICES_MAX: usize = 64;
 
 /// What happens to the machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,11 +40,14 @@ struct Inode {
 }
 
 impl Inode {
-    fn write(&mut self, bytes: &[u8], offset: usize) {
+    /// Sectors that are written over may have reached the platter before, as they were then.
+    fn write(&mut self, bytes: &[u8], offset: usize, random: &mut fastrand::Rng) {
         if bytes.is_empty() {
             return;
         }
         let end = offset + bytes.len();
+        let older: Vec<usize> = self.dirty.range(offset / SECTOR..=(end - 1) / SECTOR).copied().collect();
+        self.persist(older.into_iter().filter(|_| random.bool()));
         if self.cache.len() < end {
             self.cache.resize(end, 0);
         }
@@ -65,9 +73,23 @@ impl Inode {
         }
     }
 
-    fn sync(&mut self) {
-        let dirty = std::mem::take(&mut self.dirty);
-        self.persist(dirty);
+    /// The dirty sectors of a range, which are clean from now on.
+    fn clean(&mut self, range: Range<usize>) -> Vec<usize> {
+        let sectors = range.start / SECTOR..range.end.div_ceil(SECTOR);
+        let taken: Vec<usize> = self.dirty.range(sectors).copied().collect();
+        taken.iter().for_each(|sector| _ = self.dirty.remove(sector));
+        taken
+    }
+
+    /// What a failed sync has marked clean may be read anew from the platter at any time.
+    fn forget(&mut self, random: &mut fastrand::Rng) {
+        for sector in std::mem::take(&mut self.forgotten) {
+            if !self.dirty.contains(&sector) && random.bool() {
+                let mut platter = self.platter.clone();
+                platter.resize(self.cache.len().max(platter.len()), 0);
+                Self::copy_sector(&platter, &mut self.cache, sector);
+            }
+        }
     }
 }
 
@@ -78,6 +100,16 @@ enum Entry {
     Unlink(PathBuf),
 }
 
+impl Entry {
+    fn is_in(&self, dir: &Path) -> bool {
+        let inside = |path: &PathBuf| path.parent() == Some(dir);
+        match self {
+            Self::Link(path, _) | Self::Unlink(path) => inside(path),
+            Self::Rename(from, to, _) => inside(from) || inside(to),
+        }
+    }
+}
+
 #[derive(Debug)]
 struct State {
     random: fastrand::Rng,
@@ -86,11 +118,15 @@ struct State {
     names: BTreeMap<PathBuf, u64>,
     durable_names: BTreeMap<PathBuf, u64>,
     unsynced_names: Vec<Entry>,
+    /// Directories whose last sync failed and that did not change since: they call themselves clean.
+    clean_dirs: BTreeSet<PathBuf>,
     locks: BTreeSet<PathBuf>,
     boot: u64,
     down: bool,
     crash_in: Option<u64>,
     sync_failure_permille: u32,
+    call_failure_permille: u32,
+    interruption_permille: u32,
     capacity_bytes: u64,
 }
 
@@ -111,11 +147,14 @@ impl SimulatedDisk {
             names: BTreeMap::new(),
             durable_names: BTreeMap::new(),
             unsynced_names: Vec::new(),
+            clean_dirs: BTreeSet::new(),
             locks: BTreeSet::new(),
             boot: 0,
             down: false,
             crash_in: None,
             sync_failure_permille: 0,
+            call_failure_permille: 0,
+            interruption_permille: 0,
             capacity_bytes: u64::MAX,
         };
         Self { state: Arc::new(Mutex::new(state)) }
@@ -134,6 +173,37 @@ impl SimulatedDisk {
     /// Share of syncs that fail, in thousandths.
     pub fn fail_syncs(&self, permille: u32) {
         self.state().sync_failure_permille = permille;
+    }
+
+    /// Share of writes and of changed names that fail, in thousandths: with `EIO` or `ENOSPC`, a write after a part of its
+    /// bytes.
+    pub fn fail_calls(&self, permille: u32) {
+        self.state().call_failure_permille = permille;
+    }
+
+    /// Share of reads and writes that are interrupted (`EINTR`) or cut short below the doorway, in thousandths. Nobody
+    /// above may notice.
+    pub fn interrupt(&self, permille: u32) {
+        self.state().interruption_permille = permille;
+    }
+
+    /// Memory is short: clean pages go, those included that a failed sync has marked clean.
+    pub fn evict(&self) {
+        self.state().each_inode(|inode, random| inode.forget(random));
+    }
+
+    /// Bytes of all files together.
+    #[must_use]
+    pub fn used_bytes(&self) -> u64 {
+        self.state().used_bytes()
+    }
+
+    /// The files there are, and their lengths.
+    #[must_use]
+    pub fn files(&self) -> Vec<(PathBuf, u64)> {
+        let state = self.state();
+        let length = |number: &u64| state.inodes.get(number).map_or(0, |inode| inode.cache.len() as u64);
+        state.names.iter().map(|(path, number)| (path.clone(), length(number))).collect()
     }
 
     /// Total size of the disk in bytes.
@@ -155,31 +225,19 @@ impl SimulatedDisk {
         state.down = false;
         state.crash_in = None;
         state.locks.clear();
-        let mut numbers: Vec<u64> = state.inodes.keys().copied().collect();
-        numbers.sort_unstable();
-        for number in numbers {
-            let Some(inode) = state.inodes.get_mut(&number) else { continue };
-            match kind {
-                Crash::Process => {
-                    for sector in std::mem::take(&mut inode.forgotten) {
-                        if !inode.dirty.contains(&sector) && state.random.bool() {
-                            let mut platter = inode.platter.clone();
-                            platter.resize(inode.cache.len().max(platter.len()), 0);
-                            Inode::copy_sector(&platter, &mut inode.cache, sector);
-                        }
-                    }
-                }
-                Crash::Power => {
-                    let chance = state.random.f64();
-                    let dirty: Vec<usize> = std::mem::take(&mut inode.dirty).into_iter().collect();
-                    inode.persist(dirty.into_iter().filter(|_| state.random.f64() < chance));
-                    inode.forgotten.clear();
-                    inode.cache.clone_from(&inode.platter);
-                }
+        state.each_inode(|inode, random| match kind {
+            Crash::Process => inode.forget(random),
+            Crash::Power => {
+                let chance = random.f64();
+                let dirty: Vec<usize> = std::mem::take(&mut inode.dirty).into_iter().collect();
+                inode.persist(dirty.into_iter().filter(|_| random.f64() < chance));
+                inode.forgotten.clear();
+                inode.cache.clone_from(&inode.platter);
             }
-        }
+        });
         if kind == Crash::Power {
             state.lose_names();
+            state.clean_dirs.clear();
         }
     }
 
@@ -197,9 +255,60 @@ impl SimulatedDisk {
         inode.forgotten.clear();
         Ok(())
     }
+
+    /// Flips one bit of a file on the platter, and in the cache, too.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub fn flip(&self, path: &Path, byte: u64, bit: u8) -> io::Result<()> {
+        let mut state = self.state();
+        let inode = state.inode_of(path)?;
+        let inode = state.inodes.get_mut(&inode).ok_or(io::ErrorKind::NotFound)?;
+        for bytes in [&mut inode.cache, &mut inode.platter] {
+            if let Some(byte) = usize::try_from(byte).ok().and_then(|at| bytes.get_mut(at)) {
+                *byte ^= 1 << (bit % 8);
+            }
+        }
+        Ok(())
+    }
 }
 
 impl State {
+    /// In the order of their numbers, so that a seed gives the same each time.
+    fn each_inode(&mut self, mut change: impl FnMut(&mut Inode, &mut fastrand::Rng)) {
+        let mut numbers: Vec<u64> = self.inodes.keys().copied().collect();
+        numbers.sort_unstable();
+        for number in numbers {
+            if let Some(inode) = self.inodes.get_mut(&number) {
+                change(inode, &mut self.random);
+            }
+        }
+    }
+
+    fn chance(&mut self, permille: u32) -> bool {
+        permille > 0 && self.random.u32(0..1000) < permille
+    }
+
+    /// Whether a call that changes names, or begins to write, fails before it has done anything.
+    fn fails(&mut self) -> io::Result<()> {
+        if self.chance(self.call_failure_permille) {
+            let errno = if self.random.bool() { EIO } else { ENOSPC };
+            return Err(io::Error::from_raw_os_error(errno));
+        }
+        Ok(())
+    }
+
+    /// `EINTR`, or how many of so many bytes a call takes.
+    fn interrupted(&mut self, bytes: usize) -> io::Result<usize> {
+        if bytes < 2 || !self.chance(self.interruption_permille) {
+            return Ok(bytes);
+        }
+        if self.random.bool() {
+            return Err(io::ErrorKind::Interrupted.into());
+        }
+        Ok(self.random.usize(1..bytes))
+    }
+
     fn inode_of(&self, path: &Path) -> io::Result<u64> {
         self.names.get(path).copied().ok_or_else(|| io::ErrorKind::NotFound.into())
     }
@@ -246,6 +355,7 @@ impl State {
     }
 
     fn enter(&mut self, entry: Entry) {
+        self.clean_dirs.retain(|dir| !entry.is_in(dir));
         Self::apply(&mut self.names, &entry);
         self.unsynced_names.push(entry);
     }
@@ -268,21 +378,43 @@ impl State {
         self.inodes.retain(|number, _| kept.contains(number));
     }
 
-    fn sync(&mut self, number: u64, part: bool) -> io::Result<()> {
-        let fails = part || self.random.u32(0..1000) < self.sync_failure_permille;
+    /// Makes a range of a file durable; stands still or fails in the middle of that.
+    fn sync(&mut self, number: u64, range: Range<usize>, part: bool) -> io::Result<()> {
+        let fails = part || self.chance(self.sync_failure_permille);
         let inode = self.inodes.get_mut(&number).ok_or(io::ErrorKind::NotFound)?;
+        let dirty = inode.clean(range);
         if !fails {
-            inode.sync();
+            inode.persist(dirty);
             return Ok(());
         }
-        let dirty: Vec<usize> = inode.dirty.iter().copied().collect();
         let (reached, lost): (Vec<usize>, Vec<usize>) = dirty.into_iter().partition(|_| self.random.bool());
-        inode.persist(reached);
-        if !part {
-            inode.dirty.clear();
+        inode.persist(reached.iter().copied());
+        if part {
+            inode.dirty.extend(reached.into_iter().chain(lost));
+        } else {
             inode.forgotten.extend(lost);
         }
         Err(io::Error::from_raw_os_error(EIO))
+    }
+
+    /// One call that writes: it may take less than it is given. What does not fit the disk is not taken.
+    fn write(&mut self, number: u64, slices: &[IoSlice<'_>], offset: u64, part: bool) -> io::Result<usize> {
+        let mut all: Vec<u8> = Vec::with_capacity(slices.iter().map(|slice| slice.len()).sum());
+        slices.iter().for_each(|slice| all.extend_from_slice(slice));
+        let mut taken = if part { self.random.usize(0..=all.len()) } else { self.interrupted(all.len())? };
+        let offset = usize::try_from(offset).map_err(|_| io::ErrorKind::InvalidInput)?;
+        let free = self.capacity_bytes.saturating_sub(self.used_bytes());
+        let fails = self.fails();
+        if fails.is_err() {
+            taken = self.random.usize(0..=taken);
+        }
+        let inode = self.inodes.get_mut(&number).ok_or(io::ErrorKind::NotFound)?;
+        let growth = (offset + taken).saturating_sub(inode.cache.len());
+        let short = growth.saturating_sub(usize::try_from(free).unwrap_or(usize::MAX));
+        taken = taken.saturating_sub(short);
+        inode.write(&all[..taken], offset, &mut self.random);
+        fails?;
+        if taken == 0 && short > 0 { Err(io::Error::from_raw_os_error(ENOSPC)) } else { Ok(taken) }
     }
 }
 
@@ -300,6 +432,7 @@ impl Disk for SimulatedDisk {
                 if state.change()? {
                     return Err(io::Error::from_raw_os_error(EIO));
                 }
+                state.fails()?;
                 let inode = state.next_inode;
                 state.next_inode += 1;
                 state.inodes.insert(inode, Inode::default());
@@ -314,6 +447,9 @@ impl Disk for SimulatedDisk {
         let mut state = self.state();
         let inode = state.inode_of(from)?;
         let part = state.change()?;
+        if !part {
+            state.fails()?;
+        }
         if !part || state.random.bool() {
             state.enter(Entry::Rename(from.to_owned(), to.to_owned(), inode));
         }
@@ -323,15 +459,18 @@ impl Disk for SimulatedDisk {
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         let mut state = self.state();
         let part = state.change()?;
-        if part || state.random.u32(0..1000) < state.sync_failure_permille {
+        let permille = state.sync_failure_permille;
+        if part || state.chance(permille) {
+            if !part {
+                state.clean_dirs.insert(dir.to_owned());
+            }
             return Err(io::Error::from_raw_os_error(EIO));
         }
-        let inside = |path: &PathBuf| path.parent() == Some(dir);
+        if state.clean_dirs.contains(dir) {
+            return Ok(());
+        }
         let entries = std::mem::take(&mut state.unsynced_names);
-        let (synced, rest): (Vec<_>, Vec<_>) = entries.into_iter().partition(|entry| match entry {
-            Entry::Link(path, _) | Entry::Unlink(path) => inside(path),
-            Entry::Rename(from, to, _) => inside(from) || inside(to),
-        });
+        let (synced, rest): (Vec<_>, Vec<_>) = entries.into_iter().partition(|entry| entry.is_in(dir));
         synced.iter().for_each(|entry| State::apply(&mut state.durable_names, entry));
         state.unsynced_names = rest;
         Ok(())
@@ -344,6 +483,7 @@ impl Disk for SimulatedDisk {
         if state.change()? {
             return Err(io::Error::from_raw_os_error(EIO));
         }
+        state.fails()?;
         state.enter(Entry::Unlink(path.to_owned()));
         Ok(())
     }
@@ -392,38 +532,36 @@ impl SimulatedFile {
 
 impl DiskFile for SimulatedFile {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        let state = self.state()?;
+        let mut state = self.state()?;
+        let read = state.interrupted(buffer.len())?;
         let inode = state.inodes.get(&self.inode).ok_or(io::ErrorKind::NotFound)?;
         let start = usize::try_from(offset).unwrap_or(usize::MAX).min(inode.cache.len());
-        let read = buffer.len().min(inode.cache.len() - start);
+        let read = read.min(inode.cache.len() - start);
         buffer[..read].copy_from_slice(&inode.cache[start..start + read]);
         Ok(read)
     }
 
     fn write_all_at(&self, slices: &[IoSlice<'_>], offset: u64, durability: Durability) -> io::Result<()> {
         let mut state = self.state()?;
-        let all: Vec<u8> = slices.iter().flat_map(|slice| slice.iter().copied()).collect();
-        let offset = usize::try_from(offset).map_err(|_| io::ErrorKind::InvalidInput)?;
         let part = state.change()?;
-        let written = if part { state.random.usize(0..=all.len()) } else { all.len() };
-        let old = state.inodes.get(&self.inode).ok_or(io::ErrorKind::NotFound)?.cache.len();
-        let growth = (offset + all.len()).saturating_sub(old) as u64;
-        if growth > state.capacity_bytes.saturating_sub(state.used_bytes()) {
-            return Err(io::Error::from_raw_os_error(ENOSPC));
+        let bytes: usize = slices.iter().map(|slice| slice.len()).sum();
+        if part {
+            // Where it stood still, nobody knows; that it was cut short matters no more.
+            state.write(self.inode, slices, offset, true)?;
+        } else {
+            write_fully(slices, offset, SLICES_MAX, |now, at| state.write(self.inode, now, at, false))?;
         }
-        let inode = state.inodes.get_mut(&self.inode).ok_or(io::ErrorKind::NotFound)?;
-        inode.write(&all[..written], offset);
-        match (part, durability) {
-            (true, _) => state.sync(self.inode, true),
-            (false, Durability::Durable) => state.sync(self.inode, false),
-            (false, Durability::Cached) => Ok(()),
+        if !part && durability == Durability::Cached {
+            return Ok(());
         }
+        let start = usize::try_from(offset).map_err(|_| io::ErrorKind::InvalidInput)?;
+        state.sync(self.inode, start..start + bytes, part)
     }
 
     fn sync_data(&self) -> io::Result<()> {
         let mut state = self.state()?;
         let part = state.change()?;
-        state.sync(self.inode, part)
+        state.sync(self.inode, 0..usize::MAX, part)
     }
 
     fn length(&self) -> io::Result<u64> {

@@ -101,3 +101,88 @@ fn a_bundle_that_fails_in_the_middle_hears_what_stands() {
     let (faulted, read) = cut_short(4 * SEGMENT_BYTES, 2, Some(0));
     assert_eq!((faulted.durable, read.len()), (0, 0));
 }
+
+const EINTR: i32 = 4;
+
+/// About a thousand calls: groups, marks, floors, recycling, rotation, a reader. What was acknowledged above the last
+/// floor, and that floor.
+fn long_life(disk: &Arc<dyn Disk>, errno: i32, what: &str) -> (Vec<(Lsn, Vec<u8>)>, Lsn) {
+    let (mut kept, mut floor): (Vec<(Lsn, Vec<u8>)>, _) = (Vec::new(), Lsn::ZERO);
+    let options = Options { max_bytes: 8 * SEGMENT_BYTES, ..options(SEGMENT_BYTES) };
+    let Ok(mut rig) = Rig::open(disk, &options, 5) else { return (kept, floor) };
+    let mut file = CursorFile::new(Arc::clone(disk), std::path::Path::new(DIR), destination(), 0);
+    let mut reader = rig.reader(Lsn(1));
+    for n in 0..520u64 {
+        let body = vec![n as u8; 400 + n as usize];
+        let faulted = rig.writer.live.is_faulted();
+        match rig.append(body.clone()) {
+            Ok(lsn) => {
+                assert!(!faulted && !rig.writer.live.is_faulted(), "{what}: success after a failed sync");
+                kept.push((lsn, body));
+            }
+            Err(Fault::Full) => {}
+            Err(Fault::Disk(cause)) => {
+                assert!(cause.contains(&format!("os error {errno}")), "{what}: {cause} does not name its cause");
+            }
+            Err(Fault::Closed) => panic!("{what}: closed"),
+        }
+        if n % 7 == 6 {
+            rig.writer.mark();
+        }
+        if n % 20 == 19 {
+            let mut cursor = Cursor::start(destination(), 1);
+            cursor.durable_seen = rig.writer.live.durable();
+            cursor.floors = vec![Lsn(cursor.durable_seen.0.saturating_sub(10))];
+            if file.save(&mut cursor).is_ok() {
+                floor = cursor.floors[0];
+                kept.retain(|(lsn, _)| *lsn > floor);
+                rig.writer.live.release(floor.next());
+            }
+        }
+        // Whoever cannot read tries again.
+        for _ in 0..3 {
+            while let Ok(Some(_)) = reader.next() {}
+        }
+        rig.writer.supply.tend();
+    }
+    rig.writer.finish();
+    (kept, floor)
+}
+
+/// `TWINLINE_FAULTS=all` fails every call; else one in so many.
+fn every_nth() -> usize {
+    if std::env::var("TWINLINE_FAULTS").is_ok_and(|value| value == "all") { 1 } else { 29 }
+}
+
+#[test]
+fn in_a_run_of_a_thousand_calls_whichever_fails_nobody_is_told_what_is_not_so() {
+    let counting = FaultyDisk::new(Arc::new(SimulatedDisk::new(1)));
+    let shared: Arc<dyn Disk> = Arc::new(counting.clone());
+    let (kept, floor) = long_life(&shared, 0, "no failure");
+    assert!(kept.len() > 5 && floor > Lsn(400), "{floor}: {} kept", kept.len());
+    let calls = counting.calls();
+    assert!(calls > 1000, "{calls}");
+    let (mut hits, mut tried) = (0, 0);
+    for (index, (errno, half)) in [(EIO, false), (ENOSPC, false), (EINTR, false), (EIO, true)].into_iter().enumerate() {
+        for at in (index as u64..calls).step_by(every_nth()) {
+            let what = format!("call {at} of {calls}, errno {errno}, half {half}");
+            let inner = SimulatedDisk::new(at);
+            let faulty = FaultyDisk::new(Arc::new(inner.clone()));
+            faulty.fail(Some(Failure { at, errno, half, lasting: false }));
+            let shared: Arc<dyn Disk> = Arc::new(faulty.clone());
+            let (kept, floor) = long_life(&shared, errno, &what);
+            (hits, tried) = (hits + u64::from(faulty.was_hit()), tried + 1);
+            faulty.fail(None);
+            inner.crash(if at % 2 == 0 { Crash::Power } else { Crash::Process });
+            let rig = Rig::open(&shared, &options(SEGMENT_BYTES), 6).unwrap_or_else(|e| panic!("{what}: {e}"));
+            assert!(rig.report.damages.is_empty(), "{what}: false damage {:?}", rig.report.damages);
+            let found = rig.read_all(floor.next());
+            assert!(!found.iter().any(|item| matches!(item, Item::Damage(_))), "{what}: false damage");
+            for (lsn, body) in kept {
+                let there = found.iter().any(|i| matches!(i, Item::Record(r) if r.lsn == lsn && r.body == body));
+                assert!(there, "{what}: record {lsn} is lost");
+            }
+        }
+    }
+    assert_eq!(hits, tried, "every planned failure must have happened");
+}

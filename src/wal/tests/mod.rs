@@ -1,9 +1,16 @@
-//! The log as a whole: on the simulated disk without threads (stories, damage, failing calls), and with its threads.
+//! The log as a whole: on the simulated disk without threads (histories, damage, failing calls), and with its threads.
 
 mod damage;
+mod exhaustive;
 mod failing;
+mod history;
+mod lessons;
 mod look;
+mod machine;
+mod medium;
 mod rig;
+mod safeguards;
 mod scrub;
 mod stories;
+mod story;
 mod threads;
