@@ -383,7 +383,10 @@ fn holes(context: &Context<'_>, listing: &Listing, durable: Lsn) -> Vec<Damage> 
         }
     };
     let oldest = listing.found.first().map_or(durable.next(), |found| found.header.base);
-    if let Some(floor) = lowest {
+    // Without a floor only a file says that there was something older.
+    let older =
+        listing.headless.iter().any(|(id, ..)| listing.found.first().is_some_and(|found| *id < found.header.id));
+    if let Some(floor) = lowest.or(older.then_some(Lsn::ZERO)) {
         hole(floor.next(), oldest.before(), i64::MIN, listing.found.first().map_or(i64::MAX, |f| f.header.created_ns));
     }
     for pair in listing.found.windows(2) {

@@ -226,6 +226,20 @@ fn a_missing_middle_segment_is_a_gap_and_not_a_crash() {
 }
 
 #[test]
+fn a_first_segment_without_a_header_is_told_also_where_nobody_has_a_floor() {
+    let disk = SimulatedDisk::new(15);
+    let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+    let mut rig = Rig::open(&shared, &options(SEGMENT_BYTES), 15).unwrap();
+    (0..60).for_each(|n| assert!(rig.append(vec![n; 3000]).is_ok()));
+    let (path, last) = rig.writer.live.segments().front().map(|first| (first.path.clone(), first.last())).unwrap();
+    drop(rig);
+    disk.corrupt(&path, Vec::clear).unwrap();
+    let rig = reopen(&disk);
+    let holes: Vec<(Lsn, Lsn)> = rig.report.damages.iter().map(|d| (d.first, d.last)).collect();
+    assert_eq!(holes, [(Lsn(1), last)]);
+}
+
+#[test]
 fn a_log_that_lost_durable_data_says_so_by_its_cursors() {
     let (disk, path, _) = small_log(10);
     let shared: Arc<dyn Disk> = Arc::new(disk.clone());
