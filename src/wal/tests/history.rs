@@ -117,8 +117,11 @@ impl Random {
         }
     }
 
-    /// A start that does not come to its end, then one on a full disk.
+    /// A group that was not synced, a start that copies it and does not come to its end, then one on a full disk.
     fn full_start(&mut self, steps: &mut Vec<Step>) {
+        let torn = vec![(vec![self.0.u32(0..900); 2], 0)];
+        steps.extend([Step::Start(None), Step::FailSyncs(1000), Step::Append(torn)]);
+        steps.extend([Step::Crash(Crash::Process), Step::FailSyncs(0), Step::Free(None)]);
         let free = self.0.u64(9000..SEGMENT_BYTES);
         steps.extend([Step::Start(Some(self.0.u64(0..14))), Step::Crash(Crash::Process), Step::Free(Some(free))]);
         steps.extend([Step::Start(None), Step::SaveFloor(self.0.u32(0..=1000))]);
