@@ -11,6 +11,7 @@
 //! the median of the rounds' shares.
 //!
 //! `cargo bench --bench wal_append [-- --json] [--disk DIR] [--seconds S] [--rounds N] [--writers N] [--bytes N] [--threads]`.
+//! `--rows` prints one line of JSON for each case, as `wal_peers/run` wants it.
 //! The folder is made here and removed at the end.
 
 #![allow(clippy::disallowed_methods, reason = "a benchmark reads the clock itself")]
@@ -356,7 +357,9 @@ fn main() {
     for bytes in only("--bytes", &BYTES) {
         for writers in only("--writers", &WRITERS) {
             rows.push(case(&log, &mut raw, &settings, writers, &Bodies { text: text.clone(), bytes }));
-            if !as_json {
+            if arguments.has("--rows") {
+                println!("{}", plain(settings.threads, &rows[rows.len() - 1]));
+            } else if !as_json {
                 print(&rows);
             }
         }
@@ -364,6 +367,15 @@ fn main() {
     if as_json {
         println!("{:#}", Json::Array(rows));
     }
+}
+
+/// What the peers print as well.
+fn plain(threads: bool, row: &Json) -> Json {
+    let peer = if threads { "twinline, threads" } else { "twinline, tasks" };
+    json!({
+        "peer": peer, "synced": true, "writers": row["writers"], "bytes": row["bytes"], "mb_per_s": row["mb_per_s"],
+        "p50_us": row["us"][0], "p99_us": row["us"][1],
+    })
 }
 
 /// The last row, below a head where it is the first.

@@ -16,6 +16,8 @@ use std::io::{self, IoSlice};
 use std::path::Path;
 use std::sync::Arc;
 
+use super::map::Mapped;
+
 /// How a file is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Open {
@@ -118,6 +120,14 @@ pub trait DiskFile: Send + Sync + fmt::Debug {
 
     /// Drops copies in memory of what is durable there, so that the next read asks the medium. Best effort.
     fn forget_cached(&self, _offset: u64, _length: u64) {}
+
+    /// The first bytes of the file in the address space, where this disk can; the caller sees to it that they do not change.
+    ///
+    /// # Errors
+    /// The system's error; the file can still be read.
+    fn map(&self, _bytes: u64) -> io::Result<Option<Mapped>> {
+        Ok(None)
+    }
 }
 
 /// A lock that ends when it is dropped.

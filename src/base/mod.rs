@@ -7,6 +7,7 @@ pub mod disk;
 pub mod error;
 pub mod failpoint;
 pub mod id;
+pub mod map;
 pub mod metric;
 pub mod size;
 

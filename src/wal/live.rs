@@ -47,6 +47,11 @@ impl Segment {
         Lsn(self.last.load(Ordering::Acquire))
     }
 
+    /// Nothing is appended to it any more.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.last().0 != u64::MAX
+    }
+
     pub(crate) fn end(&self) -> u64 {
         self.end.load(Ordering::Acquire)
     }

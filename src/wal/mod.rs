@@ -6,7 +6,7 @@
 //! [`Options`]. Nothing is dropped in silence: a full or faulted log refuses.
 //!
 //! # Layout
-//! `record`, `segment` and `group` are pure. `walk` reads one segment; `recover` and `reader` use it. `writer` is the
+//! `record`, `segment` and `group` are pure. `walk` reads one segment, through `view` where it is mapped; `recover` and `reader` use it. `writer` is the
 //! one writer, `retain` its supply of files, `scrub` the reader that looks for damage, `quarantine` where damaged bytes go, `live` what all share. `cursor` stores floors. `gaps` is the gap log, a file of
 //! its own for what the log could not take.
 //!
@@ -32,6 +32,7 @@ mod safeguard;
 mod scrub;
 mod segment;
 mod stats;
+mod view;
 mod walk;
 mod writer;
 
@@ -258,7 +259,7 @@ impl Wal {
     /// # Errors
     /// None today; files are opened when they are read.
     pub fn reader(&self, from: Lsn) -> Result<Reader> {
-        Ok(Reader::new(Arc::clone(&self.disk), Arc::clone(&self.live), from))
+        Ok(Reader::new(Arc::clone(&self.disk), Arc::clone(&self.live), from).mapped(self.options.mapped))
     }
 
     /// Says that nobody needs the records below an LSN, now or after a restart: all floors that matter were saved by

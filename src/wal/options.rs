@@ -28,6 +28,8 @@ pub struct Options {
     pub channel_bytes: usize,
     /// Between two passes of scrubbing; none: there are none.
     pub scrub_every: Option<Duration>,
+    /// Readers map complete segments instead of reading them into buffers.
+    pub mapped: bool,
     /// This installation.
     pub node: [u8; 16],
 }
@@ -45,6 +47,7 @@ impl Options {
             channel_bundles: 1024,
             channel_bytes: 64 << 20,
             scrub_every: None,
+            mapped: false,
             node: [0; 16],
         }
     }

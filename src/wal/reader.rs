@@ -2,7 +2,8 @@
 //!
 //! Promises: every LSN from the start on appears exactly once, as a record, inside a damage, or (marks, and kinds that
 //! may be skipped) not at all; a segment that a reader stands in is not recycled; memory is one chunk of about 1 MiB,
-//! or one record where that is larger.
+//! or one record where that is larger, and up to three chunks that those who hold records have given back. A complete
+//! segment may be mapped instead (`view`): then records share its pages, and it is not recycled while one is held.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -12,7 +13,8 @@ use bytes::Bytes;
 use super::live::{Live, Segment};
 use super::quarantine::Stretch;
 use super::record::{Header, Kind, SKIPPABLE};
-use super::walk::{Step, Walk, Want};
+use super::view::View;
+use super::walk::{Spare, Step, Walk, Want};
 use super::{Damage, Item, Record};
 use crate::base::disk::{Disk, Open};
 use crate::base::{Error, Lsn, Result, Side};
@@ -35,11 +37,18 @@ pub struct Reader {
     next: Lsn,
     position: u64,
     here: Option<Here>,
+    spare: Spare,
+    mapped: bool,
 }
 
 impl Reader {
     pub(crate) fn new(disk: Arc<dyn Disk>, live: Arc<Live>, from: Lsn) -> Self {
-        Self { disk, live, next: from.max(Lsn(1)), position: 0, here: None }
+        Self { disk, live, next: from.max(Lsn(1)), position: 0, here: None, spare: Spare::default(), mapped: false }
+    }
+
+    /// The same, which maps complete segments.
+    pub(crate) fn mapped(self, mapped: bool) -> Self {
+        Self { mapped, ..self }
     }
 
     /// The next record or damage; `None` when everything durable has been read, for now.
@@ -105,7 +114,8 @@ impl Reader {
                         Ok(None) => {}
                         Err(error) => {
                             // Asked again, we stand before the same record again.
-                            (self.next, self.here) = (header.lsn, None);
+                            self.leave();
+                            self.next = header.lsn;
                             return Err(error);
                         }
                     }
@@ -120,7 +130,7 @@ impl Reader {
         if self.here.as_ref().is_some_and(|here| here.segment.last() >= self.next) {
             return Ok(None);
         }
-        self.here = None;
+        self.leave();
         let Some(segment) = self.live.locate(self.next) else { return Ok(None) };
         if segment.header.base > self.next {
             let last = segment.header.base.before().min(durable);
@@ -136,10 +146,22 @@ impl Reader {
             return Ok(Some(damage));
         }
         let file = self.disk.open(&segment.path, Open::Read).map_err(|e| read_error(&segment.path, e))?;
-        let walk = Walk::new(file, &segment.header, HEADER_CHUNK_BYTES);
+        let mut walk = Walk::new(Arc::clone(&file), &segment.header, HEADER_CHUNK_BYTES).with_spare(self.spare.take());
+        if self.mapped && segment.is_complete() {
+            // What cannot be mapped can still be read.
+            let pages = file.map(segment.end()).ok().flatten();
+            walk.look_through(pages.map(|pages| View::new(pages, Arc::clone(&segment))));
+        }
         self.here = Some(Here { segment, walk });
         self.seek()?;
         Ok(None)
+    }
+
+    /// Leaves the segment, and takes the buffers along.
+    fn leave(&mut self) {
+        if let Some(here) = self.here.take() {
+            self.spare = here.walk.into_spare();
+        }
     }
 
     /// Goes to the next LSN inside the segment. Damage before it concerns nobody here; stopping at the LSN before keeps

@@ -1,14 +1,16 @@
 //! Walks the records of one segment file and tells sound records, damage and the end apart. Reader and recovery use
 //! the same walk, so that they cannot disagree about what is damaged.
 
+use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use super::record::{ALIGN, HEADER_BYTES, Header, array_at, payload_crc, seed};
 use super::safeguard::{Safeguard, holds};
 use super::segment::{HEADER_BLOCK_BYTES, SegmentHeader, data_end};
+use super::view::View;
 use super::{Damage, Kind};
 use crate::base::disk::{DiskFile, read_full_at};
 use crate::base::{Lsn, RouteId};
@@ -18,19 +20,59 @@ const EIO: i32 = 5;
 const PIECE_BYTES: usize = 4096;
 /// Pieces behind an unreadable stretch that are tried before the whole disk is called unreadable.
 const PROBES: u64 = 16;
+/// Buffers that are kept to be filled again, and how large one may be.
+const SPARES_MAX: usize = 3;
+const SPARE_MAX_BYTES: usize = 1 << 20;
 
 /// A stretch of a file in memory, fetched in chunks.
 #[derive(Clone, Debug)]
 pub(crate) struct Window {
     file: Arc<dyn DiskFile>,
+    view: Option<View>,
     chunk_bytes: usize,
     start: u64,
     bytes: Bytes,
+    /// The bytes are the view's own: nothing to fill again, and kept they would hold its segment.
+    viewed: bool,
+    spare: Spare,
+}
+
+/// Buffers that were filled before. One whose records nobody holds any more is filled again: a new one would have to be
+/// cleared, page by page.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Spare(VecDeque<Bytes>);
+
+impl Spare {
+    /// These, and none are left.
+    pub(crate) fn take(&mut self) -> Self {
+        std::mem::take(self)
+    }
+
+    fn put(&mut self, bytes: Bytes) {
+        if bytes.is_empty() || bytes.len() > SPARE_MAX_BYTES {
+            return;
+        }
+        if self.0.len() == SPARES_MAX {
+            self.0.pop_front();
+        }
+        self.0.push_back(bytes);
+    }
+
+    /// A buffer of this length; what it holds means nothing.
+    fn get(&mut self, length: usize) -> BytesMut {
+        let free = |bytes: &Bytes| bytes.is_unique() && bytes.len() >= length && bytes.len() / 2 <= length;
+        let found = self.0.iter().position(free).and_then(|at| self.0.remove(at));
+        let Some(mut buffer) = found.and_then(|bytes| bytes.try_into_mut().ok()) else {
+            return BytesMut::zeroed(length);
+        };
+        buffer.truncate(length);
+        buffer
+    }
 }
 
 impl Window {
     pub(crate) fn new(file: Arc<dyn DiskFile>, chunk_bytes: usize) -> Self {
-        Self { file, chunk_bytes, start: 0, bytes: Bytes::new() }
+        Self { file, view: None, chunk_bytes, start: 0, bytes: Bytes::new(), viewed: false, spare: Spare::default() }
     }
 
     /// Exactly these bytes, or `None` where they reach behind `end` or the file.
@@ -41,14 +83,30 @@ impl Window {
         let held = self.start + self.bytes.len() as u64;
         if offset < self.start || offset + length as u64 > held {
             let wanted = (self.chunk_bytes as u64).max(length as u64).min(end - offset);
-            let mut buffer = vec![0; wanted as usize];
-            let read = read_tolerant(self.file.as_ref(), &mut buffer, offset)?;
-            buffer.truncate(read);
+            self.give_back();
             self.start = offset;
-            self.bytes = Bytes::from(buffer);
+            self.bytes = self.fetch(offset, wanted as usize)?;
         }
         let from = (offset - self.start) as usize;
         Ok((from + length <= self.bytes.len()).then(|| self.bytes.slice(from..from + length)))
+    }
+
+    fn give_back(&mut self) {
+        let held = std::mem::take(&mut self.bytes);
+        if !std::mem::take(&mut self.viewed) {
+            self.spare.put(held);
+        }
+    }
+
+    fn fetch(&mut self, offset: u64, wanted: usize) -> io::Result<Bytes> {
+        if let Some(bytes) = self.view.as_ref().and_then(|view| view.get(offset, wanted)) {
+            self.viewed = true;
+            return Ok(bytes);
+        }
+        let mut buffer = self.spare.get(wanted);
+        let read = read_tolerant(self.file.as_ref(), &mut buffer, offset)?;
+        buffer.truncate(read);
+        Ok(buffer.freeze())
     }
 }
 
@@ -134,6 +192,23 @@ impl Walk {
             chain: Some(header.previous_chain),
             received_ns: header.created_ns,
         }
+    }
+
+    /// The same, with buffers of an earlier walk.
+    pub(crate) fn with_spare(mut self, spare: Spare) -> Self {
+        self.window.spare = spare;
+        self
+    }
+
+    /// The buffers, for the next walk.
+    pub(crate) fn into_spare(mut self) -> Spare {
+        self.window.give_back();
+        self.window.spare
+    }
+
+    /// Looks through the address space where that works.
+    pub(crate) fn look_through(&mut self, view: Option<View>) {
+        self.window.view = view;
     }
 
     /// How much is fetched at a time from now on.

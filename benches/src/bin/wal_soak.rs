@@ -20,6 +20,8 @@ use twinline_benches::measure::{Arguments, folder};
 use twinline_benches::telegraf;
 
 const TURN: Duration = Duration::from_millis(10);
+/// In one turn at most, about.
+const TURN_BYTES: u64 = 2 << 20;
 /// Lengths of bodies, in turn.
 const LENGTHS: [usize; 6] = [300, 1_500, 13_000, 13_000, 64 << 10, 300 << 10];
 /// A floor is saved after so many turns.
@@ -60,10 +62,11 @@ struct Soak {
 impl Soak {
     /// Sends what is due; a log that has too much waiting is asked again in the next turn.
     fn send(&mut self, due_bytes: u64) {
-        let mut bundles = Vec::new();
-        while self.sent_bytes < due_bytes && bundles.len() < 256 {
+        let (mut bundles, mut turn_bytes) = (Vec::new(), 0);
+        while self.sent_bytes < due_bytes && turn_bytes < TURN_BYTES && !self.wal.is_busy(2 * TURN_BYTES) {
             let body = body(&self.text, self.sent);
             self.sent_bytes += body.len() as u64;
+            turn_bytes += body.len() as u64;
             let entry = Entry {
                 kind: Kind::Intent,
                 flags: 0,

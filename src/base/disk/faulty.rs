@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::super::map::Mapped;
 use super::{Disk, DiskFile, DiskLock, Durability, Open};
 
 /// What fails, and how.
@@ -148,5 +149,10 @@ impl DiskFile for FaultyFile {
     fn length(&self) -> io::Result<u64> {
         self.plan.check(false)?;
         self.inner.length()
+    }
+
+    fn map(&self, bytes: u64) -> io::Result<Option<Mapped>> {
+        self.plan.check(false)?;
+        self.inner.map(bytes)
     }
 }

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rustix::fs::{Advice, FlockOperation, OFlags, fadvise, fdatasync, flock, statvfs};
 use rustix::io::{Errno, ReadWriteFlags, pwritev, pwritev2};
 
+use super::super::map::Mapped;
 use super::{Disk, DiskFile, DiskLock, Durability, Open, removable, write_fully};
 
 /// The kernel takes at most this many slices a call (`IOV_MAX`).
@@ -166,6 +167,10 @@ impl DiskFile for LinuxFile {
     fn forget_cached(&self, offset: u64, length: u64) {
         // Only advice: what cannot be dropped is read from memory.
         let _ = fadvise(&self.file, offset, NonZeroU64::new(length), Advice::DontNeed);
+    }
+
+    fn map(&self, bytes: u64) -> io::Result<Option<Mapped>> {
+        Mapped::of(&self.file, bytes).map(Some)
     }
 }
 

@@ -13,6 +13,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::super::map::Mapped;
 use super::{Disk, DiskFile, DiskLock, Durability, Open, removable, write_fully};
 
 const SECTOR: usize = 512;
@@ -567,6 +568,13 @@ impl DiskFile for SimulatedFile {
     fn length(&self) -> io::Result<u64> {
         let state = self.state()?;
         Ok(state.inodes.get(&self.inode).ok_or(io::ErrorKind::NotFound)?.cache.len() as u64)
+    }
+
+    fn map(&self, bytes: u64) -> io::Result<Option<Mapped>> {
+        let state = self.state()?;
+        let cache = &state.inodes.get(&self.inode).ok_or(io::ErrorKind::NotFound)?.cache;
+        let length = usize::try_from(bytes).map_err(|_| io::ErrorKind::OutOfMemory)?;
+        Ok(Some(Mapped::copied(cache.get(..length).ok_or(io::ErrorKind::UnexpectedEof)?.to_vec())))
     }
 }
 

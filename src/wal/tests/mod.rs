@@ -7,6 +7,7 @@ mod history;
 mod lessons;
 mod look;
 mod machine;
+mod mapped;
 mod medium;
 mod rig;
 mod safeguards;

@@ -108,8 +108,12 @@ impl Rig {
     }
 
     pub(super) fn read_all(&self, from: Lsn) -> Vec<Item> {
-        let mut reader = self.reader(from);
-        std::iter::from_fn(|| reader.next().expect("readable")).collect()
+        let [read, mapped] = [false, true].map(|mapped| {
+            let mut reader = self.reader(from).mapped(mapped);
+            std::iter::from_fn(|| reader.next().expect("readable")).collect::<Vec<_>>()
+        });
+        assert!(read == mapped, "both ways of reading see the same");
+        read
     }
 }
 
