@@ -10,7 +10,8 @@
 //! Log and disk take turns in short rounds, because a rented disk changes its speed from one second to the next; the share is
 //! the median of the rounds' shares.
 //!
-//! `cargo bench --bench wal_append [-- --json] [--disk DIR] [--seconds S] [--rounds N] [--writers N] [--bytes N] [--threads]`.
+//! `cargo bench --bench wal_append [-- --json] [--disk DIR] [--seconds S] [--rounds N] [--writers N] [--bytes N] [--threads]
+//! [--compression lz4|zstd]`; compressed, MB/s are those of the bodies, and the disk writes what the log has stored.
 //! `--rows` prints one line of JSON for each case, as `wal_peers/run` wants it.
 //! The folder is made here and removed at the end.
 
@@ -31,8 +32,8 @@ use serde_json::{Value as Json, json};
 use twinline::base::clock::SystemClock;
 use twinline::base::disk::chosen;
 use twinline::base::{Lsn, RequestId, RouteId};
-use twinline::wal::{Bundle, Entry, Kind, Options, Wal};
-use twinline_benches::measure::{Arguments, folder, median, percentile, processor};
+use twinline::wal::{Bundle, Compression, Entry, Kind, Options, Stats, Wal};
+use twinline_benches::measure::{Arguments, compression, folder, median, percentile, processor};
 use twinline_benches::telegraf;
 
 const WRITERS: [usize; 4] = [1, 8, 64, 512];
@@ -42,8 +43,6 @@ const TEXT_BYTES: usize = 48 << 20;
 const RAW_BYTES: u64 = 64 << 20;
 /// So much goes through the log before anything is measured: then it uses its files again.
 const WARM_BYTES: u64 = 256 << 20;
-/// A block is 64 bytes of header more.
-const HEADER_BYTES: u64 = 64;
 
 /// What a round brought.
 #[derive(Default)]
@@ -52,12 +51,19 @@ struct Round {
     took: Duration,
     used: Duration,
     groups: u64,
+    /// Bytes of records in them.
+    group_bytes: u64,
     latencies_ns: Vec<u64>,
 }
 
 impl Round {
     fn mb_per_s(&self) -> f64 {
         self.bytes as f64 / self.took.as_secs_f64() / 1e6
+    }
+
+    fn written(&mut self, before: &Stats, after: &Stats) {
+        self.groups = after.groups - before.groups;
+        self.group_bytes = after.position - before.position;
     }
 }
 
@@ -123,10 +129,14 @@ struct Log {
 }
 
 impl Log {
-    fn open(place: &Path) -> Self {
-        let dir = place.join("wal");
-        let options =
-            Options { max_bytes: 4 << 30, reserve_free_bytes: 0, channel_bytes: 256 << 20, ..Options::new(dir) };
+    fn open(place: &Path, compression: Compression) -> Self {
+        let options = Options {
+            max_bytes: 4 << 30,
+            reserve_free_bytes: 0,
+            channel_bytes: 256 << 20,
+            compression,
+            ..Options::new(place.join("wal"))
+        };
         let (wal, _) = Wal::open(chosen(), SystemClock::shared(), options, &[]).expect("a log");
         let back = Arc::new(Back::default());
         let ring = Arc::clone(&back);
@@ -146,7 +156,7 @@ impl Log {
     /// Writers as tasks of one event loop.
     fn tasks(&self, writers: usize, bodies: &Bodies, until: impl Fn(u64, Duration) -> bool) -> Round {
         let mut round = Round::default();
-        let groups = self.wal.stats().groups;
+        let before = self.wal.stats();
         let (began, used) = (Instant::now(), processor());
         let mut since = vec![began; writers];
         let mut free: Vec<usize> = (0..writers).collect();
@@ -177,14 +187,14 @@ impl Log {
             self.wal.release(Lsn(self.top.load(Ordering::Relaxed)));
         }
         (round.took, round.used) = (began.elapsed(), processor().saturating_sub(used));
-        round.groups = self.wal.stats().groups - groups;
+        round.written(&before, &self.wal.stats());
         round
     }
 
     /// Each writer a thread that sleeps until its record is durable.
     fn threads(&self, writers: usize, bodies: &Bodies, span: Duration) -> Round {
         let mut round = Round::default();
-        let groups = self.wal.stats().groups;
+        let before = self.wal.stats();
         let (began, used) = (Instant::now(), processor());
         std::thread::scope(|scope| {
             let write = |writer: usize| {
@@ -218,7 +228,7 @@ impl Log {
         });
         (round.took, round.used) = (began.elapsed(), processor().saturating_sub(used));
         round.bytes = (round.latencies_ns.len() * bodies.bytes) as u64;
-        round.groups = self.wal.stats().groups - groups;
+        round.written(&before, &self.wal.stats());
         round
     }
 }
@@ -303,6 +313,7 @@ struct Settings {
 /// One row of the table.
 fn case(log: &Log, raw: &mut Raw, settings: &Settings, writers: usize, bodies: &Bodies) -> Json {
     let (mut ratios, mut speeds, mut cpus, mut groups) = (vec![], vec![], vec![], vec![]);
+    let mut stored = vec![];
     let (mut raws, mut twos, mut waits, mut raw_waits, mut two_waits) = (vec![], vec![], vec![], vec![], vec![]);
     log.tasks(writers, bodies, |_, took| took > settings.span);
     for _ in 0..settings.rounds {
@@ -311,8 +322,8 @@ fn case(log: &Log, raw: &mut Raw, settings: &Settings, writers: usize, bodies: &
         } else {
             log.tasks(writers, bodies, |_, took| took > settings.span)
         };
-        let records = round.latencies_ns.len() as u64;
-        let group_bytes = (round.bytes + records * HEADER_BYTES) / round.groups.max(1);
+        let group_bytes = round.group_bytes / round.groups.max(1);
+        stored.push(round.group_bytes as f64 / round.bytes as f64);
         let one = raw.round(&bodies.text, group_bytes, Sync::OneCall, settings.span);
         let two = raw.round(&bodies.text, group_bytes, Sync::TwoCalls, settings.span / 2);
         ratios.push(round.mb_per_s() / one.mb_per_s());
@@ -329,7 +340,7 @@ fn case(log: &Log, raw: &mut Raw, settings: &Settings, writers: usize, bodies: &
     let (waited, raw_waited, two_waited) = (micros(&mut waits), micros(&mut raw_waits), micros(&mut two_waits));
     let cpu = median(cpus);
     json!({
-        "writers": writers, "bytes": bodies.bytes, "group_bytes": median(groups),
+        "writers": writers, "bytes": bodies.bytes, "group_bytes": median(groups), "stored": median(stored),
         "mb_per_s": median(speeds), "raw_mb_per_s": median(raws), "raw_two_calls_mb_per_s": median(twos),
         "ratio": median(ratios), "us": waited, "raw_us": raw_waited, "raw_two_calls_us": two_waited,
         "added_p99_us": waited[1] - raw_waited[1], "allowed_p99_us": two_waited[1] + 1000.0,
@@ -351,7 +362,7 @@ fn main() {
         one => vec![one],
     };
     let text = Bytes::from(telegraf(TEXT_BYTES));
-    let (log, mut raw) = (Log::open(place.path()), Raw::new(place.path()));
+    let (log, mut raw) = (Log::open(place.path(), compression(&arguments)), Raw::new(place.path()));
     log.tasks(64, &Bodies { text: text.clone(), bytes: 64 << 10 }, |bytes, _| bytes > WARM_BYTES);
     let mut rows = Vec::new();
     for bytes in only("--bytes", &BYTES) {
@@ -383,9 +394,9 @@ fn print(rows: &[Json]) {
     let Some(row) = rows.last() else { return };
     if rows.len() == 1 {
         println!(
-            "| record | writers | group KiB | MB/s | disk, same group: `RWF_DSYNC` / two calls | share of it | wait µs p50 / p99 / p99.9 | sync µs | p99 added, allowed | CPU s/GB | checksum |"
+            "| record | writers | group KiB | stored | MB/s | disk, same group: `RWF_DSYNC` / two calls | share of it | wait µs p50 / p99 / p99.9 | sync µs | p99 added, allowed | CPU s/GB | checksum |"
         );
-        println!("|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|");
+        println!("|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|");
     }
     let number = |value: &Json| value.as_f64().unwrap_or_default();
     let three = |value: &Json| {
@@ -393,10 +404,11 @@ fn print(rows: &[Json]) {
         each.join(" / ")
     };
     println!(
-        "| {} KiB | {} | {:.0} | {:.0} | {:.0} / {:.0} | {:.2} | {} | {} | {:.0}, {:.0} | {:.2} | {:.1} % |",
+        "| {} KiB | {} | {:.0} | {:.2} | {:.0} | {:.0} / {:.0} | {:.2} | {} | {} | {:.0}, {:.0} | {:.2} | {:.1} % |",
         number(&row["bytes"]) / 1024.0,
         row["writers"],
         number(&row["group_bytes"]) / 1024.0,
+        number(&row["stored"]),
         number(&row["mb_per_s"]),
         number(&row["raw_mb_per_s"]),
         number(&row["raw_two_calls_mb_per_s"]),

@@ -4,7 +4,7 @@
 //! Every record is verified, and every body looked at once more, as a delivery does that sends it. Both ways take turns;
 //! medians of the rounds. For a cold read the page cache gives the files up first.
 //!
-//! `cargo bench --bench wal_read [-- --json] [--disk DIR] [--mib N] [--rounds N]`. The folder is made here and removed at the
+//! `cargo bench --bench wal_read [-- --json] [--disk DIR] [--mib N] [--rounds N] [--compression lz4|zstd]`. The folder is made here and removed at the
 //! end.
 
 #![allow(clippy::disallowed_methods, reason = "a benchmark reads the clock itself")]
@@ -13,7 +13,7 @@ use std::fs::{self, File};
 use std::hint::black_box;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, mpsc};
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -23,8 +23,8 @@ use serde_json::{Value as Json, json};
 use twinline::base::clock::SystemClock;
 use twinline::base::disk::chosen;
 use twinline::base::{Lsn, RequestId, RouteId};
-use twinline::wal::{Bundle, Entry, Item, Kind, Options, Wal};
-use twinline_benches::measure::{Arguments, folder, median};
+use twinline::wal::{Bundle, Compression, Entry, Item, Kind, Options, Wal};
+use twinline_benches::measure::{Arguments, compression, folder, median};
 use twinline_benches::telegraf;
 
 const BYTES: [usize; 3] = [1 << 10, 16 << 10, 256 << 10];
@@ -39,8 +39,9 @@ fn processor() -> Duration {
     Duration::new(now.tv_sec.cast_unsigned(), u32::try_from(now.tv_nsec).unwrap_or_default())
 }
 
-fn open(place: &Path, mapped: bool) -> Wal {
-    let options = Options { max_bytes: 16 << 30, reserve_free_bytes: 0, mapped, ..Options::new(place.join("wal")) };
+fn open(place: &Path, mapped: bool, compression: Compression) -> Wal {
+    let options =
+        Options { max_bytes: 16 << 30, reserve_free_bytes: 0, mapped, compression, ..Options::new(place.join("wal")) };
     Wal::open(chosen(), SystemClock::shared(), options, &[]).expect("a log").0
 }
 
@@ -93,12 +94,11 @@ fn speed(bytes: usize, took: Duration, used: Duration) -> Speed {
 /// Follows a writer of a fixed rate for a second, and releases what was read.
 fn tail(wal: &Wal, text: &Bytes, bytes: usize, number: &mut u64) -> Speed {
     let mut reader = wal.reader(wal.durable().next()).expect("a reader");
-    let ended = AtomicBool::new(false);
+    let (ended, total) = (&AtomicBool::new(false), &AtomicU64::new(0));
     let (woken, wake) = mpsc::channel();
     wal.on_durable(Box::new(move || _ = woken.send(())));
-    let total = AtomicU64::new(0);
     std::thread::scope(|scope| {
-        let reading = scope.spawn(|| {
+        let reading = scope.spawn(move || {
             let (began, used) = (Instant::now(), processor());
             loop {
                 let last = ended.load(Ordering::Acquire);
@@ -143,8 +143,8 @@ fn forget(place: &Path) {
 fn case(arguments: &Arguments, text: &Bytes, bytes: usize, rows: &mut Vec<Json>) {
     let place = folder(&arguments.disk(env!("CARGO_TARGET_TMPDIR")));
     let (total, rounds) = (arguments.number("--mib", 768.0) * 1048576.0, arguments.number("--rounds", 5.0) as usize);
-    let mut number = 0;
-    let wal = open(place.path(), false);
+    let (mut number, how) = (0, compression(arguments));
+    let wal = open(place.path(), false, how);
     while (number as f64) * (bytes as f64) < total {
         append(&wal, text, bytes, &mut number);
     }
@@ -152,26 +152,26 @@ fn case(arguments: &Arguments, text: &Bytes, bytes: usize, rows: &mut Vec<Json>)
     let mut speeds = vec![vec![]; 6];
     for _ in 0..rounds {
         for (at, mapped) in [false, true].into_iter().enumerate() {
-            let wal = open(place.path(), mapped);
+            let wal = open(place.path(), mapped, how);
             forget(place.path());
             speeds[at].push(read(&wal));
             speeds[2 + at].push(read(&wal));
         }
     }
     for (at, mapped) in [false, true].into_iter().enumerate() {
-        let wal = open(place.path(), mapped);
+        let wal = open(place.path(), mapped, how);
         for _ in 0..rounds.min(3) {
             speeds[4 + at].push(tail(&wal, text, bytes, &mut number));
         }
     }
-    for (at, how) in ["cold", "cached", "tail"].into_iter().enumerate() {
+    for (at, label) in ["cold", "cached", "tail"].into_iter().enumerate() {
         let of = |way: usize| {
             let both = &speeds[2 * at + way];
             (median(both.iter().map(|s| s.0).collect()), median(both.iter().map(|s| s.1).collect()))
         };
         let (pread, mapped) = (of(0), of(1));
         rows.push(json!({
-            "bytes": bytes, "read": how, "pread_mb_per_s": pread.0, "mapped_mb_per_s": mapped.0,
+            "bytes": bytes, "read": label, "pread_mb_per_s": pread.0, "mapped_mb_per_s": mapped.0,
             "pread_cpu_s_per_gb": pread.1, "mapped_cpu_s_per_gb": mapped.1, "saved_cpu": 1.0 - mapped.1 / pread.1,
         }));
     }

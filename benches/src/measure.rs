@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
+use twinline::wal::Compression;
 
 /// Processor time of all threads so far, the kernel's share included.
 #[must_use]
@@ -33,6 +34,20 @@ pub fn median(mut values: Vec<f64>) -> f64 {
 #[must_use]
 pub fn folder(place: &Path) -> tempfile::TempDir {
     tempfile::Builder::new().prefix("twinline-wal-").tempdir_in(place).expect("a folder for the log")
+}
+
+/// How the log stores bodies: `--compression none|lz4|zstd`.
+///
+/// # Panics
+/// For another word.
+#[must_use]
+pub fn compression(arguments: &Arguments) -> Compression {
+    match arguments.text("--compression") {
+        None | Some("none") => Compression::None,
+        Some("lz4") => Compression::Lz4,
+        Some("zstd") => Compression::Zstd,
+        Some(other) => panic!("none, lz4 or zstd, not {other}"),
+    }
 }
 
 /// `--name VALUE`s and `--flag`s; what cargo adds is ignored.

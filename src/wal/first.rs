@@ -12,10 +12,11 @@ use bytes::Bytes;
 
 use super::group::{Group, Tail};
 use super::live::{Live, Segment};
-use super::record::{Header, seed};
+use super::record::{Header, Kind, seed};
 use super::retain::Prepared;
 use super::safeguard::{Safeguard, holds};
 use super::segment::{HEADER_BLOCK_BYTES, SegmentHeader};
+use super::squeeze;
 use super::writer::{Active, Identity, mark, publish};
 use crate::base::disk::{Disk, DiskFile, Durability};
 use crate::base::{Lsn, SegmentId};
@@ -71,6 +72,7 @@ impl First {
             incarnation: identity.incarnation,
             salt,
             capacity: prepared.bytes,
+            features: self.copies.iter().fold(identity.features, |all, (header, _)| all | features_of(header)),
             ..self.header()
         };
         let copy = || prepared.file.write_all_at(&group.slices(), HEADER_BLOCK_BYTES, Durability::Cached);
@@ -102,6 +104,7 @@ impl First {
             previous_chain: self.tail.chain,
             capacity: 0,
             position: self.position,
+            features: 0,
         }
     }
 
@@ -112,6 +115,12 @@ impl First {
         let (segment, file) = (Arc::new(segment), Arc::new(Absent));
         Active { segment, file, offset: HEADER_BLOCK_BYTES, min_received_ns, max_received_ns }
     }
+}
+
+/// What a reader must know to read a copied record, whoever wrote it.
+fn features_of(header: &Header) -> u32 {
+    let entry = Kind::of(header.kind).is_some_and(Kind::is_entry);
+    if entry { squeeze::features(header.flags) } else { 0 }
 }
 
 /// No file.

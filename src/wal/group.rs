@@ -14,6 +14,7 @@ use bytes::Bytes;
 
 use super::entry::{Done as Callback, Failed};
 use super::record::{Header, Kind, PAYLOAD_MAX_BYTES, payload_crc, record_bytes};
+use super::squeeze::{Compression, FLAGS, expand, squeeze};
 use super::{Bundle, Entry, Fault, OUTCOME_BYTES};
 use crate::base::{Lsn, RequestId, RouteId};
 
@@ -65,8 +66,14 @@ impl fmt::Debug for Job {
 }
 
 impl Job {
-    /// Takes a bundle and computes its checksums, on the caller's thread.
-    pub(crate) fn new(bundle: Bundle) -> Self {
+    /// Takes a bundle, squeezes its bodies and computes its checksums, on the caller's thread.
+    pub(crate) fn new(mut bundle: Bundle, compression: Compression) -> Self {
+        for entry in &mut bundle.entries {
+            if let Some((stored, flag)) = squeeze(compression, &entry.body) {
+                entry.body = stored;
+                entry.flags |= flag;
+            }
+        }
         let crcs = bundle.entries.iter().map(|e| payload_crc(&e.meta, &e.body)).collect();
         let bytes = bundle_bytes(&bundle);
         let Bundle { entries, outcomes, done } = bundle;
@@ -89,6 +96,10 @@ impl Job {
     /// The bundle back, unheard.
     pub(crate) fn into_bundle(mut self) -> Bundle {
         let done = self.done.callback.take().unwrap_or_else(|| Box::new(|_| ()));
+        for entry in &mut self.entries {
+            entry.body = expand(entry.flags, &entry.body, PAYLOAD_MAX_BYTES).expect("it was squeezed here");
+            entry.flags &= !FLAGS;
+        }
         Bundle { entries: self.entries, outcomes: self.outcomes, done }
     }
 
@@ -389,7 +400,7 @@ mod tests {
                 let (sender, receiver) = mpsc::channel();
                 let done = Box::new(move |result| sender.send(result).unwrap());
                 let entries = sizes.iter().map(|size| entry(*size)).collect();
-                queue.push_back(Job::new(Bundle { entries, outcomes, done }));
+                queue.push_back(Job::new(Bundle { entries, outcomes, done }, Compression::None));
                 answers.push(receiver);
             }
             let (mut state, mut all) = (tail(), Vec::new());
@@ -425,7 +436,7 @@ mod tests {
     fn what_does_not_fit_says_how_much_it_needs() {
         let bundle = Bundle { entries: vec![entry(1000)], outcomes: vec![], done: Box::new(|_| ()) };
         let need = bundle_bytes(&bundle);
-        let mut queue = VecDeque::from([Job::new(bundle)]);
+        let mut queue = VecDeque::from([Job::new(bundle, Compression::None)]);
         assert!(matches!(cut(&mut queue, tail(), need - 1, 1, 0, vec![]), Cut::NoRoom(n) if n == need));
         assert!(matches!(cut(&mut queue, tail(), need, 1, 0, vec![]), Cut::Group(group) if group.bytes == need));
         assert_eq!(need % ALIGN, 0);
@@ -435,13 +446,25 @@ mod tests {
     fn a_bundle_that_is_dropped_hears_so() {
         let (sender, receiver) = mpsc::channel();
         let done = Box::new(move |result| sender.send(result).unwrap());
-        drop(Job::new(Bundle { entries: vec![entry(1)], outcomes: vec![], done }));
+        drop(Job::new(Bundle { entries: vec![entry(1)], outcomes: vec![], done }, Compression::None));
         assert_eq!(receiver.try_recv(), Ok(Err(Fault::Closed.into())));
+    }
+
+    #[test]
+    fn a_bundle_that_was_not_taken_comes_back_as_it_was() {
+        for how in [Compression::None, Compression::Lz4, Compression::Zstd] {
+            let given = vec![entry(10), entry(5000)];
+            let job = Job::new(Bundle { entries: given.clone(), outcomes: vec![], done: Box::new(|_| ()) }, how);
+            assert_eq!(job.bytes() < entry_bytes(&given[1]), how != Compression::None);
+            for (entry, given) in job.into_bundle().entries.iter().zip(&given) {
+                assert_eq!((&entry.body, entry.flags), (&given.body, given.flags));
+            }
+        }
     }
 
     #[test]
     fn a_completion_that_panics_does_not_take_the_log_with_it() {
         let done = Box::new(|_| panic!("a completion of a test"));
-        Job::new(Bundle { entries: vec![entry(1)], outcomes: vec![], done }).complete(Ok(()));
+        Job::new(Bundle { entries: vec![entry(1)], outcomes: vec![], done }, Compression::None).complete(Ok(()));
     }
 }

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::cursor::{self, Loaded};
+use super::reader::parts;
 use super::record::{Header, Kind};
 use super::recover::{foreign, misnamed, read_header, read_seal};
 use super::segment::{
@@ -512,18 +513,22 @@ impl Scan {
     }
 
     fn row(&self, header: &Header, payload: &Bytes, durable: bool) -> Row {
+        let kind = Kind::of(header.kind).unwrap_or(Kind::Mark);
         let cut = usize::from(header.meta_bytes).min(payload.len());
+        // What no writer of ours made is shown as it is stored.
+        let stored = || (payload.slice(..cut), payload.slice(cut..));
+        let (meta, body) = parts(header, kind, payload).unwrap_or_else(stored);
         let record = Record {
             lsn: header.lsn,
-            kind: Kind::of(header.kind).unwrap_or(Kind::Mark),
+            kind,
             flags: header.flags,
             route: header.route,
             request: header.request,
             lines: header.lines,
             received_ns: header.received_ns,
             payload_bytes: header.payload_bytes,
-            meta: payload.slice(..cut),
-            body: payload.slice(cut..),
+            meta,
+            body,
             position: self.walk.position(),
         };
         let bytes = header.record_bytes();

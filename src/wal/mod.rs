@@ -6,7 +6,7 @@
 //! [`Options`]. Nothing is dropped in silence: a full or faulted log refuses.
 //!
 //! # Layout
-//! `record`, `segment` and `group` are pure. `walk` reads one segment, through `view` where it is mapped; `recover` and `reader` use it. `writer` is the
+//! `record`, `segment`, `squeeze` and `group` are pure. `walk` reads one segment, through `view` where it is mapped; `recover` and `reader` use it. `writer` is the
 //! one writer, `retain` its supply of files, `scrub` the reader that looks for damage, `quarantine` where damaged bytes go, `live` what all share. `cursor` stores floors. `gaps` is the gap log, a file of
 //! its own for what the log could not take.
 //!
@@ -31,6 +31,7 @@ mod retain;
 mod safeguard;
 mod scrub;
 mod segment;
+mod squeeze;
 mod stats;
 mod view;
 mod walk;
@@ -57,6 +58,7 @@ pub use options::{Options, SEGMENT_MIN_BYTES};
 pub use reader::Reader;
 pub use record::{Kind, PAYLOAD_MAX_BYTES};
 pub use scrub::{Found, Scrubbed};
+pub use squeeze::Compression;
 pub use stats::{Recovery, Stats};
 
 use group::Job;
@@ -181,7 +183,7 @@ impl Wal {
             match self.admit(&bundle) {
                 Err(reason) => refused.push((reason, bundle)),
                 Ok(()) => {
-                    let job = Job::new(bundle);
+                    let job = Job::new(bundle, self.options.compression);
                     self.live.waiting_bytes.fetch_add(job.bytes(), Ordering::AcqRel);
                     jobs.push(job);
                 }
@@ -420,7 +422,8 @@ fn open_writer(
     };
     let (disk, clock) = (Arc::clone(disk), Arc::clone(clock));
     let quarantine = Arc::new(Quarantine::new(Arc::clone(&disk), options.dir.join("quarantine")));
-    let context = Context { disk, clock, budget, quarantine, node: options.node, cursors };
+    let features = options.compression.feature();
+    let context = Context { disk, clock, budget, quarantine, node: options.node, cursors, features };
     let recovered = recover(&context, &mut random)?;
     let writer = Writer {
         disk: context.disk,

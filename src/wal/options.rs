@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::squeeze::Compression;
 use crate::base::{Error, Kind, Result, Side};
 
 /// Smallest segment in bytes.
@@ -28,8 +29,11 @@ pub struct Options {
     pub channel_bytes: usize,
     /// Between two passes of scrubbing; none: there are none.
     pub scrub_every: Option<Duration>,
-    /// Readers map complete segments instead of reading them into buffers.
+    /// Readers map complete segments instead of reading them into buffers; measured (`benches/wal_read`), buffers are as fast or
+    /// faster.
     pub mapped: bool,
+    /// How bodies are stored.
+    pub compression: Compression,
     /// This installation.
     pub node: [u8; 16],
 }
@@ -48,6 +52,7 @@ impl Options {
             channel_bytes: 64 << 20,
             scrub_every: None,
             mapped: false,
+            compression: Compression::None,
             node: [0; 16],
         }
     }

@@ -12,9 +12,10 @@ use bytes::Bytes;
 
 use super::live::{Live, Segment};
 use super::quarantine::Stretch;
-use super::record::{Header, Kind, SKIPPABLE};
+use super::record::{Header, Kind, PAYLOAD_MAX_BYTES, SKIPPABLE};
+use super::squeeze::{FLAGS, expand};
 use super::view::View;
-use super::walk::{Spare, Step, Walk, Want};
+use super::walk::{Spare, Step, Walk, Want, one_record};
 use super::{Damage, Item, Record};
 use crate::base::disk::{Disk, Open};
 use crate::base::{Error, Lsn, Result, Side};
@@ -110,7 +111,7 @@ impl Reader {
                 Step::End => {}
                 Step::Record(header, payload) => {
                     match self.record(&header, &payload) {
-                        Ok(Some(record)) => return Ok(Some(Item::Record(record))),
+                        Ok(Some(item)) => return Ok(Some(item)),
                         Ok(None) => {}
                         Err(error) => {
                             // Asked again, we stand before the same record again.
@@ -178,28 +179,42 @@ impl Reader {
         Ok(())
     }
 
-    fn record(&self, header: &Header, payload: &Bytes) -> Result<Option<Record>> {
+    fn record(&self, header: &Header, payload: &Bytes) -> Result<Option<Item>> {
         let Some(kind) = Kind::of(header.kind) else {
             return if header.kind & SKIPPABLE != 0 { Ok(None) } else { Err(unknown_kind(header)) };
         };
         if kind == Kind::Mark {
             return Ok(None);
         }
-        let cut = usize::from(header.meta_bytes).min(payload.len());
-        Ok(Some(Record {
+        let Some((meta, body)) = parts(header, kind, payload) else {
+            // Its checksum holds, but no writer of ours made it.
+            return Ok(Some(Item::Damage(one_record(header))));
+        };
+        Ok(Some(Item::Record(Record {
             lsn: header.lsn,
             kind,
-            flags: header.flags,
+            flags: header.flags & !FLAGS,
             route: header.route,
             request: header.request,
             lines: header.lines,
             received_ns: header.received_ns,
             payload_bytes: header.payload_bytes,
-            meta: payload.slice(..cut),
-            body: payload.slice(cut..),
+            meta,
+            body,
             position: self.position,
-        }))
+        })))
     }
+}
+
+/// Meta and body of a payload as they were submitted; empty where it was not read. `None`: no such record was ever written.
+pub(crate) fn parts(header: &Header, kind: Kind, payload: &Bytes) -> Option<(Bytes, Bytes)> {
+    let cut = usize::from(header.meta_bytes).min(payload.len());
+    let (meta, stored) = (payload.slice(..cut), payload.slice(cut..));
+    if stored.is_empty() || !kind.is_entry() {
+        return Some((meta, stored));
+    }
+    let body = expand(header.flags, &stored, PAYLOAD_MAX_BYTES - cut)?;
+    Some((meta, body))
 }
 
 pub(crate) fn unknown_kind(header: &Header) -> Error {

@@ -47,6 +47,8 @@ pub(crate) struct Context<'a> {
     pub(crate) quarantine: Arc<Quarantine>,
     pub(crate) node: [u8; 16],
     pub(crate) cursors: &'a [Cursor],
+    /// What a reader of what this process writes must know.
+    pub(crate) features: u32,
 }
 
 /// A log ready to be appended to.
@@ -116,7 +118,11 @@ pub(crate) fn recover(context: &Context<'_>, random: &mut fastrand::Rng) -> Resu
     let supply = Arc::new(supply);
     supply.adopt(&listing.names).map_err(|e| disk_error("cannot take over prepared files in", dir, e))?;
     let newest = listing.found.iter().map(|found| found.header.incarnation).max();
-    let identity = Identity { node: context.node, incarnation: Incarnation(newest.unwrap_or(Incarnation(0)).0 + 1) };
+    let identity = Identity {
+        node: context.node,
+        incarnation: Incarnation(newest.unwrap_or(Incarnation(0)).0 + 1),
+        features: context.features,
+    };
     let first = end.first(&listing);
     let last = first.extent().1;
     let begun = start_segment(context, &first, &live, &supply, &identity, random)?;

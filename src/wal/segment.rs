@@ -13,8 +13,8 @@ pub(crate) const MAJOR: u16 = 1;
 const MINOR: u16 = 0;
 /// The number in the kind byte of a seal.
 pub(crate) const SEAL_KIND: u8 = 3;
-/// Low half of the flags: features that a reader must know to read the segment. None yet.
-const FEATURES_KNOWN: u32 = 0;
+/// Low half of the flags: features that a reader must know to read the segment.
+const FEATURES_KNOWN: u32 = super::squeeze::FEATURES;
 const FEATURES_MASK: u32 = 0xffff;
 
 const MAGIC: [u8; 8] = [0x89, b'W', b'S', b'G', 0x0d, 0x0a, 0x1a, 0x0a];
@@ -38,6 +38,8 @@ pub(crate) struct SegmentHeader {
     pub(crate) capacity: u64,
     /// Log position (bytes of records since the log began) of the first record.
     pub(crate) position: u64,
+    /// What a reader must know; all of it is known here.
+    pub(crate) features: u32,
 }
 
 /// Why a block is not the header of a segment.
@@ -71,6 +73,7 @@ impl SegmentHeader {
         block[64..72].copy_from_slice(&self.salt.to_le_bytes());
         block[72..80].copy_from_slice(&self.previous.0.to_le_bytes());
         block[80..84].copy_from_slice(&self.previous_chain.to_le_bytes());
+        block[84..88].copy_from_slice(&self.features.to_le_bytes());
         block[88..96].copy_from_slice(&self.capacity.to_le_bytes());
         block[96..104].copy_from_slice(&self.position.to_le_bytes());
         let crc = crc32c::crc32c(&block[..BLOCK - 4]);
@@ -101,6 +104,7 @@ impl SegmentHeader {
             previous_chain: u32_at(block, 80),
             capacity: u64_at(block, 88),
             position: u64_at(block, 96),
+            features: u32_at(block, 84) & FEATURES_MASK,
         })
     }
 }
@@ -215,6 +219,7 @@ mod tests {
             previous_chain: 77,
             capacity: 1 << 20,
             position: 12_345,
+            features: 1,
         }
     }
 
@@ -233,7 +238,7 @@ mod tests {
     fn a_newer_format_is_named_and_not_called_damage() {
         for (at, value, expected) in [
             (8, 2, Unreadable::Foreign { major: 2, features: 0 }),
-            (84, 1, Unreadable::Foreign { major: 1, features: 1 }),
+            (84, 0x14, Unreadable::Foreign { major: 1, features: 0x14 }),
         ] {
             let mut block = header().encode();
             block[at] = value;

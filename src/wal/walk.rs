@@ -342,7 +342,7 @@ impl Walk {
     }
 }
 
-fn one_record(header: &Header) -> Damage {
+pub(crate) fn one_record(header: &Header) -> Damage {
     Damage {
         first: header.lsn,
         last: header.lsn,

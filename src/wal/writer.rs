@@ -47,6 +47,8 @@ pub(crate) enum Message {
 pub(crate) struct Identity {
     pub(crate) node: [u8; 16],
     pub(crate) incarnation: Incarnation,
+    /// What a reader of its records must know.
+    pub(crate) features: u32,
 }
 
 /// The segment being written.
@@ -300,6 +302,7 @@ impl Writer {
             previous_chain: self.tail.chain,
             capacity: prepared.bytes,
             position: old.header.position + (self.active.offset - HEADER_BLOCK_BYTES),
+            features: self.identity.features,
         };
         let path = publish(self.disk.as_ref(), &self.dir, &prepared, &header)?;
         let segment = Arc::new(Segment::active(header, path, prepared.bytes, HEADER_BLOCK_BYTES));

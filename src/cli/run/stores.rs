@@ -9,7 +9,7 @@ use super::{EPOCH, ballast, gaps};
 use crate::base::clock::SharedClock;
 use crate::base::disk::{self, Disk};
 use crate::base::{Error, Kind, Result, Side};
-use crate::config::{Config, log_waiting};
+use crate::config::{Config, LogCompression, log_waiting};
 use crate::pipeline::GapKeeper;
 use crate::queue::{self, LocalQueue, Opened};
 use crate::state::{Event, EventKind, Gap, SharedState, SqliteState};
@@ -114,6 +114,11 @@ fn open_queue(
         reserve_free_bytes: settings.reserve_free.0,
         channel_bytes: log_waiting(config).as_usize(),
         scrub_every: Some(settings.scrub_every),
+        compression: match settings.compression {
+            LogCompression::None => wal::Compression::None,
+            LogCompression::Lz4 => wal::Compression::Lz4,
+            LogCompression::Zstd => wal::Compression::Zstd,
+        },
         node,
         ..wal::Options::new(config.data_dir.join("wal"))
     };

@@ -9,6 +9,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use super::super::Compression;
 use super::history::{Flavour, History};
 use super::story::{Failure, Seen, Story};
 
@@ -130,6 +131,17 @@ fn a_flipped_bit_costs_its_record_and_is_told() {
     let sum = tell(Flavour::Flips, seeds());
     shown(&sum, &ORDINARY);
     shown(&sum, &["flips", "records hit", "told", "blind"]);
+}
+
+#[test]
+fn histories_end_well_with_bodies_squeezed_and_segments_mapped() {
+    for seed in 0..300 {
+        let compression = [Compression::Lz4, Compression::Zstd][seed as usize % 2];
+        let story = Story::new(History::new(seed, Flavour::Crashes)).stored(compression);
+        if let Err(failure) = story.tell() {
+            panic!("{compression:?}, seed {seed}, step {}: {:?}: {}", failure.step, failure.wrong, failure.what);
+        }
+    }
 }
 
 #[test]

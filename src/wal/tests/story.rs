@@ -117,6 +117,12 @@ fn body(number: u64, length: usize) -> Bytes {
 }
 
 impl Story {
+    /// The same history, read through the address space, with bodies stored this way.
+    pub(super) fn stored(mut self, compression: Compression) -> Self {
+        (self.options.compression, self.options.mapped) = (compression, true);
+        self
+    }
+
     pub(super) fn new(history: History) -> Self {
         let usual = options(SEGMENT_BYTES);
         let (max_bytes, group_bytes) = (history.segments * SEGMENT_BYTES, history.group_bytes);
