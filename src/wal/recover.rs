@@ -31,6 +31,8 @@ use crate::base::disk::{Disk, DiskFile, Open, read_full_at};
 use crate::base::{Error, Incarnation, Lsn, Result, SegmentId, Side};
 
 const CHUNK_BYTES: usize = 1 << 20;
+/// A name that comes and goes, so that a directory has something to sync.
+const SCRATCH: &str = "sync.next";
 /// More pieces of damage than this are reported as one.
 const DAMAGES_MAX: usize = 4096;
 
@@ -99,7 +101,7 @@ pub(crate) fn recover(context: &Context<'_>, random: &mut fastrand::Rng) -> Resu
     let dir = &context.budget.dir;
     // Names that are visible but not durable must not steer what follows.
     if holds(Safeguard::DirectoryFirst) {
-        context.disk.sync_dir(dir).map_err(|e| disk_error("cannot sync", dir, e))?;
+        sync_names(context.disk.as_ref(), dir).map_err(|e| disk_error("cannot sync", dir, e))?;
     }
     let listing = read_listing(context.disk.as_ref(), dir)?;
     refuse_others(context, &listing)?;
@@ -152,6 +154,20 @@ pub(crate) fn recover(context: &Context<'_>, random: &mut fastrand::Rng) -> Resu
         None => (first.absent(), first.tail, Some(first)),
     };
     Ok(Recovered { live, supply, active, tail, first, identity, report })
+}
+
+/// Syncs a directory. One whose last sync failed may call itself clean, although the names on the medium are older, until
+/// it changes: so it is changed first. Where that is refused, on a full disk say, nothing is lost by going on.
+fn sync_names(disk: &dyn Disk, dir: &Path) -> io::Result<()> {
+    let scratch = dir.join(SCRATCH);
+    let changed = match disk.open(&scratch, Open::Create) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        other => other.map(drop),
+    };
+    if let Err(error) = changed.and_then(|()| disk.remove(&scratch)) {
+        tracing::debug!(path = %scratch.display(), %error, "the directory is synced as it is");
+    }
+    disk.sync_dir(dir)
 }
 
 fn disk_error(doing: &str, path: &Path, cause: io::Error) -> Error {
