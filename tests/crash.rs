@@ -158,7 +158,7 @@ fn each_row_of_the_crash_table_ends_as_it_says_from_influxdb_2_to_1() {
 }
 
 #[test]
-fn a_write_on_its_way_when_the_process_dies_is_doubt() {
+fn influxdb_replications_a_write_on_its_way_when_the_process_dies_is_doubt() {
     table::on_its_way("sandboxes", Database::sandbox(), Database::sandbox());
 }
 

@@ -229,7 +229,7 @@ fn an_intent_that_nobody_settles_is_given_up_as_doubt() {
 }
 
 #[test]
-fn lines_of_their_own_fate_are_counted_alike_before_and_after_a_restart() {
+fn influxdb_replications_lines_of_their_own_fate_are_counted_alike_before_and_after_a_restart() {
     let dir = tempfile::tempdir().unwrap();
     let span = |first, lines, fate| Span { first, lines, fate, cause: Cause::Overlap };
     let spans = Spans::new(vec![span(0, 2, Fate::NotApplied), span(5, 3, Fate::Doubt)]).unwrap();

@@ -200,7 +200,7 @@ fn where_nothing_can_keep_a_gap_the_client_hears_503() {
 
 /// A queue that is full: gaps of a long outage merge, survive kill -9 at any moment, and count once.
 #[test]
-fn gaps_of_a_full_queue_survive_any_death_of_the_process() {
+fn influxdb_24434_gaps_of_a_full_queue_survive_any_death_of_the_process() {
     let mut pair = pair("segment_size = \"1MiB\"\nmax_size = \"4MiB\"");
     pair.destination.set_faults(Faults { refuse: true, ..Faults::default() });
     let body = |at: u64| -> String { (0..500).map(|n| format!("m,t={n:0100} v=1 {at}\n")).collect() };

@@ -34,7 +34,7 @@ fn outage(source: Kind, destination: Kind, signal: Signal, name: &str) {
 }
 
 #[test]
-fn a_stopped_destination_is_caught_up_with() {
+fn influxdb_23397_a_stopped_destination_is_caught_up_with() {
     outage(Kind::One, Kind::Two, Signal::TERM, "outage_stopped");
 }
 

@@ -72,7 +72,7 @@ impl Pair {
 }
 
 #[test]
-fn a_route_that_stands_still_waits_in_the_log_while_others_go_on_and_keeps_its_order() {
+fn influxdb_9e55686_a_route_that_stands_still_waits_in_the_log_while_others_go_on_and_keeps_its_order() {
     let mut pair = pair("");
     for round in 0..60 {
         pair.write("later", round);

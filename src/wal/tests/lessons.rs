@@ -1,6 +1,7 @@
-//! What went wrong elsewhere, each with its name: the bugs of other queues and logs, tried on this one. What belongs to
-//! other modules is tested there: intent before effect (`pipeline`), no silent drop and a remote that comes back
-//! (`delivery`, `tests/it`), the destination's own name (`config`).
+//! What went wrong elsewhere, each with its name: the bugs of other queues and logs, tried on this one. Those that belong to
+//! other modules have their tests there: `influxdb_replications_…` (intent before effect, parts of a write; `tests/crash.rs`,
+//! `queue/tests.rs`), `influxdb_23397_…` (`tests/it/outage.rs`), `influxdb_9e55686_…` (`tests/it/parked.rs`), `influxdb_24434_…`
+//! (`tests/it/hang.rs`). What a model of others lacked, crash, restart and failing calls, is the alphabet of `history.rs`.
 
 use std::path::Path;
 use std::sync::atomic::Ordering;
