@@ -206,7 +206,7 @@ mod tests {
         let before = lengths();
         assert!(free(&connection) >= RESERVE_PAGES, "{}", free(&connection));
         reserve(&connection, dir.path());
-        for n in 0..200u8 {
+        for n in 0..80u8 {
             let text = vec![n; 1000];
             connection.execute("INSERT INTO value VALUES (?1, ?2)", rusqlite::params![format!("{n}"), text]).unwrap();
         }

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use super::cursor::{self, Loaded};
 use super::reader::parts;
 use super::record::{Header, Kind};
-use super::recover::{foreign, misnamed, read_header, read_seal};
+use super::recover::{foreign, read_header, read_seal};
 use super::segment::{
     HEADER_BLOCK_BYTES, Seal, SegmentHeader, data_end, name, parse_name, parse_next_name, twin_offset,
 };
@@ -390,8 +390,8 @@ fn segment(disk: &dyn Disk, id: SegmentId, path: PathBuf) -> Result<Option<Segme
         seal: None,
     };
     match read_header(file.as_ref(), id, bytes).map_err(error)? {
-        Err(super::segment::Unreadable::Damaged) => {}
-        Err(super::segment::Unreadable::Misnamed(other)) => return Err(misnamed(&path, other)),
+        // Another id: it was used again since its name was read, or somebody has renamed it, which a start refuses.
+        Err(super::segment::Unreadable::Damaged | super::segment::Unreadable::Misnamed(_)) => {}
         Err(super::segment::Unreadable::Foreign { major, features }) => return Err(foreign(&path, major, features)),
         Ok(header) => {
             seen.seal = read_seal(file.as_ref(), &header).map_err(error)?;

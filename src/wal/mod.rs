@@ -101,6 +101,7 @@ impl Wal {
         options: Options,
         cursors: &[Cursor],
     ) -> Result<(Self, Recovery)> {
+        options.check()?;
         let held = lock(disk.as_ref(), &options.dir)?;
         Self::open_locked(held, disk, clock, options, cursors)
     }

@@ -244,7 +244,7 @@ pub(super) fn foreign(path: &Path, major: u16, features: u32) -> Error {
 }
 
 /// Names and headers agree after any crash: somebody has renamed or copied the file. Which of two it is nobody can tell.
-pub(super) fn misnamed(path: &Path, id: SegmentId) -> Error {
+fn misnamed(path: &Path, id: SegmentId) -> Error {
     let what = format!("{} holds segment {} of the log, not the one that it is named after", path.display(), id.0);
     let next = format!("name it {} again; where that is there already, move this copy elsewhere", name(id));
     Error::new(crate::base::Kind::State, Side::Own, what).hint(next)

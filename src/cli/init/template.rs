@@ -109,8 +109,19 @@ mod tests {
 
     /// The template with every default switched on, but what is an example rather than a default.
     fn all_defaults() -> String {
-        let examples =
-            ["#username", "#password", "#org", "#token", "#tls", "#[[", "#from", "#to", "#kind", "#spare_dir"];
+        let examples = [
+            "#username",
+            "#password",
+            "#org",
+            "#token",
+            "#tls",
+            "#[[",
+            "#from",
+            "#to",
+            "#kind",
+            "#spare_dir",
+            "#max_age",
+        ];
         let on = |line: &str| {
             let is_setting =
                 line.starts_with('#') && line[1..].starts_with(|c: char| c.is_ascii_lowercase() || c == '[');
