@@ -50,6 +50,11 @@ pub(super) fn run(global: &Global, args: &StatusArgs) -> Result<Exit, Failure> {
 
 /// One GET over the local socket.
 pub(super) fn get(socket: &Path, path: &str) -> Result<Vec<u8>, Failure> {
+    ask(socket, "GET", path)
+}
+
+/// One request without a body over the local socket.
+pub(super) fn ask(socket: &Path, method: &str, path: &str) -> Result<Vec<u8>, Failure> {
     let unreachable = |e: std::io::Error| {
         Failure::new(Exit::Unreachable, format!("no twinline answers at {}: {e}", socket.display()))
             .hint("twinline run")
@@ -57,7 +62,7 @@ pub(super) fn get(socket: &Path, path: &str) -> Result<Vec<u8>, Failure> {
     let mut stream = UnixStream::connect(socket).map_err(unreachable)?;
     let timeouts = stream.set_read_timeout(Some(ANSWER_MAX)).and_then(|()| stream.set_write_timeout(Some(ANSWER_MAX)));
     timeouts.map_err(unreachable)?;
-    let request = format!("GET {path} HTTP/1.0\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    let request = format!("{method} {path} HTTP/1.0\r\nHost: localhost\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).map_err(unreachable)?;
     let mut answer = Vec::new();
     stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer).map_err(unreachable)?;

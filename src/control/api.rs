@@ -12,13 +12,14 @@ use serde_json::{Value, json};
 use super::figures::{Shared, Sources};
 use super::metrics_text::Recorder;
 use super::pressure;
-use super::queue::QueueFacts;
+use super::queue::{QueueFacts, held_document, moment};
 use super::status::{Facts, full_text, status};
 use crate::base::DestinationId;
 use crate::base::clock::SharedClock;
-use crate::delivery::SharedView;
+use crate::delivery::{Hold, SharedView, hold};
 use crate::pipeline::{HeldGaps, Reply, Silence, whole};
-use crate::state::SharedState;
+use crate::queue::Meter;
+use crate::state::{Event, EventKind, SharedState};
 use crate::wal::Wal;
 
 /// Rows that one listing gives at most.
@@ -40,6 +41,8 @@ pub struct Control {
     facts: Shared<Facts>,
     recorder: Recorder,
     max_age: Option<Duration>,
+    hold: Hold,
+    meter: Shared<Meter>,
 }
 
 impl Control {
@@ -47,7 +50,7 @@ impl Control {
     #[must_use]
     pub fn new(
         (log, gaps, silence): (Arc<Wal>, HeldGaps, Silence),
-        view: SharedView,
+        (view, hold): (SharedView, Hold),
         state: SharedState,
         destination: DestinationId,
         clock: SharedClock,
@@ -57,7 +60,7 @@ impl Control {
         let started = clock.monotonic();
         let watch = Arc::default();
         let sources = Sources { log, gaps, silence, view, state, destination, clock, started, watch };
-        Self { sources, facts, recorder, max_age: None }
+        Self { sources, facts, recorder, max_age: None, hold, meter: Shared::default() }
     }
 
     /// Tells of a write that waits for longer than this.
@@ -69,12 +72,53 @@ impl Control {
     /// Folds metric samples and looks how the queue fills; call every few seconds.
     pub fn upkeep(&self) {
         self.recorder.upkeep();
+        let now = moment(&self.sources.glance());
+        self.meter.lock().unwrap_or_else(PoisonError::into_inner).note(now);
         let mut watch = self.sources.watch.lock().unwrap_or_else(PoisonError::into_inner);
         pressure::look(&mut watch, &self.sources, self.max_age);
     }
 
+    fn queue_facts(&self) -> QueueFacts {
+        let figures = self.sources.glance();
+        let now = moment(&figures);
+        let mut meter = self.meter.lock().unwrap_or_else(PoisonError::into_inner);
+        let pace = meter.pace(now);
+        meter.note(now);
+        drop(meter);
+        QueueFacts::of(self.sources.log.dir(), &figures, pace, self.hold.since_ns())
+    }
+
+    /// An operator holds delivery, or lets it go on: durable first, so that a restart in between changes nothing.
+    async fn set_hold(&self, lasts: bool) -> Reply {
+        let now_ns = self.sources.clock.wall_ns();
+        let before = self.hold.since_ns();
+        if before.is_some() == lasts {
+            return document_reply(StatusCode::OK, &held_document(before, false));
+        }
+        let since_ns = lasts.then_some(now_ns);
+        if let Err(error) = self.sources.state.set(hold::NAME, Hold::value(since_ns)).await {
+            return document_reply(StatusCode::SERVICE_UNAVAILABLE, &json!({ "error": error.to_string() }));
+        }
+        self.hold.set(since_ns);
+        let (kind, text) = match lasts {
+            true => (EventKind::DeliveryPaused, "an operator has paused delivery; writes go on into the queue"),
+            false => (EventKind::DeliveryResumed, "an operator has let delivery go on"),
+        };
+        tracing::info!(event = ?kind, "{text}");
+        // The log has it in any case.
+        drop(self.sources.state.add_event(Event { at_ns: now_ns, kind, text: text.to_owned() }));
+        document_reply(StatusCode::OK, &held_document(since_ns.or(before), true))
+    }
+
     /// Answers one request.
     pub async fn handle(&self, door: Door, request: Request<Incoming>) -> Reply {
+        if request.method() == Method::POST && door == Door::Socket {
+            match request.uri().path() {
+                "/api/v1/queue/pause" => return self.set_hold(true).await,
+                "/api/v1/queue/resume" => return self.set_hold(false).await,
+                _ => {}
+            }
+        }
         if request.method() != Method::GET && request.method() != Method::HEAD {
             let mut reply = text(StatusCode::METHOD_NOT_ALLOWED, "only GET is known here\n".to_owned());
             reply.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
@@ -99,9 +143,7 @@ impl Control {
                 let document = status(facts, &self.sources.look().await);
                 document_reply(StatusCode::OK, &json!(document))
             }
-            "/api/v1/queue" if door == Door::Socket => {
-                document_reply(StatusCode::OK, &json!(QueueFacts::of(&self.sources.log)))
-            }
+            "/api/v1/queue" if door == Door::Socket => document_reply(StatusCode::OK, &json!(self.queue_facts())),
             "/api/v1/events" => self.events(query).await,
             "/api/v1/dead-letters" if door == Door::Socket => self.dead_letters(query).await,
             _ => text(StatusCode::NOT_FOUND, "/healthz /readyz /metrics /api/v1/status /api/v1/events\n".to_owned()),

@@ -47,15 +47,25 @@ pub(super) struct Figures {
 const TOTALS_MAX: Duration = Duration::from_secs(2);
 
 impl Sources {
+    /// What is known without asking a disk.
+    pub(super) fn glance(&self) -> Figures {
+        self.figures(None, Vec::new(), 0)
+    }
+
     pub(super) async fn look(&self) -> Figures {
         // Before the state store is read: what goes over in between is in its sums.
         let held = self.gaps.list().await;
         let totals = tokio::time::timeout(TOTALS_MAX, self.state.totals(&self.destination)).await;
         let totals = totals.ok().and_then(Result::ok);
+        let untaken = totals.as_ref().map(|totals| held.untaken(&totals.gaps_taken)).unwrap_or_default();
+        self.figures(totals, untaken, held.silent)
+    }
+
+    fn figures(&self, totals: Option<Totals>, untaken: Vec<(&'static str, u64)>, gap_logs_silent: usize) -> Figures {
         let log = self.log.stats();
         Figures {
-            untaken: totals.as_ref().map(|totals| held.untaken(&totals.gaps_taken)).unwrap_or_default(),
-            gap_logs_silent: held.silent,
+            untaken,
+            gap_logs_silent,
             source_silent: self.silence.now(self.clock.monotonic()),
             pressure: self.watch.lock().unwrap_or_else(PoisonError::into_inner).pressure(&log),
             log,

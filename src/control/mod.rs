@@ -1,7 +1,7 @@
 //! What operators and their tools see: status, health, readiness, events, metrics.
 //!
-//! Promises: runs on a thread of its own, so that it answers when a database or a disk does not; changes nothing; shows no
-//! secret and no client's data but the lines of dead letters, and those only on the local socket.
+//! Promises: runs on a thread of its own, so that it answers when a database or a disk does not; changes nothing but
+//! what an operator asks for on the local socket; shows no secret and no client's data but the lines of dead letters, and those only on the local socket.
 
 mod api;
 mod figures;

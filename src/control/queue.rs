@@ -1,11 +1,15 @@
-//! What `twinline queue` asks a running process before it looks at the files itself.
+//! What `twinline queue` asks a running process, and what it tells it to do.
 
 use serde::{Deserialize, Serialize};
 
-use crate::wal::Wal;
+use super::figures::Figures;
+use crate::base::clock::rfc3339;
+use crate::delivery::PauseView;
+use crate::queue::{Moment, Pace};
 
-/// The document, `twinline.queue.facts/1`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// The document, `twinline.queue.facts/1`. Only for the command line of the same version: `status -o json` is for others.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct QueueFacts {
     /// `twinline.queue.facts/1`.
     pub schema: String,
@@ -13,21 +17,86 @@ pub struct QueueFacts {
     pub dir: String,
     /// Highest durable LSN: nobody reads further.
     pub durable: u64,
-    /// First LSN that is kept.
-    pub oldest: u64,
-    /// Bytes of records since the log began.
-    pub position: u64,
+    /// The lowest floor of delivery.
+    pub floor: u64,
+    /// The last record that delivery has looked at.
+    pub head: u64,
+    /// Lines that are not delivered, those without an answer of the source included.
+    pub waiting_lines: u64,
+    /// Arrival of the oldest of them, ns; 0 for none.
+    pub oldest_ns: i64,
+    /// Whether what waits is still being counted.
+    pub counting: bool,
+    /// Bytes of records that still fit.
+    pub room_bytes: u64,
+    /// What the files may take.
+    pub limit_bytes: u64,
+    /// What they take.
+    pub disk_bytes: u64,
+    /// Why the log takes nothing, if so.
+    pub fault: Option<String>,
+    /// Why delivery has ended, if it has.
+    pub failed: Option<String>,
+    /// What stands still.
+    pub paused: Vec<PauseView>,
+    /// Since when an operator holds delivery, ns.
+    pub held_since_ns: Option<i64>,
+    /// Whether it is known how fast what waits becomes less.
+    pub paced: bool,
+    /// Bytes of records that come in a second.
+    pub input_bytes_s: f64,
+    /// When the queue is full if the destination stops now, seconds; none where it never is, or the rate is not known.
+    pub full_in_s: Option<f64>,
+    /// When nothing waits any more, seconds; none where that is never, or not known.
+    pub empty_in_s: Option<f64>,
+    /// Now, ns.
+    pub now_ns: i64,
+    /// When delivery's figures were taken, ns.
+    pub taken_ns: i64,
+}
+
+/// The queue as it is now.
+pub(super) fn moment(figures: &Figures) -> Moment {
+    let waiting_lines = figures.view.queued_lines + figures.view.unanswered_lines;
+    Moment { at: figures.up, waiting_lines }
 }
 
 impl QueueFacts {
-    pub(super) fn of(log: &Wal) -> Self {
-        let stats = log.stats();
+    pub(super) fn of(dir: &std::path::Path, figures: &Figures, pace: Option<Pace>, held_since_ns: Option<i64>) -> Self {
+        let (log, view, now) = (&figures.log, &figures.view, moment(figures));
+        let seconds = |span: Option<std::time::Duration>| span.map(|span| span.as_secs_f64());
         Self {
             schema: "twinline.queue.facts/1".to_owned(),
-            dir: std::path::absolute(log.dir()).unwrap_or_else(|_| log.dir().to_owned()).display().to_string(),
-            durable: stats.durable.0,
-            oldest: stats.oldest.0,
-            position: stats.position,
+            dir: std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned()).display().to_string(),
+            durable: log.durable.0,
+            floor: view.floor_lsn,
+            head: view.head_lsn,
+            waiting_lines: now.waiting_lines,
+            oldest_ns: view.oldest_ns,
+            counting: !view.ready || view.counting,
+            room_bytes: log.room_bytes,
+            limit_bytes: log.limit_bytes,
+            disk_bytes: log.bytes,
+            fault: log.fault.clone(),
+            failed: view.failed.clone(),
+            paused: view.paused.clone(),
+            held_since_ns,
+            paced: pace.is_some(),
+            input_bytes_s: figures.pressure.input,
+            full_in_s: seconds(figures.pressure.until_full_if_stopped),
+            empty_in_s: seconds(pace.and_then(|pace| pace.until_empty(now.waiting_lines))),
+            now_ns: figures.now_ns,
+            taken_ns: view.at_ns,
         }
     }
+}
+
+/// The answer to a pause or a resume.
+pub(super) fn held_document(since_ns: Option<i64>, changed: bool) -> serde_json::Value {
+    serde_json::json!({
+        "schema": "twinline.queue.held/1",
+        "paused": since_ns.is_some(),
+        "since": since_ns.map(rfc3339),
+        "changed": changed,
+    })
 }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::figures::Figures;
 use crate::base::clock::rfc3339;
 use crate::base::size::{ByteSize, show_span};
-use crate::delivery::PauseView;
+use crate::delivery::{PauseView, hold};
 use crate::pipeline::Silent;
 use crate::state::{GapRow, RegionRow};
 use crate::wal::{Scrubbed, Stats};
@@ -346,6 +346,9 @@ fn next_steps(status: &Status) -> Vec<String> {
             format!("look at the source ({}): clients' writes fail", silent.reason),
             "twinline check".to_owned(),
         ];
+    }
+    if status.paused.iter().any(|pause| pause.code == hold::CODE) {
+        return vec!["twinline queue resume".to_owned()];
     }
     if let Some(pause) = status.paused.first() {
         return vec![format!("{}: {}", pause.what, pause.reason), "twinline check".to_owned()];

@@ -17,6 +17,7 @@ mod closing;
 mod crowd;
 mod distribute;
 mod doubt;
+pub mod hold;
 mod lane;
 mod late;
 mod ledger;
@@ -33,6 +34,7 @@ mod tell;
 mod unsettled;
 mod view;
 
+pub use hold::Hold;
 pub use target::write_path;
 pub use view::{PauseView, SharedView, View, shared_view, show_failure};
 
@@ -98,6 +100,8 @@ pub struct Parts {
     pub state: SharedState,
     /// Time.
     pub clock: SharedClock,
+    /// An operator's hold.
+    pub hold: Hold,
     /// Where the figures are shown.
     pub view: SharedView,
     /// No write is without an answer for longer than this: what has no outcome then gets none.
@@ -147,6 +151,8 @@ pub(crate) struct Shared {
     /// When it last stored something, by the monotonic clock.
     stored_at: Cell<Duration>,
     stopping: Cell<bool>,
+    /// While it lasts no request begins.
+    hold: Hold,
 }
 
 /// Delivers until `stop` turns true, then makes the last floors durable.
@@ -189,6 +195,7 @@ pub async fn run(parts: Parts, server: Server, mut stop: watch::Receiver<bool>) 
         alive: Cell::new(false),
         stored_at: Cell::default(),
         stopping: Cell::new(false),
+        hold: parts.hold,
     });
     let Some(gaps) = backlog_gaps(&shared, floors.lowest(), &mut stop).await else { return Ok(()) };
     let (scout, ledger) = (Rc::new(RefCell::new(scout)), Rc::new(RefCell::new(ledger)));
@@ -205,6 +212,7 @@ pub async fn run(parts: Parts, server: Server, mut stop: watch::Receiver<bool>) 
         view: parts.view,
         unsettled: Unsettled::new(parts.unanswered_max),
         save_told: None,
+        held: false,
     };
     let mut lanes: JoinSet<()> = JoinSet::new();
     (0..lanes_count).for_each(|index| _ = lanes.spawn_local(send::run_lane(Rc::clone(&shared), index)));
@@ -294,6 +302,8 @@ struct Keeper {
     unsettled: Unsettled,
     /// When operators last heard that floors cannot be made durable.
     save_told: Option<Duration>,
+    /// Whether delivery was held when we last looked.
+    held: bool,
 }
 
 impl Keeper {
@@ -313,9 +323,18 @@ impl Keeper {
             let saved = self.save();
             self.tell_of_save(saved);
             self.settle_unsettled();
+            self.end_hold();
             self.show();
             let pause = if self.read.get().settled() { KEEP_EVERY } else { KEEP_SOON };
             tokio::time::sleep(pause).await;
+        }
+    }
+
+    /// Lanes sleep through an operator's hold.
+    fn end_hold(&mut self) {
+        let held = self.shared.hold.lasts();
+        if std::mem::replace(&mut self.held, held) && !held {
+            self.shared.work.iter().for_each(Notify::notify_one);
         }
     }
 

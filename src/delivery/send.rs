@@ -18,6 +18,9 @@ use crate::state::Effects;
 /// Pause between attempts to write to our own state store.
 pub(super) const STATE_RETRY: Duration = Duration::from_millis(500);
 
+/// A batch that has begun looks so often whether an operator's hold has ended.
+const HOLD_LOOK: Duration = Duration::from_millis(100);
+
 /// How a batch left.
 enum End {
     /// Nothing of it is left.
@@ -66,6 +69,8 @@ async fn next_batch(shared: &Shared, index: usize) -> Option<(Place, Batch)> {
         let now = shared.clock.monotonic();
         let until = match shared.pauses.destination_until(now) {
             Some(until) => Some(until),
+            // Woken when it ends.
+            None if shared.hold.lasts() => None,
             None => {
                 let wait = shared.settings.batch_wait;
                 let closing = shared.closing.borrow();
@@ -131,8 +136,11 @@ async fn one_request(work: &mut Work<'_>, part: Part) -> Next {
     if broke { work.broke(part, &ended, died).await } else { work.settle(part, ended).await }
 }
 
-/// Waits out the destination's pause.
+/// Waits out the destination's pause, and an operator's.
 async fn rest(shared: &Shared) {
+    while shared.hold.lasts() && !shared.stopping.get() {
+        tokio::time::sleep(HOLD_LOOK).await;
+    }
     while let Some(until) = shared.pauses.destination_until(shared.clock.monotonic()) {
         if shared.stopping.get() {
             return;

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde::Serialize;
 
 use super::Shared;
+use super::hold::{self, Hold};
 use super::ledger::Tally;
 use super::pause::Shown;
 use crate::base::{Error, Lsn, metric};
@@ -108,6 +109,14 @@ pub(super) fn publish(shared: &Shared, reading: Reading, tally: Tally, to: &Shar
         for_s: now.saturating_sub(shown.since).as_secs(),
     };
     let mut paused = Vec::new();
+    if let Some(since_ns) = shared.hold.since_ns() {
+        paused.push(PauseView {
+            what: "delivery".to_owned(),
+            code: hold::CODE.to_owned(),
+            reason: Hold::reason(since_ns),
+            for_s: (shared.clock.wall_ns().saturating_sub(since_ns).max(0) / 1_000_000_000) as u64,
+        });
+    }
     if let Some(shown) = shared.pauses.destination() {
         paused.push(pause("destination".to_owned(), shown));
     }

@@ -6,6 +6,7 @@
 //! their outcome is durable. Local over `wal/` today; a clustered queue takes the same place later.
 
 mod appender;
+mod catch_up;
 pub mod forecast;
 mod gathering;
 mod intent;
@@ -15,6 +16,7 @@ mod scout;
 mod span;
 
 pub use appender::{Appender, Unavailable};
+pub use catch_up::{Meter, Moment, Pace};
 pub use intent::{Intent, IntentError};
 pub use local::{Floors, LocalQueue, Opened, left_open_text};
 pub use outcome::{Cause, Disposition, EntryBytes, Outcome};

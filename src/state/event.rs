@@ -26,6 +26,10 @@ pub enum EventKind {
     DestinationPaused,
     /// The destination takes writes again.
     DestinationResumed,
+    /// An operator has paused delivery.
+    DeliveryPaused,
+    /// An operator has let it go on.
+    DeliveryResumed,
     /// One route cannot be delivered.
     RoutePaused,
     /// A route that stood still for longer than its backlog allows has become a gap.

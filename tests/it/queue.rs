@@ -9,7 +9,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 use twinline::sandbox::{Faults, Options, Sandbox};
 
-use crate::proxy::{Setup, Twinline};
+use crate::proxy::{Setup, Twinline, eventually};
 
 /// A source, a destination that is away, and a proxy between them whose queue has three segments.
 fn filled(mut change: impl FnMut(&mut Setup)) -> (Sandbox, Sandbox, Twinline) {
@@ -235,4 +235,83 @@ fn newer_format(path: &Path) {
     let crc = crc32c::crc32c(&block[..4092]);
     block[4092..].copy_from_slice(&crc.to_le_bytes());
     file.write_all_at(&block, 0).unwrap();
+}
+
+#[test]
+fn a_pause_holds_delivery_also_after_a_restart_and_drain_says_why_it_waits() {
+    let (_source, destination, mut twinline) = filled(|_| ());
+    destination.set_faults(Faults::default());
+    twinline.delivered(WRITES * LINES);
+    let drained = queue(&twinline, &["drain", "--wait"]);
+    assert_eq!(drained.status.code(), Some(0), "{}{}", text(&drained), said(&drained));
+    assert!(text(&drained).contains("✓ everything up to record "), "{}", text(&drained));
+
+    assert!(text(&queue(&twinline, &["pause"])).contains("delivery is paused"));
+    assert!(text(&queue(&twinline, &["pause"])).contains("was paused already"));
+    let before = destination.cells("d", "").len();
+    write(&twinline, WRITES);
+    let held_up = |twinline: &Twinline| {
+        let drained = queue(twinline, &["drain", "--wait", "--timeout", "1s"]);
+        assert_eq!(drained.status.code(), Some(3), "{}{}", text(&drained), said(&drained));
+        for part in ["✗ not drained after ", "delivery: paused by an operator at "] {
+            assert!(text(&drained).contains(part), "{part}\n{}", text(&drained));
+        }
+        assert!(said(&drained).contains("resume"), "{}", said(&drained));
+        assert_eq!(destination.cells("d", "").len(), before, "nothing is delivered");
+    };
+    held_up(&twinline);
+    let status = twinline.until("the pause is shown", |status| status["paused"][0]["code"] == "operator");
+    assert_eq!(status["next_steps"][0], "twinline queue resume");
+    let ready = twinline.admin("/readyz");
+    assert_eq!(ready.status, 200, "clients feel nothing of it");
+    assert!(ready.json()["warnings"][0].as_str().unwrap().contains("paused by an operator"), "{:#}", ready.json());
+
+    twinline.stop(Signal::KILL);
+    twinline.start_again();
+    held_up(&twinline);
+    assert!(text(&queue(&twinline, &["status"])).contains("! PAUSED   delivery "), "a start remembers it");
+    assert!(text(&queue(&twinline, &["resume"])).contains("delivery goes on"));
+    assert!(text(&queue(&twinline, &["resume"])).contains("was not paused"));
+    let drained = json(&twinline, &["drain", "--wait"]);
+    assert_eq!(drained["drained"], true, "{drained:#}");
+    twinline.delivered((WRITES + 1) * LINES);
+    let events = twinline.admin("/api/v1/events?limit=1000").json();
+    let kinds: Vec<&str> =
+        events["events"].as_array().unwrap().iter().map(|event| event["kind"].as_str().unwrap()).collect();
+    let own = ["delivery-paused", "delivery-resumed"];
+    let own: Vec<&str> = kinds.into_iter().filter(|kind| own.contains(kind)).collect();
+    assert_eq!(own, ["delivery-paused", "delivery-resumed"], "each once: {events:#}");
+
+    twinline.stop(Signal::TERM);
+    for words in [&["pause"][..], &["resume"], &["drain", "--wait"]] {
+        let output = queue(&twinline, words);
+        assert_eq!(output.status.code(), Some(10), "{words:?}: {}", said(&output));
+        assert!(said(&output).contains("no twinline runs on "), "{words:?}: {}", said(&output));
+    }
+}
+
+#[test]
+fn status_tells_when_the_queue_would_be_full_and_what_holds_it_up() {
+    let (_source, destination, twinline) = filled(|_| ());
+    let status = eventually("a rate is known", || {
+        write(&twinline, WRITES);
+        let status = json(&twinline, &["status"]);
+        if status["process"]["full_in_s"].is_number() { Ok(status) } else { Err(format!("{status:#}")) }
+    });
+    let process = &status["process"];
+    assert!(
+        process["input_bytes_s"].as_f64() > Some(0.0) && process["room_bytes"].as_u64() > Some(1 << 20),
+        "{status:#}"
+    );
+    let expected = process["room_bytes"].as_f64().unwrap() / process["input_bytes_s"].as_f64().unwrap();
+    assert!((process["full_in_s"].as_f64().unwrap() / expected - 1.0).abs() < 0.01, "{status:#}");
+    assert_eq!(process["empty_in_s"], Value::Null, "it does not become less: {status:#}");
+    let shown = text(&queue(&twinline, &["status"]));
+    for part in ["INPUT ", "FULL       in ", "CATCH UP   never at this rate", "! PAUSED   destination "] {
+        assert!(shown.contains(part), "{part}\n{shown}");
+    }
+    destination.set_faults(Faults::default());
+    assert_eq!(queue(&twinline, &["drain", "--wait"]).status.code(), Some(0));
+    twinline.quiet();
+    assert!(text(&queue(&twinline, &["status"])).contains("CATCH UP   done: nothing waits"));
 }

@@ -5,7 +5,9 @@
 //! removes the ballast.
 
 mod ballast;
+mod drain;
 mod ls;
+mod pause;
 mod place;
 mod routes;
 mod show;
@@ -47,6 +49,16 @@ enum Command {
     Verify(verify::VerifyArgs),
     /// Give back the space that was taken as ballast, when the disk is full
     ReleaseBallast(ballast::BallastArgs),
+    /// Stop delivering until `resume`, also across restarts; clients' writes go on into the queue
+    ///
+    /// Requests to the destination that are under way end. Needs a running twinline.
+    Pause,
+    /// Deliver again
+    Resume,
+    /// Wait until everything that is durable now is delivered, and say why it does not go on
+    ///
+    /// Exit code 0 when it is, 3 when it is not (without --wait, or after --timeout). Needs a running twinline.
+    Drain(drain::DrainArgs),
 }
 
 pub(super) fn run(global: &Global, args: &QueueArgs) -> Result<Exit, Failure> {
@@ -57,5 +69,8 @@ pub(super) fn run(global: &Global, args: &QueueArgs) -> Result<Exit, Failure> {
         Command::Show(args) => show::run(global, &place, args),
         Command::Verify(args) => verify::run(global, &place, args),
         Command::ReleaseBallast(args) => ballast::run(global, &place, args),
+        Command::Pause => pause::run(global, &place, pause::Wish::Pause),
+        Command::Resume => pause::run(global, &place, pause::Wish::Resume),
+        Command::Drain(args) => drain::run(global, &place, args),
     }
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::super::Global;
 use super::super::exit::{Exit, Failure};
-use super::super::status::get;
+use super::super::status::ask;
 use crate::base::{Error, Lsn, disk};
 use crate::config::Config;
 use crate::control::QueueFacts;
@@ -112,11 +112,7 @@ impl Place {
             }
             Err(error) => return self.nobody_answers(&error),
         }
-        let body = get(&self.socket, "/api/v1/queue")?;
-        let facts: QueueFacts = serde_json::from_slice(&body).map_err(|e| {
-            Failure::new(Exit::Failed, format!("the answer of the running twinline is not understood: {e}"))
-                .hint("use the same version of twinline on both sides")
-        })?;
+        let facts: QueueFacts = self.ask("GET", "/api/v1/queue")?;
         let other = |path: &Path| path.metadata().ok().map(|found| (found.dev(), found.ino()));
         if other(Path::new(&facts.dir)) != other(&self.wal()) {
             let what = format!(
@@ -128,6 +124,29 @@ impl Place {
             return Err(Failure::new(Exit::Refused, what).hint("the configuration that this twinline was started with"));
         }
         Ok(Life::Running(Box::new(facts)))
+    }
+
+    /// One request to the running twinline.
+    pub(super) fn ask<T: serde::de::DeserializeOwned>(&self, method: &str, path: &str) -> Result<T, Failure> {
+        let body = ask(&self.socket, method, path)?;
+        serde_json::from_slice(&body).map_err(|e| {
+            Failure::new(Exit::Failed, format!("the answer of the running twinline is not understood: {e}"))
+                .hint("use the same version of twinline on both sides")
+        })
+    }
+
+    /// What the running twinline says; without one there is nothing to do.
+    pub(super) fn running(&self) -> Result<QueueFacts, Failure> {
+        match self.life()? {
+            Life::Running(facts) => Ok(*facts),
+            Life::Stopped => Err(self.nobody_runs()),
+        }
+    }
+
+    /// There is nothing to do without one.
+    pub(super) fn nobody_runs(&self) -> Failure {
+        let what = format!("no twinline runs on {}", self.data_dir.display());
+        Failure::new(Exit::Unreachable, what).hint("twinline run")
     }
 
     fn nobody_answers(&self, error: &io::Error) -> Result<Life, Failure> {

@@ -12,6 +12,7 @@ use crate::base::size::{ByteSize, show_span};
 use crate::base::{DestinationId, Lsn};
 use crate::cli::Global;
 use crate::cli::exit::{Exit, Failure};
+use crate::control::QueueFacts;
 use crate::wal::Kind;
 use crate::wal::look::{Look, Sight};
 
@@ -44,7 +45,7 @@ pub(super) fn run(global: &Global, place: &Place, _: &StatusArgs) -> Result<Exit
     let now_ns = SystemClock::new().wall_ns();
     let next = next_step(place, &life);
     if talk.json() {
-        talk.document(&document(place, &look, &end, &waiting, now_ns, &next))?;
+        talk.document(&document((place, &life), &look, &end, &waiting, now_ns, &next))?;
     } else {
         talk.data(&text(place, &look, &life, &end, &waiting, now_ns))?;
     }
@@ -54,6 +55,8 @@ pub(super) fn run(global: &Global, place: &Place, _: &StatusArgs) -> Result<Exit
 
 fn next_step(place: &Place, life: &Life) -> String {
     match life {
+        Life::Running(facts) if facts.held_since_ns.is_some() => place.command("resume"),
+        Life::Running(facts) if !facts.paused.is_empty() => "twinline check".to_owned(),
         Life::Running(_) => place.command("ls"),
         Life::Stopped => place.command("verify"),
     }
@@ -133,6 +136,33 @@ fn wait(look: &Look, end: &End, destination: DestinationId, floors: Vec<Lsn>) ->
     Ok(waiting)
 }
 
+/// What only the running process knows.
+fn running(out: &mut String, facts: &QueueFacts) {
+    let span = |seconds: f64| show_span(Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX));
+    // Writing to a String does not fail.
+    let (rate, room) = (ByteSize(facts.input_bytes_s as u64), ByteSize(facts.room_bytes));
+    let _ = writeln!(out, "INPUT      {rate}/s, smoothed over some minutes");
+    let _ = match facts.full_in_s {
+        Some(full) => writeln!(out, "FULL       in {} if the destination stopped now (room for {room})", span(full)),
+        None => writeln!(out, "FULL       not while so little comes (room for {room})"),
+    };
+    let _ = match (facts.waiting_lines, facts.empty_in_s) {
+        _ if facts.counting => writeln!(out, "CATCH UP   not known: what waits is still being counted"),
+        (0, _) => writeln!(out, "CATCH UP   done: nothing waits"),
+        (lines, Some(empty)) => writeln!(out, "CATCH UP   in {} ({} wait)", span(empty), plural(lines, "line")),
+        (lines, None) if facts.paced => {
+            writeln!(out, "CATCH UP   never at this rate: {} wait and do not become less", plural(lines, "line"))
+        }
+        (lines, None) => writeln!(out, "CATCH UP   not known yet ({} wait)", plural(lines, "line")),
+    };
+    for pause in &facts.paused {
+        let _ = writeln!(out, "! PAUSED   {} for {}: {}", pause.what, span(pause.for_s as f64), pause.reason);
+    }
+    if let Some(fault) = &facts.fault {
+        let _ = writeln!(out, "✗ FAULT    the log takes nothing: {fault}");
+    }
+}
+
 fn age(now_ns: i64, at_ns: i64) -> Duration {
     Duration::from_nanos(u64::try_from(now_ns.saturating_sub(at_ns)).unwrap_or(0))
 }
@@ -173,6 +203,9 @@ fn text(place: &Place, look: &Look, life: &Life, end: &End, waiting: &[Waiting],
     if waiting.is_empty() {
         let _ = writeln!(out, "no destination has a cursor here: nothing was delivered from this log yet");
     }
+    if let Some(facts) = life.facts() {
+        running(&mut out, facts);
+    }
     if end.tail > 0 {
         let _ = writeln!(
             out,
@@ -189,7 +222,14 @@ fn text(place: &Place, look: &Look, life: &Life, end: &End, waiting: &[Waiting],
     out
 }
 
-fn document(place: &Place, look: &Look, end: &End, waiting: &[Waiting], now_ns: i64, next: &str) -> Value {
+fn document(
+    (place, life): (&Place, &Life),
+    look: &Look,
+    end: &End,
+    waiting: &[Waiting],
+    now_ns: i64,
+    next: &str,
+) -> Value {
     let files: u64 = look.segments.iter().map(|s| s.bytes).chain(look.prepared.iter().map(|p| p.bytes)).sum();
     let each = |one: &Waiting| {
         json!({
@@ -213,6 +253,7 @@ fn document(place: &Place, look: &Look, end: &End, waiting: &[Waiting], now_ns: 
         "destinations": waiting.iter().map(each).collect::<Vec<_>>(),
         "unproven_records": end.tail,
         "torn_bytes": end.torn_bytes,
+        "process": life.facts(),
         "damaged": end.damaged || !look.holes().is_empty(),
         "next_steps": [next],
     })

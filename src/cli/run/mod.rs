@@ -29,7 +29,7 @@ use crate::base::{Epoch, Error, Kind, Result, Side};
 use crate::config::{Config, Role};
 use crate::control::{Control, Facts, Recorder};
 use crate::db::server::Server;
-use crate::delivery::{self, shared_view};
+use crate::delivery::{self, Hold, hold, shared_view};
 use crate::http::{Bound, Edge, Serve, bind, bind_unix, serve};
 use crate::pipeline::{EdgeMeters, GapKeeper, Limits, Overlaps, Pipeline, Silence, Skew, passage_max};
 use crate::queue::{Appender, Opened};
@@ -89,6 +89,11 @@ pub(super) fn run(global: &Global, args: &RunArgs) -> Result<Exit, Failure> {
     Ok(exit)
 }
 
+/// An operator's hold, as a former process left it.
+async fn remembered_hold(state: &SharedState) -> Result<Hold> {
+    Ok(Hold::remembered(state.get(hold::NAME).await?.as_deref()))
+}
+
 async fn daemon(
     config: Config,
     drain: Duration,
@@ -111,11 +116,11 @@ async fn daemon(
     let (stop, stopped) = watch::channel(false);
     let (late_stop, late_stopped) = watch::channel(false);
     let log = opened.queue.log();
-    let view = shared_view();
+    let (view, hold) = (shared_view(), remembered_hold(&state).await?);
 
     let watched = Watched { state: Arc::clone(&state), clock: Arc::clone(&clock) };
     let delivering = threads::delivery(
-        delivery_parts(&config, &learnt, kind.clone(), opened, &state, &clock, Arc::clone(&view)),
+        delivery_parts(&config, &learnt, kind.clone(), opened, &state, &clock, (Arc::clone(&view), hold.clone())),
         config.destination.server.clone(),
         late_stopped.clone(),
         watched.clone(),
@@ -123,8 +128,9 @@ async fn daemon(
     let id = config.destination.id.clone();
     let silence = Silence::default();
     let sources = (Arc::clone(&log), gaps.held(), silence.clone());
-    let control = Control::new(sources, view, Arc::clone(&state), id, Arc::clone(&clock), Arc::clone(&facts), recorder)
-        .with_max_age(config.queue.max_age);
+    let control =
+        Control::new(sources, (view, hold), Arc::clone(&state), id, Arc::clone(&clock), Arc::clone(&facts), recorder)
+            .with_max_age(config.queue.max_age);
     let controlling = threads::control(control, admin, bind_unix(&config.unix_socket)?, late_stopped)?;
     let mut signals = Signals::listen()?;
     let passing = Server::new(&config.source.server, Side::Source)?;
@@ -186,7 +192,7 @@ fn delivery_parts(
     opened: Opened,
     state: &SharedState,
     clock: &SharedClock,
-    view: delivery::SharedView,
+    (view, hold): (delivery::SharedView, Hold),
 ) -> delivery::Parts {
     delivery::Parts {
         opened,
@@ -200,6 +206,7 @@ fn delivery_parts(
         route_backlog_bytes: config.destination.delivery.route_backlog.0.min(config.queue.max_size.0 / 2),
         state: Arc::clone(state),
         clock: Arc::clone(clock),
+        hold,
         view,
         unanswered_max: passage_max(config.limits.max_body.as_usize())
             + config.source.server.request_timeout

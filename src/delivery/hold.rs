@@ -1,0 +1,70 @@
+//! An operator's hold: delivery takes no new work while it lasts; clients' writes go on into the queue.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use crate::base::clock::rfc3339;
+
+/// Name of the value in the state store that outlives the process: when it began, ns, 8 bytes little endian; 0 for none.
+pub const NAME: &str = "delivery.held_since";
+
+/// The code of its pause, in figures and documents.
+pub const CODE: &str = "operator";
+
+/// Shared by delivery and whoever answers operators.
+#[derive(Clone, Debug, Default)]
+pub struct Hold(Arc<AtomicI64>);
+
+impl Hold {
+    /// As the state store remembers it.
+    #[must_use]
+    pub fn remembered(value: Option<&[u8]>) -> Self {
+        let bytes = value.and_then(|value| value.try_into().ok()).unwrap_or_default();
+        Self(Arc::new(AtomicI64::new(i64::from_le_bytes(bytes))))
+    }
+
+    /// What the state store is to remember.
+    #[must_use]
+    pub fn value(since_ns: Option<i64>) -> Vec<u8> {
+        since_ns.unwrap_or(0).to_le_bytes().to_vec()
+    }
+
+    /// Begins or ends it. Durable first, then here.
+    pub fn set(&self, since_ns: Option<i64>) {
+        self.0.store(since_ns.unwrap_or(0), Ordering::Release);
+    }
+
+    /// Since when, wall clock, ns.
+    #[must_use]
+    pub fn since_ns(&self) -> Option<i64> {
+        Some(self.0.load(Ordering::Acquire)).filter(|since| *since != 0)
+    }
+
+    /// Whether it lasts.
+    #[must_use]
+    pub fn lasts(&self) -> bool {
+        self.since_ns().is_some()
+    }
+
+    /// Why nothing is delivered, for people.
+    #[must_use]
+    pub fn reason(since_ns: i64) -> String {
+        format!(
+            "paused by an operator at {}; `twinline queue resume` ends it",
+            rfc3339(since_ns - since_ns.rem_euclid(1_000_000))
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hold_is_what_was_remembered() {
+        for since in [None, Some(1_700_000_000_000_000_001)] {
+            assert_eq!(Hold::remembered(Some(&Hold::value(since))).since_ns(), since);
+        }
+        assert!(!Hold::remembered(None).lasts() && !Hold::remembered(Some(b"odd")).lasts());
+    }
+}
