@@ -419,6 +419,28 @@ pub struct Row {
 }
 
 impl Row {
+    pub(super) fn new(header: &Header, payload: &Bytes, (offset, position): (u64, u64), durable: bool) -> Self {
+        let kind = Kind::of(header.kind).unwrap_or(Kind::Mark);
+        let cut = usize::from(header.meta_bytes).min(payload.len());
+        // What no writer of ours made is shown as it is stored.
+        let stored = || (payload.slice(..cut), payload.slice(cut..));
+        let (meta, body) = parts(header, kind, payload).unwrap_or_else(stored);
+        let record = Record {
+            lsn: header.lsn,
+            kind,
+            flags: header.flags,
+            route: header.route,
+            request: header.request,
+            lines: header.lines,
+            received_ns: header.received_ns,
+            payload_bytes: header.payload_bytes,
+            meta,
+            body,
+            position,
+        };
+        Self { record, code: header.kind, offset, bytes: header.record_bytes(), durable }
+    }
+
     /// Whether it is data that may be in memory alone. A mark is none.
     #[must_use]
     pub fn is_unproven(&self) -> bool {
@@ -513,26 +535,8 @@ impl Scan {
     }
 
     fn row(&self, header: &Header, payload: &Bytes, durable: bool) -> Row {
-        let kind = Kind::of(header.kind).unwrap_or(Kind::Mark);
-        let cut = usize::from(header.meta_bytes).min(payload.len());
-        // What no writer of ours made is shown as it is stored.
-        let stored = || (payload.slice(..cut), payload.slice(cut..));
-        let (meta, body) = parts(header, kind, payload).unwrap_or_else(stored);
-        let record = Record {
-            lsn: header.lsn,
-            kind,
-            flags: header.flags,
-            route: header.route,
-            request: header.request,
-            lines: header.lines,
-            received_ns: header.received_ns,
-            payload_bytes: header.payload_bytes,
-            meta,
-            body,
-            position: self.walk.position(),
-        };
-        let bytes = header.record_bytes();
-        Row { record, code: header.kind, offset: self.walk.offset() - bytes, bytes, durable }
+        let offset = self.walk.offset() - header.record_bytes();
+        Row::new(header, payload, (offset, self.walk.position()), durable)
     }
 
     /// Where it stands.

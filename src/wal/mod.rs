@@ -14,6 +14,7 @@
 //! [`cursor::list`] and [`cursor::load`], then [`Wal::open`], [`Cursor::clamp`], [`Wal::reader`]. Then
 //! [`Wal::submit`] bundles, save floors with [`CursorFile`], and [`Wal::release`] what lies below all saved floors.
 
+pub mod capture;
 pub mod cursor;
 mod entry;
 mod first;

@@ -76,7 +76,7 @@ impl Window {
     }
 
     /// Exactly these bytes, or `None` where they reach behind `end` or the file.
-    fn get(&mut self, offset: u64, length: usize, end: u64) -> io::Result<Option<Bytes>> {
+    pub(super) fn get(&mut self, offset: u64, length: usize, end: u64) -> io::Result<Option<Bytes>> {
         if offset.saturating_add(length as u64) > end {
             return Ok(None);
         }

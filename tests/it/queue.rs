@@ -315,3 +315,48 @@ fn status_tells_when_the_queue_would_be_full_and_what_holds_it_up() {
     twinline.quiet();
     assert!(text(&queue(&twinline, &["status"])).contains("CATCH UP   done: nothing waits"));
 }
+
+#[test]
+fn a_stretch_of_the_log_becomes_a_capture_that_says_whether_it_is_whole() {
+    let (_source, _destination, mut twinline) = filled(|_| ());
+    twinline.stop(Signal::KILL);
+    let before = snapshot(&twinline.data());
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("all.twcap");
+    let name = file.to_str().unwrap();
+    let export = queue(&twinline, &["export", "--out", name]);
+    assert_eq!(export.status.code(), Some(0), "{}{}", text(&export), said(&export));
+    assert!(text(&export).contains(&format!("{WRITES} writes, {} lines", WRITES * LINES)), "{}", text(&export));
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "no draft stays behind");
+    assert_eq!(file.metadata().unwrap().mode() & 0o777, 0o600, "it holds clients' data");
+    let shown = json(&twinline, &["show", name, "--records", "--bodies"]);
+    let rows = shown["records"].as_array().unwrap();
+    assert_eq!((rows.len() as u64, &shown["capture"]["whole"]), (WRITES, &true.into()));
+    for (at, row) in rows.iter().enumerate() {
+        assert_eq!((&row["outcome"], &row["route"]), (&"applied, 204".into(), &"d".into()), "{row:#}");
+        let body = row["body"].as_str().unwrap();
+        assert!(body.ends_with(&format!(" v={at} {at}\n")) && body.lines().count() as u64 == LINES, "write {at}");
+    }
+    assert_eq!(queue(&twinline, &["verify", name]).status.code(), Some(0));
+
+    let again = queue(&twinline, &["export", "--out", name]);
+    assert_eq!(again.status.code(), Some(4), "{}", said(&again));
+    assert!(said(&again).contains("exists already") && said(&again).contains("--force"), "{}", said(&again));
+    let inside = twinline.data().join("wal/seg/x.twcap");
+    assert_eq!(queue(&twinline, &["export", "--out", inside.to_str().unwrap()]).status.code(), Some(4));
+    assert_eq!(snapshot(&twinline.data()), before, "the log is as it was");
+
+    let (first, last) = (rows[3]["lsn"].to_string(), rows[7]["received"].as_str().unwrap().to_owned());
+    let part = json(&twinline, &["export", "--out", name, "--force", "--from", &first, "--to", &last]);
+    assert_eq!(part["writes"], 5, "{part:#}");
+    let nothing = queue(&twinline, &["export", "--out", name, "--force", "--from", "9", "--to", "2"]);
+    assert_eq!(nothing.status.code(), Some(2), "{}", said(&nothing));
+
+    flip(&file, file.metadata().unwrap().len() / 2);
+    let verify = queue(&twinline, &["verify", name]);
+    assert_eq!(verify.status.code(), Some(3), "{}", text(&verify));
+    assert!(text(&verify).contains(&format!(" lost: d, {LINES} lines, ")), "{}", text(&verify));
+    let length = file.metadata().unwrap().len();
+    std::fs::File::options().write(true).open(&file).unwrap().set_len(length - 64).unwrap();
+    assert!(text(&queue(&twinline, &["verify", name])).contains("it may have been longer"));
+}

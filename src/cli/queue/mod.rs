@@ -5,7 +5,9 @@
 //! removes the ballast.
 
 mod ballast;
+mod captured;
 mod drain;
+mod export;
 mod ls;
 mod pause;
 mod place;
@@ -16,7 +18,7 @@ mod stop;
 mod text;
 mod verify;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 
@@ -39,7 +41,7 @@ enum Command {
     Status(status::StatusArgs),
     /// List the segments: what they hold, their state, whose floors stand in them
     Ls(ls::LsArgs),
-    /// Show one segment, and with --records what stands in it
+    /// Show one segment or capture, and with --records what stands in it
     Show(show::ShowArgs),
     /// Check every checksum and the order of the whole log; changes nothing
     ///
@@ -49,6 +51,12 @@ enum Command {
     Verify(verify::VerifyArgs),
     /// Give back the space that was taken as ballast, when the disk is full
     ReleaseBallast(ballast::BallastArgs),
+    /// Write a stretch of the log to a file, with the outcome of each write, for replay and analysis
+    ///
+    /// Beside a running twinline what is delivered may be given back before it is read: `pause` first to be sure of it. The
+    /// file holds clients' data, for its owner alone, and no credentials. It is there under its name only when it is
+    /// whole. Exit code 5 when records of the stretch are damaged and missing.
+    Export(export::ExportArgs),
     /// Stop delivering until `resume`, also across restarts; clients' writes go on into the queue
     ///
     /// Requests to the destination that are under way end. Needs a running twinline.
@@ -62,6 +70,20 @@ enum Command {
 }
 
 pub(super) fn run(global: &Global, args: &QueueArgs) -> Result<Exit, Failure> {
+    // A capture needs neither a configuration nor a data directory.
+    match &args.command {
+        Command::Show(args) if captured::is_one(Path::new(&args.segment)) => {
+            return captured::show(global, Path::new(&args.segment), args);
+        }
+        Command::Verify(verify::VerifyArgs { file: Some(file) }) if captured::is_one(file) => {
+            return captured::verify(global, file);
+        }
+        Command::Verify(verify::VerifyArgs { file: Some(file) }) => {
+            let what = format!("{} is no capture", file.display());
+            return Err(Failure::new(Exit::Usage, what).hint("twinline queue verify checks the whole log"));
+        }
+        _ => {}
+    }
     let place = place::Place::find(global, args.data_dir.as_deref())?;
     match &args.command {
         Command::Status(args) => status::run(global, &place, args),
@@ -69,6 +91,7 @@ pub(super) fn run(global: &Global, args: &QueueArgs) -> Result<Exit, Failure> {
         Command::Show(args) => show::run(global, &place, args),
         Command::Verify(args) => verify::run(global, &place, args),
         Command::ReleaseBallast(args) => ballast::run(global, &place, args),
+        Command::Export(args) => export::run(global, &place, args),
         Command::Pause => pause::run(global, &place, pause::Wish::Pause),
         Command::Resume => pause::run(global, &place, pause::Wish::Resume),
         Command::Drain(args) => drain::run(global, &place, args),

@@ -22,21 +22,28 @@ use crate::wal::{Damage, Kind};
 /// Options of `show`.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct ShowArgs {
-    /// A segment: its number or its file name (see `twinline queue ls`)
+    /// A segment: its number or its file name (see `twinline queue ls`); or the file of a capture
     #[arg(value_name = "SEGMENT")]
-    segment: String,
+    pub(super) segment: String,
     /// One row for each record
     #[arg(long)]
     records: bool,
     /// … and the lines that clients sent
     #[arg(long)]
-    bodies: bool,
+    pub(super) bodies: bool,
     /// Only records from this LSN on
     #[arg(long, value_name = "LSN")]
-    from: Option<u64>,
+    pub(super) from: Option<u64>,
     /// Only records up to this LSN
     #[arg(long, value_name = "LSN")]
-    to: Option<u64>,
+    pub(super) to: Option<u64>,
+}
+
+impl ShowArgs {
+    /// Whether records are asked for.
+    pub(super) fn rows(&self) -> bool {
+        self.records || self.bodies
+    }
 }
 
 /// An outcome stands a few seconds behind its intent: so many segments behind are looked at.
@@ -51,12 +58,12 @@ pub(super) fn run(global: &Global, place: &Place, args: &ShowArgs) -> Result<Exi
     let stop = Stop::listen()?;
     let (look, _) = place.look()?;
     let segment = find(&look, place, &args.segment)?;
-    let rows = args.records || args.bodies;
+    let rows = args.rows();
     let next = match rows || segment.state == SegmentState::Headless {
         true => place.command("verify"),
         false => place.command(&format!("show {} --records", segment.id)),
     };
-    let mut page = Page { talk, out: String::new(), first: true };
+    let mut page = Page::new(talk);
     if talk.json() {
         let head = json!({"schema": "twinline.queue.show/1", "segment": fields(&look, segment)?});
         let head = head.to_string();
@@ -76,15 +83,7 @@ pub(super) fn run(global: &Global, place: &Place, args: &ShowArgs) -> Result<Exi
             page.out.push(']');
         }
     }
-    if talk.json() {
-        let _ = writeln!(
-            page.out,
-            ",\"complete\":{},\"next_steps\":[{}]}}",
-            exit == Exit::Success,
-            Value::from(next.as_str())
-        );
-    }
-    page.flush()?;
+    page.end(exit, &next)?;
     talk.next(&next);
     Ok(exit)
 }
@@ -171,19 +170,33 @@ fn header(look: &Look, segment: &SegmentSeen) -> Result<String, Failure> {
 }
 
 /// What goes to stdout, in pieces.
-struct Page {
-    talk: Talk,
-    out: String,
+pub(super) struct Page {
+    pub(super) talk: Talk,
+    pub(super) out: String,
     /// No row was written yet.
     first: bool,
 }
 
 impl Page {
+    pub(super) fn new(talk: Talk) -> Self {
+        Self { talk, out: String::new(), first: true }
+    }
+
+    /// The last of it: whether all was shown, and what to do next.
+    pub(super) fn end(&mut self, exit: Exit, next: &str) -> Result<(), Failure> {
+        if self.talk.json() {
+            let (complete, next) = (exit == Exit::Success, Value::from(next));
+            // Writing to a String does not fail.
+            let _ = writeln!(self.out, ",\"complete\":{complete},\"next_steps\":[{next}]}}");
+        }
+        self.flush()
+    }
+
     fn flush(&mut self) -> Result<(), Failure> {
         self.talk.data(&std::mem::take(&mut self.out))
     }
 
-    fn row(&mut self, text: &str) -> Result<(), Failure> {
+    pub(super) fn row(&mut self, text: &str) -> Result<(), Failure> {
         if self.talk.json() && !std::mem::take(&mut self.first) {
             self.out.push(',');
         }
@@ -192,7 +205,7 @@ impl Page {
     }
 }
 
-fn titles() -> String {
+pub(super) fn titles() -> String {
     format!(
         "\n{:>10}  {:9}  {:24}  {:>7}  {:>9}  {:24}  {:>10}  OUTCOME\n",
         "LSN", "KIND", "ROUTE", "LINES", "BYTES", "RECEIVED", "OFFSET"
@@ -279,7 +292,7 @@ fn outcomes(look: &Look, segment: &SegmentSeen) -> Result<HashMap<Lsn, Option<Ou
     Ok(found)
 }
 
-fn row_text(row: &Row, route: Option<String>, found: Option<&Option<Outcome>>, bodies: bool) -> String {
+pub(super) fn row_text(row: &Row, route: Option<String>, found: Option<&Option<Outcome>>, bodies: bool) -> String {
     let record = &row.record;
     let known = match (row.kind(), found) {
         (Some(Kind::Outcomes), _) => plural(record.body.len() as u64 / 16, "outcome"),
@@ -314,7 +327,7 @@ fn printable(c: char) -> char {
     if c.is_control() { '\u{fffd}' } else { c }
 }
 
-fn row_document(row: &Row, route: Option<String>, found: Option<&Option<Outcome>>, bodies: bool) -> Value {
+pub(super) fn row_document(row: &Row, route: Option<String>, found: Option<&Option<Outcome>>, bodies: bool) -> Value {
     let record = &row.record;
     let intent = Intent::decode(&record.meta).ok().filter(|_| row.kind() == Some(Kind::Intent));
     let mut document = json!({
@@ -339,7 +352,7 @@ fn row_document(row: &Row, route: Option<String>, found: Option<&Option<Outcome>
     document
 }
 
-fn damage_document(damage: &Damage, routes: &Routes, from: u64, to: u64) -> Value {
+pub(super) fn damage_document(damage: &Damage, routes: &Routes, from: u64, to: u64) -> Value {
     json!({
         "kind": "damage",
         "text": routes.lost(damage),

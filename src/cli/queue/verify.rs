@@ -1,6 +1,6 @@
 //! `twinline queue verify`: every checksum and the order of the whole log.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
@@ -18,7 +18,11 @@ use crate::wal::look::{Ended, FrameFlaw, Look, SegmentSeen, SegmentState, Sight}
 
 /// Options of `verify`.
 #[derive(Clone, Debug, clap::Args)]
-pub(super) struct VerifyArgs {}
+pub(super) struct VerifyArgs {
+    /// The file of a capture, instead of the log
+    #[arg(value_name = "FILE.twcap")]
+    pub(super) file: Option<PathBuf>,
+}
 
 /// What is told one by one; the rest is counted.
 const FLAWS_MAX: usize = 10_000;
