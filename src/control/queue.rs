@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::figures::Figures;
 use crate::base::clock::rfc3339;
-use crate::delivery::PauseView;
+use crate::delivery::{Hold, PauseView, hold};
 use crate::queue::{Moment, Pace};
 
 /// The document, `twinline.queue.facts/1`. Only for the command line of the same version: `status -o json` is for others.
@@ -65,6 +65,14 @@ impl QueueFacts {
     pub(super) fn of(dir: &std::path::Path, figures: &Figures, pace: Option<Pace>, held_since_ns: Option<i64>) -> Self {
         let (log, view, now) = (&figures.log, &figures.view, moment(figures));
         let seconds = |span: Option<std::time::Duration>| span.map(|span| span.as_secs_f64());
+        // Delivery shows its figures a few times a second; a hold is asked for right after it was set.
+        let own = held_since_ns.map(|since_ns| Hold::pause(since_ns, figures.now_ns));
+        let others = view.paused.iter().filter(|pause| pause.code != hold::CODE).cloned();
+        let paused: Vec<PauseView> = own.into_iter().chain(others).collect();
+        // What it did before it stood still says nothing about when it will be done.
+        let stands = held_since_ns.is_some() || view.failed.is_some() || paused.iter().any(|p| p.what == "destination");
+        let empty =
+            pace.filter(|_| !stands || now.waiting_lines == 0).and_then(|pace| pace.until_empty(now.waiting_lines));
         Self {
             schema: "twinline.queue.facts/1".to_owned(),
             dir: std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned()).display().to_string(),
@@ -79,12 +87,12 @@ impl QueueFacts {
             disk_bytes: log.bytes,
             fault: log.fault.clone(),
             failed: view.failed.clone(),
-            paused: view.paused.clone(),
+            paused,
             held_since_ns,
             paced: pace.is_some(),
             input_bytes_s: figures.pressure.input,
             full_in_s: seconds(figures.pressure.until_full_if_stopped),
-            empty_in_s: seconds(pace.and_then(|pace| pace.until_empty(now.waiting_lines))),
+            empty_in_s: seconds(empty),
             now_ns: figures.now_ns,
             taken_ns: view.at_ns,
         }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
+use super::view::PauseView;
 use crate::base::clock::rfc3339;
 
 /// Name of the value in the state store that outlives the process: when it began, ns, 8 bytes little endian; 0 for none.
@@ -46,13 +47,16 @@ impl Hold {
         self.since_ns().is_some()
     }
 
-    /// Why nothing is delivered, for people.
+    /// How it is shown beside the other pauses.
     #[must_use]
-    pub fn reason(since_ns: i64) -> String {
-        format!(
-            "paused by an operator at {}; `twinline queue resume` ends it",
-            rfc3339(since_ns - since_ns.rem_euclid(1_000_000))
-        )
+    pub fn pause(since_ns: i64, now_ns: i64) -> PauseView {
+        let at = rfc3339(since_ns - since_ns.rem_euclid(1_000_000));
+        PauseView {
+            what: "delivery".to_owned(),
+            code: CODE.to_owned(),
+            reason: format!("paused by an operator at {at}; `twinline queue resume` ends it"),
+            for_s: (now_ns.saturating_sub(since_ns).max(0) / 1_000_000_000) as u64,
+        }
     }
 }
 

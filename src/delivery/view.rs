@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde::Serialize;
 
 use super::Shared;
-use super::hold::{self, Hold};
+use super::hold::Hold;
 use super::ledger::Tally;
 use super::pause::Shown;
 use crate::base::{Error, Lsn, metric};
@@ -110,12 +110,7 @@ pub(super) fn publish(shared: &Shared, reading: Reading, tally: Tally, to: &Shar
     };
     let mut paused = Vec::new();
     if let Some(since_ns) = shared.hold.since_ns() {
-        paused.push(PauseView {
-            what: "delivery".to_owned(),
-            code: hold::CODE.to_owned(),
-            reason: Hold::reason(since_ns),
-            for_s: (shared.clock.wall_ns().saturating_sub(since_ns).max(0) / 1_000_000_000) as u64,
-        });
+        paused.push(Hold::pause(since_ns, shared.clock.wall_ns()));
     }
     if let Some(shown) = shared.pauses.destination() {
         paused.push(pause("destination".to_owned(), shown));

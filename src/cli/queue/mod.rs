@@ -79,8 +79,11 @@ pub(super) fn run(global: &Global, args: &QueueArgs) -> Result<Exit, Failure> {
             return captured::verify(global, file);
         }
         Command::Verify(verify::VerifyArgs { file: Some(file) }) => {
-            let what = format!("{} is no capture", file.display());
-            return Err(Failure::new(Exit::Usage, what).hint("twinline queue verify checks the whole log"));
+            let what = match file.exists() {
+                true => format!("{} is no capture: it does not begin as one", file.display()),
+                false => format!("there is no file {}", file.display()),
+            };
+            return Err(Failure::new(Exit::Usage, what).hint("twinline queue verify"));
         }
         _ => {}
     }

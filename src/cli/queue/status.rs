@@ -150,6 +150,9 @@ fn running(out: &mut String, facts: &QueueFacts) {
         _ if facts.counting => writeln!(out, "CATCH UP   not known: what waits is still being counted"),
         (0, _) => writeln!(out, "CATCH UP   done: nothing waits"),
         (lines, Some(empty)) => writeln!(out, "CATCH UP   in {} ({} wait)", span(empty), plural(lines, "line")),
+        (lines, None) if !facts.paused.is_empty() => {
+            writeln!(out, "CATCH UP   not while it stands still ({} wait)", plural(lines, "line"))
+        }
         (lines, None) if facts.paced => {
             writeln!(out, "CATCH UP   never at this rate: {} wait and do not become less", plural(lines, "line"))
         }
