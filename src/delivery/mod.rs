@@ -160,8 +160,7 @@ pub(crate) struct Shared {
 /// # Errors
 /// The log cannot be read, or the cursor cannot be written at the end.
 pub async fn run(parts: Parts, server: Server, mut stop: watch::Receiver<bool>) -> Result<()> {
-    let Opened { queue, floors, scout, .. } = parts.opened;
-    let lanes_count = parts.settings.lanes;
+    let (Opened { queue, floors, scout, .. }, lanes_count) = (parts.opened, parts.settings.lanes);
     let (mut lanes, ledger) = ledger::restore(&floors, lanes_count);
     let end = queue.log().durable();
     // Whether there is anything to inherit or not: the mark goes before the first request.
@@ -227,8 +226,7 @@ pub async fn run(parts: Parts, server: Server, mut stop: watch::Receiver<bool>) 
     };
     shared.stopping.set(true);
     shared.work.iter().for_each(Notify::notify_one);
-    let ended = wait_for(lanes).await?;
-    keeper.end(ended).await?;
+    keeper.end(wait_for(lanes).await?).await?;
     outcome
 }
 
