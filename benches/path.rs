@@ -253,7 +253,7 @@ fn steps(load: Load) -> Vec<(&'static str, f64)> {
     if !load.timed {
         steps.push(("stamp", step(load, |body| line::stamp(body, DIALECT, PRECISION, NOW_NS).len() as u64)));
     }
-    steps.push(("checksum", step(load, |body| u64::from(crc32c::crc32c(body)))));
+    steps.push(("checksum", step(load, |body| u64::from(twinline::base::crc::crc32c(body)))));
     steps
 }
 

@@ -298,7 +298,7 @@ fn checksum(bodies: &Bodies) -> f64 {
     let count = (bodies.text.len() / bodies.bytes) as u64;
     let took = |_| {
         let used = processor();
-        (0..count).for_each(|number| _ = black_box(crc32c::crc32c(black_box(&bodies.get(number)))));
+        (0..count).for_each(|number| _ = black_box(twinline::base::crc::crc32c(black_box(&bodies.get(number)))));
         processor().saturating_sub(used).as_secs_f64() / (count * bodies.bytes as u64) as f64
     };
     median((0..5).map(took).collect())

@@ -72,18 +72,18 @@ impl Maker<'_> {
         block[80..84].copy_from_slice(&self.chain.to_le_bytes());
         block[88..96].copy_from_slice(&SEGMENT_BYTES.to_le_bytes());
         block[96..104].copy_from_slice(&self.position.to_le_bytes());
-        let crc = crc32c::crc32c(&block[..4092]);
+        let crc = twinline::base::crc::crc32c(&block[..4092]);
         block[4092..].copy_from_slice(&crc.to_le_bytes());
         file.write_all_at(&block, 0).expect("room on the disk");
         file.write_all_at(&block, SEGMENT_BYTES - 2 * BLOCK).expect("room on the disk");
         self.id += 1;
-        Made { file, salt: crc32c::crc32c(&salt.to_le_bytes()), base: self.lsn, at: BLOCK }
+        Made { file, salt: twinline::base::crc::crc32c(&salt.to_le_bytes()), base: self.lsn, at: BLOCK }
     }
 
     /// Appends a record; a payload that is not given is a hole of this length with this checksum.
     fn append(&mut self, to: &mut Made, kind: u8, payload: Result<&[u8], (u32, u32)>) -> bool {
         let (length, crc) = match payload {
-            Ok(bytes) => (bytes.len() as u32, crc32c::crc32c(bytes)),
+            Ok(bytes) => (bytes.len() as u32, twinline::base::crc::crc32c(bytes)),
             Err(hole) => hole,
         };
         let whole = ALIGN + u64::from(length).next_multiple_of(ALIGN);
@@ -100,7 +100,7 @@ impl Maker<'_> {
         header[40] = kind;
         header[44..48].copy_from_slice(&u32::from(kind == INTENT).to_le_bytes());
         header[56..60].copy_from_slice(&u32::from(kind == INTENT).to_le_bytes());
-        let chain = crc32c::crc32c_append(to.salt, &header[4..]);
+        let chain = twinline::base::crc::crc32c_append(to.salt, &header[4..]);
         header[..4].copy_from_slice(&chain.to_le_bytes());
         to.file.write_all_at(&header, to.at).expect("room on the disk");
         if let Ok(bytes) = payload {
@@ -136,7 +136,7 @@ impl Maker<'_> {
         seal[32..40].copy_from_slice(&CREATED_NS.to_le_bytes());
         seal[40] = 3;
         seal[48..56].copy_from_slice(&(self.lsn - made.base).to_le_bytes());
-        let crc = crc32c::crc32c_append(made.salt, &seal[4..]);
+        let crc = twinline::base::crc::crc32c_append(made.salt, &seal[4..]);
         seal[..4].copy_from_slice(&crc.to_le_bytes());
         made.file.write_all_at(&seal, SEGMENT_BYTES - 64).expect("room on the disk");
     }
@@ -167,7 +167,7 @@ impl Maker<'_> {
 fn make(dir: &Path, bytes: u64, record_bytes: u32) -> u64 {
     fs::create_dir_all(dir).expect("a folder");
     let mut maker = Maker { dir, id: 1, lsn: 1, position: 0, chain: 0 };
-    let hole = (record_bytes, crc32c::crc32c(&vec![0; record_bytes as usize]));
+    let hole = (record_bytes, twinline::base::crc::crc32c(&vec![0; record_bytes as usize]));
     let sealed = bytes.div_ceil(SEGMENT_BYTES);
     for _ in 0..sealed {
         let made = maker.fill(|_| Err(hole));

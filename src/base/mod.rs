@@ -3,6 +3,7 @@
 //! Promise: nothing here knows line protocol, HTTP or the log. Everything above may use it; it uses nothing of ours.
 
 pub mod clock;
+pub mod crc;
 pub mod disk;
 pub mod error;
 pub mod failpoint;

@@ -15,6 +15,7 @@ use super::record::{ALIGN, HEADER_BYTES, Header, Kind, array_at, payload_crc, se
 use super::segment::Seal;
 use super::walk::Window;
 use super::{Damage, OUTCOME_BYTES, Record};
+use crate::base::crc::crc32c;
 use crate::base::disk::{Disk, Open, read_full_at};
 use crate::base::{Error, Kind as ErrorKind, Lsn, Result, Side};
 
@@ -48,13 +49,13 @@ impl CaptureHead {
         for (at, value) in [created, self.salt, self.lsns.0.0, self.lsns.1.0, from, to].into_iter().enumerate() {
             block[16 + 8 * at..24 + 8 * at].copy_from_slice(&value.to_le_bytes());
         }
-        let crc = crc32c::crc32c(&block[..HEAD_BYTES - 4]);
+        let crc = crc32c(&block[..HEAD_BYTES - 4]);
         block[HEAD_BYTES - 4..].copy_from_slice(&crc.to_le_bytes());
         block
     }
 
     fn decode(block: &[u8]) -> std::result::Result<Self, String> {
-        if block.len() < HEAD_BYTES || crc32c::crc32c(&block[..HEAD_BYTES - 4]) != u32_at(block, HEAD_BYTES - 4) {
+        if block.len() < HEAD_BYTES || crc32c(&block[..HEAD_BYTES - 4]) != u32_at(block, HEAD_BYTES - 4) {
             return Err("its head is damaged: nothing in it can be told from noise".to_owned());
         }
         let major = u16::from_le_bytes(array_at(block, 8));

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use super::record::{array_at, u32_at, u64_at};
 use super::safeguard::{Safeguard, holds};
+use crate::base::crc::crc32c;
 use crate::base::disk::{Disk, DiskFile, Durability, Open, read_full_at};
 use crate::base::{DestinationId, Epoch, Error, Kind, Lsn, Result, Side};
 
@@ -108,7 +109,7 @@ impl Cursor {
         for (index, counter) in self.counters.iter().enumerate() {
             slot[COUNTERS_AT + index * 8..][..8].copy_from_slice(&counter.to_le_bytes());
         }
-        let crc = crc32c::crc32c(&slot[..CRC_AT]);
+        let crc = crc32c(&slot[..CRC_AT]);
         slot[CRC_AT..].copy_from_slice(&crc.to_le_bytes());
         Ok(slot)
     }
@@ -116,7 +117,7 @@ impl Cursor {
     fn decode(slot: &[u8]) -> Option<Self> {
         let sound = slot.len() == SLOT_BYTES
             && slot[..8] == MAGIC
-            && crc32c::crc32c(&slot[..CRC_AT]) == u32_at(slot, CRC_AT)
+            && crc32c(&slot[..CRC_AT]) == u32_at(slot, CRC_AT)
             && u16_at(slot, 8) == VERSION;
         let (lanes, counters) = (usize::from(u16_at(slot.get(..16)?, 10)), usize::from(u16_at(slot, 12)));
         let id_bytes = usize::from(u16_at(slot, 14));
@@ -137,8 +138,7 @@ impl Cursor {
 
 /// The version of a sound slot that is none of ours.
 fn foreign_version(slot: &[u8]) -> Option<u16> {
-    let sound =
-        slot.len() == SLOT_BYTES && slot[..8] == MAGIC && crc32c::crc32c(&slot[..CRC_AT]) == u32_at(slot, CRC_AT);
+    let sound = slot.len() == SLOT_BYTES && slot[..8] == MAGIC && crc32c(&slot[..CRC_AT]) == u32_at(slot, CRC_AT);
     sound.then(|| u16_at(slot, 8)).filter(|version| *version != VERSION)
 }
 
@@ -349,7 +349,7 @@ mod tests {
         disk.rename(&wal().join("cursors/other.cur"), &path()).unwrap();
         disk.corrupt(&path(), |bytes| {
             bytes[SLOT_BYTES + 8] = 2;
-            let crc = crc32c::crc32c(&bytes[SLOT_BYTES..SLOT_BYTES + CRC_AT]);
+            let crc = crc32c(&bytes[SLOT_BYTES..SLOT_BYTES + CRC_AT]);
             bytes[SLOT_BYTES + CRC_AT..].copy_from_slice(&crc.to_le_bytes());
         })
         .unwrap();

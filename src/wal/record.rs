@@ -5,6 +5,7 @@
 //! a recycled segment never pass for new ones. See `FORMAT.md` for the table.
 
 use super::safeguard::{Safeguard, holds};
+use crate::base::crc::{crc32c, crc32c_append};
 use crate::base::{Lsn, RequestId, RouteId};
 
 /// Bytes of a record header, and the alignment of every record.
@@ -58,7 +59,7 @@ impl Kind {
 #[must_use]
 pub(crate) fn seed(salt: u64) -> u32 {
     let salt = if holds(Safeguard::NewSalt) { salt } else { 0 };
-    crc32c::crc32c(&salt.to_le_bytes())
+    crc32c(&salt.to_le_bytes())
 }
 
 /// A record header in memory.
@@ -97,7 +98,7 @@ impl Header {
         bytes[44..48].copy_from_slice(&self.route.0.to_le_bytes());
         bytes[48..56].copy_from_slice(&self.request.0.to_le_bytes());
         bytes[56..60].copy_from_slice(&self.lines.to_le_bytes());
-        let crc = crc32c::crc32c_append(seed, &bytes[4..]);
+        let crc = crc32c_append(seed, &bytes[4..]);
         bytes[..4].copy_from_slice(&crc.to_le_bytes());
         (bytes, crc)
     }
@@ -125,7 +126,7 @@ impl Header {
             && u32::from(header.meta_bytes) <= header.payload_bytes
             && header.kind != super::segment::SEAL_KIND;
         let crc = u32_at(bytes, 0);
-        (plausible && crc32c::crc32c_append(seed, &bytes[4..]) == crc).then_some((header, crc))
+        (plausible && crc32c_append(seed, &bytes[4..]) == crc).then_some((header, crc))
     }
 
     /// Bytes of the whole record on disk.
@@ -141,7 +142,7 @@ pub(crate) fn record_bytes(payload_bytes: usize) -> u64 {
 
 /// The checksum of a payload given in two parts.
 pub(crate) fn payload_crc(meta: &[u8], body: &[u8]) -> u32 {
-    crc32c::crc32c_append(crc32c::crc32c(meta), body)
+    crc32c_append(crc32c(meta), body)
 }
 
 /// Bytes at an offset that the caller knows to be inside.
@@ -201,8 +202,8 @@ mod tests {
     #[test]
     fn the_checksum_is_crc_32c() {
         // The published check value, and the vector of 32 zero bytes from RFC 3720.
-        assert_eq!(crc32c::crc32c(b"123456789"), 0xe306_9283);
-        assert_eq!(crc32c::crc32c(&[0; 32]), 0x8a91_36aa);
+        assert_eq!(crc32c(b"123456789"), 0xe306_9283);
+        assert_eq!(crc32c(&[0; 32]), 0x8a91_36aa);
         assert_eq!(payload_crc(b"1234", b"56789"), 0xe306_9283);
     }
 

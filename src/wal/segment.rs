@@ -1,5 +1,6 @@
 //! One segment file: header, records, a twin of the header, and a seal once it is complete. Pure: bytes in, bytes out.
 
+use crate::base::crc::{crc32c, crc32c_append};
 use crate::base::{Incarnation, Lsn, SegmentId};
 
 use super::record::{ALIGN, HEADER_BYTES, array_at, u32_at, u64_at};
@@ -76,15 +77,14 @@ impl SegmentHeader {
         block[84..88].copy_from_slice(&self.features.to_le_bytes());
         block[88..96].copy_from_slice(&self.capacity.to_le_bytes());
         block[96..104].copy_from_slice(&self.position.to_le_bytes());
-        let crc = crc32c::crc32c(&block[..BLOCK - 4]);
+        let crc = crc32c(&block[..BLOCK - 4]);
         block[BLOCK - 4..].copy_from_slice(&crc.to_le_bytes());
         block
     }
 
     pub(crate) fn decode(block: &[u8]) -> Result<Self, Unreadable> {
-        let sound = block.len() == BLOCK
-            && block[..8] == MAGIC
-            && crc32c::crc32c(&block[..BLOCK - 4]) == u32_at(block, BLOCK - 4);
+        let sound =
+            block.len() == BLOCK && block[..8] == MAGIC && crc32c(&block[..BLOCK - 4]) == u32_at(block, BLOCK - 4);
         if !sound {
             return Err(Unreadable::Damaged);
         }
@@ -132,13 +132,13 @@ impl Seal {
         bytes[32..40].copy_from_slice(&self.max_received_ns.to_le_bytes());
         bytes[40] = SEAL_KIND;
         bytes[48..56].copy_from_slice(&self.records.to_le_bytes());
-        let crc = crc32c::crc32c_append(seed, &bytes[4..]);
+        let crc = crc32c_append(seed, &bytes[4..]);
         bytes[..4].copy_from_slice(&crc.to_le_bytes());
         bytes
     }
 
     pub(crate) fn decode(bytes: &[u8; HEADER_BYTES], seed: u32) -> Option<Self> {
-        if bytes[40] != SEAL_KIND || crc32c::crc32c_append(seed, &bytes[4..]) != u32_at(bytes, 0) {
+        if bytes[40] != SEAL_KIND || crc32c_append(seed, &bytes[4..]) != u32_at(bytes, 0) {
             return None;
         }
         Some(Self {
@@ -242,7 +242,7 @@ mod tests {
         ] {
             let mut block = header().encode();
             block[at] = value;
-            let crc = crc32c::crc32c(&block[..BLOCK - 4]);
+            let crc = crc32c(&block[..BLOCK - 4]);
             block[BLOCK - 4..].copy_from_slice(&crc.to_le_bytes());
             assert_eq!(SegmentHeader::decode(&block), Err(expected));
         }

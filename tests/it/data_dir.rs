@@ -120,7 +120,7 @@ fn change_block(path: &Path, at: usize, change: impl FnOnce(&mut [u8])) {
     let mut bytes = std::fs::read(path).unwrap();
     let block = &mut bytes[at..at + 4096];
     change(block);
-    let crc = crc32c::crc32c(&block[..4092]);
+    let crc = twinline::base::crc::crc32c(&block[..4092]);
     block[4092..].copy_from_slice(&crc.to_le_bytes());
     std::fs::write(path, bytes).unwrap();
 }

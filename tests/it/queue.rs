@@ -232,7 +232,7 @@ fn newer_format(path: &Path) {
     let mut block = vec![0; 4096];
     file.read_exact_at(&mut block, 0).unwrap();
     block[8] = 9;
-    let crc = crc32c::crc32c(&block[..4092]);
+    let crc = twinline::base::crc::crc32c(&block[..4092]);
     block[4092..].copy_from_slice(&crc.to_le_bytes());
     file.write_all_at(&block, 0).unwrap();
 }

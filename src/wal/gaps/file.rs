@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::table::{GapSum, Missed};
+use crate::base::crc::crc32c;
 use crate::base::disk::{Disk, DiskFile, Durability, Open, read_full_at};
 use crate::base::{Lsn, RequestId, RouteId};
 use crate::wal::record::{ALIGN, HEADER_BYTES, Header, Kind, array_at, payload_crc, record_bytes, seed, u64_at};
@@ -49,14 +50,14 @@ impl Head {
         for (at, field) in fields.into_iter().enumerate() {
             out[8 + 8 * at..16 + 8 * at].copy_from_slice(&field.to_le_bytes());
         }
-        let crc = crc32c::crc32c(&out[..HEAD_USED - 4]);
+        let crc = crc32c(&out[..HEAD_USED - 4]);
         out[HEAD_USED - 4..HEAD_USED].copy_from_slice(&crc.to_le_bytes());
         out
     }
 
     fn decode(sector: &[u8]) -> Option<Self> {
         let crc = u32::from_le_bytes(array_at(sector, HEAD_USED - 4));
-        let sound = sector.starts_with(MAGIC) && crc32c::crc32c(&sector[..HEAD_USED - 4]) == crc;
+        let sound = sector.starts_with(MAGIC) && crc32c(&sector[..HEAD_USED - 4]) == crc;
         let field = |at: usize| u64_at(sector, 8 + 8 * at);
         sound.then(|| Self {
             ledger: field(0),
