@@ -98,6 +98,8 @@ pub(super) struct Story {
     cursor_hit: bool,
     /// No second flip before the first one was found.
     flipped: bool,
+    /// A hit that nothing proved yet, and the last record then: what it may hide, however late the log begins again.
+    blind: Option<(Lsn, Lsn)>,
     /// Everything up to here is proven by what is durable: no flip hides it.
     proven: Lsn,
     floor: Lsn,
@@ -136,6 +138,7 @@ impl Story {
             hit: BTreeSet::new(),
             cursor_hit: false,
             flipped: false,
+            blind: None,
             proven: Lsn::ZERO,
             floor: Lsn::ZERO,
             best_floor: Lsn::ZERO,
@@ -433,7 +436,7 @@ impl Story {
         found.append(&mut self.kept.split_off(&Lsn(waits.0.saturating_add(1))));
         self.kept = found;
         if rig.writer.first.is_none() {
-            self.flipped = false;
+            (self.flipped, self.blind) = (false, None);
             self.proven = self.proven.max(rig.report.last);
         }
         Ok(())
@@ -454,7 +457,6 @@ impl Story {
 
     /// What was acknowledged and is neither there nor told.
     fn missing(&mut self, found: &BTreeMap<Lsn, u64>, told: &BTreeSet<Lsn>, waits: Lsn) -> Checked {
-        let first_unproven = self.hit.range(self.proven.next()..).next().copied();
         for (lsn, number) in self.kept.range(..=waits) {
             if found.get(lsn) == Some(number) {
                 continue;
@@ -465,7 +467,7 @@ impl Story {
                 continue;
             }
             // The known blind spot: behind a hit in the last group, before something proves it.
-            let blind = *lsn > self.proven && first_unproven.is_some_and(|first| first <= *lsn);
+            let blind = self.blind.is_some_and(|(first, last)| (first..=last).contains(lsn));
             ensure!(blind, Wrong::Lost, "{lsn} (body {number}) is gone in silence; proven is {}", self.proven);
             self.seen.add("blind", 1);
         }
@@ -486,6 +488,8 @@ impl Story {
             medium::Hits::Record(lsn) => {
                 self.seen.add("records hit", 1);
                 self.hit.insert(lsn);
+                let last = self.kept.last_key_value().map_or(lsn, |(last, _)| *last);
+                self.blind = Some((lsn, last)).filter(|_| lsn > self.proven);
             }
         }
     }
