@@ -1,13 +1,12 @@
 //! Damaged bytes, kept with a note beside them.
 //!
 //! Promises: each stretch is kept once, whoever meets it and however often (its name is made of the segment, its salt and the
-//! place); files and bytes are bounded; nothing that lies here is overwritten or deleted. Best effort: what cannot be kept is
-//! logged.
+//! place); files, bytes and memory are bounded; nothing whole that lies here is overwritten, nothing is deleted: the note comes
+//! last, so that bytes without one are begun anew. Best effort: what cannot be kept is logged.
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::Damage;
 use super::segment::SegmentHeader;
@@ -17,13 +16,23 @@ use crate::base::disk::{Disk, DiskFile, Durability, Open, read_full_at};
 const BYTES_MAX: u64 = 64 << 20;
 /// Files that lie here at most, notes included.
 const FILES_MAX: usize = 256;
+/// Copied at a time.
+const STEP_BYTES: u64 = 1 << 20;
 
 /// The directory.
 #[derive(Debug)]
 pub(crate) struct Quarantine {
     disk: Arc<dyn Disk>,
     dir: PathBuf,
-    left_bytes: AtomicU64,
+    left: Mutex<Left>,
+}
+
+/// What may still be kept. Whoever has it copies alone.
+#[derive(Debug)]
+struct Left {
+    bytes: u64,
+    /// It was said that something is not kept.
+    told: bool,
 }
 
 /// Where damaged bytes stand.
@@ -37,7 +46,7 @@ pub(crate) struct Stretch<'a> {
 
 impl Quarantine {
     pub(crate) fn new(disk: Arc<dyn Disk>, dir: PathBuf) -> Self {
-        Self { disk, dir, left_bytes: AtomicU64::new(BYTES_MAX) }
+        Self { disk, dir, left: Mutex::new(Left { bytes: BYTES_MAX, told: false }) }
     }
 
     pub(crate) fn dir(&self) -> &Path {
@@ -46,43 +55,131 @@ impl Quarantine {
 
     /// Copies what stands there aside, unless it was before.
     pub(crate) fn keep(&self, stretch: &Stretch<'_>, file: &dyn DiskFile, damage: &Damage) {
-        let length = stretch.to.saturating_sub(stretch.from);
-        let enough =
-            self.left_bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(length));
-        if enough.is_err() {
-            return;
-        }
-        if let Err(error) = self.copy(stretch, file, length, damage) {
+        let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Err(error) = self.keep_within(&mut left, stretch, file, damage) {
             let path = stretch.path.display();
-            tracing::warn!(%path, from = stretch.from, length, %error, "cannot keep damaged bytes");
+            tracing::warn!(%path, from = stretch.from, to = stretch.to, %error, "cannot keep damaged bytes");
         }
     }
 
-    fn copy(&self, stretch: &Stretch<'_>, file: &dyn DiskFile, length: u64, damage: &Damage) -> io::Result<()> {
+    fn keep_within(
+        &self,
+        left: &mut Left,
+        stretch: &Stretch<'_>,
+        file: &dyn DiskFile,
+        damage: &Damage,
+    ) -> io::Result<()> {
         let Stretch { header, path, from, to } = stretch;
         let stem = format!("{:020}-{from}-{:016x}", header.id.0, header.salt);
+        let (bytes, note) = (format!("{stem}.bytes"), format!("{stem}.txt"));
         let names = self.disk.list(&self.dir)?;
-        if names.len() >= FILES_MAX || names.contains(&format!("{stem}.txt")) {
+        if names.contains(&note) {
             return Ok(());
         }
-        let mut bytes = vec![0; usize::try_from(length).unwrap_or(0)];
-        // Where the medium cannot be read there is nothing to keep but the note.
-        let read = read_full_at(file, &mut bytes, *from).unwrap_or(0);
-        let note = format!(
-            "damaged bytes of {}, offsets {from} to {to}: records {} to {}\n",
-            path.display(),
-            damage.first,
-            damage.last
-        );
-        for (ending, content) in [("bytes", &bytes[..read]), ("txt", note.as_bytes())] {
-            let path = self.dir.join(format!("{stem}.{ending}"));
-            match self.disk.open(&path, Open::Create) {
-                Ok(file) => file.write_all_at(&[io::IoSlice::new(content)], 0, Durability::Durable)?,
-                // Another reader met it at the same time.
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(error),
+        let length = to.saturating_sub(*from);
+        if names.len() >= FILES_MAX || length > left.bytes {
+            if !std::mem::replace(&mut left.told, true) {
+                tracing::warn!(dir = %self.dir.display(), path = %path.display(), from, to,
+                    "too much is damaged: these bytes, and maybe others from now on, are not kept");
             }
+            return Ok(());
         }
+        self.copy(file, (*from, *to), &self.dir.join(bytes))?;
+        let (path, first, last) = (path.display(), damage.first, damage.last);
+        let text = format!("damaged bytes of {path}, offsets {from} to {to}: records {first} to {last}\n");
+        let kept = self.open(&self.dir.join(note))?;
+        kept.write_all_at(&[io::IoSlice::new(text.as_bytes())], 0, Durability::Durable)?;
+        left.bytes -= length;
         self.disk.sync_dir(&self.dir)
+    }
+
+    /// A new file, or one that was begun and not brought to its end.
+    fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        match self.disk.open(path, Open::Create) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => self.disk.open(path, Open::Write),
+            other => other,
+        }
+    }
+
+    fn copy(&self, file: &dyn DiskFile, (from, to): (u64, u64), path: &Path) -> io::Result<()> {
+        let kept = self.open(path)?;
+        let mut buffer = vec![0; STEP_BYTES.min(to - from) as usize];
+        for at in (from..to).step_by(STEP_BYTES as usize) {
+            let step = &mut buffer[..STEP_BYTES.min(to - at) as usize];
+            // Where the medium cannot be read there is nothing to keep.
+            let read = read_full_at(file, step, at).unwrap_or(0);
+            kept.write_all_at(&[io::IoSlice::new(&step[..read])], at - from, Durability::Cached)?;
+        }
+        kept.sync_data()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::disk::simulated::SimulatedDisk;
+    use crate::base::{Incarnation, Lsn, SegmentId};
+
+    const DIR: &str = "quarantine";
+    const SEGMENT: &str = "seg/1.wal";
+
+    fn header() -> SegmentHeader {
+        SegmentHeader {
+            id: SegmentId(1),
+            base: Lsn(1),
+            created_ns: 0,
+            node: [0; 16],
+            incarnation: Incarnation(1),
+            salt: 5,
+            previous: SegmentId(0),
+            previous_chain: 0,
+            capacity: 1 << 30,
+            position: 0,
+            features: 0,
+        }
+    }
+
+    fn segment(disk: &SimulatedDisk) -> Arc<dyn DiskFile> {
+        let file = disk.open(Path::new(SEGMENT), Open::Create).unwrap();
+        file.write_all_at(&[io::IoSlice::new(&[7; 5000])], 0, Durability::Durable).unwrap();
+        file
+    }
+
+    fn meet(quarantine: &Quarantine, file: &dyn DiskFile, from: u64, to: u64) {
+        let damage = Damage { first: Lsn(1), last: Lsn(1), route: None, from_ns: 0, to_ns: 0, lines: 0 };
+        quarantine.keep(&Stretch { header: &header(), path: Path::new(SEGMENT), from, to }, file, &damage);
+    }
+
+    fn kept(disk: &SimulatedDisk) -> Vec<(String, u64)> {
+        let files = disk.files().into_iter().filter(|(path, _)| path.starts_with(DIR));
+        files.map(|(path, bytes)| (path.extension().unwrap().to_str().unwrap().to_owned(), bytes)).collect()
+    }
+
+    #[test]
+    fn what_is_met_again_takes_nothing_from_what_may_be_kept() {
+        let disk = SimulatedDisk::new(1);
+        let file = segment(&disk);
+        let quarantine = Quarantine::new(Arc::new(disk.clone()), DIR.into());
+        // Delivery, its scout and each pass of scrubbing meet it.
+        (0..100).for_each(|_| meet(&quarantine, file.as_ref(), 0, 4 << 20));
+        meet(&quarantine, file.as_ref(), 4096, 5 << 20);
+        assert_eq!(
+            kept(&disk).iter().map(|(ending, _)| ending.as_str()).collect::<Vec<_>>(),
+            ["bytes", "txt"].repeat(2)
+        );
+    }
+
+    #[test]
+    fn what_a_full_disk_cut_short_is_kept_when_there_is_room() {
+        let disk = SimulatedDisk::new(1);
+        let file = segment(&disk);
+        let quarantine = Quarantine::new(Arc::new(disk.clone()), DIR.into());
+        disk.resize(disk.used_bytes() + 1000);
+        meet(&quarantine, file.as_ref(), 0, 5000);
+        assert!(kept(&disk).iter().all(|(ending, bytes)| ending == "bytes" && *bytes < 5000), "{:?}", kept(&disk));
+        disk.resize(u64::MAX);
+        meet(&quarantine, file.as_ref(), 0, 5000);
+        assert_eq!(kept(&disk)[0], ("bytes".to_owned(), 5000));
+        assert_eq!(kept(&disk).len(), 2, "and a note");
     }
 }
