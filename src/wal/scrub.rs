@@ -15,6 +15,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 use super::Damage;
 use super::live::{Live, Segment};
 use super::quarantine::Stretch;
+use super::record::PAYLOAD_MAX_BYTES;
 use super::segment::{HEADER_BLOCK_BYTES, SegmentHeader, twin_offset};
 use super::walk::{Step, Walk, Want};
 use crate::base::clock::SharedClock;
@@ -74,13 +75,15 @@ pub(crate) struct Scrub {
     place: Option<Place>,
     /// Segments up to here were read in this pass.
     done: SegmentId,
+    /// The newest one that was complete when it began: what comes later is for the next pass, which else might never come.
+    until: Option<SegmentId>,
     pass_bytes: u64,
     told: HashSet<(SegmentId, Lsn)>,
 }
 
 impl Scrub {
     pub(crate) fn new(disk: Arc<dyn Disk>, live: Arc<Live>, clock: SharedClock) -> Self {
-        Self { disk, live, clock, place: None, done: SegmentId(0), pass_bytes: 0, told: HashSet::new() }
+        Self { disk, live, clock, place: None, done: SegmentId(0), until: None, pass_bytes: 0, told: HashSet::new() }
     }
 
     /// Reads a little; says how many bytes, or that the pass is over.
@@ -114,8 +117,10 @@ impl Scrub {
             return Some(Arc::clone(segment));
         }
         self.place = None;
-        let next = segments.iter().find(|segment| segment.header.id > self.done && segment.last() != Lsn(u64::MAX));
-        next.map(Arc::clone)
+        let newest = segments.iter().rev().find(|segment| segment.is_complete()).map(|segment| segment.header.id);
+        let until = self.until.or(newest)?;
+        self.until = Some(until);
+        segments.iter().find(|segment| segment.header.id > self.done && segment.header.id <= until).map(Arc::clone)
     }
 
     /// True when the segment was read to its end.
@@ -125,8 +130,8 @@ impl Scrub {
             None => self.enter(segment)?,
         };
         let (from, limit) = (place.walk.offset(), segment.last().min(self.live.durable()));
-        // From the medium, not from memory.
-        place.walk.file().forget_cached(from, STEP_BYTES);
+        // From the medium, not from memory: all that this step may fetch, which ends with a whole record.
+        place.walk.file().forget_cached(from, 2 * STEP_BYTES + PAYLOAD_MAX_BYTES as u64);
         let mut ended = false;
         while !ended && place.walk.offset() - from < STEP_BYTES {
             match place.walk.step(limit, segment.end(), Want::All)? {
@@ -177,7 +182,7 @@ impl Scrub {
         figures.passes += 1;
         figures.last_pass_ns = Some(self.clock.wall_ns());
         figures.last_pass_bytes = std::mem::take(&mut self.pass_bytes);
-        self.done = SegmentId(0);
+        (self.done, self.until) = (SegmentId(0), None);
     }
 
     /// The pause after so many bytes.
@@ -192,7 +197,9 @@ impl Scrub {
 fn is_intact(file: &dyn DiskFile, header: &SegmentHeader, at: u64) -> bool {
     let mut block = vec![0; HEADER_BLOCK_BYTES as usize];
     file.forget_cached(at, HEADER_BLOCK_BYTES);
-    read_full_at(file, &mut block, at).is_ok() && block == header.encode()
+    // A later version may have set features that nobody need know.
+    let read = read_full_at(file, &mut block, at);
+    read.is_ok_and(|read| SegmentHeader::decode(&block[..read]) == Ok(*header))
 }
 
 /// The thread: a pass each `every`, until `stop` has no sender any more.

@@ -82,6 +82,17 @@ impl Inode {
         taken
     }
 
+    /// Clean sectors of a range are read anew from the platter.
+    fn reread(&mut self, range: Range<usize>) {
+        let end = range.end.min(self.cache.len()).min(self.platter.len());
+        for sector in range.start / SECTOR..end.div_ceil(SECTOR) {
+            if !self.dirty.contains(&sector) {
+                Self::copy_sector(&self.platter, &mut self.cache, sector);
+                self.forgotten.remove(&sector);
+            }
+        }
+    }
+
     /// What a failed sync has marked clean may be read anew from the platter at any time.
     fn forget(&mut self, random: &mut fastrand::Rng) {
         for sector in std::mem::take(&mut self.forgotten) {
@@ -262,15 +273,30 @@ impl SimulatedDisk {
     /// # Errors
     /// `NotFound`.
     pub fn flip(&self, path: &Path, byte: u64, bit: u8) -> io::Result<()> {
+        self.rot(path, byte, bit)?;
         let mut state = self.state();
         let inode = state.inode_of(path)?;
         let inode = state.inodes.get_mut(&inode).ok_or(io::ErrorKind::NotFound)?;
-        for bytes in [&mut inode.cache, &mut inode.platter] {
-            if let Some(byte) = usize::try_from(byte).ok().and_then(|at| bytes.get_mut(at)) {
-                *byte ^= 1 << (bit % 8);
-            }
-        }
+        flip(&mut inode.cache, byte, bit);
         Ok(())
+    }
+
+    /// Flips one bit of a file on the platter alone: the cache shows the file as it was.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub fn rot(&self, path: &Path, byte: u64, bit: u8) -> io::Result<()> {
+        let mut state = self.state();
+        let inode = state.inode_of(path)?;
+        let inode = state.inodes.get_mut(&inode).ok_or(io::ErrorKind::NotFound)?;
+        flip(&mut inode.platter, byte, bit);
+        Ok(())
+    }
+}
+
+fn flip(bytes: &mut [u8], byte: u64, bit: u8) {
+    if let Some(byte) = usize::try_from(byte).ok().and_then(|at| bytes.get_mut(at)) {
+        *byte ^= 1 << (bit % 8);
     }
 }
 
@@ -563,6 +589,14 @@ impl DiskFile for SimulatedFile {
         let mut state = self.state()?;
         let part = state.change()?;
         state.sync(self.inode, 0..usize::MAX, part)
+    }
+
+    fn forget_cached(&self, offset: u64, length: u64) {
+        let Ok(mut state) = self.state() else { return };
+        let bound = |at: u64| usize::try_from(at).unwrap_or(usize::MAX);
+        if let Some(inode) = state.inodes.get_mut(&self.inode) {
+            inode.reread(bound(offset)..bound(offset.saturating_add(length)));
+        }
     }
 
     fn length(&self) -> io::Result<u64> {

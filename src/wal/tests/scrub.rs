@@ -102,3 +102,48 @@ fn a_segment_that_is_recycled_under_the_scrubber_is_no_damage() {
     assert!(heard.lock().unwrap().is_empty());
     assert_eq!(rig.writer.live.scrubbed().headers, 0);
 }
+
+/// What the page cache still holds says nothing about the medium.
+#[test]
+fn what_has_rotted_on_the_medium_alone_is_found_by_the_first_pass() {
+    let (disk, rig, mut scrub, heard) = scrubbed();
+    let segment = Arc::clone(&rig.writer.live.segments()[1]);
+    for mib in [1, 2, 3] {
+        disk.rot(&segment.path, (mib << 20) + 500_000, 3).unwrap();
+    }
+    pass(&mut scrub);
+    let heard = heard.lock().unwrap();
+    assert_eq!(heard.len(), 3, "{heard:?}");
+}
+
+/// A later version may set features that a reader need not know.
+#[test]
+fn a_header_with_more_than_we_know_is_no_damage() {
+    let (disk, rig, mut scrub, heard) = scrubbed();
+    let segment = Arc::clone(&rig.writer.live.segments()[1]);
+    disk.corrupt(&segment.path, |bytes| {
+        for at in [0, super::super::segment::twin_offset(bytes.len() as u64) as usize] {
+            let block = &mut bytes[at..at + 4096];
+            block[86] = 1;
+            let crc = crate::base::crc::crc32c(&block[..4092]);
+            block[4092..].copy_from_slice(&crc.to_le_bytes());
+        }
+    })
+    .unwrap();
+    pass(&mut scrub);
+    assert!(heard.lock().unwrap().is_empty());
+    assert_eq!(rig.writer.live.scrubbed().headers, 0);
+}
+
+/// Whoever writes faster than it reads does not keep it from coming back to what waits.
+#[test]
+fn a_pass_ends_where_the_log_ended_when_it_began() {
+    let (_disk, mut rig, mut scrub, _) = scrubbed();
+    let ended = (0..40).any(|n| {
+        (0..20).for_each(|_| _ = rig.append(vec![n; 100_000]).unwrap());
+        scrub.step().is_none()
+    });
+    assert!(ended, "{:?}", rig.writer.live.scrubbed());
+    pass(&mut scrub);
+    assert_eq!(rig.writer.live.scrubbed().passes, 2);
+}
