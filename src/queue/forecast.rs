@@ -1,11 +1,14 @@
 //! How full the queue is, and when it will be full: arithmetic only. Time and positions come from whoever asks.
 //!
-//! Promise: figures follow what was measured, smoothed over some minutes; nothing is foretold before something was measured.
+//! Promise: figures follow what was measured, smoothed over some minutes; nothing is foretold before something was measured, and
+//! nothing that may be a wave within the first minute.
 
 use std::time::Duration;
 
 /// Time over which rates are smoothed.
 const SMOOTH: Duration = Duration::from_secs(300);
+/// How the queue grows is not foretold from less than this: clients that write once a minute would fill it in no time.
+const LEAST: Duration = Duration::from_secs(60);
 /// What lies further away than this is not worth a figure.
 const FAR: Duration = Duration::from_secs(365 * 24 * 3600);
 
@@ -26,8 +29,12 @@ pub struct Sample {
 #[derive(Clone, Debug, Default)]
 pub struct Rates {
     last: Option<Sample>,
+    /// Seconds that were measured.
+    measured: f64,
     /// Bytes a second that come in.
     input: f64,
+    /// Records a second that come in.
+    records: f64,
     /// Bytes a second by which the queue grows; less than 0 where it shrinks.
     growth: f64,
 }
@@ -41,13 +48,17 @@ impl Rates {
             self.last = Some(last);
             return;
         }
-        let bytes = now.position.saturating_sub(last.position) as f64;
-        let (records, done) = (now.head.saturating_sub(last.head) as f64, now.floor.saturating_sub(last.floor) as f64);
-        // Floors are known by record; what a record takes is known from what came in.
-        let each = if records > 0.0 { bytes / records } else { 0.0 };
-        let weight = 1.0 - (-seconds / SMOOTH.as_secs_f64()).exp();
-        self.input += (bytes / seconds - self.input) * weight;
-        self.growth += ((bytes - done * each) / seconds - self.growth) * weight;
+        self.measured += seconds;
+        // The mean at first: figures that begin at 0 would be far too small for some minutes.
+        let weight = (1.0 - (-seconds / SMOOTH.as_secs_f64()).exp()).max(seconds / self.measured);
+        let a_second = |now: u64, last: u64| now.saturating_sub(last) as f64 / seconds;
+        let input = a_second(now.position, last.position);
+        self.input += (input - self.input) * weight;
+        self.records += (a_second(now.head, last.head) - self.records) * weight;
+        // Floors are known by record; what a record takes is known from what came in over some time: between two bursts
+        // nothing comes, and what came before is delivered.
+        let each = if self.records > 0.0 { self.input / self.records } else { 0.0 };
+        self.growth += (input - a_second(now.floor, last.floor) * each - self.growth) * weight;
     }
 
     /// Bytes a second that come in.
@@ -59,7 +70,7 @@ impl Rates {
     /// When so much room is used up, as things go; none while the queue does not grow.
     #[must_use]
     pub fn until_full(&self, room_bytes: u64) -> Option<Duration> {
-        after(room_bytes, self.growth)
+        after(room_bytes, self.growth).filter(|_| self.measured >= LEAST.as_secs_f64())
     }
 
     /// When so much room is used up if nothing is delivered from now on.
@@ -203,6 +214,33 @@ mod tests {
         rates.note(sample(7, MIB, 0));
         rates.note(sample(7, 5 * MIB, 0));
         assert_eq!((rates.until_full(1), rates.until_full_if_stopped(1)), (None, None));
+    }
+
+    /// Clients that write once a minute, delivered within the next half.
+    #[test]
+    fn bursts_that_are_delivered_do_not_fill_the_queue() {
+        let mut rates = Rates::default();
+        for second in (0..7200u64).step_by(5) {
+            let (minute, into) = (second / 60, second % 60);
+            let head = 3000 * (minute + 1);
+            let floor = head - 100 * 30u64.saturating_sub(into);
+            rates.note(Sample { at: Duration::from_secs(second), position: head * 1024, head, floor });
+        }
+        let full = rates.until_full(12 * 3600 * 51_200);
+        assert_eq!(full, None, "what comes in an hour would fill a twelfth of it");
+    }
+
+    #[test]
+    fn the_first_figures_are_as_good_as_later_ones_and_the_first_minute_foretells_nothing() {
+        let mut rates = Rates::default();
+        for second in (0..=60).step_by(5) {
+            assert_eq!(rates.until_full(u64::MAX >> 20), None, "after {second} s");
+            rates.note(sample(second, MIB, 0));
+        }
+        let hours = |left: Option<Duration>| left.unwrap().as_secs_f64() / 3600.0;
+        let room = 5 * 3600 * MIB;
+        assert!((hours(rates.until_full(room)) - 5.0).abs() < 0.1, "{:?}", rates.until_full(room));
+        assert!((hours(rates.until_full_if_stopped(room)) - 5.0).abs() < 0.1);
     }
 
     #[test]
