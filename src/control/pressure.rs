@@ -13,6 +13,9 @@ use crate::queue::forecast::{Alarm, Levels, News, Rates, Sample, percent};
 use crate::state::{Event, EventKind};
 use crate::wal::Stats;
 
+/// A wait is no longer too long below this part of `queue.max_age`.
+const EASED: f64 = 0.9;
+
 /// How the queue fills.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Pressure {
@@ -86,15 +89,22 @@ impl Watch {
         let max = max_age?;
         let waits = if view.oldest_ns == 0 { 0 } else { now_ns.saturating_sub(view.oldest_ns) };
         let waits = Duration::from_nanos(u64::try_from(waits).unwrap_or(0));
-        let before = std::mem::replace(&mut self.too_old, waits > max);
-        (self.too_old && !before).then(|| {
-            let text = format!(
-                "the oldest write in the queue waits for {}, longer than queue.max_age ({}): nothing is dropped",
-                show_span(waits),
-                show_span(max)
-            );
-            (EventKind::QueueFilling, text)
-        })
+        // A little below the border is a wave around it.
+        let border = if self.too_old { max.mul_f64(EASED) } else { max };
+        let before = std::mem::replace(&mut self.too_old, waits > border);
+        let (waited, max) = (show_span(waits), show_span(max));
+        match (before, self.too_old) {
+            (false, true) => {
+                let what =
+                    format!("the oldest write in the queue waits for {waited}, longer than queue.max_age ({max})");
+                Some((EventKind::QueueFilling, format!("{what}: nothing is dropped")))
+            }
+            (true, false) => Some((
+                EventKind::QueueEased,
+                format!("the oldest write in the queue waits for {waited}, well below queue.max_age ({max}) again"),
+            )),
+            _ => None,
+        }
     }
 }
 
@@ -123,5 +133,29 @@ pub(super) fn look(watch: &mut Watch, sources: &Sources, max_age: Option<Duratio
         }
         // Nobody waits: the log says it in any case.
         drop(sources.state.add_event(Event { at_ns: sources.clock.wall_ns(), kind, text }));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND_NS: i64 = 1_000_000_000;
+
+    #[test]
+    fn a_write_that_waits_too_long_is_told_once_until_that_has_eased() {
+        let mut watch = Watch::default();
+        let mut told = |waits_s: i64| {
+            let view = View { oldest_ns: SECOND_NS, ..View::default() };
+            let now_ns = (1 + waits_s) * SECOND_NS;
+            watch.age(&view, Some(Duration::from_secs(100)), now_ns).map(|(kind, _)| kind)
+        };
+        assert_eq!(told(100), None);
+        assert_eq!(told(101), Some(EventKind::QueueFilling));
+        for waits in [99, 101, 95, 300] {
+            assert_eq!(told(waits), None, "a wave around the border: {waits}");
+        }
+        assert_eq!(told(50), Some(EventKind::QueueEased));
+        assert_eq!(told(101), Some(EventKind::QueueFilling));
     }
 }
