@@ -141,6 +141,8 @@ pub(super) fn reserve(connection: &Connection, dir: &Path) {
 fn fill_up(connection: &Connection, free_bytes: u64) -> rusqlite::Result<()> {
     // The journal is used again from its start as soon as so many pages wait in it: it never outgrows the reserve by much.
     connection.execute_batch(&format!("PRAGMA wal_autocheckpoint = {}", RESERVE_PAGES / 2))?;
+    // Of a process that died before it had given it back.
+    connection.execute_batch("DROP TABLE IF EXISTS reserve")?;
     let free: i64 = connection.query_row("PRAGMA freelist_count", [], |row| row.get(0))?;
     if free >= RESERVE_PAGES {
         return Ok(());
@@ -211,5 +213,17 @@ mod tests {
             connection.execute("INSERT INTO value VALUES (?1, ?2)", rusqlite::params![format!("{n}"), text]).unwrap();
         }
         assert_eq!(lengths(), before, "the room was there already");
+    }
+
+    /// A process that died between the two steps of it.
+    #[test]
+    fn a_reserve_that_was_not_made_to_its_end_is_made_by_the_next_start() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut connection = Connection::open(dir.path().join("state.db")).unwrap();
+        prepare(&mut connection).unwrap();
+        connection.execute_batch("CREATE TABLE reserve (bytes BLOB)").unwrap();
+        reserve(&connection, dir.path());
+        let free: i64 = connection.query_row("PRAGMA freelist_count", [], |row| row.get(0)).unwrap();
+        assert!(free >= RESERVE_PAGES, "{free}");
     }
 }
