@@ -197,7 +197,7 @@ impl Look {
         if segment.seal.is_some_and(|seal| seal.last == floor) {
             return Ok((floor, 0));
         }
-        let file = self.file(segment)?;
+        let Some(file) = self.file(segment)? else { return Ok((floor, 0)) };
         let proof = prove(file, header, CHUNK_BYTES).map_err(|e| disk_error("cannot read", &segment.path, e))?;
         Ok((floor.max(proof.durable), proof.end))
     }
@@ -223,8 +223,12 @@ impl Look {
         }
     }
 
-    fn file(&self, segment: &SegmentSeen) -> Result<Arc<dyn DiskFile>> {
-        self.disk.open(&segment.path, Open::Read).map_err(|e| disk_error("cannot open", &segment.path, e))
+    /// None where the running process has given it back meanwhile.
+    fn file(&self, segment: &SegmentSeen) -> Result<Option<Arc<dyn DiskFile>>> {
+        match self.disk.open(&segment.path, Open::Read) {
+            Err(gone) if self.running && gone.kind() == io::ErrorKind::NotFound => Ok(None),
+            other => other.map(Some).map_err(|e| disk_error("cannot open", &segment.path, e)),
+        }
     }
 
     /// Whether the process runs that writes this log.
@@ -290,13 +294,13 @@ impl Look {
         Ok(now.is_some_and(|now| now.header.map(|header| header.salt) == segment.header.map(|header| header.salt)))
     }
 
-    /// Goes through the records of a segment. `None` where its header is lost.
+    /// Goes through the records of a segment. `None` where its header is lost, or where it does not stand any more.
     ///
     /// # Errors
     /// The file cannot be opened.
     pub fn scan(&self, segment: &SegmentSeen, payloads: bool) -> Result<Option<Scan>> {
         let Some(header) = &segment.header else { return Ok(None) };
-        let file = self.file(segment)?;
+        let Some(file) = self.file(segment)? else { return Ok(None) };
         let chunk = if payloads { CHUNK_BYTES } else { 4096 };
         Ok(Some(Scan {
             walk: Walk::new(file, header, chunk),
@@ -313,13 +317,13 @@ impl Look {
         }))
     }
 
-    /// What is wrong with a segment beside its records: header, twin, length.
+    /// What is wrong with a segment beside its records: header, twin, length. Nothing where it does not stand any more.
     ///
     /// # Errors
     /// The file cannot be read.
     pub fn frame_flaws(&self, segment: &SegmentSeen) -> Result<Vec<FrameFlaw>> {
         let Some(header) = segment.header else { return Ok(vec![FrameFlaw::Headless]) };
-        let file = self.file(segment)?;
+        let Some(file) = self.file(segment)? else { return Ok(Vec::new()) };
         let mut flaws = Vec::new();
         let mut block = vec![0; HEADER_BLOCK_BYTES as usize];
         let whole = segment.bytes >= segment.capacity;

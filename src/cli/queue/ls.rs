@@ -42,7 +42,11 @@ pub(super) fn run(global: &Global, place: &Place, _: &LsArgs) -> Result<Exit, Fa
     let (look, life) = place.look()?;
     let mut lines = Vec::new();
     for segment in &look.segments {
-        lines.push(line(&look, segment)?);
+        let line = line(&look, segment)?;
+        // Given back meanwhile, it says nothing.
+        if look.stands(segment).map_err(failure)? {
+            lines.push(line);
+        }
     }
     for prepared in &look.prepared {
         lines.push(file(&prepared.name, "prepared", prepared.bytes));

@@ -77,6 +77,8 @@ fn what_is_read_of_a_segment_that_is_used_again_says_nothing() {
     let first = &seen.segments[0];
     disk.rename(&first.path, &path(99)).unwrap();
     assert!(!seen.stands(first).unwrap(), "its name is gone");
+    assert!(seen.scan(first, true).unwrap().is_none(), "that is no error");
+    assert_eq!(seen.frame_flaws(first).unwrap(), []);
     disk.rename(&seen.segments[1].path, &first.path).unwrap();
     assert!(!seen.stands(first).unwrap(), "another file has its name");
 }
