@@ -9,7 +9,7 @@ use crate::wal::look::{Look, Row, SegmentSeen, Sight};
 use crate::wal::{Damage, Kind};
 
 use super::place::failure;
-use super::text::{plural, time};
+use super::text::{plural, printable, time};
 
 /// Numbers that are remembered.
 const NAMES_MAX: usize = 100_000;
@@ -70,6 +70,7 @@ impl Routes {
             _ => format!("records {} to {}", damage.first, damage.last),
         };
         let route = self.name(damage.route).unwrap_or_else(|| "route not known".to_owned());
+        let route: String = route.chars().map(printable).collect();
         let lines = if damage.lines == 0 { "lines not known".to_owned() } else { plural(damage.lines, "line") };
         let (from, to) = (time(damage.from_ns), time(damage.to_ns));
         let when = if damage.from_ns == damage.to_ns { from } else { format!("{from} to {to}") };

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::place::{Place, failure};
 use super::routes::Routes;
 use super::stop::Stop;
-use super::text::{kind, outcome, plural, time, time_or_null};
+use super::text::{kind, outcome, plural, printable, time, time_or_null};
 use crate::base::size::ByteSize;
 use crate::base::{Lsn, SegmentId};
 use crate::cli::Global;
@@ -294,6 +294,7 @@ fn outcomes(look: &Look, segment: &SegmentSeen) -> Result<HashMap<Lsn, Option<Ou
 
 pub(super) fn row_text(row: &Row, route: Option<String>, found: Option<&Option<Outcome>>, bodies: bool) -> String {
     let record = &row.record;
+    let route: String = route.unwrap_or_default().chars().map(printable).collect();
     let known = match (row.kind(), found) {
         (Some(Kind::Outcomes), _) => plural(record.body.len() as u64 / 16, "outcome"),
         (_, Some(Some(found))) => outcome(found),
@@ -305,7 +306,7 @@ pub(super) fn row_text(row: &Row, route: Option<String>, found: Option<&Option<O
         "{:>10}  {:9}  {:24}  {:>7}  {:>9}  {:24}  {:>10}  {known}{unproven}",
         record.lsn.0,
         kind(row),
-        route.unwrap_or_default(),
+        route,
         record.lines,
         record.payload_bytes,
         time(record.received_ns),
@@ -320,11 +321,6 @@ pub(super) fn row_text(row: &Row, route: Option<String>, found: Option<&Option<O
         }
     }
     out
-}
-
-/// Clients' bytes must not steer a terminal.
-fn printable(c: char) -> char {
-    if c.is_control() { '\u{fffd}' } else { c }
 }
 
 pub(super) fn row_document(row: &Row, route: Option<String>, found: Option<&Option<Outcome>>, bodies: bool) -> Value {
@@ -365,4 +361,33 @@ pub(super) fn damage_document(damage: &Damage, routes: &Routes, from: u64, to: u
         "offset": from,
         "offset_end": to,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::base::{RequestId, RouteId};
+    use crate::wal::Record;
+
+    #[test]
+    fn a_name_that_a_client_has_chosen_does_not_steer_the_terminal() {
+        let record = Record {
+            lsn: Lsn(1),
+            kind: Kind::Intent,
+            flags: 0,
+            route: RouteId(1),
+            request: RequestId(1),
+            lines: 1,
+            received_ns: 0,
+            payload_bytes: 0,
+            meta: Bytes::new(),
+            body: Bytes::new(),
+            position: 0,
+        };
+        let row = Row { record, code: Kind::Intent.code(), offset: 0, bytes: 64, durable: true };
+        let text = row_text(&row, Some("d\u{1b}[2J\n".to_owned()), None, false);
+        assert!(text.contains("d\u{fffd}[2J") && text.lines().count() == 1, "{text:?}");
+    }
 }

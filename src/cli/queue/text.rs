@@ -47,3 +47,8 @@ pub(super) fn outcome(outcome: &Outcome) -> String {
     };
     if outcome.status == 0 { word.to_owned() } else { format!("{word}, {}", outcome.status) }
 }
+
+/// Clients' bytes must not steer a terminal.
+pub(super) fn printable(c: char) -> char {
+    if c.is_control() { '\u{fffd}' } else { c }
+}
