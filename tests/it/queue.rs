@@ -364,3 +364,30 @@ fn a_stretch_of_the_log_becomes_a_capture_that_says_whether_it_is_whole() {
     std::fs::File::options().write(true).open(&file).unwrap().set_len(length - 64).unwrap();
     assert!(text(&queue(&twinline, &["verify", name])).contains("it may have been longer"));
 }
+
+#[test]
+fn a_capture_tells_records_whose_file_is_gone_and_replaces_plain_files_only() {
+    let (_source, _destination, mut twinline) = filled(|_| ());
+    twinline.stop(Signal::KILL);
+    let dir = tempfile::tempdir().unwrap();
+    let (file, link) = (dir.path().join("all.twcap"), dir.path().join("link.twcap"));
+    let export =
+        |to: &Path, more: &[&str]| queue(&twinline, &[&["export", "--out", to.to_str().unwrap()], more].concat());
+    let gone = json(&twinline, &["show", "2"])["segment"].clone();
+    let lsns = ["first_lsn", "last_lsn"].map(|name| gone[name].as_u64().unwrap());
+    std::fs::remove_file(segment(&twinline, 2)).unwrap();
+    let part = export(&file, &[]);
+    assert_eq!(part.status.code(), Some(5), "{}{}", text(&part), said(&part));
+    let lost = format!("lost to damage, and missing here: {} records", 1 + lsns[1] - lsns[0]);
+    assert!(text(&part).contains(&lost), "{lost}\n{}", text(&part));
+    let whole = export(&file, &["--force", "--to", &(lsns[0] - 1).to_string()]);
+    assert_eq!(whole.status.code(), Some(0), "nothing is lost before: {}{}", text(&whole), said(&whole));
+
+    std::os::unix::fs::symlink(&file, &link).unwrap();
+    for place in [link, twinline.data().join("state.db")] {
+        let before = place.symlink_metadata().unwrap().ino();
+        let refused = export(&place, &["--force"]);
+        assert_eq!(refused.status.code(), Some(4), "{}: {}", place.display(), said(&refused));
+        assert_eq!(place.symlink_metadata().unwrap().ino(), before, "{} is what it was", place.display());
+    }
+}

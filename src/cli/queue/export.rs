@@ -20,7 +20,7 @@ use crate::cli::exit::{Exit, Failure};
 use crate::queue::Outcome;
 use crate::wal::capture::{CaptureHead, CaptureWriter};
 use crate::wal::look::{Look, Row, Scan, SegmentSeen, SegmentState, Sight};
-use crate::wal::{Kind, OUTCOME_BYTES};
+use crate::wal::{Damage, Kind, OUTCOME_BYTES};
 
 /// Options of `export`.
 #[derive(Clone, Debug, clap::Args)]
@@ -130,10 +130,7 @@ pub(super) fn run(global: &Global, place: &Place, args: &ExportArgs) -> Result<E
             out.push_str(&format!("  the outcome of {} is not known yet\n", plural(written.without_outcome, "write")));
         }
         if written.lost > 0 {
-            out.push_str(&format!(
-                "  {} in this stretch are damaged and missing here\n",
-                plural(written.lost, "record")
-            ));
+            out.push_str(&format!("  lost to damage, and missing here: {}\n", plural(written.lost, "record")));
         }
         talk.data(&out)?;
     }
@@ -144,16 +141,20 @@ pub(super) fn run(global: &Global, place: &Place, args: &ExportArgs) -> Result<E
 /// Before anything is read: where it must not go.
 fn refuse_place(place: &Place, args: &ExportArgs) -> Result<(), Failure> {
     let out = &args.out;
+    let elsewhere = |what: String| Err(Failure::new(Exit::Refused, what).hint("--out somewhere else"));
     let folder = folder(out);
     let whole = folder.canonicalize().map_err(|e| failed(out, &e))?;
-    if place.wal().canonicalize().is_ok_and(|wal| whole.starts_with(wal)) {
-        let what = format!("{} lies in the log's own directory, which nobody but twinline writes to", out.display());
-        return Err(Failure::new(Exit::Refused, what).hint("--out somewhere else"));
+    if place.data_dir.canonicalize().is_ok_and(|dir| whole.starts_with(dir)) {
+        return elsewhere(format!("{} lies in data_dir, where nobody but twinline writes", out.display()));
     }
-    if out.symlink_metadata().is_ok() && !args.force {
-        return Err(exists(out));
+    match out.symlink_metadata() {
+        // A rename would put a file in the place of a device or a link.
+        Ok(there) if !there.is_file() => {
+            elsewhere(format!("{} is there and no plain file: it is not replaced", out.display()))
+        }
+        Ok(_) if !args.force => Err(exists(out)),
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 fn exists(out: &Path) -> Failure {
@@ -232,13 +233,11 @@ fn fill(look: &Look, head: &CaptureHead, draft: &Draft, stop: &Stop) -> Result<(
             }
             let row = match sight {
                 Sight::Row(row) => row,
-                Sight::Damage(damage, ..) if damage.last < head.lsns.0 || damage.first > head.lsns.1 => continue,
                 Sight::Damage(damage, ..) => {
                     if !look.stands(segment).map_err(failure)? {
                         return Err(given_back(segment));
                     }
-                    let (first, last) = (damage.first.max(head.lsns.0), damage.last.min(head.lsns.1));
-                    written.lost += 1 + last.0 - first.0;
+                    written.lost += lost(&damage, head);
                     continue;
                 }
             };
@@ -255,6 +254,8 @@ fn fill(look: &Look, head: &CaptureHead, draft: &Draft, stop: &Stop) -> Result<(
             return Err(given_back(segment));
         }
     }
+    // Records whose file is gone, or is not to be told from noise.
+    written.lost += look.holes().iter().map(|hole| lost(hole, head)).sum::<u64>();
     let (mut out, _) = writer.finish().map_err(broken)?;
     out.flush().map_err(broken)?;
     Ok((written, None))
@@ -263,6 +264,17 @@ fn fill(look: &Look, head: &CaptureHead, draft: &Draft, stop: &Stop) -> Result<(
 fn given_back(segment: &SegmentSeen) -> Failure {
     let what = format!("segment {} was delivered and given back while it was read: nothing was kept", segment.id);
     Failure::new(Exit::Refused, what).hint("a later --from, or twinline queue pause before")
+}
+
+/// Of lost records, how many the stretch may have held.
+fn lost(damage: &Damage, head: &CaptureHead) -> u64 {
+    // A clock that was set back may have them the other way round.
+    let (from, to) = (damage.from_ns.min(damage.to_ns), damage.from_ns.max(damage.to_ns));
+    if from > head.received_ns.1 || to < head.received_ns.0 {
+        return 0;
+    }
+    let (first, last) = (damage.first.max(head.lsns.0), damage.last.min(head.lsns.1));
+    (last.0 + 1).saturating_sub(first.0)
 }
 
 /// Writes and statements in the stretch; outcomes come with them.

@@ -55,7 +55,7 @@ enum Command {
     ///
     /// Beside a running twinline what is delivered may be given back before it is read: `pause` first to be sure of it. The
     /// file holds clients' data, for its owner alone, and no credentials. It is there under its name only when it is
-    /// whole. Exit code 5 when records of the stretch are damaged and missing.
+    /// whole. Exit code 5 when records of the stretch are lost to damage.
     Export(export::ExportArgs),
     /// Stop delivering until `resume`, also across restarts; clients' writes go on into the queue
     ///
