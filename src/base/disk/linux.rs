@@ -87,7 +87,14 @@ impl Disk for LinuxDisk {
     fn lock(&self, path: &Path) -> io::Result<Box<dyn DiskLock>> {
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
         flock(&file, FlockOperation::NonBlockingLockExclusive)?;
-        Ok(Box::new(LinuxLock { _file: file }))
+        // A lock file that somebody took for a stale one and removed is made anew by the next process. Its directory is not.
+        let dir = path.parent().and_then(|dir| File::open(dir).ok());
+        if let Some(dir) = &dir
+            && flock(dir, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK)
+        {
+            return Err(Errno::WOULDBLOCK.into());
+        }
+        Ok(Box::new(LinuxLock { _file: file, _dir: dir }))
     }
 
     fn free_bytes(&self, dir: &Path) -> io::Result<u64> {
@@ -177,6 +184,8 @@ impl DiskFile for LinuxFile {
 #[derive(Debug)]
 struct LinuxLock {
     _file: File,
+    /// Some file systems lock files only.
+    _dir: Option<File>,
 }
 
 impl DiskLock for LinuxLock {}
@@ -221,6 +230,12 @@ mod tests {
         let path = dir.path().join("LOCK");
         let held = disk.lock(&path).unwrap();
         assert_eq!(disk.lock(&path).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(
+            disk.lock(&path).unwrap_err().kind(),
+            io::ErrorKind::WouldBlock,
+            "its file is gone, the lock is not"
+        );
         drop(held);
         disk.lock(&path).unwrap();
     }
