@@ -1,6 +1,6 @@
 //! `twinline status`: one screen, from the running process.
 
-use std::io::{IsTerminal, Read, Write};
+use std::io::{ErrorKind, IsTerminal, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
@@ -56,8 +56,19 @@ pub(super) fn get(socket: &Path, path: &str) -> Result<Vec<u8>, Failure> {
 /// One request without a body over the local socket.
 pub(super) fn ask(socket: &Path, method: &str, path: &str) -> Result<Vec<u8>, Failure> {
     let unreachable = |e: std::io::Error| {
-        Failure::new(Exit::Unreachable, format!("no twinline answers at {}: {e}", socket.display()))
-            .hint("twinline run")
+        let silent = matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut);
+        let (what, hint) = match silent {
+            true => (
+                format!(
+                    "the twinline at {} runs and does not answer within {} s",
+                    socket.display(),
+                    ANSWER_MAX.as_secs()
+                ),
+                "try again; see whether it is stopped (SIGSTOP, a debugger) or its disk hangs",
+            ),
+            false => (format!("no twinline answers at {}: {e}", socket.display()), "twinline run"),
+        };
+        Failure::new(Exit::Unreachable, what).hint(hint)
     };
     let mut stream = UnixStream::connect(socket).map_err(unreachable)?;
     let timeouts = stream.set_read_timeout(Some(ANSWER_MAX)).and_then(|()| stream.set_write_timeout(Some(ANSWER_MAX)));

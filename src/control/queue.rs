@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::figures::Figures;
+use super::status::full_text;
 use crate::base::clock::rfc3339;
 use crate::delivery::{Hold, PauseView, hold};
 use crate::queue::{Moment, Pace};
@@ -37,6 +38,8 @@ pub struct QueueFacts {
     pub fault: Option<String>,
     /// Why delivery has ended, if it has.
     pub failed: Option<String>,
+    /// Why the log takes no writes now although it is sound, if so.
+    pub full: Option<String>,
     /// What stands still.
     pub paused: Vec<PauseView>,
     /// Since when an operator holds delivery, ns.
@@ -87,6 +90,7 @@ impl QueueFacts {
             disk_bytes: log.bytes,
             fault: log.fault.clone(),
             failed: view.failed.clone(),
+            full: log.full.then(|| full_text(log)),
             paused,
             held_since_ns,
             paced: pace.is_some(),

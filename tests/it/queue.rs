@@ -391,3 +391,31 @@ fn a_capture_tells_records_whose_file_is_gone_and_replaces_plain_files_only() {
         assert_eq!(place.symlink_metadata().unwrap().ino(), before, "{} is what it was", place.display());
     }
 }
+
+#[test]
+fn a_full_queue_is_said_to_be_full_and_a_process_that_hangs_to_run() {
+    let small = "segment_size = \"1MiB\"\nmax_size = \"4MiB\"\nreserve_free = \"0\"";
+    let (_source, _destination, twinline) = filled(|setup| setup.queue = small.to_owned());
+    // A queue with no room for 64 KiB is full.
+    let little: String = (0..LINES / 4).map(|n| format!("m,t={n:0100} v=1 {WRITES}\n")).collect();
+    let shown = eventually("the queue is full", || {
+        assert_eq!(twinline.call("POST /write?db=d", &[], little.clone()).status, 204);
+        let shown = text(&queue(&twinline, &["status"]));
+        if shown.contains("FULL     it takes no writes: it has reached queue.max_size") {
+            Ok(shown)
+        } else {
+            Err(shown)
+        }
+    });
+    assert!(!shown.contains("not while so little comes"), "{shown}");
+
+    twinline.signal(Signal::STOP);
+    let hangs = queue(&twinline, &["status"]);
+    twinline.signal(Signal::CONT);
+    assert_eq!(hangs.status.code(), Some(10), "{}", said(&hangs));
+    assert!(
+        said(&hangs).contains("runs and does not answer") && !said(&hangs).contains("twinline run\n"),
+        "{}",
+        said(&hangs)
+    );
+}

@@ -143,6 +143,9 @@ fn running(out: &mut String, facts: &QueueFacts) {
     let (rate, room) = (ByteSize(facts.input_bytes_s as u64), ByteSize(facts.room_bytes));
     let _ = writeln!(out, "INPUT      {rate}/s, smoothed over some minutes");
     let _ = match facts.full_in_s {
+        _ if facts.full.is_some() => {
+            writeln!(out, "✗ FULL     it takes no writes: {}", facts.full.as_deref().unwrap_or_default())
+        }
         Some(full) => writeln!(out, "FULL       in {} if the destination stopped now (room for {room})", span(full)),
         None => writeln!(out, "FULL       not while so little comes (room for {room})"),
     };
