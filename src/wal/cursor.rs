@@ -255,7 +255,8 @@ impl CursorFile {
         Ok(file)
     }
 
-    /// Writes a new file beside the old one and puts it in its place.
+    /// Writes a new file beside the old one and puts it in its place. Where the disk is full that needs the room of the spare
+    /// that the former process has left: without floors nothing would ever be given back.
     fn publish(&self, path: &Path, generation: u64, slot: &[u8]) -> io::Result<Arc<dyn DiskFile>> {
         let next = self.dir.join(format!("{}.cur.next", self.destination));
         match self.disk.remove(&next) {
@@ -269,7 +270,20 @@ impl CursorFile {
         file.write_all_at(&[IoSlice::new(&both)], 0, Durability::Durable)?;
         self.disk.rename(&next, path)?;
         self.disk.sync_dir(&self.dir)?;
+        self.leave_spare(&next);
         Ok(file)
+    }
+
+    /// Best effort: the old file has just given up as much.
+    fn leave_spare(&self, next: &Path) {
+        let zeros = [0; 2 * SLOT_BYTES];
+        let left = self
+            .disk
+            .open(next, Open::Create)
+            .and_then(|file| file.write_all_at(&[IoSlice::new(&zeros)], 0, Durability::Cached));
+        if let Err(error) = left {
+            tracing::debug!(path = %next.display(), %error, "no spare for the next process' first floors");
+        }
     }
 }
 

@@ -183,3 +183,20 @@ fn delivery_goes_on_on_a_full_disk_although_it_meets_damage_there() {
     assert_eq!(status["gaps"][0]["cause"], "log-damage", "{status:#}");
     assert_eq!(status["lines"]["gap"], LINES, "{status:#}");
 }
+
+/// Floors that cannot be saved give nothing back: what the first save of a process takes has its place, too.
+#[test]
+fn starts_on_a_full_disk_make_room_by_delivering() {
+    let mut story = Story::new("fail-open", 7);
+    story.destination.set_faults(Faults { refuse: true, ..Faults::default() });
+    (0..120).for_each(|_| _ = story.write());
+    story.twinline.fill_disk();
+    for signal in [Signal::TERM, Signal::KILL] {
+        story.twinline.stop(signal);
+        story.twinline.start_again();
+        story.twinline.until("delivery has begun", |status| status["lines"]["queued"].as_u64() > Some(0));
+    }
+    story.destination.set_faults(Faults::default());
+    story.twinline.settled(story.accepted);
+    story.twinline.until("the log takes writes again", |status| status["queue"]["full"] == false);
+}
