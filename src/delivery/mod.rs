@@ -211,7 +211,6 @@ pub async fn run(parts: Parts, server: Server, mut stop: watch::Receiver<bool>) 
         view: parts.view,
         unsettled: Unsettled::new(parts.unanswered_max),
         save_told: None,
-        held: false,
     };
     let mut lanes: JoinSet<()> = JoinSet::new();
     (0..lanes_count).for_each(|index| _ = lanes.spawn_local(send::run_lane(Rc::clone(&shared), index)));
@@ -300,8 +299,6 @@ struct Keeper {
     unsettled: Unsettled,
     /// When operators last heard that floors cannot be made durable.
     save_told: Option<Duration>,
-    /// Whether delivery was held when we last looked.
-    held: bool,
 }
 
 impl Keeper {
@@ -321,18 +318,9 @@ impl Keeper {
             let saved = self.save();
             self.tell_of_save(saved);
             self.settle_unsettled();
-            self.end_hold();
             self.show();
             let pause = if self.read.get().settled() { KEEP_EVERY } else { KEEP_SOON };
             tokio::time::sleep(pause).await;
-        }
-    }
-
-    /// Lanes sleep through an operator's hold.
-    fn end_hold(&mut self) {
-        let held = self.shared.hold.lasts();
-        if std::mem::replace(&mut self.held, held) && !held {
-            self.shared.work.iter().for_each(Notify::notify_one);
         }
     }
 

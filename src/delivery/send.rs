@@ -18,7 +18,7 @@ use crate::state::Effects;
 /// Pause between attempts to write to our own state store.
 pub(super) const STATE_RETRY: Duration = Duration::from_millis(500);
 
-/// A batch that has begun looks so often whether an operator's hold has ended.
+/// A lane looks so often whether an operator's hold has ended: that may be over before anybody else has seen it.
 const HOLD_LOOK: Duration = Duration::from_millis(100);
 
 /// How a batch left.
@@ -69,8 +69,7 @@ async fn next_batch(shared: &Shared, index: usize) -> Option<(Place, Batch)> {
         let now = shared.clock.monotonic();
         let until = match shared.pauses.destination_until(now) {
             Some(until) => Some(until),
-            // Woken when it ends.
-            None if shared.hold.lasts() => None,
+            None if shared.hold.lasts() => Some(now + HOLD_LOOK),
             None => {
                 let wait = shared.settings.batch_wait;
                 let closing = shared.closing.borrow();
@@ -117,8 +116,9 @@ async fn one_request(work: &mut Work<'_>, part: Part) -> Next {
     let (shared, target) = (work.shared, part.batch.target);
     let suspected = part.is_suspected();
     let turn = shared.crowd.turn(suspected).await;
-    if shared.stopping.get() || shared.pauses.destination_until(shared.clock.monotonic()).is_some() {
-        // It went away while we waited for our turn.
+    let paused = shared.hold.lasts() || shared.pauses.destination_until(shared.clock.monotonic()).is_some();
+    if shared.stopping.get() || paused {
+        // It went away, or an operator paused, while we waited for our turn.
         work.parts.push_front(part);
         return Next::Go;
     }

@@ -1,6 +1,7 @@
 //! `twinline queue` beside a running process and on what a dead one left behind.
 
 use std::collections::BTreeMap;
+use std::io::{Read as _, Write as _};
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::process::Output;
@@ -418,4 +419,27 @@ fn a_full_queue_is_said_to_be_full_and_a_process_that_hangs_to_run() {
         "{}",
         said(&hangs)
     );
+}
+
+/// What an operator tells a running twinline, without the time that a process of the command line takes.
+fn tell(twinline: &Twinline, word: &str) {
+    let mut socket = std::os::unix::net::UnixStream::connect(twinline.socket()).unwrap();
+    write!(socket, "POST /api/v1/queue/{word} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains("\"changed\":true"), "{answer}");
+}
+
+/// Lanes that have seen it go on also where nobody else has.
+#[test]
+fn a_pause_that_ends_at_once_holds_nothing_up() {
+    let (_source, destination, twinline) = filled(|_| ());
+    destination.set_faults(Faults::default());
+    twinline.delivered(WRITES * LINES);
+    for at in WRITES..2 * WRITES {
+        tell(&twinline, "pause");
+        write(&twinline, at);
+        tell(&twinline, "resume");
+        twinline.delivered((at + 1) * LINES);
+    }
 }
