@@ -486,17 +486,27 @@ fn gaps(out: &mut String, status: &Status) {
     for row in status.gap_rows.iter().take(GAPS_SHOWN) {
         let GapRow { route, cause, .. } = row;
         let route = if route.is_empty() { "unknown route" } else { route };
-        let (from, to) = (time_or(row.from_ns, i64::MIN), time_or(row.to_ns, i64::MAX));
+        let when = when(row);
         let lines = row.lines.map_or("lines not known".to_owned(), |lines| format!("{lines} lines"));
         let records = match (row.first_lsn, row.last_lsn) {
             (Some(first), Some(last)) => format!(", records {first} to {last}"),
             _ => String::new(),
         };
-        let _ = writeln!(out, "  {route}, {from} to {to}: {lines} ({cause}){records}");
+        let _ = writeln!(out, "  {route}, {when}: {lines} ({cause}){records}");
     }
     let more = status.gap_rows_total.saturating_sub(status.gap_rows.len().min(GAPS_SHOWN) as u64);
     if more > 0 {
         let _ = writeln!(out, "  and {more} more gaps (twinline status -o json)");
+    }
+}
+
+/// Of damaged records only their arrival is known, by their neighbours; the times of their points are lost with them.
+fn when(row: &GapRow) -> String {
+    let (from, to) = (time_or(row.from_ns, i64::MIN), time_or(row.to_ns, i64::MAX));
+    match row.cause.as_str() {
+        "log-damage" if row.to_ns == i64::MAX => format!("received from {from} on"),
+        "log-damage" => format!("received {from} to {to}"),
+        _ => format!("{from} to {to}"),
     }
 }
 

@@ -75,6 +75,8 @@ fn damage_is_found_before_delivery_comes_to_it_and_is_one_gap_with_its_route() {
         assert_eq!((status["gap_rows_total"].as_u64(), gap["lines"].as_u64()), (Some(1), Some(LINES)), "{status:#}");
         assert!(gap["cause"] == "log-damage" && gap["first_lsn"] == gap["last_lsn"], "{gap:#}");
         assert!(gap["route"].as_str().unwrap().contains('d'), "the route has a name: {gap:#}");
+        let shown = String::from_utf8(twinline.command(&["status"]).stdout).unwrap();
+        assert!(shown.contains(", received 20"), "when its points were is not known, and not told: {shown}");
         if start == 0 {
             twinline.stop(Signal::KILL);
             twinline.start_again();
