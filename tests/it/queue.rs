@@ -384,6 +384,7 @@ fn a_capture_tells_records_whose_file_is_gone_and_replaces_plain_files_only() {
     let whole = export(&file, &["--force", "--to", &(lsns[0] - 1).to_string()]);
     assert_eq!(whole.status.code(), Some(0), "nothing is lost before: {}{}", text(&whole), said(&whole));
 
+    assert_eq!(export(Path::new("-"), &[]).status.code(), Some(2), "stdout is no file");
     std::os::unix::fs::symlink(&file, &link).unwrap();
     for place in [link, twinline.data().join("state.db")] {
         let before = place.symlink_metadata().unwrap().ino();

@@ -141,6 +141,10 @@ pub(super) fn run(global: &Global, place: &Place, args: &ExportArgs) -> Result<E
 /// Before anything is read: where it must not go.
 fn refuse_place(place: &Place, args: &ExportArgs) -> Result<(), Failure> {
     let out = &args.out;
+    if out.as_os_str() == "-" {
+        let what = "a capture goes to a file, since it has its name only once it is whole; not to stdout".to_owned();
+        return Err(Failure::new(Exit::Usage, what).hint("--out FILE.twcap"));
+    }
     let elsewhere = |what: String| Err(Failure::new(Exit::Refused, what).hint("--out somewhere else"));
     let folder = folder(out);
     let whole = folder.canonicalize().map_err(|e| failed(out, &e))?;
