@@ -86,9 +86,10 @@ impl Active {
 /// Makes a prepared file a segment: header and twin are durable before the name is, and the name before anything else.
 pub(crate) fn publish(disk: &dyn Disk, dir: &Path, prepared: &Prepared, header: &SegmentHeader) -> io::Result<PathBuf> {
     let block = header.encode();
-    let slices = [IoSlice::new(&block)];
-    prepared.file.write_all_at(&slices, twin_offset(header.capacity), Durability::Cached)?;
-    prepared.file.write_all_at(&slices, 0, Durability::Cached)?;
+    // To the last byte: a file that a former process prepared may have its length in the page cache alone, if a sync failed there.
+    let end = [IoSlice::new(&block), IoSlice::new(&[0; HEADER_BLOCK_BYTES as usize])];
+    prepared.file.write_all_at(&end, twin_offset(header.capacity), Durability::Cached)?;
+    prepared.file.write_all_at(&end[..1], 0, Durability::Cached)?;
     if holds(Safeguard::HeaderBeforeName) {
         prepared.file.sync_data()?;
     }

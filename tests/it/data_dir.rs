@@ -213,8 +213,8 @@ fn a_newer_version_is_named_and_nothing_is_changed() {
     refused("a segment", 4, &["is of log format 2", NEXT], |data| {
         change_block(&segment(data, 2), 0, |header| header[8] = 2);
     });
-    refused("a feature of a segment", 4, &["(features 0x1)", NEXT], |data| {
-        change_block(&segment(data, 3), 0, |header| header[84] = 1);
+    refused("a feature of a segment", 4, &["(features 0x8000)", NEXT], |data| {
+        change_block(&segment(data, 3), 0, |header| header[85] = 0x80);
     });
     refused("a cursor", 4, &["is a cursor of version 2", NEXT], |data| {
         let path = data.join("wal/cursors/main.cur");
