@@ -34,8 +34,6 @@ pub(super) const HEAD_WAIT: Duration = Duration::from_secs(30);
 pub(super) struct Answering {
     others: Cell<u32>,
     writes: Cell<u32>,
-    /// The client sends no more.
-    half_closed: Cell<bool>,
     /// The answer to come is written as HTTP/1.1 whatever the client speaks.
     as_newest: Cell<bool>,
 }
@@ -61,13 +59,10 @@ impl UnderWay {
         if self.write { &self.answering.writes } else { &self.answering.others }
     }
 
-    /// The answer to it. It is under way until its last byte for a client that closed its half already.
+    /// The answer to it. It is under way until its last byte: the client may close its half while it is written.
     pub(super) fn answered(self, reply: Reply) -> Reply {
         if reply.extensions().get::<BeforeAnyHandler>().is_some() {
             self.answering.as_newest.set(true);
-        }
-        if !self.answering.half_closed.get() {
-            return reply;
         }
         reply.map(|body| -> ReplyBody { Box::pin(Guarded { body, _guard: self }) })
     }
@@ -209,7 +204,6 @@ impl<S> Wire<S> {
 
     /// The end of what the client sends, told to hyper when nobody can wait for an answer any more.
     fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.answering.half_closed.set(true);
         let (writes, others) = (self.answering.writes.get(), self.answering.others.get());
         if !self.framing.is_between() || writes + others == 0 {
             return Poll::Ready(Ok(()));
@@ -405,6 +399,21 @@ mod tests {
             assert!(!ends_at_once(Some(true), request, false).await, "a write is answered");
             let half: &[u8] = b"POST / HTTP/1.1\r\nContent-Length: 1\r\n\r\n";
             assert!(ends_at_once(Some(true), half, false).await, "a request that never comes whole is none");
+        });
+    }
+
+    #[test]
+    fn an_answer_that_is_being_written_when_the_client_closes_its_half_goes_on() {
+        run(async {
+            let answering = Rc::new(Answering::default());
+            let reply = answering.begin(false).answered(http::Response::new(crate::pipeline::whole(Bytes::from("x"))));
+            let mut wire = Wire::new(&b"GET / HTTP/1.1\r\n\r\n"[..], Rc::clone(&answering), HEAD_WAIT);
+            let mut read = Vec::new();
+            let mut reading = std::pin::pin!(wire.read_to_end(&mut read));
+            let mut poll = || reading.as_mut().poll(&mut Context::from_waker(std::task::Waker::noop()));
+            assert!(poll().is_pending(), "its last byte is not written");
+            drop(reply);
+            assert!(poll().is_ready());
         });
     }
 
