@@ -122,7 +122,7 @@ pub(crate) struct Live {
     pub(crate) sync_buckets: [AtomicU64; SYNC_BUCKETS],
 }
 
-fn guard<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn guard<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // A panic while one of these short sections ran cannot leave them half changed.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use super::cursor::{self, Loaded};
 use super::reader::parts;
 use super::record::{Header, Kind};
-use super::recover::{foreign, read_header, read_seal};
+use super::recover::{disk_error, foreign, read_header, read_seal};
 use super::segment::{
     HEADER_BLOCK_BYTES, Seal, SegmentHeader, data_end, name, parse_name, parse_next_name, twin_offset,
 };
@@ -141,10 +141,6 @@ pub struct Look {
     /// Offset behind the last thing in the newest segment that looks like a record.
     written_end: u64,
     running: bool,
-}
-
-fn disk_error(doing: &str, path: &Path, cause: io::Error) -> Error {
-    Error::disk(format!("{doing} {}", path.display()), cause)
 }
 
 impl Look {

@@ -6,9 +6,10 @@
 //! [`Options`]. Nothing is dropped in silence: a full or faulted log refuses.
 //!
 //! # Layout
-//! `record`, `segment`, `squeeze` and `group` are pure. `walk` reads one segment, through `view` where it is mapped; `recover` and `reader` use it. `writer` is the
-//! one writer, `retain` its supply of files, `scrub` the reader that looks for damage, `quarantine` where damaged bytes go, `live` what all share. `cursor` stores floors. `gaps` is the gap log, a file of
-//! its own for what the log could not take.
+//! `record`, `segment`, `squeeze` and `group` are pure. `walk` reads one segment, through `view` where it is mapped; `recover`
+//! and `reader` use it. `writer` is the one writer, `retain` its supply of files, `scrub` the reader that looks for damage,
+//! `quarantine` where damaged bytes go, `live` what all share. `cursor` stores floors. `gaps` is the gap log, a file of its own
+//! for what the log could not take. `look` sees a log from outside, `capture` is a stretch of one.
 //!
 //! # Use
 //! [`cursor::list`] and [`cursor::load`], then [`Wal::open`], [`Cursor::clamp`], [`Wal::reader`]. Then

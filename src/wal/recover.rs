@@ -170,7 +170,7 @@ fn sync_names(disk: &dyn Disk, dir: &Path) -> io::Result<()> {
     disk.sync_dir(dir)
 }
 
-fn disk_error(doing: &str, path: &Path, cause: io::Error) -> Error {
+pub(super) fn disk_error(doing: &str, path: &Path, cause: io::Error) -> Error {
     Error::disk(format!("{doing} {}", path.display()), cause)
 }
 

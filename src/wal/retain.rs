@@ -9,9 +9,9 @@
 use std::io::{self, IoSlice};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
-use super::live::Live;
+use super::live::{Live, guard};
 use super::safeguard::{Safeguard, holds};
 use super::segment::{capacity_for, next_name, parse_next_name, room};
 use crate::base::disk::{Disk, DiskFile, Durability, Open};
@@ -83,10 +83,6 @@ pub(crate) struct Supply {
     working: Mutex<()>,
     pool: Mutex<Pool>,
     next_number: AtomicU64,
-}
-
-fn guard<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Supply {

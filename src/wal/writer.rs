@@ -67,9 +67,7 @@ impl Active {
         let used = self.offset - HEADER_BLOCK_BYTES;
         room(self.segment.header.capacity).saturating_sub(used)
     }
-}
 
-impl Active {
     /// Writes and syncs a group. Once that has failed, a later success would say nothing.
     fn write(&self, group: &Group) -> io::Result<()> {
         let unheard = group.finished == 0 && group.records > 1;

@@ -1,8 +1,8 @@
 //! `twinline queue`: the log on disk, beside a running twinline or on the directory of a stopped one.
 //!
 //! Promise: looking changes nothing. No lock is taken, no file is made, changed, renamed or removed, so that a look never
-//! stands in the way of a start, and a directory without the right to write will do. `release-ballast` alone changes something: it
-//! removes the ballast.
+//! stands in the way of a start, and a directory without the right to write will do. What changes something says so by its name:
+//! `pause` and `resume` the delivery of a running twinline, `export` the file that it writes, `release-ballast` the ballast.
 
 mod ballast;
 mod captured;

@@ -33,11 +33,21 @@ pub(super) fn open(config: &Config, state: &SharedState, now_ns: i64) -> Result<
     Ok(GapKeeper::new(logs, Arc::clone(state), config.destination.id.clone(), each))
 }
 
-/// What was in the lost records is not known: a gap of unknown size over all time stands for it.
 fn tell_damage(config: &Config, state: &SharedState, now_ns: i64, damaged: u64) -> Result<()> {
     let records = if damaged == u64::MAX { "the whole file".to_owned() } else { format!("{damaged} records") };
     let text = format!("the gap log is damaged ({records}): gaps of unknown size are missing");
     tracing::error!(event = "gap.damage", "{text}");
+    tell_loss(config, state, now_ns, "gap-log-damage", text)
+}
+
+/// What was in lost records is not known: a gap of unknown size over all time stands for them.
+pub(super) fn tell_loss(
+    config: &Config,
+    state: &SharedState,
+    now_ns: i64,
+    cause: &'static str,
+    text: String,
+) -> Result<()> {
     let gap = Gap {
         route: None,
         route_name: "unknown".to_owned(),
@@ -45,7 +55,7 @@ fn tell_damage(config: &Config, state: &SharedState, now_ns: i64, damaged: u64) 
         to_ns: now_ns,
         lines: 0,
         lsns: None,
-        cause: "gap-log-damage",
+        cause,
     };
     state.add_gap(&config.destination.id, gap).wait()?;
     drop(state.add_event(Event { at_ns: now_ns, kind: EventKind::LogDamage, text }));

@@ -12,7 +12,7 @@ use crate::base::{Error, Kind, Result, Side};
 use crate::config::{Config, LogCompression, log_waiting};
 use crate::pipeline::GapKeeper;
 use crate::queue::{self, LocalQueue, Opened};
-use crate::state::{Event, EventKind, Gap, SharedState, SqliteState};
+use crate::state::{Event, EventKind, SharedState, SqliteState};
 use crate::wal::{self, LogLock};
 
 /// The id of this installation, which stands in each segment.
@@ -79,25 +79,13 @@ fn no_room(error: Error) -> Error {
     error.or_hint("free a few MiB on the disk of data_dir, and see that this user may write there; then start again")
 }
 
-/// Nobody knows what was in it: a gap of unknown size over all time stands for it.
 fn log_is_gone(config: &Config, state: &SharedState, now_ns: i64) -> Result<()> {
     let text = format!(
         "{} holds no segment although there was a log: what waited in it is lost",
         config.data_dir.join("wal/seg").display()
     );
     tracing::error!(event = "queue.gone", "{text}");
-    let gap = Gap {
-        route: None,
-        route_name: "unknown".to_owned(),
-        from_ns: i64::MIN,
-        to_ns: now_ns,
-        lines: 0,
-        lsns: None,
-        cause: "log-damage",
-    };
-    state.add_gap(&config.destination.id, gap).wait()?;
-    drop(state.add_event(Event { at_ns: now_ns, kind: EventKind::LogDamage, text }));
-    Ok(())
+    gaps::tell_loss(config, state, now_ns, "log-damage", text)
 }
 
 fn open_queue(
