@@ -1,6 +1,7 @@
 //! Targets that stand still for long: what is newer than the oldest record that waits for one is set aside, as positions in
 //! the log and not as copies, so that the others go on. When the pause ends it is read again, in order; when it has held
 //! back more of the log than `route_backlog`, it becomes a gap.
+//! An operator's hold lets none become one: after it a target is tried before it may.
 //!
 //! Promises: floors stay below the first record set aside; the gap is durable before they pass ([`super::closing`]). While
 //! the gap grows, the target is tried with one record at a time.
@@ -127,6 +128,7 @@ impl Distributor {
         targets.dedup();
         self.make_room(&targets);
         let mut more = false;
+        self.see_hold();
         for target in targets {
             if !self.shared.pauses.is_paused(target) {
                 self.stop_closing(target);
@@ -156,11 +158,29 @@ impl Distributor {
             let budget =
                 if grows { GROWTH_BYTES.min(self.shared.route_backlog_bytes) } else { self.shared.route_backlog_bytes };
             let has_records = self.asides.get(&target).is_some_and(|aside| aside.first.is_some());
-            if behind > budget || grows && probe_is_due && has_records {
+            if !(behind > budget || grows && probe_is_due && has_records) {
+                continue;
+            }
+            if self.was_tried(target) {
                 more |= self.give_up(target).await?;
+            } else if grows && self.oldest_bytes_of(target).is_none() && !self.shared.hold.lasts() {
+                // Nothing else of it is there to try it with.
+                more |= self.read_again(target).await?;
+                self.wake_lanes();
             }
         }
         Ok(more)
+    }
+
+    fn see_hold(&mut self) {
+        if self.shared.hold.lasts() {
+            self.held_at = Some(self.shared.clock.monotonic());
+        }
+    }
+
+    /// Whether a target has refused something since the last hold of an operator: it may have come back meanwhile.
+    fn was_tried(&self, target: TargetId) -> bool {
+        !self.shared.hold.lasts() && self.held_at.is_none_or(|at| self.shared.pauses.told_since(target, at))
     }
 
     /// Takes out of full lanes what paused targets hold, of those that hold most first: many small shares are a whole.

@@ -64,6 +64,8 @@ pub(super) struct Distributor {
     pub(super) dealt: Lsn,
     /// Where the record under our hands begins in the log, bytes.
     pub(super) before_record: u64,
+    /// When an operator's hold was last seen to last, monotonic.
+    pub(super) held_at: Option<Duration>,
 }
 
 /// How far reading has come.
@@ -132,6 +134,7 @@ impl Distributor {
             gaps,
             dealt,
             before_record,
+            held_at: None,
         })
     }
 

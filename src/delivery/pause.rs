@@ -71,6 +71,11 @@ impl Pauses {
         self.targets.borrow().get(&target).is_some_and(|pause| pause.until > now)
     }
 
+    /// Whether this target has refused something since then.
+    pub(super) fn told_since(&self, target: TargetId, at: Duration) -> bool {
+        self.targets.borrow().get(&target).is_some_and(|pause| pause.told > at)
+    }
+
     /// Whether this target stands still, also while it is tried again.
     pub(super) fn is_paused(&self, target: TargetId) -> bool {
         self.targets.borrow().contains_key(&target)

@@ -179,6 +179,42 @@ fn a_route_beyond_its_backlog_is_a_gap_and_is_delivered_again_once_it_takes_writ
     eprintln!("{delivered} delivered, {gap} in the gap");
 }
 
+/// It may have come back while nobody was allowed to ask it.
+#[test]
+fn a_route_that_stood_still_when_an_operator_paused_is_tried_before_it_becomes_a_gap() {
+    let pair = pair("route_backlog = \"1MiB\"");
+    pair.write("later", 0);
+    pair.twinline.until("it stands still", |status| status["paused"][0]["code"] == "database-missing");
+    let (paused, resumed) = (["queue", "pause"], ["queue", "resume"]);
+    assert!(pair.twinline.command(&paused).status.success());
+    (1..60).for_each(|round| pair.write("later", round));
+    let all = |status: &Value, lines: u64| status["lines"]["queued"].as_u64() == Some(lines);
+    pair.twinline.until("all of it waits", |status| all(status, 60_000));
+    pair.destination.create_database("later");
+    assert!(pair.twinline.command(&resumed).status.success());
+    let status = pair.twinline.settled(60_000);
+    assert_eq!((&status["lines"]["gap"], &status["lines"]["delivered"]), (&0.into(), &60_000.into()), "{status:#}");
+    pair.assert_equal("later");
+}
+
+/// Its gap does not grow by what comes in a pause of an operator before it was tried again.
+#[test]
+fn a_gap_does_not_grow_while_an_operator_pauses() {
+    let pair = pair("route_backlog = \"1MiB\"");
+    (0..60).for_each(|round| pair.write("later", round));
+    let counts = |status: &Value| ["gap", "queued"].map(|sum| status["lines"][sum].as_u64().unwrap());
+    pair.twinline.until("it is a gap", |status| counts(status)[0] > 0);
+    assert!(pair.twinline.command(&["queue", "pause"]).status.success());
+    (60..120).for_each(|round| pair.write("later", round));
+    let status = pair.twinline.until("all of it is counted", |status| counts(status).iter().sum::<u64>() == 120_000);
+    pair.destination.create_database("later");
+    assert!(pair.twinline.command(&["queue", "resume"]).status.success());
+    let [gap, queued] = counts(&status);
+    assert!(queued >= 59_000, "{status:#}");
+    let status = pair.twinline.settled(120_000);
+    assert_eq!((&status["lines"]["gap"], &status["lines"]["delivered"]), (&gap.into(), &queued.into()), "{status:#}");
+}
+
 /// What the source has never kept uses up no number; a route has its own from then on that the source keeps something of it,
 /// and is one with what the log has of it from before.
 #[test]
