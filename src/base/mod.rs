@@ -2,6 +2,7 @@
 //!
 //! Promise: nothing here knows line protocol, HTTP or the log. Everything above may use it; it uses nothing of ours.
 
+pub mod bounds;
 pub mod clock;
 pub mod crc;
 pub mod disk;

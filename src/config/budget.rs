@@ -1,6 +1,10 @@
 //! The memory budget: every part that grows with load, added up before anything is started.
 
 use super::{Config, Role};
+use crate::base::bounds::{
+    COUNTED_MAX, LOG_BODY_BYTES, LOG_CHUNK_BYTES, LOG_GROUP_BYTES, LOG_SPARES, LOG_SPARES_FEW, READ_AGAIN_MAX,
+    READ_AHEAD_BYTES,
+};
 use crate::base::size::ByteSize;
 
 /// One part of the budget.
@@ -14,8 +18,17 @@ pub struct MemoryPart {
 
 /// Program, tables of in-flight writes, state store and metrics, whatever the configuration.
 const FIXED: u64 = 64 << 20;
-/// The group being written, the one that grows meanwhile, and what readers of the log hold.
-const LOG: u64 = 32 << 20;
+/// Buffers of one chunk of the log: delivery reads once with many, and ahead of itself, after damage, and for each target that is read
+/// again or counted twice, with few; so does scrubbing, which may have damaged bytes copied; and files are filled ahead.
+const LOG_CHUNKS: usize =
+    1 + LOG_SPARES + (1 + LOG_SPARES_FEW) * (1 + 1 + 2 * READ_AGAIN_MAX + 2 * COUNTED_MAX + 1) + 1 + 1;
+/// Records of full size: the last one that is read ahead, one as it is stored and unpacked, and one under scrubbing.
+const LOG_RECORDS: usize = 1 + 2 + 1;
+/// Names and more that a record holds beside its body.
+const RECORD_META_BYTES: usize = 64 << 10;
+/// What the log and its readers hold, beside bundles that wait.
+const LOG: u64 =
+    (LOG_CHUNKS * LOG_CHUNK_BYTES + LOG_RECORDS * (LOG_BODY_BYTES + RECORD_META_BYTES) + LOG_GROUP_BYTES) as u64;
 /// A line whose cell is remembered while its write is under way: 33 bytes in a table that may be half empty and is copied
 /// when it grows, and its place in the list of its write.
 const PER_LINE: u64 = 128;
@@ -30,9 +43,9 @@ const LATE_CELLS: u64 = 10 << 20;
 /// Tables of one lane: where its records are in the log (16,384 of 48 bytes, twice while they are merged) and names of routes
 /// without a number (4,096).
 const LANE_TABLES: u64 = 3 << 20;
-/// What the distributor holds before it knows the outcome (4 MiB), and lines that enter no lane (16,384 notes of 64 bytes,
+/// What the distributor holds before it knows the outcome, and lines that enter no lane (16,384 notes of 64 bytes,
 /// twice while they are merged).
-const READ_AHEAD: u64 = 6 << 20;
+const READ_AHEAD: u64 = READ_AHEAD_BYTES as u64 + (2 << 20);
 /// Buffers of one connection to a database.
 const PER_OUTGOING: u64 = 32 << 10;
 /// Answer and buffers of one connection beside its request head.
@@ -68,7 +81,7 @@ pub fn memory_parts(config: &Config) -> Vec<MemoryPart> {
         ("gap logs (6 MiB each)", gap_logs * PER_GAP_LOG),
         ("routes (limits.routes × 2 KiB)", (config.limits.routes as u64).saturating_mul(PER_ROUTE)),
         ("lines under way (queue.overlap_lines × 128 B)", (config.queue.overlap_lines as u64).saturating_mul(PER_LINE)),
-        ("the log's buffers", LOG),
+        ("buffers of the log and of its readers", LOG),
         ("the program itself", FIXED),
     ]
     .into_iter()

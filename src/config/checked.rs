@@ -234,7 +234,7 @@ pub struct Limits {
     pub max_body: ByteSize,
     /// A body may unpack to so many times its size, 10 to 10,000. Default 1,100: gzip reaches no more, so that only `max_body` bounds it.
     pub max_decompression_ratio: u32,
-    /// Request bodies held at once. Default 256 MiB.
+    /// Request bodies held at once. Default 224 MiB.
     pub in_flight: ByteSize,
     /// What all budgets together may take; see [`super::memory_parts`]. Default 1 GiB.
     pub memory: ByteSize,

@@ -204,7 +204,7 @@ fn limits(section: Section<'_>) -> Limits {
     let limits = Limits {
         max_body: section.size("max_body", ByteSize(256 * MIB), KIB..=TIB),
         max_decompression_ratio: section.count("max_decompression_ratio", 1_100, 10..=10_000) as u32,
-        in_flight: section.size("in_flight", ByteSize(256 * MIB), MIB..=TIB),
+        in_flight: section.size("in_flight", ByteSize(224 * MIB), MIB..=TIB),
         memory: section.size("memory", ByteSize(GIB), 64 * MIB..=1024 * TIB),
         routes: section.count("routes", 10_000, 1..=1_000_000) as usize,
         max_header: section.size("max_header", ByteSize(64 * KIB), 8 * KIB..=MIB),

@@ -305,6 +305,17 @@ fn budgets_above_the_limit_are_refused_with_the_sum() {
     assert!(memory_parts(&good(&enough).config).len() > 3, "what the message says to write is accepted");
 }
 
+/// The log's readers, scrubbing, and a record as it is stored and unpacked: more than anything that is only written.
+#[test]
+fn the_defaults_fit_with_everything_that_reads_the_log() {
+    use crate::base::bounds::{COUNTED_MAX, LOG_BODY_BYTES, LOG_CHUNK_BYTES, READ_AGAIN_MAX};
+    let parts = memory_parts(&good(SHORTEST).config);
+    let log = parts.iter().find(|part| part.what.contains("buffers of the log")).expect("a part of its own").size.0;
+    let readers = (4 + 2 * (2 + 2 * READ_AGAIN_MAX + 2 * COUNTED_MAX)) * LOG_CHUNK_BYTES;
+    assert!(log >= (readers + 4 * LOG_BODY_BYTES) as u64, "{log}");
+    assert!(super::budget::memory_sum(&parts).0 <= 1 << 30, "{parts:?}");
+}
+
 #[test]
 fn a_socket_path_that_the_system_cannot_bind_is_refused() {
     let long = format!("data_dir = \"/{}\"\n{SHORTEST}", "d".repeat(120));

@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use super::closing::{Closing, Growing};
 use super::distribute::{Distributor, last_of};
 use super::target::TargetId;
+use crate::base::bounds::READ_AGAIN_MAX;
 use crate::base::{Error, Kind as ErrorKind, Lsn, Result, Side};
 use crate::queue::{Fate, Intent, Scout, Spans};
 use crate::route::RouteName;
@@ -18,8 +19,6 @@ use crate::wal::{Item, Kind, Reader, Record};
 
 /// Of what may wait in lanes, a target that stands still keeps this part.
 const SHARE: usize = 16;
-/// Targets that are read again at the same time; the others wait for their turn.
-const AGAIN_MAX: usize = 8;
 /// Records read again in one go before other tasks get their turn.
 const AGAIN_STEP: usize = 256;
 /// A growing gap is written down after so many bytes of log.
@@ -203,7 +202,7 @@ impl Distributor {
     fn may_read_again(&self, target: TargetId) -> bool {
         let reads = |aside: &Aside| aside.again.is_some();
         self.asides.get(&target).is_none_or(|aside| aside.first.is_none() || reads(aside))
-            || self.asides.values().filter(|aside| reads(aside)).count() < AGAIN_MAX
+            || self.asides.values().filter(|aside| reads(aside)).count() < READ_AGAIN_MAX
     }
 
     /// Leaves only the oldest record of a target in the lanes: it shows whether the target takes writes again.

@@ -13,6 +13,7 @@ use super::aside::{Aside, Sum};
 use super::distribute::{Distributor, applied_lines, last_of};
 use super::target::TargetId;
 use super::tell;
+use crate::base::bounds::COUNTED_MAX;
 use crate::base::failpoint::{self, Point};
 use crate::base::{Lsn, Result};
 use crate::queue::{Intent, Scout, Spans};
@@ -80,7 +81,7 @@ impl Distributor {
             self.hold();
             return Ok(false);
         }
-        if saves <= closing.saves {
+        if saves <= closing.saves || !self.may_count(target) {
             return Ok(false);
         }
         let Some(mut aside) = self.asides.remove(&target) else { return Ok(false) };
@@ -93,6 +94,13 @@ impl Distributor {
             self.close(target).await;
         }
         Ok(!is_counted)
+    }
+
+    /// Whether it is a target's turn to be counted: each that is has its own place in the log.
+    fn may_count(&self, target: TargetId) -> bool {
+        let counts = |aside: &Aside| aside.closing.as_ref().is_some_and(|closing| closing.counting.is_some());
+        self.asides.get(&target).is_some_and(counts)
+            || self.asides.values().filter(|aside| counts(aside)).count() < COUNTED_MAX
     }
 
     /// Counts some records of the stretch. True when all are counted that were dealt out or set aside.

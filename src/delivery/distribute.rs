@@ -20,6 +20,7 @@ use super::ledger::{self, Ledger, Tally};
 use super::letters;
 use super::target::TargetId;
 use super::view::Reading;
+use crate::base::bounds::READ_AHEAD_BYTES;
 use crate::base::failpoint::{self, Point};
 use crate::base::{Error, Kind as ErrorKind, Lsn, Result, Side};
 use crate::line::{self, Dialect, Precision};
@@ -32,7 +33,7 @@ const SCOUT_STEP: usize = 256;
 /// The same while a long log is counted: each may be a seek of a slow disk.
 const COUNT_STEP: usize = 32;
 /// Records that are read before their outcome is known, bytes. They share memory with the chunks they were read in.
-const AHEAD_BYTES: usize = 4 << 20;
+const AHEAD_BYTES: usize = READ_AHEAD_BYTES;
 /// After the log has grown: time for more to come. Far below the time that a batch waits for company.
 const GATHER: Duration = Duration::from_millis(5);
 /// While a target stands still, it is looked at so often.
@@ -107,7 +108,7 @@ impl Distributor {
         floors: &Floors,
         gaps: Vec<BacklogGap>,
     ) -> Result<Self> {
-        let reader = log.reader(floors.lowest().next())?;
+        let reader = log.reader(floors.lowest().next())?.keeping_more();
         let moved = floors.lanes.len() != shared.lanes.len() && ledger::is_known(floors);
         let former = moved.then(|| floors.lanes.clone());
         let top = floors.lanes.iter().copied().max().unwrap_or(Lsn::ZERO);
@@ -197,7 +198,7 @@ impl Distributor {
                     let headers = self.log.reader(damage.first)?;
                     if let Err(error) = scout.see_damaged(damage, headers) {
                         // Asked again, we stand before the same damage again.
-                        self.reader = self.log.reader(damage.first)?;
+                        self.reader = self.log.reader(damage.first)?.keeping_more();
                         return Err(error);
                     }
                 }

@@ -15,6 +15,7 @@ use super::primary::Judged;
 use super::reply::Refusal;
 use super::settle::{Settled, piece, settle};
 use super::stamp::Lines;
+use crate::base::bounds::LOG_BODY_BYTES;
 use crate::base::failpoint::{self, Point};
 use crate::base::{Epoch, Lsn, RequestId};
 use crate::db::answer::Kept;
@@ -24,7 +25,7 @@ use crate::route::RouteName;
 use crate::wal::{Entry, Kind};
 
 /// A body is kept in records of at most this size.
-const RECORD_BYTES: usize = 8 << 20;
+const RECORD_BYTES: usize = LOG_BODY_BYTES;
 
 /// What the log has of a write. Delivery waits for its outcome: dropped without one, because the task of the write panics, it
 /// hands the log doubt.

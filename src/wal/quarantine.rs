@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::Damage;
 use super::segment::SegmentHeader;
+use crate::base::bounds::LOG_CHUNK_BYTES;
 use crate::base::disk::{Disk, DiskFile, Durability, Open, read_full_at};
 
 /// What one process keeps at most.
@@ -17,7 +18,7 @@ const BYTES_MAX: u64 = 64 << 20;
 /// Files that lie here at most, notes included.
 const FILES_MAX: usize = 256;
 /// Copied at a time.
-const STEP_BYTES: u64 = 1 << 20;
+const STEP_BYTES: u64 = LOG_CHUNK_BYTES as u64;
 
 /// The directory.
 #[derive(Debug)]

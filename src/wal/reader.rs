@@ -1,8 +1,8 @@
 //! Reads the log in LSN order, up to what is durable and never further.
 //!
 //! Promises: every LSN from the start on appears exactly once, as a record, inside a damage, or (marks, and kinds that
-//! may be skipped) not at all; a segment that a reader stands in is not recycled; memory is one chunk of about 1 MiB,
-//! or one record where that is larger, and up to three chunks that those who hold records have given back. A complete
+//! may be skipped) not at all; a segment that a reader stands in is not recycled; memory is one chunk of 1 MiB,
+//! and one that those who hold records have given back, or up to three ([`Reader::keeping_more`]). A complete
 //! segment may be mapped instead (`view`): then records share its pages, and it is not recycled while one is held.
 
 use std::path::Path;
@@ -17,10 +17,11 @@ use super::squeeze::{FLAGS, expand};
 use super::view::View;
 use super::walk::{Spare, Step, Walk, Want, one_record};
 use super::{Damage, Item, Record};
+use crate::base::bounds::{LOG_CHUNK_BYTES, LOG_SPARES, LOG_SPARES_FEW};
 use crate::base::disk::{Disk, Open};
 use crate::base::{Error, Lsn, Result, Side};
 
-const CHUNK_BYTES: usize = 1 << 20;
+const CHUNK_BYTES: usize = LOG_CHUNK_BYTES;
 /// Enough for a header and some small records after it.
 const HEADER_CHUNK_BYTES: usize = 4096;
 
@@ -44,7 +45,14 @@ pub struct Reader {
 
 impl Reader {
     pub(crate) fn new(disk: Arc<dyn Disk>, live: Arc<Live>, from: Lsn) -> Self {
-        Self { disk, live, next: from.max(Lsn(1)), position: 0, here: None, spare: Spare::default(), mapped: false }
+        let spare = Spare::new(LOG_SPARES_FEW);
+        Self { disk, live, next: from.max(Lsn(1)), position: 0, here: None, spare, mapped: false }
+    }
+
+    /// The same, for whoever holds many records for a while: buffers come back late, and more of them are kept.
+    #[must_use]
+    pub fn keeping_more(self) -> Self {
+        Self { spare: Spare::new(LOG_SPARES), ..self }
     }
 
     /// The same, which maps complete segments.

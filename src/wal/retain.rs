@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex};
 use super::live::{Live, guard};
 use super::safeguard::{Safeguard, holds};
 use super::segment::{capacity_for, next_name, parse_next_name, room};
+use crate::base::bounds::LOG_CHUNK_BYTES;
 use crate::base::disk::{Disk, DiskFile, Durability, Open};
 
 /// Prepared files that the supply makes.
@@ -25,7 +26,7 @@ const READY_KEPT: usize = 2;
 const READY_BYTES: u64 = 256 << 20;
 const READY_PART: u64 = 8;
 /// Files are filled with zeros in steps of this size …
-const FILL_BYTES: usize = 1 << 20;
+const FILL_BYTES: usize = LOG_CHUNK_BYTES;
 /// … and synced each time this much was written, so that a commit never waits behind a large flush.
 const FILL_SYNC_BYTES: u64 = 8 << 20;
 

@@ -18,12 +18,13 @@ use super::quarantine::Stretch;
 use super::record::PAYLOAD_MAX_BYTES;
 use super::segment::{HEADER_BLOCK_BYTES, SegmentHeader, twin_offset};
 use super::walk::{Step, Walk, Want};
+use crate::base::bounds::LOG_CHUNK_BYTES;
 use crate::base::clock::SharedClock;
 use crate::base::disk::{Disk, DiskFile, Open, read_full_at};
 use crate::base::{Lsn, SegmentId};
 
 /// Read in one step.
-const STEP_BYTES: u64 = 1 << 20;
+const STEP_BYTES: u64 = LOG_CHUNK_BYTES as u64;
 /// Bytes a second, unless a pass would take longer than half of the time between two.
 const RATE_BYTES: u64 = 16 << 20;
 /// The first pass begins so long after the start at the latest: a start has enough to do.

@@ -12,6 +12,7 @@ use super::safeguard::{Safeguard, holds};
 use super::segment::{HEADER_BLOCK_BYTES, SegmentHeader, data_end};
 use super::view::View;
 use super::{Damage, Kind};
+use crate::base::bounds::{LOG_CHUNK_BYTES, LOG_SPARES_FEW};
 use crate::base::disk::{DiskFile, read_full_at};
 use crate::base::{Lsn, RouteId};
 
@@ -20,9 +21,6 @@ const EIO: i32 = 5;
 const PIECE_BYTES: usize = 4096;
 /// Pieces behind an unreadable stretch that are tried before the whole disk is called unreadable.
 const PROBES: u64 = 16;
-/// Buffers that are kept to be filled again, and how large one may be.
-const SPARES_MAX: usize = 3;
-const SPARE_MAX_BYTES: usize = 1 << 20;
 
 /// A stretch of a file in memory, fetched in chunks.
 #[derive(Clone, Debug)]
@@ -38,30 +36,37 @@ pub(crate) struct Window {
 }
 
 /// Buffers that were filled before. One whose records nobody holds any more is filled again: a new one would have to be
-/// cleared, page by page.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Spare(VecDeque<Bytes>);
+/// cleared, page by page. None is larger than a chunk.
+#[derive(Clone, Debug)]
+pub(crate) struct Spare {
+    kept: VecDeque<Bytes>,
+    kept_max: usize,
+}
 
 impl Spare {
+    pub(crate) fn new(kept_max: usize) -> Self {
+        Self { kept: VecDeque::new(), kept_max }
+    }
+
     /// These, and none are left.
     pub(crate) fn take(&mut self) -> Self {
-        std::mem::take(self)
+        Self { kept: std::mem::take(&mut self.kept), kept_max: self.kept_max }
     }
 
     fn put(&mut self, bytes: Bytes) {
-        if bytes.is_empty() || bytes.len() > SPARE_MAX_BYTES {
+        if bytes.is_empty() || bytes.len() > LOG_CHUNK_BYTES {
             return;
         }
-        if self.0.len() == SPARES_MAX {
-            self.0.pop_front();
+        if self.kept.len() >= self.kept_max {
+            self.kept.pop_front();
         }
-        self.0.push_back(bytes);
+        self.kept.push_back(bytes);
     }
 
     /// A buffer of this length; what it holds means nothing.
     fn get(&mut self, length: usize) -> BytesMut {
         let free = |bytes: &Bytes| bytes.is_unique() && bytes.len() >= length && bytes.len() / 2 <= length;
-        let found = self.0.iter().position(free).and_then(|at| self.0.remove(at));
+        let found = self.kept.iter().position(free).and_then(|at| self.kept.remove(at));
         let Some(mut buffer) = found.and_then(|bytes| bytes.try_into_mut().ok()) else {
             return BytesMut::zeroed(length);
         };
@@ -72,7 +77,8 @@ impl Spare {
 
 impl Window {
     pub(crate) fn new(file: Arc<dyn DiskFile>, chunk_bytes: usize) -> Self {
-        Self { file, view: None, chunk_bytes, start: 0, bytes: Bytes::new(), viewed: false, spare: Spare::default() }
+        let spare = Spare::new(LOG_SPARES_FEW);
+        Self { file, view: None, chunk_bytes, start: 0, bytes: Bytes::new(), viewed: false, spare }
     }
 
     /// Exactly these bytes, or `None` where they reach behind `end` or the file.
@@ -88,7 +94,12 @@ impl Window {
             self.bytes = self.fetch(offset, wanted as usize)?;
         }
         let from = (offset - self.start) as usize;
-        Ok((from + length <= self.bytes.len()).then(|| self.bytes.slice(from..from + length)))
+        let found = (from + length <= self.bytes.len()).then(|| self.bytes.slice(from..from + length));
+        if self.bytes.len() > LOG_CHUNK_BYTES {
+            // One large record, which whoever asked holds now, and nothing that comes next.
+            self.give_back();
+        }
+        Ok(found)
     }
 
     fn give_back(&mut self) {
@@ -386,4 +397,35 @@ pub(crate) fn prove(file: Arc<dyn DiskFile>, header: &SegmentHeader, chunk_bytes
         assert!(at > before, "a scan that does not move");
     }
     Ok(proof)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::IoSlice;
+
+    use super::*;
+    use crate::base::disk::simulated::SimulatedDisk;
+    use crate::base::disk::{Disk, Durability, Open};
+
+    /// What a budget of memory counts for whoever reads the log: a chunk, and one more that is filled again.
+    #[test]
+    fn a_window_keeps_a_chunk_and_one_more_and_no_large_record() {
+        let disk = SimulatedDisk::new(1);
+        let path = std::path::Path::new("/w");
+        let file = disk.open(path, Open::Create).unwrap();
+        let bytes = vec![7; 12 * LOG_CHUNK_BYTES];
+        file.write_all_at(&[IoSlice::new(&bytes)], 0, Durability::Cached).unwrap();
+        let mut window = Window::new(file, LOG_CHUNK_BYTES);
+        let end = bytes.len() as u64;
+        let held = |window: &Window| window.bytes.len() + window.spare.kept.iter().map(Bytes::len).sum::<usize>();
+        let mut in_use = Vec::new();
+        for at in 0..4 {
+            in_use.push(window.get(at * LOG_CHUNK_BYTES as u64, 64, end).unwrap().unwrap());
+            assert!(held(&window) <= 2 * LOG_CHUNK_BYTES, "{}", held(&window));
+        }
+        let large = window.get(64, 8 * LOG_CHUNK_BYTES, end).unwrap().unwrap();
+        assert_eq!((large.len(), window.bytes.len()), (8 * LOG_CHUNK_BYTES, 0), "it is held once");
+        assert!(held(&window) <= 2 * LOG_CHUNK_BYTES);
+        assert!(window.get(large.len() as u64 + 64, 64, end).unwrap().is_some());
+    }
 }

@@ -1,0 +1,21 @@
+//! Sizes of buffers on which the budget of memory and the code that fills them must agree.
+//!
+//! Promise: `config` adds up these, and nobody holds more of the kind; what is another size elsewhere is not in any sum.
+
+/// Read of the log at once: by readers, by scrubbing, by whoever copies damaged bytes away; and written at once ahead of it.
+pub const LOG_CHUNK_BYTES: usize = 1 << 20;
+/// Buffers of such a chunk that a reader keeps to fill them again, when those who held records of them have let go. One whose
+/// records wait meanwhile …
+pub const LOG_SPARES: usize = 3;
+/// … and any other.
+pub const LOG_SPARES_FEW: usize = 1;
+/// A body is kept in records of at most this size, as it came.
+pub const LOG_BODY_BYTES: usize = 8 << 20;
+/// The log's own buffer for a group.
+pub const LOG_GROUP_BYTES: usize = 4 << 20;
+/// Targets of the destination that are read again from the log at the same time, with two readers each; the others wait.
+pub const READ_AGAIN_MAX: usize = 4;
+/// Targets of which what waits is counted at the same time, with two readers each, to become a gap; the others wait.
+pub const COUNTED_MAX: usize = 2;
+/// Read from the log before its outcome is known.
+pub const READ_AHEAD_BYTES: usize = 4 << 20;
