@@ -12,6 +12,7 @@ pub mod id;
 pub mod map;
 pub mod metric;
 pub mod size;
+pub(crate) mod sync;
 
 pub use clock::{Clock, SystemClock};
 pub use error::{Error, Kind, Result, Retry, Side};

@@ -4,12 +4,12 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 
 use super::quarantine::{Quarantine, Stretch};
 use super::scrub::{Found, Scrubbed};
 use super::segment::{HEADER_BLOCK_BYTES, SegmentHeader, data_end};
+use super::sync::{AtomicBool, AtomicU64, Mutex, MutexGuard, Ordering, PoisonError};
 use super::{Damage, Fault};
 use crate::base::Lsn;
 use crate::base::disk::DiskFile;

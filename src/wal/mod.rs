@@ -41,8 +41,7 @@ mod writer;
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -50,7 +49,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use crate::base::clock::SharedClock;
 use crate::base::disk::{Disk, DiskLock};
-use crate::base::{Error, Lsn, Result, Side};
+use crate::base::{Error, Lsn, Result, Side, sync};
 
 pub use cursor::{Clamped, Cursor, CursorFile, Loaded};
 pub use entry::{Bundle, Damage, Done, Entry, Failed, Fault, Item, OUTCOME_BYTES, OUTCOMES_MAX, Record, Refused};
@@ -70,6 +69,7 @@ use quarantine::Quarantine;
 use recover::{Context, recover};
 use retain::{Budget, Supply};
 use scrub::Scrub;
+use sync::{AtomicBool, Mutex, Ordering, PoisonError};
 use writer::{Message, Writer};
 
 /// The supply looks again for released segments and free space at least this often.

@@ -8,12 +8,12 @@
 
 use std::io::{self, IoSlice};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use super::live::{Live, guard};
 use super::safeguard::{Safeguard, holds};
 use super::segment::{capacity_for, next_name, parse_next_name, room};
+use super::sync::{AtomicU64, Mutex, Ordering};
 use crate::base::bounds::LOG_CHUNK_BYTES;
 use crate::base::disk::{Disk, DiskFile, Durability, Open};
 

@@ -41,6 +41,8 @@ pub(crate) enum Safeguard {
     CursorSynced,
     /// The first save of a process writes a new file: the name of the old one may not be durable.
     CursorAnew,
+    /// Readers are woken when there is something to read.
+    DurableBeforeWake,
     /// Floors are saved before they release anything (the caller's part).
     SaveBeforeRelease,
 }

@@ -171,6 +171,9 @@ impl Writer {
 
     fn commit_group(&mut self, group: Group, queue: &mut VecDeque<Job>) {
         let finished = group.finished;
+        if !holds(Safeguard::DurableBeforeWake) {
+            self.live.wake();
+        }
         if let Err(error) = self.write(group, Active::room) {
             self.live.set_fault(format!("writing {}: {error}", self.active.segment.path.display()));
             self.fail_all(queue);
@@ -184,7 +187,9 @@ impl Writer {
         if let Some(job) = queue.front_mut() {
             job.stands();
         }
-        self.live.wake();
+        if holds(Safeguard::DurableBeforeWake) {
+            self.live.wake();
+        }
     }
 
     /// Writes and syncs one group and moves the durable LSN.

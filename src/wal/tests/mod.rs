@@ -4,6 +4,8 @@ mod damage;
 mod exhaustive;
 mod failing;
 mod history;
+mod inbox;
+mod interleavings;
 mod lessons;
 mod look;
 mod machine;
