@@ -2,7 +2,8 @@
 //! the same size with the same kind of sync, and what a writer waits beyond one sync.
 //!
 //! Writers hand over one record, wait until it is durable, and hand over the next. They are tasks of one event loop, as in
-//! the proxy: what is durable comes back as one list with one wake-up, and the next records leave together. With `--threads`
+//! the proxy: what is durable comes back as one list with one wake-up, and the next records leave together, in bundles as
+//! large as the proxy's. With `--threads`
 //! each is a thread of its own. What is durable is released at once, so that the log uses its files again.
 //!
 //! The disk itself: one thread, one file of written blocks that it overwrites round and round, groups as large as those
@@ -40,6 +41,8 @@ const WRITERS: [usize; 4] = [1, 8, 64, 512];
 const BYTES: [usize; 3] = [1 << 10, 16 << 10, 256 << 10];
 /// Bodies come from a text of this length: more than the caches of a core.
 const TEXT_BYTES: usize = 48 << 20;
+/// What the proxy hands over as one.
+const BUNDLE_BYTES: usize = 1 << 20;
 const RAW_BYTES: u64 = 64 << 20;
 /// So much goes through the log before anything is measured: then it uses its files again.
 const WARM_BYTES: u64 = 256 << 20;
@@ -144,13 +147,13 @@ impl Log {
         Self { wal: Arc::new(wal), back, top: Arc::default() }
     }
 
-    fn bundle(&self, writer: usize, entry: Entry) -> Bundle {
+    fn bundle(&self, writers: Vec<usize>, entries: Vec<Entry>) -> Bundle {
         let (back, top) = (Arc::clone(&self.back), Arc::clone(&self.top));
         let done = Box::new(move |result: Result<Lsn, _>| {
             top.fetch_max(result.expect("a healthy disk").0, Ordering::Relaxed);
-            back.writers.lock().expect("no panic").push(writer);
+            back.writers.lock().expect("no panic").extend(writers);
         });
-        Bundle { entries: vec![entry], outcomes: vec![], done }
+        Bundle { entries, outcomes: vec![], done }
     }
 
     /// Writers as tasks of one event loop.
@@ -169,16 +172,16 @@ impl Log {
                 }
             }
             let now = Instant::now();
-            let bundles: Vec<Bundle> = free
-                .drain(..)
-                .map(|writer| {
-                    since[writer] = now;
+            under_way += free.len();
+            for together in free.chunks((BUNDLE_BYTES / bodies.bytes).max(1)) {
+                let mut entries = Vec::with_capacity(together.len());
+                for writer in together {
+                    since[*writer] = now;
                     number += 1;
-                    self.bundle(writer, entry(number, bodies.get(number)))
-                })
-                .collect();
-            under_way += bundles.len();
-            assert!(self.wal.submit_all(bundles).is_empty(), "the log takes it");
+                    entries.push(entry(number, bodies.get(number)));
+                }
+                assert!(self.wal.submit(self.bundle(together.to_vec(), entries)).is_ok(), "the log takes it");
+            }
             free = self.back.take();
             let now = Instant::now();
             under_way -= free.len();

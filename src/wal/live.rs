@@ -160,6 +160,12 @@ impl Live {
         self.released.fetch_max(below.0, Ordering::AcqRel);
     }
 
+    /// Whether the oldest segment lies below the released floor as a whole. The newest one stays in any case.
+    pub(crate) fn front_is_released(&self) -> bool {
+        let segments = self.segments();
+        segments.len() > 1 && segments.front().is_some_and(|segment| segment.last() < self.released())
+    }
+
     /// First LSN that is still in a segment.
     pub(crate) fn oldest(&self) -> Lsn {
         self.segments().front().map_or(Lsn(1), |segment| segment.header.base)

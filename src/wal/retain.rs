@@ -254,10 +254,11 @@ impl Supply {
             return Ok(false);
         }
         let segment = {
+            if !self.live.front_is_released() {
+                return Ok(false);
+            }
             let mut segments = self.live.segments();
-            let free = segments.len() > 1
-                && segments.front().is_some_and(|s| s.last() < self.live.released() && Arc::strong_count(s) == 1);
-            if !free {
+            if segments.front().is_none_or(|segment| Arc::strong_count(segment) > 1) {
                 return Ok(false);
             }
             let Some(segment) = segments.pop_front() else { return Ok(false) };

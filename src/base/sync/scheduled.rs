@@ -13,7 +13,11 @@ use shuttle::thread;
 
 pub(crate) use shuttle::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 pub(crate) use shuttle::sync::{Mutex, MutexGuard};
+pub(crate) use shuttle::thread::yield_now as pause;
 pub(crate) use std::sync::PoisonError;
+
+/// Each of them gives way to others.
+pub(crate) const PAUSES: u32 = 2;
 
 /// Switches that a fault needs, at most.
 const SWITCHES: usize = 3;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::super::inbox::{Inbox, Untaken};
+use super::super::inbox::{Inbox, Patience, Untaken};
 
 #[test]
 fn a_full_or_closed_inbox_gives_the_message_back() {
@@ -30,4 +30,24 @@ fn a_sleeping_reader_gets_everything_in_order() {
     }
     assert!(inbox.put_last(0));
     assert_eq!(reading.join().unwrap(), (1..=500).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_reader_stops_looking_where_that_brings_nothing() {
+    let mut patience = Patience { misses: 0, rest: 0, never: false };
+    let looks = |patience: &mut Patience, sleeps: u32, found: bool| {
+        let mut looks = 0;
+        for _ in 0..sleeps {
+            if patience.looks() {
+                looks += 1;
+                patience.looked(found);
+            }
+        }
+        looks
+    };
+    assert_eq!(looks(&mut patience, 1000, true), 1000, "all of them pay");
+    assert_eq!(looks(&mut patience, 64_000, false), 1000 + 5, "one of 64, once it has got used to it");
+    assert!(looks(&mut patience, 128, true) >= 64, "and back again soon");
+    patience.never = true;
+    assert_eq!(looks(&mut patience, 1000, true), 0);
 }
