@@ -125,6 +125,9 @@ pub struct ScrubStatus {
     pub damaged_records: u64,
     /// Files of which one copy of the header is damaged.
     pub damaged_headers: u64,
+    /// Files that could not be read at their last turn.
+    #[serde(default)]
+    pub unread_segments: Vec<String>,
 }
 
 impl From<&Scrubbed> for ScrubStatus {
@@ -134,6 +137,7 @@ impl From<&Scrubbed> for ScrubStatus {
             last_pass_bytes: scrubbed.last_pass_bytes,
             damaged_records: scrubbed.damaged_records,
             damaged_headers: scrubbed.headers,
+            unread_segments: scrubbed.unread.iter().map(|path| path.display().to_string()).collect(),
         }
     }
 }
@@ -418,7 +422,16 @@ pub fn render(status: &Status) -> String {
         let rate = ByteSize(queue.input_bytes_s as u64);
         let _ = writeln!(out, "       {rate}/s come in · room for {} if the destination stops now", seconds(left));
     }
-    let scrub = &queue.scrub;
+    scrubbing(&mut out, &queue.scrub);
+    if let Some(fault) = &queue.fault {
+        let _ = writeln!(out, "✗ FAULT  the log takes nothing: {fault}");
+    }
+    troubles(&mut out, status);
+    out
+}
+
+/// The search for damage in the log.
+fn scrubbing(out: &mut String, scrub: &ScrubStatus) {
     if let Some(last) = &scrub.last_pass {
         let _ = writeln!(out, "SCRUB  last pass {last}, {} read", ByteSize(scrub.last_pass_bytes));
     }
@@ -427,11 +440,11 @@ pub fn render(status: &Status) -> String {
         let text = "damaged records found in the log (twinline's events say which)";
         let _ = writeln!(out, "! DAMAGE {records} {text}, {headers} damaged headers: look at the disk of data_dir");
     }
-    if let Some(fault) = &queue.fault {
-        let _ = writeln!(out, "✗ FAULT  the log takes nothing: {fault}");
+    for path in &scrub.unread_segments {
+        let what =
+            "look for errors of the disk in the kernel's log; what of it is not delivered waits until it can be read";
+        let _ = writeln!(out, "! UNREAD {path} cannot be read: {what}");
     }
-    troubles(&mut out, status);
-    out
 }
 
 /// A refusal may quote a whole line; on a screen its beginning is enough.

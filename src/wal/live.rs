@@ -2,8 +2,9 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use super::quarantine::{Quarantine, Stretch};
@@ -84,10 +85,18 @@ impl fmt::Debug for Wakes {
 /// Hears of damage that scrubbing finds.
 pub(crate) type Hears = Box<dyn Fn(Found) + Send + Sync>;
 
-#[derive(Default)]
-struct Listener(OnceLock<Hears>);
+/// Hears of segments that scrubbing cannot read: the file, and why.
+pub(crate) type HearsUnread = Box<dyn Fn(&Path, &io::Error) + Send + Sync>;
 
-impl fmt::Debug for Listener {
+struct Listener<T>(OnceLock<T>);
+
+impl<T> Default for Listener<T> {
+    fn default() -> Self {
+        Self(OnceLock::new())
+    }
+}
+
+impl<T> fmt::Debug for Listener<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Listener")
     }
@@ -115,7 +124,8 @@ pub(crate) struct Live {
     /// Where damaged bytes are kept.
     pub(crate) quarantine: OnceLock<Arc<Quarantine>>,
     scrubbed: Mutex<Scrubbed>,
-    listener: Listener,
+    listener: Listener<Hears>,
+    unread: Listener<HearsUnread>,
     pub(crate) groups: AtomicU64,
     pub(crate) group_records: AtomicU64,
     pub(crate) sync_last_ns: AtomicU64,
@@ -232,6 +242,18 @@ impl Live {
         tracing::error!(first, last, event = "queue.scrub", "scrubbing has found damaged records of the log");
         if let Some(hears) = self.listener.0.get() {
             hears(found);
+        }
+    }
+
+    /// Has `hears` called for each segment that scrubbing cannot read. The first one stays.
+    pub(crate) fn on_unread(&self, hears: HearsUnread) {
+        let _already_somebody = self.unread.0.set(hears);
+    }
+
+    pub(crate) fn tell_unread(&self, path: &Path, error: &io::Error) {
+        tracing::error!(path = %path.display(), %error, event = "queue.scrub", "a log segment cannot be read");
+        if let Some(hears) = self.unread.0.get() {
+            hears(path, error);
         }
     }
 

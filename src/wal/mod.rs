@@ -242,6 +242,11 @@ impl Wal {
         self.live.on_found(hears);
     }
 
+    /// Has `hears` called, on a thread of the log, for each segment that scrubbing cannot read: once for each. The first one stays.
+    pub fn on_unread(&self, hears: impl Fn(&Path, &io::Error) + Send + Sync + 'static) {
+        self.live.on_unread(Box::new(hears));
+    }
+
     /// Highest durable LSN.
     pub fn durable(&self) -> Lsn {
         self.live.durable()

@@ -1,11 +1,12 @@
 //! Reads complete segments again and again, so that damage is found while other copies of the data still exist.
 //!
 //! Promises: reads only, a little at a time, at a bounded rate, past the page cache; holds no segment up longer than one step
-//! takes; each damage is told once. It makes no gap: a record that is not delivered yet becomes one when delivery comes to it, by
+//! takes; each damage, and each segment that cannot be read, is told once. It makes no gap: a record that is not delivered yet becomes one when delivery comes to it, by
 //! the same walk, exactly once; one that is delivered is missed by nobody.
 
 use std::collections::HashSet;
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -31,6 +32,10 @@ const RATE_BYTES: u64 = 16 << 20;
 const FIRST_AFTER: Duration = Duration::from_secs(60);
 /// Damages that are remembered as told.
 const TOLD_MAX: usize = 4096;
+/// In the place of a record: the segment as a whole.
+const WHOLE: Lsn = Lsn(u64::MAX);
+/// Segments that cannot be read and are shown by name.
+const UNREAD_MAX: usize = 16;
 
 /// What scrubbing has found, as a figure.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -49,6 +54,8 @@ pub struct Scrubbed {
     pub damaged_records: u64,
     /// Segments of which one copy of the header is damaged.
     pub headers: u64,
+    /// Segments that could not be read when their turn came last; those of a pass that has not ended count.
+    pub unread: Vec<PathBuf>,
 }
 
 /// What one look has found.
@@ -94,10 +101,11 @@ impl Scrub {
             return None;
         };
         let before = self.place.as_ref().map_or(HEADER_BLOCK_BYTES, |place| place.walk.offset());
-        let ended = self.read(&segment).unwrap_or_else(|error| {
-            tracing::warn!(path = %segment.path.display(), %error, event = "queue.scrub", "a log segment cannot be read");
-            true
-        });
+        let read = self.read(&segment);
+        let ended = *read.as_ref().unwrap_or(&true);
+        if ended {
+            self.note_read(&segment, read.err());
+        }
         let after = self.place.as_ref().map_or(before, |place| place.walk.offset());
         if ended {
             self.done = segment.header.id;
@@ -149,10 +157,31 @@ impl Scrub {
         Ok(ended)
     }
 
+    /// Whether a segment could be read to its end is shown until its next turn, and told the first time that it could not.
+    fn note_read(&mut self, segment: &Segment, error: Option<io::Error>) {
+        {
+            let mut figures = self.live.scrubbed();
+            figures.unread.retain(|path| *path != segment.path);
+            if error.is_some() && figures.unread.len() < UNREAD_MAX {
+                figures.unread.push(segment.path.clone());
+            }
+        }
+        if let Some(error) = error
+            && self.remember(segment.header.id, WHOLE)
+        {
+            self.live.tell_unread(&segment.path, &error);
+        }
+    }
+
     fn enter(&mut self, segment: &Segment) -> io::Result<Place> {
         let file = self.disk.open(&segment.path, Open::Read)?;
         let header = &segment.header;
         let intact = [0, twin_offset(header.capacity)].map(|at| is_intact(file.as_ref(), header, at));
+        let intact = match intact {
+            // No copy is damaged where nothing can be read.
+            [Err(error), Err(_)] => return Err(error),
+            copies => copies.map(|copy| copy.unwrap_or(false)),
+        };
         if intact.contains(&false) && self.remember(header.id, Lsn(0)) {
             self.live.scrubbed().headers += 1;
             tracing::error!(path = %segment.path.display(), event = "queue.scrub",
@@ -179,7 +208,9 @@ impl Scrub {
     }
 
     fn end_pass(&mut self) {
+        let listed: Vec<PathBuf> = self.live.segments().iter().map(|segment| segment.path.clone()).collect();
         let mut figures = self.live.scrubbed();
+        figures.unread.retain(|path| listed.contains(path));
         figures.passes += 1;
         figures.last_pass_ns = Some(self.clock.wall_ns());
         figures.last_pass_bytes = std::mem::take(&mut self.pass_bytes);
@@ -195,12 +226,12 @@ impl Scrub {
 }
 
 /// Whether a copy of the header is what was written.
-fn is_intact(file: &dyn DiskFile, header: &SegmentHeader, at: u64) -> bool {
+fn is_intact(file: &dyn DiskFile, header: &SegmentHeader, at: u64) -> io::Result<bool> {
     let mut block = vec![0; HEADER_BLOCK_BYTES as usize];
     file.forget_cached(at, HEADER_BLOCK_BYTES);
     // A later version may have set features that nobody need know.
-    let read = read_full_at(file, &mut block, at);
-    read.is_ok_and(|read| SegmentHeader::decode(&block[..read]) == Ok(*header))
+    let read = read_full_at(file, &mut block, at)?;
+    Ok(SegmentHeader::decode(&block[..read]) == Ok(*header))
 }
 
 /// The thread: a pass each `every`, until `stop` has no sender any more.

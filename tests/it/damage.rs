@@ -86,3 +86,73 @@ fn damage_is_found_before_delivery_comes_to_it_and_is_one_gap_with_its_route() {
     let kept = std::fs::read_dir(twinline.data().join("wal/quarantine")).unwrap().count();
     assert_eq!(kept, 2, "the bytes, and a note");
 }
+
+/// A log of some complete segments that waits, with a scrubber that hurries.
+fn waiting() -> (Sandbox, Sandbox, Twinline) {
+    let [source, destination] = [(), ()].map(|()| Sandbox::spawn_thread(Options::default()).unwrap());
+    [&source, &destination].into_iter().for_each(|sandbox| sandbox.create_database("d"));
+    let url = |sandbox: &Sandbox| format!("url = \"{}\"\nkind = \"influxdb1\"", sandbox.url());
+    let mut setup = Setup::new(url(&source), url(&destination));
+    setup.queue =
+        "segment_size = \"1MiB\"\nmax_size = \"64MiB\"\nreserve_free = \"0\"\nscrub_every = \"1s\"".to_owned();
+    let twinline = setup.start();
+    destination.set_faults(Faults { refuse: true, ..Faults::default() });
+    for write in 0..25 {
+        assert_eq!(twinline.call("POST /write?db=d", &[], body(write)).status, 204);
+    }
+    (source, destination, twinline)
+}
+
+fn passes(twinline: &Twinline, passes: usize) {
+    let mut seen = std::collections::BTreeSet::new();
+    eventually("scrubbing goes on", || {
+        let status = twinline.status();
+        seen.extend(status["queue"]["scrub"]["last_pass"].as_str().map(str::to_owned));
+        if seen.len() >= passes { Ok(()) } else { Err(format!("{status:#}")) }
+    });
+}
+
+/// Not a byte of it: neither its header nor a record is called damaged.
+#[test]
+fn a_complete_segment_that_cannot_be_read_is_told_once_with_its_name_and_what_to_do() {
+    let (_source, destination, twinline) = waiting();
+    let path = twinline.data().join("wal/seg/00000000000000000002.wal");
+    let elsewhere = twinline.data().join("elsewhere");
+    std::fs::rename(&path, &elsewhere).unwrap();
+    std::fs::create_dir(&path).unwrap();
+    let told = format!("scrubbing cannot read {}: ", path.display());
+    eventually("it is told", || {
+        let events = events(&twinline);
+        if events.contains(&told) { Ok(()) } else { Err(events) }
+    });
+    passes(&twinline, 3);
+    let events = events(&twinline);
+    assert_eq!(events.matches(&told).count(), 1, "{events}");
+    assert!(events.contains("look for errors of the disk in the kernel's log"), "{events}");
+    let shown = || String::from_utf8(twinline.command(&["status"]).stdout).unwrap();
+    assert!(shown().contains(&format!("! UNREAD {} cannot be read: look for", path.display())), "{}", shown());
+    assert!(!shown().contains("DAMAGE"), "{}", shown());
+    std::fs::remove_dir(&path).unwrap();
+    std::fs::rename(&elsewhere, &path).unwrap();
+    passes(&twinline, 3);
+    assert!(!shown().contains("UNREAD"), "{}", shown());
+    destination.set_faults(Faults::default());
+    twinline.delivered(25 * LINES);
+}
+
+/// Neither by that process nor by the next.
+#[test]
+fn damage_that_a_start_has_told_is_not_told_again_by_scrubbing() {
+    let (_source, _destination, mut twinline) = waiting();
+    twinline.stop(Signal::KILL);
+    damage_line(&twinline.data(), 1_000_000 + 22 * LINES + LINES / 2);
+    for _ in 0..2 {
+        twinline.start_again();
+        twinline.until("scrubbing finds it", |status| status["queue"]["scrub"]["damaged_records"] == 1);
+        passes(&twinline, 3);
+        let events = events(&twinline);
+        assert_eq!(events.matches("of the log are damaged: 300 lines").count(), 1, "{events}");
+        assert!(!events.contains("scrubbing found"), "{events}");
+        twinline.stop(Signal::KILL);
+    }
+}

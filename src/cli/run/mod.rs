@@ -11,6 +11,7 @@ mod same;
 mod silence;
 mod stores;
 mod threads;
+mod told;
 mod watched;
 
 use std::os::unix::fs::DirBuilderExt;

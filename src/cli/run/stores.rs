@@ -3,8 +3,11 @@
 //! Promise: nothing of a data directory is touched while another process has it. A log is opened only with the state store that it was
 //! written with, or, where that is lost and the operator says so, with a new one. A log that is gone is a gap, not a fresh start.
 
+use std::io;
+use std::path::Path;
 use std::sync::Arc;
 
+use super::told::Told;
 use super::{EPOCH, ballast, gaps};
 use crate::base::clock::SharedClock;
 use crate::base::disk::{self, Disk};
@@ -41,9 +44,17 @@ pub(super) fn open(config: &Config, clock: &SharedClock, adopt: bool) -> Result<
     }
     ballast::keep(config);
     let gaps = gaps::open(config, &state, clock.wall_ns())?;
-    tell_recovery(&state, &opened, clock.wall_ns());
+    let told = Told::remembered(&state);
+    tell_recovery(&state, &opened, &told, clock.wall_ns());
     let (telling, time) = (Arc::clone(&state), Arc::clone(clock));
-    opened.queue.log().on_found(Box::new(move |found| tell_found(&telling, &found, time.wall_ns())));
+    opened.queue.log().on_found(Box::new(move |found| {
+        if told.is_news(found.damage.first, found.damage.last) {
+            tell_found(&telling, &found, time.wall_ns());
+        }
+    }));
+    let (telling, time) = (Arc::clone(&state), Arc::clone(clock));
+    let unread = move |path: &Path, error: &io::Error| tell_unread(&telling, path, error, time.wall_ns());
+    opened.queue.log().on_unread(unread);
     Ok(Stores { state, opened, gaps })
 }
 
@@ -129,8 +140,17 @@ fn tell_found(state: &SharedState, found: &wal::Found, now_ns: i64) {
     tell(state, now_ns, EventKind::LogDamage, text);
 }
 
+fn tell_unread(state: &SharedState, path: &Path, error: &io::Error, now_ns: i64) {
+    let text = format!(
+        "scrubbing cannot read {}: {error}; what of it is not delivered waits until it can be read: look for errors of the \
+         disk in the kernel's log, and copy data_dir to another disk while that can be done",
+        path.display()
+    );
+    tell(state, now_ns, EventKind::LogDamage, text);
+}
+
 /// What opening the log did to it is told even when the start is refused later.
-fn tell_recovery(state: &SharedState, opened: &Opened, now_ns: i64) {
+fn tell_recovery(state: &SharedState, opened: &Opened, told: &Told, now_ns: i64) {
     let tell = |kind, text| tell(state, now_ns, kind, text);
     if opened.doubted > 0 {
         tell(EventKind::Recovered, queue::left_open_text(opened.doubted));
@@ -140,6 +160,9 @@ fn tell_recovery(state: &SharedState, opened: &Opened, now_ns: i64) {
         tell(EventKind::LogDamage, remark.clone());
     }
     for damage in &opened.recovery.damages {
+        if !told.is_news(damage.first, damage.last) {
+            continue;
+        }
         let lines = match damage.lines {
             0 => "how many lines they held is not known".to_owned(),
             lines => format!("{lines} lines"),
