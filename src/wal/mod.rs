@@ -405,6 +405,14 @@ pub fn written_by(disk: &dyn Disk, dir: &Path) -> Result<Option<[u8; 16]>> {
     recover::written_by(disk, &dir.join("seg"))
 }
 
+/// Whether there is any segment of a log in this directory, readable or not.
+///
+/// # Errors
+/// The directory cannot be read. One that does not exist holds none.
+pub fn holds_segments(disk: &dyn Disk, dir: &Path) -> Result<bool> {
+    recover::holds_segments(disk, &dir.join("seg"))
+}
+
 fn take_lock(disk: &dyn Disk, path: &Path) -> Result<Box<dyn DiskLock>> {
     disk.lock(path).map_err(|error| {
         let what = format!("{} is in use by another process", path.display());

@@ -198,15 +198,24 @@ fn read_listing(disk: &dyn Disk, dir: &Path) -> Result<Listing> {
     Ok(listing)
 }
 
-/// The installation that wrote the newest segment whose header can be read.
-pub(crate) fn written_by(disk: &dyn Disk, dir: &Path) -> Result<Option<[u8; 16]>> {
+/// The ids of all segments, oldest first.
+fn ids(disk: &dyn Disk, dir: &Path) -> Result<Vec<SegmentId>> {
     let names = match disk.list(dir) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         other => other.map_err(|e| disk_error("cannot list", dir, e))?,
     };
     let mut ids: Vec<SegmentId> = names.iter().filter_map(|name| parse_name(name)).collect();
     ids.sort();
-    for id in ids.into_iter().rev() {
+    Ok(ids)
+}
+
+pub(crate) fn holds_segments(disk: &dyn Disk, dir: &Path) -> Result<bool> {
+    Ok(!ids(disk, dir)?.is_empty())
+}
+
+/// The installation that wrote the newest segment whose header can be read.
+pub(crate) fn written_by(disk: &dyn Disk, dir: &Path) -> Result<Option<[u8; 16]>> {
+    for id in ids(disk, dir)?.into_iter().rev() {
         let path = dir.join(name(id));
         let error = |e| disk_error("cannot read the log segment", &path, e);
         let file = disk.open(&path, Open::Read).map_err(error)?;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::base::{Result, disk};
+use crate::base::{Lsn, Result, disk};
 use crate::config::Config;
 use crate::pipeline::GapKeeper;
 use crate::state::{Event, EventKind, Gap, SharedState};
@@ -37,24 +37,26 @@ fn tell_damage(config: &Config, state: &SharedState, now_ns: i64, damaged: u64) 
     let records = if damaged == u64::MAX { "the whole file".to_owned() } else { format!("{damaged} records") };
     let text = format!("the gap log is damaged ({records}): gaps of unknown size are missing");
     tracing::error!(event = "gap.damage", "{text}");
-    tell_loss(config, state, now_ns, "gap-log-damage", text)
+    tell_loss(config, state, now_ns, ("gap-log-damage", None), text)
 }
 
-/// What was in lost records is not known: a gap of unknown size over all time stands for them.
+/// What was in lost records is not known: a gap of unknown size over all time stands for them. `lsns`: which they were, where
+/// delivery makes a gap of the same records.
 pub(super) fn tell_loss(
     config: &Config,
     state: &SharedState,
     now_ns: i64,
-    cause: &'static str,
+    (cause, lsns): (&'static str, Option<(Lsn, Lsn)>),
     text: String,
 ) -> Result<()> {
     let gap = Gap {
         route: None,
-        route_name: "unknown".to_owned(),
+        // One row for the same records has the same name.
+        route_name: if lsns.is_some() { String::new() } else { "unknown".to_owned() },
         from_ns: i64::MIN,
         to_ns: now_ns,
         lines: 0,
-        lsns: None,
+        lsns,
         cause,
     };
     state.add_gap(&config.destination.id, gap).wait()?;

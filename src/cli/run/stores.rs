@@ -11,12 +11,12 @@ use super::told::Told;
 use super::{EPOCH, ballast, gaps};
 use crate::base::clock::SharedClock;
 use crate::base::disk::{self, Disk};
-use crate::base::{Error, Kind, Result, Side};
+use crate::base::{Error, Kind, Lsn, Result, Side};
 use crate::config::{Config, LogCompression, log_waiting};
 use crate::pipeline::GapKeeper;
 use crate::queue::{self, LocalQueue, Opened};
 use crate::state::{Event, EventKind, SharedState, SqliteState};
-use crate::wal::{self, LogLock};
+use crate::wal::{self, LogLock, cursor};
 
 /// The id of this installation, which stands in each segment.
 const NODE: &str = "node";
@@ -70,8 +70,9 @@ fn node(disk: &dyn Disk, config: &Config, state: &SharedState, adopt: bool, now_
              `twinline run --adopt-log`",
         ));
     }
-    if logged.is_none() && value(state, BEGUN)?.is_some() {
-        log_is_gone(config, state, now_ns)?;
+    // Of files that are there and cannot be read, recovery tells what is lost.
+    if !wal::holds_segments(disk, &dir)? && value(state, BEGUN)?.is_some() {
+        log_is_gone(disk, config, state, now_ns)?;
     }
     let made = logged.unwrap_or_else(|| std::array::from_fn(|_| fastrand::u8(..)));
     let kept = match known {
@@ -90,13 +91,29 @@ fn no_room(error: Error) -> Error {
     error.or_hint("free a few MiB on the disk of data_dir, and see that this user may write there; then start again")
 }
 
-fn log_is_gone(config: &Config, state: &SharedState, now_ns: i64) -> Result<()> {
+fn log_is_gone(disk: &dyn Disk, config: &Config, state: &SharedState, now_ns: i64) -> Result<()> {
     let text = format!(
         "{} holds no segment although there was a log: what waited in it is lost",
         config.data_dir.join("wal/seg").display()
     );
     tracing::error!(event = "queue.gone", "{text}");
-    gaps::tell_loss(config, state, now_ns, "log-damage", text)
+    // Records that a cursor knows of become a gap when delivery comes to them. It is the same loss, and one row.
+    let known = missed(disk, config)?;
+    gaps::tell_loss(config, state, now_ns, ("log-damage", known), text)
+}
+
+/// The records that delivery will miss of a log without segments, by its cursors.
+fn missed(disk: &dyn Disk, config: &Config) -> Result<Option<(Lsn, Lsn)>> {
+    let dir = config.data_dir.join("wal");
+    let (mut floor, mut durable) = (Lsn::ZERO, Lsn::ZERO);
+    for id in cursor::list(disk, &dir)? {
+        let Some(cursor) = cursor::load(disk, &dir, &id)?.cursor else { continue };
+        durable = durable.max(cursor.durable_seen);
+        if id == config.destination.id {
+            floor = cursor.lowest_floor().unwrap_or(floor);
+        }
+    }
+    Ok((floor < durable).then(|| (floor.next(), durable)))
 }
 
 fn open_queue(
