@@ -9,12 +9,14 @@
 mod dirty;
 mod event;
 mod gaps;
+mod peek;
 mod schema;
 mod sqlite;
 
 pub use dirty::RegionRow;
 pub use event::{Event, EventKind};
 pub use gaps::{BacklogGap, GapRow};
+pub use peek::peek;
 pub use sqlite::SqliteState;
 
 use std::collections::HashMap;

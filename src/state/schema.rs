@@ -92,27 +92,36 @@ pub(super) const OPEN_HINT: &str =
 const BROKEN_HINT: &str = "put back the state.db that belongs to this log; where it is lost, move this one elsewhere and start \
                            once with `twinline run --adopt-log`";
 
+fn fault(e: rusqlite::Error) -> Error {
+    use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
+    let broken = matches!(e.sqlite_error_code(), Some(DatabaseCorrupt | NotADatabase));
+    let (kind, hint) = if broken { (Kind::Damage, BROKEN_HINT) } else { (Kind::Disk, OPEN_HINT) };
+    Error::new(kind, Side::Own, "state store: cannot prepare the tables").because(e).hint(hint)
+}
+
+/// What leads from the file's version to ours; a newer one is refused.
+fn steps(connection: &Connection) -> Result<&'static [&'static str]> {
+    let version: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(fault)?;
+    usize::try_from(version).ok().and_then(|done| STEPS.get(done..)).ok_or_else(|| {
+        let known = STEPS.len();
+        let what = format!("state store has schema version {version}, this program knows {known}");
+        Error::new(Kind::State, Side::Own, what).hint("start the newer twinline that wrote this data directory")
+    })
+}
+
+/// Whether a start would take this file.
+pub(super) fn known(connection: &Connection) -> Result<()> {
+    steps(connection).map(|_| ())
+}
+
 /// Brings a new or older file to our version; leaves ours alone.
 pub(super) fn prepare(connection: &mut Connection) -> Result<()> {
-    let fault = |e: rusqlite::Error| {
-        use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
-        let broken = matches!(e.sqlite_error_code(), Some(DatabaseCorrupt | NotADatabase));
-        let (kind, hint) = if broken { (Kind::Damage, BROKEN_HINT) } else { (Kind::Disk, OPEN_HINT) };
-        Error::new(kind, Side::Own, "state store: cannot prepare the tables").because(e).hint(hint)
-    };
     connection
         .execute_batch(
             "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 5000; PRAGMA cache_size = -2048;",
         )
         .map_err(fault)?;
-    let version: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(fault)?;
-    let Some(steps) = usize::try_from(version).ok().and_then(|done| STEPS.get(done..)) else {
-        let known = STEPS.len();
-        let what = format!("state store has schema version {version}, this program knows {known}");
-        return Err(
-            Error::new(Kind::State, Side::Own, what).hint("start the newer twinline that wrote this data directory")
-        );
-    };
+    let steps = steps(connection)?;
     if steps.is_empty() {
         return Ok(());
     }

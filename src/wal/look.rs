@@ -13,10 +13,10 @@ use bytes::Bytes;
 
 use super::cursor::{self, Loaded};
 use super::reader::parts;
-use super::record::{Header, Kind};
+use super::record::{HEADER_BYTES, Header, Kind, SKIPPABLE};
 use super::recover::{disk_error, foreign, read_header, read_seal};
 use super::segment::{
-    HEADER_BLOCK_BYTES, Seal, SegmentHeader, data_end, name, parse_name, parse_next_name, twin_offset,
+    HEADER_BLOCK_BYTES, Seal, SegmentHeader, data_end, name, parse_name, parse_next_name, seal_offset, twin_offset,
 };
 use super::walk::{Step, Walk, Want, prove};
 use super::{Damage, Record};
@@ -333,7 +333,27 @@ impl Look {
         if !whole {
             flaws.push(FrameFlaw::Short);
         }
+        if whole && segment.seal.is_none() && self.had_seal(segment, file.as_ref())? {
+            flaws.push(FrameFlaw::Seal);
+        }
         Ok(flaws)
+    }
+
+    /// Whether a segment without a readable seal had one: its place is not as it was made, or the process that wrote it has gone
+    /// on to the next.
+    fn had_seal(&self, segment: &SegmentSeen, file: &dyn DiskFile) -> Result<bool> {
+        let next = self.segments.iter().find(|next| next.id > segment.id && next.header.is_some());
+        if next.is_some_and(|next| next.incarnation == segment.incarnation) {
+            return Ok(true);
+        }
+        if self.running && segment.state == SegmentState::Open {
+            // It may be written just now.
+            return Ok(false);
+        }
+        let mut place = [0; HEADER_BYTES];
+        let read = read_full_at(file, &mut place, seal_offset(segment.capacity));
+        read.map_err(|e| disk_error("cannot read", &segment.path, e))?;
+        Ok(place != [0; HEADER_BYTES])
     }
 
     /// Whether the seal says what stands before it. Only a scan that met no damage can tell.
@@ -364,6 +384,8 @@ pub enum FrameFlaw {
     Twin,
     /// The file is shorter than it was made.
     Short,
+    /// The seal cannot be read.
+    Seal,
 }
 
 /// The segment of a name, if it is there now.
@@ -445,6 +467,12 @@ impl Row {
     #[must_use]
     pub fn is_unproven(&self) -> bool {
         !self.durable && self.code != Kind::Mark.code()
+    }
+
+    /// Whether it is of a kind that this version neither knows nor may skip: a start or delivery stops before it.
+    #[must_use]
+    pub fn is_newer(&self) -> bool {
+        Kind::of(self.code).is_none() && self.code & SKIPPABLE == 0
     }
 
     /// What it is, if this version knows.

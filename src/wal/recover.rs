@@ -230,11 +230,16 @@ pub(crate) fn written_by(disk: &dyn Disk, dir: &Path) -> Result<Option<[u8; 16]>
 /// The numbers in a log of another installation mean other routes, and what is known beside it belongs to other records.
 fn refuse_others(context: &Context<'_>, listing: &Listing) -> Result<()> {
     let Some(other) = listing.found.iter().find(|found| found.header.node != context.node) else { return Ok(()) };
+    Err(other_node(&other.path, other.header.node, context.node))
+}
+
+/// A segment of another installation.
+pub(super) fn other_node(path: &Path, theirs: [u8; 16], ours: [u8; 16]) -> Error {
     let hex = |node: [u8; 16]| format!("{:032x}", u128::from_be_bytes(node));
-    let (theirs, ours) = (hex(other.header.node), hex(context.node));
-    let what = format!("{} was written by another twinline ({theirs}; this one is {ours})", other.path.display());
-    Err(Error::new(crate::base::Kind::State, Side::Own, what)
-        .hint("put this log back beside the state.db that it was written with, and that of this data_dir in its place"))
+    let (theirs, ours) = (hex(theirs), hex(ours));
+    let what = format!("{} was written by another twinline ({theirs}; this one is {ours})", path.display());
+    Error::new(crate::base::Kind::State, Side::Own, what)
+        .hint("put this log back beside the state.db that it was written with, and that of this data_dir in its place")
 }
 
 /// What is no file of the log is left alone, and said.
@@ -253,7 +258,7 @@ pub(super) fn foreign(path: &Path, major: u16, features: u32) -> Error {
 }
 
 /// Names and headers agree after any crash: somebody has renamed or copied the file. Which of two it is nobody can tell.
-fn misnamed(path: &Path, id: SegmentId) -> Error {
+pub(super) fn misnamed(path: &Path, id: SegmentId) -> Error {
     let what = format!("{} holds segment {} of the log, not the one that it is named after", path.display(), id.0);
     let next = format!("name it {} again; where that is there already, move this copy elsewhere", name(id));
     Error::new(crate::base::Kind::State, Side::Own, what).hint(next)

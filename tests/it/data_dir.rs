@@ -89,11 +89,25 @@ fn place(change: impl FnOnce(&Path)) -> (Sandbox, Sandbox, Place) {
     (source, destination, place)
 }
 
-/// The start is refused, says all of `words`, and leaves the log as it was.
+/// What `twinline queue verify` says, and its exit code.
+fn verified(place: &Place) -> (Option<i32>, String) {
+    let output = place.command(&["queue", "verify"]);
+    let text = [output.stdout, output.stderr].concat();
+    (output.status.code(), String::from_utf8(text).unwrap())
+}
+
+/// The start is refused, says all of `words`, and leaves the log as it was. So does who verifies the log before.
 fn refused(what: &str, exit: i32, words: &[&str], change: impl FnOnce(&Path)) {
     let (_source, _destination, place) = place(change);
     let (mut before, mut after) = (BTreeMap::new(), BTreeMap::new());
     tree(&place.data().join("wal"), &mut before);
+    if !["wal", "wal/seg"].contains(&what) {
+        let (code, said) = verified(&place);
+        assert!(code != Some(0), "{what}: content with {said}");
+        for word in words.iter().map(|word| word.strip_prefix("Next: ").unwrap_or(word)) {
+            assert!(said.contains(word), "{what}: no {word:?} of verify in {said}");
+        }
+    }
     let (code, said) = place.start_that_fails();
     println!("{what}: {code:?} {said}\n");
     assert_eq!(code, Some(exit), "{what}: {said}");
@@ -279,6 +293,31 @@ fn a_second_process_touches_nothing_and_says_what_to_do() {
     let version: i64 =
         rusqlite::Connection::open(&state).unwrap().query_row("PRAGMA user_version", [], |row| row.get(0)).unwrap();
     assert_eq!(version, 0, "the second process has changed the state store");
+}
+
+/// It is in no start's way.
+#[test]
+fn a_damaged_seal_is_named_by_who_verifies_the_log() {
+    let sound = verified(&place(|_| ()).2);
+    assert_eq!(sound.0, Some(0), "{}", sound.1);
+    for (number, byte) in [(1, 0), (1, 1), (3, 1)] {
+        let (_source, _destination, place) = place(|data| {
+            let path = segment(data, number);
+            let mut bytes = std::fs::read(&path).unwrap();
+            let end = bytes.len();
+            match byte {
+                0 => bytes[end - 64..].fill(0),
+                _ => bytes[end - 30] ^= 1,
+            }
+            std::fs::write(&path, bytes).unwrap();
+        });
+        let (code, said) = verified(&place);
+        assert_eq!(code, Some(3), "{said}");
+        let name = segment(&place.data(), number);
+        for words in ["the seal is damaged", name.to_str().unwrap(), "costs nothing by itself", ": 1 flaw\n"] {
+            assert!(said.contains(words), "{words}: {said}");
+        }
+    }
 }
 
 /// Files that nobody may read, directories that nobody may write to, a file system for reading only.

@@ -164,6 +164,11 @@ impl Place {
         (status.code(), said)
     }
 
+    /// A command of the program that is no start.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Output {
+        command(&self.directory, arguments).output().unwrap()
+    }
+
     /// From here on it runs as a user without rights, who owns everything here. Without the right to do that it runs as the
     /// one who has started the test, who then has no more rights.
     pub(crate) fn without_rights(&self) {

@@ -1,5 +1,6 @@
 //! `twinline queue verify`: every checksum and the order of the whole log.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -10,11 +11,14 @@ use super::routes::Routes;
 use super::stop::Stop;
 use super::text::{plural, time_or_null};
 use crate::base::size::ByteSize;
+use crate::base::{Error, disk};
 use crate::cli::Global;
 use crate::cli::exit::{Exit, Failure};
+use crate::cli::run::stores::{NODE, without_state};
 use crate::cli::talk::{Mark, Talk};
-use crate::wal::Damage;
-use crate::wal::look::{Ended, FrameFlaw, Look, SegmentSeen, SegmentState, Sight};
+use crate::state::peek;
+use crate::wal::look::{Ended, FrameFlaw, Look, Row, SegmentSeen, SegmentState, Sight};
+use crate::wal::{self, Damage};
 
 /// Options of `verify`.
 #[derive(Clone, Debug, clap::Args)]
@@ -63,7 +67,10 @@ pub(super) fn run(global: &Global, place: &Place, _: &VerifyArgs) -> Result<Exit
     let talk = global.talk();
     let stop = Stop::listen()?;
     let (look, life) = place.look()?;
-    let found = check(&look, &progress(talk, &look), &stop)?;
+    let mut found = check(&look, &progress(talk, &look), &stop)?;
+    if !look.is_running() {
+        refused(place, &mut found)?;
+    }
     let next = match found.flaws.iter().find_map(|flaw| flaw.lost.as_ref()) {
         Some((damage, _)) => {
             match look.segments.iter().rev().find(|s| s.base <= damage.first && s.last >= damage.first) {
@@ -85,6 +92,33 @@ pub(super) fn run(global: &Global, place: &Place, _: &VerifyArgs) -> Result<Exit
         None if found.is_sound() => Exit::Success,
         None => Exit::No,
     })
+}
+
+/// What a start would refuse, in its words.
+fn refused(place: &Place, found: &mut Found) -> Result<(), Failure> {
+    let (disk, dir, state) = (disk::real(), place.wal(), place.data_dir.join("state.db"));
+    let logged = wal::written_by(disk.as_ref(), &dir).map_err(failure)?;
+    let known = match state.symlink_metadata() {
+        Err(gone) if gone.kind() == io::ErrorKind::NotFound => Err(without_state(&dir)),
+        Ok(found) if found.is_dir() => {
+            let what = format!("cannot open the state store {}", state.display());
+            Err(Error::disk(what, rustix::io::Errno::ISDIR.into()))
+        }
+        _ => peek(&state, NODE),
+    };
+    let mut refusals = Vec::new();
+    let node = known.unwrap_or_else(|error| {
+        // Without a log any state store is a new one.
+        refusals.extend(logged.is_some().then_some(error));
+        None
+    });
+    refusals.extend(wal::refusals(disk.as_ref(), &dir, node.and_then(|node| node.try_into().ok())).map_err(failure)?);
+    for error in refusals {
+        let hint = error.next_step().map_or(String::new(), |hint| format!(" ({hint})"));
+        let text = format!("a start is refused: {error}{hint}");
+        found.add(Flaw { code: "refused", text, file: None, offsets: (0, 0), lost: None, harmless: false });
+    }
+    Ok(())
 }
 
 fn progress(talk: Talk, look: &Look) -> ProgressBar {
@@ -153,6 +187,9 @@ fn check_segment(
                 found.bytes += row.bytes;
                 found.tail += u64::from(row.is_unproven());
                 found.unknown += u64::from(row.kind().is_none());
+                if row.is_newer() {
+                    found.add(newer(&row, &file));
+                }
                 progress.inc(row.bytes);
             }
             Sight::Damage(damage, from, to) => {
@@ -185,6 +222,17 @@ fn check_segment(
     Ok(found)
 }
 
+/// A record before which this version stops.
+fn newer(row: &Row, file: &str) -> Flaw {
+    let text = format!(
+        "record {} of the log is of kind {}, which this version does not know: it stops before it (run the version that wrote \
+         this data directory, or a newer one)",
+        row.record.lsn, row.code
+    );
+    let offsets = (row.offset, row.offset + row.bytes);
+    Flaw { code: "newer", text, file: Some(file.to_owned()), offsets, lost: None, harmless: false }
+}
+
 /// Whether every destination has passed it.
 fn passed(look: &Look, damage: &Damage) -> bool {
     look.lowest_floor().is_some_and(|floor| floor >= damage.last)
@@ -202,6 +250,10 @@ fn frame(flaw: FrameFlaw, look: &Look, segment: &SegmentSeen, file: &str) -> Fla
         FrameFlaw::Short => {
             let text = format!("the file has {} of {} bytes", segment.bytes, segment.capacity);
             ("short", text, (segment.bytes, segment.capacity))
+        }
+        FrameFlaw::Seal => {
+            let text = "the seal is damaged: what it said of the segment is read from its records";
+            ("seal", text.to_owned(), (segment.capacity.saturating_sub(64), segment.capacity))
         }
     };
     // What of an older segment was lost shows as missing records; what of the newest one was lost nobody can count.

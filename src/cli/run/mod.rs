@@ -9,7 +9,7 @@ mod learn;
 mod logging;
 mod same;
 mod silence;
-mod stores;
+pub(super) mod stores;
 mod threads;
 mod told;
 mod watched;

@@ -19,7 +19,7 @@ use crate::state::{Event, EventKind, SharedState, SqliteState};
 use crate::wal::{self, LogLock, cursor};
 
 /// The id of this installation, which stands in each segment.
-const NODE: &str = "node";
+pub(in crate::cli) const NODE: &str = "node";
 /// Set once a log has begun beside this state store.
 const BEGUN: &str = "log-begun";
 
@@ -64,11 +64,7 @@ fn node(disk: &dyn Disk, config: &Config, state: &SharedState, adopt: bool, now_
     let logged = wal::written_by(disk, &dir)?;
     let known = value(state, NODE)?;
     if logged.is_some() && known.is_none() && !adopt {
-        let what = format!("{} holds a log, and state.db beside it is new", dir.display());
-        return Err(Error::new(Kind::State, Side::Own, what).hint(
-            "put back the state.db that belongs to this log, in place of the new one; where it is lost, start once with \
-             `twinline run --adopt-log`",
-        ));
+        return Err(without_state(&dir));
     }
     // Of files that are there and cannot be read, recovery tells what is lost.
     if !wal::holds_segments(disk, &dir)? && value(state, BEGUN)?.is_some() {
@@ -80,6 +76,15 @@ fn node(disk: &dyn Disk, config: &Config, state: &SharedState, adopt: bool, now_
         None => state.get_or_set(NODE, made.to_vec()).wait().map_err(no_room)?,
     };
     kept.try_into().map_err(|_| Error::new(Kind::Damage, Side::Own, "the node id in the state store is not 16 bytes"))
+}
+
+/// A log that nothing is known beside.
+pub(in crate::cli) fn without_state(dir: &Path) -> Error {
+    let what = format!("{} holds a log, and state.db beside it is new", dir.display());
+    Error::new(Kind::State, Side::Own, what).hint(
+        "put back the state.db that belongs to this log, in place of the new one; where it is lost, start once with \
+         `twinline run --adopt-log`",
+    )
 }
 
 fn value(state: &SharedState, name: &'static str) -> Result<Option<Vec<u8>>> {
