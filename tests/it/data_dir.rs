@@ -193,11 +193,17 @@ fn what_stands_in_the_place_of_a_file_and_is_none_is_not_followed() {
             std::fs::write(path, "").unwrap();
         });
     }
-    refused("the lock is a directory", 1, &["cannot lock", "Is a directory", "Next: move it elsewhere"], |data| {
+    let lock = |data: &Path| {
         let path = data.join("wal/LOCK");
         std::fs::remove_file(&path).unwrap();
-        std::fs::create_dir(path).unwrap();
-    });
+        path
+    };
+    let words = ["cannot lock", "it is a directory, not a file", "Next: move it elsewhere"];
+    refused("the lock is a directory", 1, &words, |data| std::fs::create_dir(lock(data)).unwrap());
+    let words = ["cannot lock", "it is a symbolic link, not a file", "Next: move it elsewhere"];
+    for to in ["state.db", "nowhere"] {
+        refused("the lock is a link", 1, &words, |data| symlink(data.join(to), lock(data)).unwrap());
+    }
 }
 
 #[test]

@@ -30,6 +30,23 @@ impl LinuxDisk {
     }
 }
 
+/// Opens what must be a file: a link would lead out of the directory, a pipe would wait for somebody who writes.
+fn open_file(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let file = options.mode(0o600).custom_flags(flags.bits().cast_signed()).open(path).map_err(|error| {
+        match Errno::from_io_error(&error) {
+            Some(Errno::LOOP) => odd("a symbolic link"),
+            Some(Errno::ISDIR) => odd("a directory"),
+            _ => error,
+        }
+    })?;
+    let kind = file.metadata()?.file_type();
+    if !kind.is_file() {
+        return Err(odd(if kind.is_dir() { "a directory" } else { "a pipe or device" }));
+    }
+    Ok(file)
+}
+
 /// What stands in the place of a file and is none.
 fn odd(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, format!("it is {what}, not a file"))
@@ -37,10 +54,8 @@ fn odd(what: &str) -> io::Error {
 
 impl Disk for LinuxDisk {
     fn open(&self, path: &Path, how: Open) -> io::Result<Arc<dyn DiskFile>> {
-        // A link would lead out of the directory, a pipe would wait for somebody who writes.
-        let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
         let mut options = OpenOptions::new();
-        options.read(true).mode(0o600).custom_flags(flags.bits().cast_signed());
+        options.read(true);
         match how {
             Open::Read => {}
             Open::Write => {
@@ -50,15 +65,7 @@ impl Disk for LinuxDisk {
                 options.write(true).create_new(true);
             }
         }
-        let file = options.open(path).map_err(|error| match Errno::from_io_error(&error) {
-            Some(Errno::LOOP) => odd("a symbolic link"),
-            Some(Errno::ISDIR) => odd("a directory"),
-            _ => error,
-        })?;
-        let kind = file.metadata()?.file_type();
-        if !kind.is_file() {
-            return Err(odd(if kind.is_dir() { "a directory" } else { "a pipe or device" }));
-        }
+        let file = open_file(&mut options, path)?;
         Ok(Arc::new(LinuxFile { file, two_calls: AtomicBool::new(false) }))
     }
 
@@ -85,7 +92,7 @@ impl Disk for LinuxDisk {
     }
 
     fn lock(&self, path: &Path) -> io::Result<Box<dyn DiskLock>> {
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
+        let file = open_file(OpenOptions::new().read(true).write(true).create(true).truncate(false), path)?;
         flock(&file, FlockOperation::NonBlockingLockExclusive)?;
         // A lock file that somebody took for a stale one and removed is made anew by the next process. Its directory is not.
         let dir = path.parent().and_then(|dir| File::open(dir).ok());
