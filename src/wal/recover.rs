@@ -288,6 +288,8 @@ pub(super) fn read_header(
         (_, Ok(Ok(header))) => Ok(Ok(header)),
         // A medium that cannot be read now may be readable later: no reason to give the segment up.
         (Err(error), _) | (_, Err(error)) => Err(error),
+        // Of a damaged header, a sound twin says what the file is, also where that is nothing for us.
+        (Ok(Err(Unreadable::Damaged)), twin) => twin,
         (first, _) => first,
     }
 }

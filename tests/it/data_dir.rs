@@ -236,6 +236,14 @@ fn a_newer_version_is_named_and_nothing_is_changed() {
     refused("a feature of a segment", 4, &["(features 0x8000)", NEXT], |data| {
         change_block(&segment(data, 3), 0, |header| header[85] = 0x80);
     });
+    refused("the twin of a damaged header", 4, &["is of log format 2", NEXT], |data| {
+        let path = segment(data, 2);
+        let twin = std::fs::metadata(&path).unwrap().len() as usize - 8192;
+        change_block(&path, twin, |header| header[8] = 2);
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes[20] ^= 1;
+        std::fs::write(&path, bytes).unwrap();
+    });
     refused("a cursor", 4, &["is a cursor of version 2", NEXT], |data| {
         let path = data.join("wal/cursors/main.cur");
         let bytes = std::fs::read(&path).unwrap();
