@@ -89,3 +89,19 @@ fn a_second_instance_on_one_data_directory_is_refused_and_the_first_goes_on() {
     twinline.delivered(1);
     assert_eq!(twinline.command(&["status"]).status.code(), Some(0));
 }
+
+/// A terminal that closes, or an operator who wants a configuration read again.
+#[test]
+fn a_hangup_changes_nothing() {
+    let name = "sighup";
+    let (source, destination) = (shared(Kind::One, 0), shared(Kind::Two, 0));
+    source.create(name);
+    destination.create(name);
+    let mut twinline = Setup::new(source.section(), destination.section()).start();
+    for at in 0..3 {
+        twinline.signal(Signal::HUP);
+        assert_eq!(twinline.call("POST /write?db=sighup", &[], format!("m v=1 {at}")).status, 204);
+    }
+    twinline.delivered(3);
+    assert_eq!(twinline.stop(Signal::TERM).code(), Some(143));
+}

@@ -85,8 +85,10 @@ pub(super) fn run(global: &Global, args: &RunArgs) -> Result<Exit, Failure> {
     // A runtime of one thread that owns its tasks: a `LocalSet` inside another one wakes itself with a system call a turn.
     let runtime = runtime.build_local(tokio::runtime::LocalOptions::default());
     let runtime = runtime.map_err(|e| Error::disk("cannot start the event loop", e))?;
+    // From here on a hangup ends nothing: not even a start should be cut by a terminal that closes.
+    let hangup = runtime.block_on(async { listen(SignalKind::hangup()) })?;
     let stores = stores::open(&config, &clock, args.adopt_log)?;
-    let exit = runtime.block_on(daemon(config, args.drain_timeout, clock, stores, recorder))?;
+    let exit = runtime.block_on(daemon(config, args.drain_timeout, clock, stores, (recorder, hangup)))?;
     Ok(exit)
 }
 
@@ -100,7 +102,7 @@ async fn daemon(
     drain: Duration,
     clock: SharedClock,
     stores: Stores,
-    recorder: Recorder,
+    (recorder, hangup): (Recorder, Signal),
 ) -> Result<Exit> {
     let Stores { state, opened, gaps } = stores;
     let source = Server::new(&config.source.server, Side::Source)?;
@@ -133,7 +135,7 @@ async fn daemon(
         Control::new(sources, (view, hold), Arc::clone(&state), id, Arc::clone(&clock), Arc::clone(&facts), recorder)
             .with_max_age(config.queue.max_age);
     let controlling = threads::control(control, admin, bind_unix(&config.unix_socket)?, late_stopped)?;
-    let mut signals = Signals::listen()?;
+    let mut signals = Signals::listen(hangup)?;
     let passing = Server::new(&config.source.server, Side::Source)?;
     // Nothing refuses the start from here on.
     tell(&state, clock.wall_ns(), EventKind::Started, format!("twinline {} started", env!("CARGO_PKG_VERSION")));
@@ -316,6 +318,17 @@ async fn end_requests(serving: Vec<tokio::task::JoinHandle<()>>, edge: &Edge, wr
     }
 }
 
+fn listen(kind: SignalKind) -> Result<Signal> {
+    signal(kind).map_err(|e| Error::disk("cannot listen for signals", e))
+}
+
+/// Says of each hangup that nothing follows from it.
+async fn pass_over(mut hangup: Signal) {
+    while hangup.recv().await.is_some() {
+        tracing::info!("SIGHUP changes nothing: the configuration is read at the start; SIGTERM ends twinline");
+    }
+}
+
 /// SIGTERM and SIGINT.
 struct Signals {
     term: Signal,
@@ -323,8 +336,9 @@ struct Signals {
 }
 
 impl Signals {
-    fn listen() -> Result<Self> {
-        let listen = |kind| signal(kind).map_err(|e| Error::disk("cannot listen for signals", e));
+    /// `hangup`: listened to since the process began, and passed over.
+    fn listen(hangup: Signal) -> Result<Self> {
+        tokio::task::spawn_local(pass_over(hangup));
         Ok(Self { term: listen(SignalKind::terminate())?, int: listen(SignalKind::interrupt())? })
     }
 
