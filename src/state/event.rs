@@ -49,6 +49,8 @@ pub enum EventKind {
     SourceAnswers,
     /// Whether source and destination are one server could not be told at the start.
     SameServerUnknown,
+    /// There is no ballast, since the disk has too little room for it; told once.
+    BallastMissing,
     /// A part of the program has failed: what, and what goes on without it.
     PartFailed,
 }

@@ -136,3 +136,20 @@ fn a_start_on_a_disk_that_was_filled_after_an_orderly_stop_serves() {
     let status = twinline.settled(2);
     assert_eq!(destination.cells("d", "").len() as u64, status["lines"]["delivered"].as_u64().unwrap(), "{status:#}");
 }
+
+#[test]
+fn a_ballast_that_does_not_fit_is_told_once_with_what_to_do() {
+    let (_source, _destination, setup) = on_a_small_disk("8MiB");
+    let mut twinline = setup.start();
+    for start in 0..3 {
+        let events = twinline.admin("/api/v1/events?limit=1000").json();
+        let told: Vec<&str> = events["events"].as_array().unwrap().iter().filter_map(|e| e["text"].as_str()).collect();
+        let told: Vec<&&str> = told.iter().filter(|text| text.contains("ballast")).collect();
+        assert_eq!(told.len(), 1, "start {start}: {events:#}");
+        for words in ["takes 16 MiB where 64 MiB are free", "the whole disk has 24 MiB", "set queue.ballast smaller"] {
+            assert!(told[0].contains(words), "{words}: {told:?}");
+        }
+        twinline.stop(if start == 0 { Signal::KILL } else { Signal::TERM });
+        twinline.start_again();
+    }
+}

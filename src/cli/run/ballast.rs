@@ -1,7 +1,8 @@
 //! The ballast: space that is taken while there is plenty, so that an operator has some to give when the disk is full.
 //!
 //! Promise: made only where a multiple of it is free beyond what the log leaves alone; never touched again but by
-//! `twinline queue release-ballast`. It holds zeros; nothing depends on it.
+//! `twinline queue release-ballast`. It holds zeros; nothing depends on it. Where there is none, operators hear so once, until
+//! there was one.
 
 use std::fs::OpenOptions;
 use std::io::{self, Write};
@@ -13,6 +14,7 @@ use rustix::io::Errno;
 
 use crate::base::size::ByteSize;
 use crate::config::Config;
+use crate::state::{EventKind, SharedState};
 
 /// Name of the file below `data_dir`.
 const NAME: &str = "ballast.reserve";
@@ -26,22 +28,54 @@ pub(crate) fn path(data_dir: &Path) -> PathBuf {
     data_dir.join(NAME)
 }
 
-/// Makes it where it is missing and there is room for it. Best effort.
-pub(super) fn keep(config: &Config) {
+/// What operators heard last: a value of the state store, 1 while there is none.
+const MISSED: &str = "ballast-missed";
+
+/// Makes it where it is missing and there is room for it, and tells where there is none. Best effort.
+pub(super) fn keep(config: &Config, state: &SharedState, now_ns: i64) {
+    let missed = make_it(config);
+    let told = state.get(MISSED).wait().ok().flatten().is_some_and(|value| value == b"1");
+    if told == missed.is_some() {
+        return;
+    }
+    if let Some(text) = missed {
+        super::stores::tell(state, now_ns, EventKind::BallastMissing, text);
+        drop(state.set(MISSED, b"1".to_vec()));
+    } else {
+        drop(state.set(MISSED, b"0".to_vec()));
+    }
+}
+
+/// Why there is none, and what to do.
+fn make_it(config: &Config) -> Option<String> {
     let bytes = config.queue.ballast.0;
     let path = path(&config.data_dir);
     if bytes == 0 || path.exists() {
-        return;
+        return None;
     }
+    let needed = config.queue.reserve_free.0.saturating_add(bytes.saturating_mul(PLENTY));
+    let none = |why: String| {
+        format!(
+            "there is no ballast to give back when the disk of data_dir is full: {why}; free space or use a larger disk, then \
+             start again, or set queue.ballast smaller, or to 0 to do without"
+        )
+    };
     let made = statvfs(&config.data_dir).map_err(io::Error::from).and_then(|system| {
         let free = system.f_bavail.saturating_mul(system.f_frsize);
-        let enough = free >= config.queue.reserve_free.0.saturating_add(bytes.saturating_mul(PLENTY));
-        if enough { make(&path, bytes).map(|()| true) } else { Ok(false) }
+        let whole = system.f_blocks.saturating_mul(system.f_frsize);
+        if free >= needed { make(&path, bytes).map(|()| None) } else { Ok(Some((free, whole))) }
     });
     match made {
-        Ok(true) => tracing::debug!(path = %path.display(), "ballast of {} is in place", ByteSize(bytes)),
-        Ok(false) => tracing::info!("no ballast: there is too little free space for it now"),
-        Err(error) => tracing::warn!(path = %path.display(), %error, "no ballast: its space cannot be taken"),
+        Ok(None) => {
+            tracing::debug!(path = %path.display(), "ballast of {} is in place", ByteSize(bytes));
+            None
+        }
+        Ok(Some((free, whole))) => {
+            let [bytes, free, whole, needed] = [bytes, free, whole, needed].map(ByteSize);
+            let fits = if whole < needed { format!(", and the whole disk has {whole}") } else { String::new() };
+            Some(none(format!("it takes {bytes} where {needed} are free, {free} are{fits}")))
+        }
+        Err(error) => Some(none(format!("its space cannot be taken: {error}"))),
     }
 }
 

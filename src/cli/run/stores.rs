@@ -42,7 +42,7 @@ pub(super) fn open(config: &Config, clock: &SharedClock, adopt: bool) -> Result<
         // On a full disk the next start says it.
         drop(state.set(BEGUN, b"1".to_vec()));
     }
-    ballast::keep(config);
+    ballast::keep(config, &state, clock.wall_ns());
     let gaps = gaps::open(config, &state, clock.wall_ns())?;
     let told = Told::remembered(&state);
     tell_recovery(&state, &opened, &told, clock.wall_ns());
