@@ -1,7 +1,11 @@
-//! Sizes of buffers on which the budget of memory and the code that fills them must agree.
+//! Sizes on which the budgets of memory and disk and the code that uses them up must agree.
 //!
 //! Promise: `config` adds up these, and nobody holds more of the kind; what is another size elsewhere is not in any sum.
 
+/// Damaged bytes that one process copies to `wal/quarantine`.
+pub const QUARANTINE_BYTES: u64 = 64 << 20;
+/// The gap log beside the log.
+pub const GAP_LOG_BYTES: u64 = 2 << 20;
 /// Read of the log at once: by readers, by scrubbing, by whoever copies damaged bytes away; and written at once ahead of it.
 pub const LOG_CHUNK_BYTES: usize = 1 << 20;
 /// Buffers of such a chunk that a reader keeps to fill them again, when those who held records of them have let go. One whose

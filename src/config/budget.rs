@@ -1,15 +1,15 @@
-//! The memory budget: every part that grows with load, added up before anything is started.
+//! The budgets of memory and of `data_dir`: every part that grows with load, added up before anything is started.
 
 use super::{Config, Role};
 use crate::base::bounds::{
-    COUNTED_MAX, LOG_BODY_BYTES, LOG_CHUNK_BYTES, LOG_GROUP_BYTES, LOG_SPARES, LOG_SPARES_FEW, READ_AGAIN_MAX,
-    READ_AHEAD_BYTES,
+    COUNTED_MAX, GAP_LOG_BYTES, LOG_BODY_BYTES, LOG_CHUNK_BYTES, LOG_GROUP_BYTES, LOG_SPARES, LOG_SPARES_FEW,
+    QUARANTINE_BYTES, READ_AGAIN_MAX, READ_AHEAD_BYTES,
 };
 use crate::base::size::ByteSize;
 
-/// One part of the budget.
+/// One part of a budget.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MemoryPart {
+pub struct BudgetPart {
     /// What it is for and which setting moves it.
     pub what: &'static str,
     /// Its upper bound.
@@ -55,7 +55,7 @@ const PER_ROUTE: u64 = 2 << 10;
 
 /// Every bounded part of the process's memory, with its bound. Their sum is at most `limits.memory` in any [`Config`] that was loaded.
 #[must_use]
-pub fn memory_parts(config: &Config) -> Vec<MemoryPart> {
+pub fn memory_parts(config: &Config) -> Vec<BudgetPart> {
     let connections = |role| config.listeners(role).map(|listen| listen.max_connections as u64).sum::<u64>();
     let each = config.limits.max_header.0.saturating_add(PER_CONNECTION);
     let all = connections(Role::Proxy).saturating_add(connections(Role::Admin));
@@ -85,7 +85,24 @@ pub fn memory_parts(config: &Config) -> Vec<MemoryPart> {
         ("the program itself", FIXED),
     ]
     .into_iter()
-    .map(|(what, bytes)| MemoryPart { what, size: ByteSize(bytes) })
+    .map(|(what, bytes)| BudgetPart { what, size: ByteSize(bytes) })
+    .collect()
+}
+
+/// Every bounded part of what lies in `data_dir`, with its bound, and what is to be left free beside it.
+#[must_use]
+pub fn disk_parts(config: &Config) -> Vec<BudgetPart> {
+    let queue = &config.queue;
+    [
+        ("queue.max_size", queue.max_size.0),
+        ("queue.reserve_free", queue.reserve_free.0),
+        ("queue.dead_letter_max", queue.dead_letter_max.0),
+        ("queue.ballast", queue.ballast.0),
+        ("wal/quarantine", QUARANTINE_BYTES),
+        ("wal/gaps.log", GAP_LOG_BYTES),
+    ]
+    .into_iter()
+    .map(|(what, bytes)| BudgetPart { what, size: ByteSize(bytes) })
     .collect()
 }
 
@@ -95,7 +112,8 @@ pub fn log_waiting(config: &Config) -> ByteSize {
     ByteSize(config.limits.in_flight.0.min(LOG_WAITING))
 }
 
-/// The sum of [`memory_parts`].
-pub(super) fn memory_sum(parts: &[MemoryPart]) -> ByteSize {
+/// The sum of [`memory_parts`] or [`disk_parts`].
+#[must_use]
+pub fn budget_sum(parts: &[BudgetPart]) -> ByteSize {
     ByteSize(parts.iter().fold(0u64, |sum, part| sum.saturating_add(part.size.0)))
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use toml::de::DeTable;
 
-use super::budget::{memory_parts, memory_sum};
+use super::budget::{budget_sum, memory_parts};
 use super::checked::{Config, Limits, Log, LogCompression, LogFormat, OnUnavailable, Queue};
 use super::document::{Document, Section, extent, plain_size};
 use super::fault::ConfigError;
@@ -238,7 +238,7 @@ fn is_level_directive(part: &str) -> bool {
 
 fn fits_in_memory(root: &Section<'_>, config: &Config) {
     let parts = memory_parts(config);
-    let sum = memory_sum(&parts);
+    let sum = budget_sum(&parts);
     if sum <= config.limits.memory {
         return;
     }

@@ -14,7 +14,7 @@ mod mapping;
 mod secret;
 mod url;
 
-pub use budget::{MemoryPart, log_waiting, memory_parts};
+pub use budget::{BudgetPart, budget_sum, disk_parts, log_waiting, memory_parts};
 pub use checked::{
     Compression, Config, Delivery, Destination, DestinationKind, Limits, Listen, Log, LogCompression, LogFormat,
     OnUnavailable, Queue, Role, Server, Source, SourceKind, Tls,

@@ -313,7 +313,7 @@ fn the_defaults_fit_with_everything_that_reads_the_log() {
     let log = parts.iter().find(|part| part.what.contains("buffers of the log")).expect("a part of its own").size.0;
     let readers = (4 + 2 * (2 + 2 * READ_AGAIN_MAX + 2 * COUNTED_MAX)) * LOG_CHUNK_BYTES;
     assert!(log >= (readers + 4 * LOG_BODY_BYTES) as u64, "{log}");
-    assert!(super::budget::memory_sum(&parts).0 <= 1 << 30, "{parts:?}");
+    assert!(budget_sum(&parts).0 <= 1 << 30, "{parts:?}");
 }
 
 #[test]

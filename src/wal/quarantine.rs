@@ -10,11 +10,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::Damage;
 use super::segment::SegmentHeader;
-use crate::base::bounds::LOG_CHUNK_BYTES;
+use crate::base::bounds::{LOG_CHUNK_BYTES, QUARANTINE_BYTES};
 use crate::base::disk::{Disk, DiskFile, Durability, Open, read_full_at};
 
 /// What one process keeps at most.
-const BYTES_MAX: u64 = 64 << 20;
+const BYTES_MAX: u64 = QUARANTINE_BYTES;
 /// Files that lie here at most, notes included.
 const FILES_MAX: usize = 256;
 /// Copied at a time.

@@ -16,7 +16,7 @@ mod probe;
 mod reach;
 mod report;
 mod retention;
-mod storage;
+pub(in crate::cli) mod storage;
 mod subject;
 #[cfg(test)]
 mod tests;

@@ -8,10 +8,12 @@ use std::time::Duration;
 
 use super::finding::{About, Code, Finding, Group, State};
 use super::reach::milliseconds;
+use crate::base::bounds::{GAP_LOG_BYTES, QUARANTINE_BYTES};
 use crate::base::clock::SharedClock;
 use crate::base::disk::{Disk, DiskFile, Durability, Open};
 use crate::base::size::ByteSize;
-use crate::config::Config;
+use crate::cli::run::ballast;
+use crate::config::{Config, budget_sum, disk_parts};
 
 const BLOCK_BYTES: usize = 4096;
 const WRITES: usize = 32;
@@ -45,7 +47,7 @@ pub(super) fn look(config: &Config, disk: &dyn Disk, clock: &SharedClock) -> Vec
             let note = if &existing == dir { "" } else { "; it is made at the first start" };
             let mut findings = vec![found(State::Ok, Code::DATA_DIR, format!("data_dir {shown} can be written{note}"))];
             findings.push(match disk.free_bytes(&existing) {
-                Ok(free) => room(config, free, log_bytes(disk, &dir.join("wal/seg"))),
+                Ok(free) => room(config, free, taken(config)),
                 Err(error) => found(State::Unknown, Code::FREE_SPACE, format!("free space is not known: {error}")),
             });
             findings.push(speed(commit));
@@ -60,25 +62,48 @@ fn nearest(dir: &Path) -> Option<PathBuf> {
     first.is_dir().then_some(first)
 }
 
-/// What the log takes already: it is part of the queue's size.
-fn log_bytes(disk: &dyn Disk, dir: &Path) -> u64 {
-    let names = disk.list(dir).unwrap_or_default();
-    let length = |name: &String| disk.open(&dir.join(name), Open::Read).and_then(|file| file.length()).unwrap_or(0);
-    names.iter().map(length).sum()
+/// What is there already of the parts of the budget: it is not needed again.
+#[derive(Clone, Copy, Debug, Default)]
+struct Taken {
+    log: u64,
+    /// Dead letters, ballast, quarantine and gap log, each within its own part.
+    others: u64,
 }
 
-fn room(config: &Config, free: u64, log: u64) -> Finding {
+fn taken(config: &Config) -> Taken {
+    let (dir, queue) = (&config.data_dir, &config.queue);
+    let length = |path: PathBuf| path.symlink_metadata().map_or(0, |found| found.len());
+    let all = |dir: PathBuf| -> u64 {
+        std::fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| length(entry.path())).sum()
+    };
+    let others = length(dir.join("state.db")).min(queue.dead_letter_max.0)
+        + length(ballast::path(dir)).min(queue.ballast.0)
+        + all(dir.join("wal/quarantine")).min(QUARANTINE_BYTES)
+        + length(dir.join("wal/gaps.log")).min(GAP_LOG_BYTES);
+    Taken { log: all(dir.join("wal/seg")), others }
+}
+
+/// What operators should hear of the room on the disk of `data_dir`, if anything.
+pub(in crate::cli) fn shortage(config: &Config, disk: &dyn Disk) -> Option<String> {
+    let found = room(config, disk.free_bytes(&config.data_dir).ok()?, taken(config));
+    let fix = found.fix.filter(|_| found.state != State::Ok)?;
+    Some(format!("{}: {fix}", found.text))
+}
+
+fn room(config: &Config, free: u64, taken: Taken) -> Finding {
     let queue = &config.queue;
     let free = ByteSize(free);
-    let needed = ByteSize(queue.max_size.0.saturating_add(queue.reserve_free.0).saturating_sub(log));
-    let least =
-        ByteSize(queue.segment_size.0.saturating_mul(4).saturating_add(queue.reserve_free.0).saturating_sub(log));
-    let wants = format!("queue.max_size {} and queue.reserve_free {}", queue.max_size, queue.reserve_free);
+    let parts = disk_parts(config);
+    let needed = ByteSize(budget_sum(&parts).0.saturating_sub(taken.log).saturating_sub(taken.others));
+    let first = queue.segment_size.0.saturating_mul(4).saturating_sub(taken.log);
+    let least = ByteSize(first.saturating_add(queue.reserve_free.0));
+    let wants: Vec<String> = parts.iter().map(|part| format!("{} {}", part.what, part.size)).collect();
+    let wants = wants.join(", ");
     if free >= needed {
         let room = format!("{free} free, {needed} needed for {wants}");
         return found(State::Ok, Code::FREE_SPACE, room);
     }
-    let fix = format!("free {}, or make queue.max_size smaller", ByteSize(needed.0 - free.0));
+    let fix = format!("free {}, or make queue.max_size or queue.dead_letter_max smaller", ByteSize(needed.0 - free.0));
     let text = format!("{free} free, but {needed} needed for {wants}");
     if free < least {
         return found(State::Failed, Code::FREE_SPACE, format!("{text}: not even the first segments fit")).fix(fix);
@@ -160,7 +185,8 @@ mod tests {
     fn config(dir: &Path) -> Config {
         let text = format!(
             "listen = \"127.0.0.1:1\"\ndata_dir = {:?}\n[source]\nurl = \"http://a:2\"\n[destination]\nurl = \"http://b:3\"\n\
-             [queue]\nmax_size = \"8MiB\"\nsegment_size = \"1MiB\"\nreserve_free = \"2MiB\"\n",
+             [queue]\nmax_size = \"8MiB\"\nsegment_size = \"1MiB\"\nreserve_free = \"2MiB\"\n\
+             dead_letter_max = \"20MiB\"\nballast = \"5MiB\"\n",
             dir.display().to_string()
         );
         parse(&text, &|_| None).unwrap().config
@@ -190,11 +216,16 @@ mod tests {
     fn room_is_judged_against_what_the_queue_may_still_grow() {
         const MIB: u64 = 1 << 20;
         let config = config(Path::new("x"));
-        let state = |free, log| room(&config, free * MIB, log * MIB).state;
-        assert_eq!(state(10, 0), State::Ok);
-        assert_eq!(state(9, 0), State::Warning);
-        assert_eq!(state(9, 1), State::Ok, "a mebibyte of the queue is there already");
-        assert_eq!(state(5, 0), State::Failed);
+        let taken = |log, others| Taken { log: log * MIB, others: others * MIB };
+        let state = |free, taken| room(&config, free * MIB, taken).state;
+        // The log and what is left free, dead letters, ballast, quarantine, gap log.
+        let all = 8 + 2 + 20 + 5 + 64 + 2;
+        assert_eq!(state(all, taken(0, 0)), State::Ok);
+        assert_eq!(state(all - 1, taken(0, 0)), State::Warning);
+        assert_eq!(state(all - 1, taken(1, 0)), State::Ok, "a mebibyte of the queue is there already");
+        assert_eq!(state(all - 7, taken(0, 7)), State::Ok, "gap log and ballast are");
+        assert_eq!(state(5, taken(0, 0)), State::Failed);
+        assert!(room(&config, 0, taken(0, 0)).text.contains("queue.ballast 5 MiB"));
     }
 
     #[test]

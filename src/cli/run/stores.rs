@@ -12,6 +12,7 @@ use super::{EPOCH, ballast, gaps};
 use crate::base::clock::SharedClock;
 use crate::base::disk::{self, Disk};
 use crate::base::{Error, Kind, Lsn, Result, Side};
+use crate::cli::check::storage;
 use crate::config::{Config, LogCompression, log_waiting};
 use crate::pipeline::GapKeeper;
 use crate::queue::{self, LocalQueue, Opened};
@@ -41,6 +42,9 @@ pub(super) fn open(config: &Config, clock: &SharedClock, adopt: bool) -> Result<
     if opened.recovery.segments > 0 && value(&state, BEGUN)?.is_none() {
         // On a full disk the next start says it.
         drop(state.set(BEGUN, b"1".to_vec()));
+    }
+    if let Some(text) = storage::shortage(config, disk::chosen().as_ref()) {
+        tracing::warn!(event = "disk.budget", "{text}");
     }
     ballast::keep(config, &state, clock.wall_ns());
     let gaps = gaps::open(config, &state, clock.wall_ns())?;

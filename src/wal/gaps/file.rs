@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::table::{GapSum, Missed};
+use crate::base::bounds::GAP_LOG_BYTES;
 use crate::base::crc::crc32c;
 use crate::base::disk::{Disk, DiskFile, Durability, Open, read_full_at};
 use crate::base::{Lsn, RequestId, RouteId};
@@ -18,7 +19,7 @@ use crate::wal::record::{ALIGN, HEADER_BYTES, Header, Kind, array_at, payload_cr
 /// Name of the file.
 pub(super) const NAME: &str = "gaps.log";
 /// Bytes of one half.
-pub(super) const HALF_BYTES: u64 = 1 << 20;
+pub(super) const HALF_BYTES: u64 = GAP_LOG_BYTES / 2;
 const MAGIC: &[u8; 8] = b"TWGAPS1\n";
 /// A head stands twice, each in a sector of its own.
 const SECTOR: usize = 512;
