@@ -2,8 +2,8 @@
 //! damaged: judged by the writers' own record and by what both databases hold, read back typed.
 //!
 //! Each story prints its seed. `TWINLINE_KILL_CYCLES=50 cargo test --profile quick --test crash` runs it at length. Real
-//! servers come from `$TWINLINE_SERVERS/bin` (by default `~/.cache/twinline-servers/bin`); without them their story is
-//! skipped with a note.
+//! servers come from `$TWINLINE_SERVERS/bin` (by default `~/.cache/twinline-servers/bin`), where `tests/servers/get` puts them;
+//! without them their story fails.
 
 #![expect(clippy::disallowed_methods, reason = "the outside: plain threads that wait")]
 
@@ -41,19 +41,19 @@ fn kills_during_outages_lose_nothing() {
 
 #[test]
 fn kills_on_real_servers_lose_nothing() {
-    let (Some(source), Some(destination)) = (Database::influxdb1(), Database::influxdb2()) else { return };
+    let (source, destination) = (Database::influxdb1(), Database::influxdb2());
     story("influxdb 1 to 2", &source, &destination, Weather::Fair);
 }
 
 #[test]
 fn kills_while_a_real_destination_comes_and_goes_lose_nothing() {
-    let (Some(source), Some(destination)) = (Database::influxdb1(), Database::influxdb2()) else { return };
+    let (source, destination) = (Database::influxdb1(), Database::influxdb2());
     story("influxdb 1 to 2, outages", &source, &destination, Weather::Outages);
 }
 
 #[test]
 fn a_real_destination_that_stands_still_gets_no_older_value_over_a_newer_one() {
-    let Some(destination) = Database::influxdb2() else { return };
+    let destination = Database::influxdb2();
     still("standing still", &Database::sandbox(), &destination);
 }
 
@@ -124,9 +124,9 @@ fn a_gap_whose_write_dies_counts_once_on_sandboxes() {
 
 #[test]
 fn a_gap_whose_write_dies_counts_once_on_real_servers() {
-    let (Some(influx1), Some(influx2)) = (Database::influxdb1(), Database::influxdb2()) else { return };
+    let (influx1, influx2) = (Database::influxdb1(), Database::influxdb2());
     hand::a_gap_whose_write_dies_counts_once(influx1, influx2);
-    let (Some(influx1), Some(influx2)) = (Database::influxdb1(), Database::influxdb2()) else { return };
+    let (influx1, influx2) = (Database::influxdb1(), Database::influxdb2());
     hand::a_gap_whose_write_dies_counts_once(influx2, influx1);
 }
 
@@ -147,13 +147,13 @@ fn each_row_of_the_crash_table_ends_as_it_says_on_sandboxes() {
 
 #[test]
 fn each_row_of_the_crash_table_ends_as_it_says_from_influxdb_1_to_2() {
-    let (Some(source), Some(destination)) = (Database::influxdb1(), Database::influxdb2()) else { return };
+    let (source, destination) = (Database::influxdb1(), Database::influxdb2());
     table::rows("influxdb 1 to 2", source, destination);
 }
 
 #[test]
 fn each_row_of_the_crash_table_ends_as_it_says_from_influxdb_2_to_1() {
-    let (Some(source), Some(destination)) = (Database::influxdb2(), Database::influxdb1()) else { return };
+    let (source, destination) = (Database::influxdb2(), Database::influxdb1());
     table::rows("influxdb 2 to 1", source, destination);
 }
 
@@ -164,13 +164,13 @@ fn influxdb_replications_a_write_on_its_way_when_the_process_dies_is_doubt() {
 
 #[test]
 fn a_write_on_its_way_to_a_real_source_when_the_process_dies_is_doubt() {
-    let (Some(source), Some(destination)) = (Database::influxdb1(), Database::influxdb2()) else { return };
+    let (source, destination) = (Database::influxdb1(), Database::influxdb2());
     table::on_its_way("influxdb 1 to 2", source, destination);
 }
 
 #[test]
 fn a_late_write_of_a_dead_process_does_not_win_at_a_real_destination() {
-    let Some(destination) = Database::influxdb2() else { return };
+    let destination = Database::influxdb2();
     late::a_late_write_does_not_win_at(destination);
 }
 
@@ -181,7 +181,7 @@ fn without_repeats_every_difference_on_sandboxes_is_listed() {
 
 #[test]
 fn without_repeats_every_difference_on_real_servers_is_listed() {
-    let (Some(source), Some(destination)) = (Database::influxdb1(), Database::influxdb2()) else { return };
+    let (source, destination) = (Database::influxdb1(), Database::influxdb2());
     once::once("influxdb 1 to 2, once", &source, &destination);
 }
 
@@ -192,10 +192,6 @@ fn points_that_the_source_does_not_keep_are_no_doubt() {
 
 #[test]
 fn points_that_a_real_source_does_not_keep_are_no_doubt() {
-    if let Some(source) = Database::influxdb1() {
-        table::old_points_are_no_doubt("influxdb 1", source);
-    }
-    if let Some(source) = Database::influxdb2() {
-        table::old_points_are_no_doubt("influxdb 2", source);
-    }
+    table::old_points_are_no_doubt("influxdb 1", Database::influxdb1());
+    table::old_points_are_no_doubt("influxdb 2", Database::influxdb2());
 }

@@ -30,14 +30,12 @@ impl Database {
         Self::Sandbox(sandbox)
     }
 
-    /// `None` where the program is not installed.
-    pub(crate) fn influxdb1() -> Option<Self> {
-        Server::new("influxd1", Product::Influx1).map(Self::Real)
+    pub(crate) fn influxdb1() -> Self {
+        Self::Real(Server::new("influxd1", "influxdb1", Product::Influx1))
     }
 
-    /// As [`Database::influxdb1`].
-    pub(crate) fn influxdb2() -> Option<Self> {
-        Server::new("influxd2", Product::Influx2).map(Self::Real)
+    pub(crate) fn influxdb2() -> Self {
+        Self::Real(Server::new("influxd2", "influxdb2", Product::Influx2))
     }
 
     /// Its part of the configuration.
@@ -183,14 +181,11 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    fn new(name: &str, product: Product) -> Option<Self> {
-        let root = std::env::var_os("TWINLINE_SERVERS").map(PathBuf::from);
-        let root = root.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache/twinline-servers")))?;
+    fn new(name: &str, package: &str, product: Product) -> Self {
+        let home = || PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".cache/twinline-servers");
+        let root = std::env::var_os("TWINLINE_SERVERS").map_or_else(home, PathBuf::from);
         let program = root.join("bin").join(name);
-        if !program.exists() {
-            eprintln!("skipped: {name} is not installed");
-            return None;
-        }
+        assert!(program.exists(), "{} is not there; install it with: tests/servers/get {package}", program.display());
         let directory = tempfile::tempdir().expect("a temporary directory");
         let server = Self { program, product, port: free_port(), process: Mutex::default(), directory };
         server.start();
@@ -203,7 +198,7 @@ impl Server {
                 server.post("/api/v2/setup", &body, 201);
             }
         }
-        Some(server)
+        server
     }
 
     fn start(&self) {
