@@ -254,15 +254,14 @@ impl CaptureReader {
             if let Some((header, _)) = self.header_at(at)? {
                 self.offset = at;
                 let last = header.lsn.before().max(first);
-                let damage =
-                    Damage { first, last, route: None, from_ns: self.received_ns, to_ns: header.received_ns, lines: 0 };
+                let damage = Damage::around(first, last, [self.received_ns, header.received_ns]);
                 return Ok(Sight::Damage(damage, from, at));
             }
             at += ALIGN;
         }
         self.offset = self.end;
         let last = self.head.lsns.1.max(first);
-        let damage = Damage { first, last, route: None, from_ns: self.received_ns, to_ns: i64::MAX, lines: 0 };
+        let damage = Damage::around(first, last, [self.received_ns, i64::MAX]);
         Ok(Sight::Damage(damage, from, self.end))
     }
 }

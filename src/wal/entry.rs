@@ -146,15 +146,22 @@ pub struct Damage {
     pub last: Lsn,
     /// Whose data, where that is known.
     pub route: Option<RouteId>,
-    /// From about when it was received, by its neighbours; `i64::MIN` where nothing is known.
+    /// From about when it was received, by its neighbours and the clock of then; `i64::MIN` where nothing is known.
     pub from_ns: i64,
-    /// Until about when; `i64::MAX` stands for now.
+    /// Until about when, never before `from_ns`; `i64::MAX` stands for now.
     pub to_ns: i64,
     /// How many lines, as far as known; 0 where it is not.
     pub lines: u64,
 }
 
 impl Damage {
+    /// Records of which only times around them are known, in any order: the clock may have been set between two of them.
+    pub(crate) fn around<const N: usize>(first: Lsn, last: Lsn, times_ns: [i64; N]) -> Self {
+        let from_ns = times_ns.into_iter().min().unwrap_or(i64::MIN);
+        let to_ns = times_ns.into_iter().max().unwrap_or(i64::MAX);
+        Self { first, last, route: None, from_ns, to_ns, lines: 0 }
+    }
+
     pub(crate) fn merge(&mut self, other: &Self) {
         self.first = self.first.min(other.first);
         self.last = self.last.max(other.last);

@@ -255,24 +255,26 @@ impl Look {
     #[must_use]
     pub fn holes(&self) -> Vec<Damage> {
         let (floor, mut holes) = (self.lowest_floor(), Vec::new());
-        let mut hole = |first: Lsn, last: Lsn, from_ns: i64, to_ns: i64| {
-            if first <= last && floor.is_none_or(|floor| last > floor) {
-                holes.push(Damage { first, last, route: None, from_ns, to_ns, lines: 0 });
+        let mut hole = |damage: Damage| {
+            if damage.first <= damage.last && floor.is_none_or(|floor| damage.last > floor) {
+                holes.push(damage);
             }
         };
         let known: Vec<&SegmentSeen> = self.segments.iter().filter(|segment| segment.header.is_some()).collect();
         if let Some(floor) = floor {
             let oldest = known.first().map_or(self.durable.next(), |segment| segment.base);
-            hole(floor.next(), oldest.before(), i64::MIN, known.first().map_or(i64::MAX, |first| first.created_ns));
+            let until_ns = known.first().map_or(i64::MAX, |first| first.created_ns);
+            hole(Damage::around(floor.next(), oldest.before(), [i64::MIN, until_ns]));
         }
         for pair in known.windows(2) {
-            if let Some(seal) = &pair[0].seal {
-                hole(seal.last.next(), pair[1].base.before(), seal.max_received_ns, pair[1].created_ns);
+            if let (Some(seal), Some(header)) = (&pair[0].seal, &pair[0].header) {
+                let (min_ns, max_ns) = seal.received_ns(header);
+                hole(Damage::around(seal.last.next(), pair[1].base.before(), [min_ns, max_ns, pair[1].created_ns]));
             }
         }
         if let Some(newest) = known.last() {
             // Somebody saw them durable, and the log ends before them.
-            hole(newest.last.next(), self.durable, newest.created_ns, i64::MAX);
+            hole(Damage::around(newest.last.next(), self.durable, [newest.created_ns, i64::MAX]));
         }
         holes
     }
@@ -558,7 +560,7 @@ impl Scan {
         let first = self.walk.expect();
         let lost = self.capacity.saturating_sub(self.walk.offset()) / super::record::ALIGN;
         let last = Lsn(first.before().0.saturating_add(lost));
-        let damage = Damage { first, last, route: None, from_ns: i64::MIN, to_ns: i64::MAX, lines: 0 };
+        let damage = Damage::around(first, last, [i64::MIN, i64::MAX]);
         Ok(Some(Sight::Damage(damage, self.walk.offset(), self.capacity)))
     }
 

@@ -139,18 +139,13 @@ impl Reader {
         if self.here.as_ref().is_some_and(|here| here.segment.last() >= self.next) {
             return Ok(None);
         }
+        let before_ns = self.here.as_ref().map(|here| here.walk.received_ns());
         self.leave();
         let Some(segment) = self.live.locate(self.next) else { return Ok(None) };
         if segment.header.base > self.next {
             let last = segment.header.base.before().min(durable);
-            let damage = Damage {
-                first: self.next,
-                last,
-                route: None,
-                from_ns: i64::MIN,
-                to_ns: segment.header.created_ns,
-                lines: 0,
-            };
+            let behind_ns = segment.header.created_ns;
+            let damage = Damage::around(self.next, last, [i64::MIN, before_ns.unwrap_or(behind_ns), behind_ns]);
             self.next = last.next();
             return Ok(Some(damage));
         }

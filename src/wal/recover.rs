@@ -352,7 +352,7 @@ fn read_end(context: &Context<'_>, listing: &Listing) -> Result<End> {
     let mut end = End { durable, copies, chain, position, torn_bytes, damages };
     if cut {
         let lost_bytes = last.header.capacity.saturating_sub(walk.offset());
-        end.lose(lost_bytes / super::record::ALIGN, last.header.created_ns);
+        end.lose(lost_bytes / super::record::ALIGN, last.header.created_ns.min(walk.received_ns()));
     }
     Ok(end)
 }
@@ -415,9 +415,9 @@ fn known_kind(header: &Header) -> Result<()> {
 fn holes(context: &Context<'_>, listing: &Listing, durable: Lsn) -> Vec<Damage> {
     let mut holes = Vec::new();
     let lowest = context.cursors.iter().filter_map(Cursor::lowest_floor).min();
-    let mut hole = |first: Lsn, last: Lsn, from_ns: i64, to_ns: i64| {
-        if first <= last && lowest.is_none_or(|floor| last > floor) {
-            holes.push(Damage { first, last, route: None, from_ns, to_ns, lines: 0 });
+    let mut hole = |damage: Damage| {
+        if damage.first <= damage.last && lowest.is_none_or(|floor| damage.last > floor) {
+            holes.push(damage);
         }
     };
     let oldest = listing.found.first().map_or(durable.next(), |found| found.header.base);
@@ -425,12 +425,13 @@ fn holes(context: &Context<'_>, listing: &Listing, durable: Lsn) -> Vec<Damage> 
     let older =
         listing.headless.iter().any(|(id, ..)| listing.found.first().is_some_and(|found| *id < found.header.id));
     if let Some(floor) = lowest.or(older.then_some(Lsn::ZERO)) {
-        hole(floor.next(), oldest.before(), i64::MIN, listing.found.first().map_or(i64::MAX, |f| f.header.created_ns));
+        let until_ns = listing.found.first().map_or(i64::MAX, |found| found.header.created_ns);
+        hole(Damage::around(floor.next(), oldest.before(), [i64::MIN, until_ns]));
     }
     for pair in listing.found.windows(2) {
         if let Some(seal) = &pair[0].seal {
-            let from_ns = seal.min_received_ns.min(seal.max_received_ns);
-            hole(seal.last.next(), pair[1].header.base.before(), from_ns, pair[1].header.created_ns);
+            let (next, (min_ns, max_ns)) = (&pair[1].header, seal.received_ns(&pair[0].header));
+            hole(Damage::around(seal.last.next(), next.base.before(), [min_ns, max_ns, next.created_ns]));
         }
     }
     holes

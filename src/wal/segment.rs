@@ -123,6 +123,13 @@ pub(crate) struct Seal {
 }
 
 impl Seal {
+    /// Times between which the records of its segment were received, by the clock of then; where there is none, when it was
+    /// begun.
+    pub(crate) fn received_ns(&self, header: &SegmentHeader) -> (i64, i64) {
+        let none = self.min_received_ns > self.max_received_ns;
+        if none { (header.created_ns, header.created_ns) } else { (self.min_received_ns, self.max_received_ns) }
+    }
+
     pub(crate) fn encode(&self, seed: u32) -> [u8; HEADER_BYTES] {
         let mut bytes = [0; HEADER_BYTES];
         bytes[4..8].copy_from_slice(&self.chain.to_le_bytes());

@@ -327,6 +327,11 @@ impl Walk {
         Ok(self.header_at(self.offset, end)?.is_some_and(|(header, _)| self.follows(&header)))
     }
 
+    /// When the last record that was passed was received; before the first one, when the segment was begun.
+    pub(crate) fn received_ns(&self) -> i64 {
+        self.received_ns
+    }
+
     /// Looks for the next sound header at the multiples of 64 from here on. `None`: found without a loss.
     fn resync(&mut self, limit: Lsn, end: u64) -> io::Result<Option<Step>> {
         let (from, first, since) = (self.offset, self.expect, self.received_ns);
@@ -343,13 +348,13 @@ impl Walk {
                 }
                 let last = header.lsn.before().min(limit);
                 self.expect = last.next();
-                return Ok(Some(Step::Damage(lost(first, last, since, header.received_ns), from, at)));
+                return Ok(Some(Step::Damage(Damage::around(first, last, [since, header.received_ns]), from, at)));
             }
             at += ALIGN;
         }
         self.offset = end.max(from);
         self.expect = limit.next();
-        Ok(Some(Step::Damage(lost(first, limit, since, i64::MAX), from, self.offset)))
+        Ok(Some(Step::Damage(Damage::around(first, limit, [since, i64::MAX]), from, self.offset)))
     }
 }
 
@@ -362,10 +367,6 @@ pub(crate) fn one_record(header: &Header) -> Damage {
         to_ns: header.received_ns,
         lines: u64::from(header.lines),
     }
-}
-
-fn lost(first: Lsn, last: Lsn, a_ns: i64, b_ns: i64) -> Damage {
-    Damage { first, last, route: None, from_ns: a_ns.min(b_ns), to_ns: a_ns.max(b_ns), lines: 0 }
 }
 
 /// What the headers of an unsealed segment prove.

@@ -272,9 +272,7 @@ fn given_back(segment: &SegmentSeen) -> Failure {
 
 /// Of lost records, how many the stretch may have held.
 fn lost(damage: &Damage, head: &CaptureHead) -> u64 {
-    // A clock that was set back may have them the other way round.
-    let (from, to) = (damage.from_ns.min(damage.to_ns), damage.from_ns.max(damage.to_ns));
-    if from > head.received_ns.1 || to < head.received_ns.0 {
+    if damage.from_ns > head.received_ns.1 || damage.to_ns < head.received_ns.0 {
         return 0;
     }
     let (first, last) = (damage.first.max(head.lsns.0), damage.last.min(head.lsns.1));

@@ -9,6 +9,7 @@ use super::super::walk::{Step, Walk, Want, prove};
 use super::super::*;
 use super::rig::*;
 use crate::base::Lsn;
+use crate::base::clock::SharedClock;
 use crate::base::disk::simulated::{Crash, SimulatedDisk};
 use crate::base::disk::{Disk, DiskFile, Durability, Open};
 
@@ -223,6 +224,45 @@ fn a_missing_middle_segment_is_a_gap_and_not_a_crash() {
         }
     }
     assert_eq!(seen + reported, lsns.len() as u64);
+}
+
+#[test]
+fn a_clock_that_was_set_back_or_forward_leaves_no_window_that_ends_before_it_begins() {
+    for day in [-86_400, 86_400, -60 * 365 * 86_400] {
+        let (disk, clock) = (SimulatedDisk::new(17), Arc::new(TickingClock::default()));
+        let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+        let ticking: SharedClock = Arc::clone(&clock) as SharedClock;
+        let mut rig = Rig::open_at(&shared, &ticking, &options(SEGMENT_BYTES), 17).unwrap();
+        let mut received = vec![0];
+        for n in 0..150u8 {
+            // In the middle of the segment that goes, and of others.
+            clock.set(if n % 25 == 9 { day } else { 0 });
+            received.push(ticking.wall_ns());
+            let (bundle, _) = bundle(vec![Entry { received_ns: ticking.wall_ns(), ..entry(vec![n; 3000]) }], vec![]);
+            rig.commit(vec![bundle]);
+        }
+        let gone = rig.writer.live.segments()[3].clone();
+        disk.rename(&gone.path, Path::new("elsewhere")).unwrap();
+        drop(rig);
+        let seen = look::Look::open(shared, Path::new(DIR), None).unwrap().holes();
+        let rig = reopen(&disk);
+        let read = rig.read_all(Lsn(1)).into_iter().filter_map(|item| match item {
+            Item::Damage(damage) => Some(damage),
+            Item::Record(_) => None,
+        });
+        let told: Vec<Damage> = rig.report.damages.iter().copied().chain(read).chain(seen).collect();
+        assert_eq!(told.len(), 3, "{told:?}");
+        for damage in told {
+            assert_eq!((damage.first, damage.last), (gone.header.base, gone.last()));
+            // What is known of it: the records before and behind it.
+            let (before, behind) = (received[damage.first.0 as usize - 1], received[damage.last.0 as usize + 1]);
+            // One that waited for a new segment came before that.
+            let window = damage.from_ns.saturating_sub(1_000_000)..=damage.to_ns.saturating_add(1_000_000);
+            // A reader that comes to the end of a segment knows nothing of what follows.
+            let ends = window.contains(&behind) || damage.to_ns == i64::MAX;
+            assert!(window.contains(&before) && ends, "{day}: {before}, {behind}: {damage:?}");
+        }
+    }
 }
 
 #[test]

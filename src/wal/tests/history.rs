@@ -39,6 +39,8 @@ pub(super) enum Step {
     StopAfter(u64),
     /// Clean pages go.
     Evict,
+    /// Somebody sets the clock on the wall, by so many seconds.
+    SetClock(i64),
     /// A bit of a file flips (only while no log is open); the number says which one.
     Flip(u64),
     /// The log is closed and sealed; the process ends.
@@ -74,6 +76,15 @@ pub(super) enum Flavour {
     FullStarts,
     /// Bits flip, too: a flip may cost its record, which is told.
     Flips,
+}
+
+/// Before one step in so many the clock on the wall is set.
+const CLOCK_STEPS: usize = 8;
+
+/// Seconds, hours, days and decades, in both directions.
+fn clock_step(random: &mut fastrand::Rng) -> Step {
+    let most = [5, 6 * 3600, 10 * 86_400, 50 * 365 * 86_400][random.usize(0..4)];
+    Step::SetClock(random.i64(-most..=most))
 }
 
 struct Random(fastrand::Rng);
@@ -170,6 +181,19 @@ impl History {
         for _ in 0..random.0.usize(2..9) {
             random.life(flavour, &mut steps);
         }
-        Self { seed, segments, group_bytes, steps }
+        Self { seed, segments, group_bytes, steps: with_clock_steps(seed, steps) }
     }
+}
+
+/// Drawn apart: a seed that failed once gives the same history but for the clock, which nothing may depend on.
+fn with_clock_steps(seed: u64, steps: Vec<Step>) -> Vec<Step> {
+    let mut random = fastrand::Rng::with_seed(seed ^ 0xc10c);
+    let mut with = Vec::with_capacity(steps.len() * 2);
+    for step in steps {
+        if random.usize(0..CLOCK_STEPS) == 0 {
+            with.push(clock_step(&mut random));
+        }
+        with.push(step);
+    }
+    with
 }

@@ -30,6 +30,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => prop::option::of(0..3 * SEGMENT_BYTES).prop_map(Step::Free),
         1 => (0u64..60).prop_map(Step::StopAfter),
         1 => Just(Step::Evict),
+        1 => (-2_000_000_000i64..2_000_000_000).prop_map(Step::SetClock),
         1 => any::<u64>().prop_map(Step::Flip),
         4 => prop::option::weighted(0.3, 0u64..30).prop_map(Step::Start),
         // The end of one life, and the next.

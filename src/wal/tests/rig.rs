@@ -15,17 +15,29 @@ use crate::base::{DestinationId, Lsn, RequestId, RouteId};
 
 pub(super) const DIR: &str = "wal";
 
-/// A clock that moves a little each time somebody looks.
+/// A clock that moves a little each time somebody looks. The one on the wall can be set.
 #[derive(Debug, Default)]
-pub(super) struct TickingClock(AtomicI64);
+pub(super) struct TickingClock {
+    ticks: AtomicI64,
+    set_by_ns: AtomicI64,
+}
+
+impl TickingClock {
+    pub(super) fn set(&self, by_seconds: i64) {
+        let by_ns = by_seconds.saturating_mul(1_000_000_000);
+        let before = self.set_by_ns.load(Ordering::Relaxed);
+        self.set_by_ns.store(before.saturating_add(by_ns), Ordering::Relaxed);
+    }
+}
 
 impl Clock for TickingClock {
     fn wall_ns(&self) -> i64 {
-        1_700_000_000_000_000_000 + self.0.fetch_add(1000, Ordering::Relaxed)
+        let ticks = self.ticks.fetch_add(1000, Ordering::Relaxed);
+        (1_700_000_000_000_000_000 + ticks).saturating_add(self.set_by_ns.load(Ordering::Relaxed))
     }
 
     fn monotonic(&self) -> Duration {
-        Duration::from_nanos(self.0.fetch_add(1000, Ordering::Relaxed) as u64)
+        Duration::from_nanos(self.ticks.fetch_add(1000, Ordering::Relaxed) as u64)
     }
 }
 
@@ -80,11 +92,15 @@ pub(super) struct Rig {
 
 impl Rig {
     pub(super) fn open(disk: &Arc<dyn Disk>, options: &Options, seed: u64) -> Result<Self> {
+        Self::open_at(disk, &clock(), options, seed)
+    }
+
+    pub(super) fn open_at(disk: &Arc<dyn Disk>, clock: &SharedClock, options: &Options, seed: u64) -> Result<Self> {
         let mut cursors = Vec::new();
         for id in cursor::list(disk.as_ref(), Path::new(DIR))? {
             cursors.extend(cursor::load(disk.as_ref(), Path::new(DIR), &id)?.cursor);
         }
-        let (writer, report) = open_writer(disk, &clock(), options, &cursors, fastrand::Rng::with_seed(seed))?;
+        let (writer, report) = open_writer(disk, clock, options, &cursors, fastrand::Rng::with_seed(seed))?;
         Ok(Self { disk: Arc::clone(disk), writer, report, compression: options.compression, mapped: options.mapped })
     }
 

@@ -1,5 +1,5 @@
 //! Seeded histories on the simulated disk: groups, rotation, recycling, full budgets and disks, failing syncs and calls,
-//! interrupted ones, crashes and power loss, also in the middle of recovery, and flipped bits.
+//! interrupted ones, crashes and power loss, also in the middle of recovery, flipped bits, and a clock that is set.
 //!
 //! `TWINLINE_SIM_SEEDS=first..last`, or how many, says which are told. `TWINLINE_SIM_TALK=1` shows what a history that
 //! failed left behind, step by step.
@@ -111,7 +111,8 @@ fn shown(sum: &Seen, wanted: &[&str]) {
     assert!(missing.is_empty() || seeds().count() < 300, "never seen: {missing:?}");
 }
 
-const ORDINARY: [&str; 11] = [
+const ORDINARY: [&str; 12] = [
+    "clock steps",
     "crashes",
     "standstills",
     "rotations",

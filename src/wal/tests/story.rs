@@ -1,5 +1,5 @@
 //! Plays a history on the simulated disk, and is the oracle: what was answered with success is there, with the same bytes,
-//! under the same LSN; nothing is there that was not submitted; nothing is called damaged that was not; what was once read
+//! under the same LSN, received when it was, whatever the clock on the wall says meanwhile; nothing is there that was not submitted; nothing is called damaged that was not; what was once read
 //! stays. A flipped bit may cost the record that it hit, which is reported, or what its group lost where nothing proves that
 //! group yet.
 
@@ -17,6 +17,7 @@ use super::history::*;
 use super::medium;
 use super::rig::*;
 use crate::base::Lsn;
+use crate::base::clock::Clock;
 use crate::base::disk::simulated::{Crash, SimulatedDisk};
 
 /// What a log must never do.
@@ -90,8 +91,9 @@ pub(super) struct Story {
     open: Option<Open>,
     /// What must be there, by the number of its body.
     kept: BTreeMap<Lsn, u64>,
-    /// Length of each body that was ever submitted.
-    bodies: Vec<usize>,
+    /// Length of each body that was ever submitted, and when it was received.
+    bodies: Vec<(usize, i64)>,
+    clock: Arc<TickingClock>,
     /// Records that a flipped bit has hit.
     hit: BTreeSet<Lsn>,
     /// A cursor was hit: floors may go back, and records below them may be gone.
@@ -135,6 +137,7 @@ impl Story {
             open: None,
             kept: BTreeMap::new(),
             bodies: Vec::new(),
+            clock: Arc::default(),
             hit: BTreeSet::new(),
             cursor_hit: false,
             flipped: false,
@@ -191,6 +194,10 @@ impl Story {
             Step::FailCalls(permille) => self.disk.fail_calls(*permille),
             Step::Interrupt(permille) => self.disk.interrupt(*permille),
             Step::Evict => self.disk.evict(),
+            Step::SetClock(by) => {
+                self.clock.set(*by);
+                self.seen.add("clock steps", 1);
+            }
             Step::Free(bytes) => self.disk.resize(bytes.map_or(u64::MAX, |free| self.disk.used_bytes() + free)),
             Step::StopAfter(calls) if self.open.is_some() => self.disk.stop_after(Some(*calls)),
             Step::StopAfter(_) => {}
@@ -248,7 +255,8 @@ impl Story {
         let disk: Arc<dyn Disk> = Arc::new(self.disk.clone());
         self.disk.stop_after(stop_after);
         self.starts += 1;
-        let opened = Rig::open(&disk, &self.options, self.history.seed ^ self.starts);
+        let clock: SharedClock = Arc::clone(&self.clock) as SharedClock;
+        let opened = Rig::open_at(&disk, &clock, &self.options, self.history.seed ^ self.starts);
         self.disk.stop_after(None);
         let rig = match opened {
             Ok(rig) if !self.disk.is_down() => rig,
@@ -291,8 +299,12 @@ impl Story {
         let (mut bundles, mut expected) = (Vec::new(), Vec::new());
         for (sizes, outcomes) in shapes {
             let first = self.bodies.len() as u64;
-            self.bodies.extend(sizes.iter().map(|size| *size as usize));
-            let entries = sizes.iter().enumerate().map(|(at, size)| entry(body(first + at as u64, *size as usize)));
+            let received_ns = self.clock.wall_ns();
+            self.bodies.extend(sizes.iter().map(|size| (*size as usize, received_ns)));
+            let entries = sizes.iter().enumerate().map(|(at, size)| {
+                let body = body(first + at as u64, *size as usize);
+                Entry { received_ns, ..entry(body) }
+            });
             let settled = vec![[first as u8; OUTCOME_BYTES]; usize::from(*outcomes)];
             let (bundle, answer) = bundle(entries.collect(), settled);
             if open.rig.writer.supply.admits(group::bundle_bytes(&bundle), bundle.asks()) {
@@ -377,6 +389,7 @@ impl Story {
                 Ok(Some(Item::Damage(damage))) => {
                     let hit = (damage.first.0..=damage.last.0).all(|lsn| self.hit.contains(&Lsn(lsn)));
                     ensure!(hit || damage.last < oldest, Wrong::FalseDamage, "read {damage:?}");
+                    ensure!(damage.from_ns <= damage.to_ns, Wrong::FalseDamage, "ends before it begins: {damage:?}");
                 }
                 Ok(None) => return Ok(()),
                 Err(error) => ensure!(self.disk.is_down(), Wrong::Broken, "{error}"),
@@ -393,9 +406,12 @@ impl Story {
         let text = |bytes: &[u8]| std::str::from_utf8(bytes).ok()?.parse::<u64>().ok();
         let number = record.body.iter().position(|byte| *byte == b'-').and_then(|at| text(&record.body[..at]));
         let known = number.and_then(|number| Some((number, *self.bodies.get(usize::try_from(number).ok()?)?)));
-        let same = known.filter(|(number, length)| body(*number, *length) == record.body);
-        let Some((number, _)) = same else { return Err((Wrong::Altered, format!("{} was invented", record.lsn))) };
-        ensure!((record.flags, &record.meta[..]) == (7, b"meta"), Wrong::Altered, "{} has other facts", record.lsn);
+        let same = known.filter(|(number, (length, _))| body(*number, *length) == record.body);
+        let Some((number, (_, received_ns))) = same else {
+            return Err((Wrong::Altered, format!("{} was invented", record.lsn)));
+        };
+        let facts = (record.flags, &record.meta[..], record.received_ns);
+        ensure!(facts == (7, b"meta", received_ns), Wrong::Altered, "{} has other facts", record.lsn);
         if let Some(kept) = self.kept.get(&record.lsn) {
             ensure!(*kept == number, Wrong::Altered, "{} is {number} and was {kept}", record.lsn);
         }
@@ -414,6 +430,7 @@ impl Story {
             let hit = lsns.clone().all(|lsn| self.hit.contains(&lsn));
             told.extend(lsns.by_ref().filter(|_| hit));
             ensure!(hit || below(damage, self.best_floor), Wrong::FalseDamage, "{damage:?}");
+            ensure!(damage.from_ns <= damage.to_ns, Wrong::FalseDamage, "ends before it begins: {damage:?}");
             Ok(())
         };
         rig.report.damages.iter().try_for_each(&mut tell)?;
