@@ -40,6 +40,8 @@ pub(super) struct Figures {
     /// The source answers no write.
     pub(super) source_silent: Option<Silent>,
     pub(super) now_ns: i64,
+    /// The same on the clock that is never set.
+    pub(super) now: Duration,
     pub(super) up: Duration,
 }
 
@@ -72,6 +74,7 @@ impl Sources {
             view: self.view.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             totals,
             now_ns: self.clock.wall_ns(),
+            now: self.clock.monotonic(),
             up: self.clock.monotonic().saturating_sub(self.started),
         }
     }

@@ -81,14 +81,12 @@ impl Watch {
         let now = self.pressure(log);
         let news = self.levels.note(now.percent, now.until_full);
         let mut told: Vec<(EventKind, String)> = news.into_iter().map(|news| tell(news, log, &now)).collect();
-        told.extend(self.age(view, max_age, clock.wall_ns()));
+        told.extend(self.age(view.oldest_waits(clock.monotonic()), max_age));
         told
     }
 
-    fn age(&mut self, view: &View, max_age: Option<Duration>, now_ns: i64) -> Option<(EventKind, String)> {
+    fn age(&mut self, waits: Duration, max_age: Option<Duration>) -> Option<(EventKind, String)> {
         let max = max_age?;
-        let waits = if view.oldest_ns == 0 { 0 } else { now_ns.saturating_sub(view.oldest_ns) };
-        let waits = Duration::from_nanos(u64::try_from(waits).unwrap_or(0));
         // A little below the border is a wave around it.
         let border = if self.too_old { max.mul_f64(EASED) } else { max };
         let before = std::mem::replace(&mut self.too_old, waits > border);
@@ -138,17 +136,64 @@ pub(super) fn look(watch: &mut Watch, sources: &Sources, max_age: Option<Duratio
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
-    const SECOND_NS: i64 = 1_000_000_000;
+    use super::*;
+    use crate::base::clock::{Clock, SystemClock};
+    use crate::base::disk;
+    use crate::wal::{Options, Wal};
+
+    #[derive(Debug, Default)]
+    struct SetClock {
+        seconds: AtomicU64,
+        wall_ns: AtomicI64,
+    }
+
+    impl Clock for SetClock {
+        fn wall_ns(&self) -> i64 {
+            self.wall_ns.load(Ordering::Relaxed)
+        }
+
+        fn monotonic(&self) -> Duration {
+            Duration::from_secs(self.seconds.load(Ordering::Relaxed))
+        }
+    }
+
+    #[test]
+    fn a_clock_that_is_set_changes_no_figure_and_is_no_news() {
+        let dir = tempfile::tempdir().unwrap();
+        let (wal, _) = Wal::open(disk::real(), SystemClock::shared(), Options::new(dir.path().into()), &[]).unwrap();
+        let told = |set_by_s: i64| {
+            let (clock, mut watch, mut log) = (Arc::new(SetClock::default()), Watch::default(), wal.stats());
+            let mut told = Vec::new();
+            for look in 0..60u64 {
+                clock.seconds.store(look * 10, Ordering::Relaxed);
+                let set_ns = set_by_s * [0, 1, -1][look as usize % 3] * 1_000_000_000;
+                clock.wall_ns.store(1_700_000_000_000_000_000 + set_ns, Ordering::Relaxed);
+                (log.position, log.room_bytes) = (look << 20, (100 - look) << 20);
+                let taken = Duration::from_secs(look * 10);
+                let view = View { ready: true, head_lsn: look, oldest_ns: 5, waited: taken, taken, ..View::default() };
+                let shared: SharedClock = Arc::clone(&clock) as SharedClock;
+                let news = watch.note(&log, &view, Some(Duration::from_secs(300)), &shared);
+                told.push((news, watch.pressure(&log)));
+            }
+            told
+        };
+        let quiet = told(0);
+        let full = quiet.last().and_then(|(_, pressure)| pressure.until_full).unwrap();
+        assert!((300..600).contains(&full.as_secs()) && quiet.iter().any(|(news, _)| !news.is_empty()), "{full:?}");
+        for set_by_s in [3 * 86_400, -50 * 365 * 86_400] {
+            assert_eq!(told(set_by_s), quiet);
+        }
+    }
 
     #[test]
     fn a_write_that_waits_too_long_is_told_once_until_that_has_eased() {
         let mut watch = Watch::default();
-        let mut told = |waits_s: i64| {
-            let view = View { oldest_ns: SECOND_NS, ..View::default() };
-            let now_ns = (1 + waits_s) * SECOND_NS;
-            watch.age(&view, Some(Duration::from_secs(100)), now_ns).map(|(kind, _)| kind)
+        let mut told = |waits_s| {
+            let waits = Duration::from_secs(waits_s);
+            watch.age(waits, Some(Duration::from_secs(100))).map(|(kind, _)| kind)
         };
         assert_eq!(told(100), None);
         assert_eq!(told(101), Some(EventKind::QueueFilling));

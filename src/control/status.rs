@@ -241,7 +241,6 @@ pub(super) fn status(facts: Facts, figures: &Figures) -> Status {
         }
     }
     let gap_lines = gaps.iter().map(|(_, lines)| lines).sum();
-    let age_ns = |then: i64| if then == 0 { 0.0 } else { (figures.now_ns - then).max(0) as f64 / 1e9 };
     let mut status = Status {
         schema: "twinline.status/1".to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -249,7 +248,7 @@ pub(super) fn status(facts: Facts, figures: &Figures) -> Status {
         facts,
         up_s: figures.up.as_secs(),
         at: rfc3339(figures.now_ns),
-        age_s: age_ns(view.at_ns),
+        age_s: if view.at_ns == 0 { 0.0 } else { view.age(figures.now).as_secs_f64() },
         lines: LinesByState {
             delivered: view.delivered_lines,
             queued: view.queued_lines,
@@ -259,7 +258,7 @@ pub(super) fn status(facts: Facts, figures: &Figures) -> Status {
             excluded: view.excluded_lines,
             unanswered: view.unanswered_lines,
         },
-        queue: queue_status(figures, age_ns(view.oldest_ns)),
+        queue: queue_status(figures, view.oldest_waits(figures.now).as_secs_f64()),
         source_silent: figures.source_silent.as_ref().map(SilentSource::from),
         paused: view.paused.clone(),
         dead_letters: trouble(totals.dead_letters),

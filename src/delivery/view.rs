@@ -1,6 +1,7 @@
 //! What delivery shows: figures copied out a few times a second, so that whoever reads them never waits for delivery.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -62,6 +63,44 @@ pub struct View {
     pub failed: Option<String>,
     /// When these figures were taken, ns.
     pub at_ns: i64,
+    /// The same on the clock that is never set.
+    #[serde(skip)]
+    pub taken: Duration,
+    /// For how long the oldest record waited then.
+    #[serde(skip)]
+    pub waited: Duration,
+}
+
+impl View {
+    /// For how long the oldest record waits, at this moment of the clock that is never set.
+    #[must_use]
+    pub fn oldest_waits(&self, now: Duration) -> Duration {
+        if self.oldest_ns == 0 { Duration::ZERO } else { self.waited + self.age(now) }
+    }
+
+    /// For how long these figures have not been taken again.
+    #[must_use]
+    pub fn age(&self, now: Duration) -> Duration {
+        now.saturating_sub(self.taken)
+    }
+
+    /// The same, with how long its oldest record waits. Records say when they came by the clock on the wall, which may have
+    /// been set since. What was the oldest at the last look waits for as long as has passed; what has become it since has not
+    /// waited longer. Only what a start finds is believed.
+    fn after(self, before: &Self) -> Self {
+        let by_wall =
+            u64::try_from(self.at_ns.saturating_sub(self.oldest_ns)).map_or(Duration::ZERO, Duration::from_nanos);
+        let most = before.oldest_waits(before.taken) + before.age(self.taken);
+        // Set back, it makes younger ones look older.
+        let still = self.oldest_ns == before.oldest_ns
+            || before.oldest_ns != 0 && self.floor_lsn == before.floor_lsn && self.oldest_ns < before.oldest_ns;
+        let waited = match (before.ready, still) {
+            (false, _) => by_wall,
+            (true, true) => most,
+            (true, false) => by_wall.min(most),
+        };
+        Self { waited, ..self }
+    }
 }
 
 /// The newest figures.
@@ -138,9 +177,12 @@ pub(super) fn publish(shared: &Shared, reading: Reading, tally: Tally, to: &Shar
         paused,
         failed: None,
         at_ns: shared.clock.wall_ns(),
+        taken: now,
+        waited: Duration::ZERO,
     };
-    gauges(&view);
-    *to.lock().unwrap_or_else(PoisonError::into_inner) = view;
+    let mut shown = to.lock().unwrap_or_else(PoisonError::into_inner);
+    *shown = view.after(&shown);
+    gauges(&shown);
 }
 
 fn gauges(view: &View) {
@@ -152,6 +194,39 @@ fn gauges(view: &View) {
     set(metric::PAUSED, if view.paused.is_empty() { 0.0 } else { 1.0 });
     set(metric::QUEUE_RECORDS, view.head_lsn.saturating_sub(view.floor_lsn) as f64);
     set(metric::QUEUE_OLDEST, view.oldest_ns as f64 / 1e9);
-    let lag_ns = if view.oldest_ns == 0 { 0 } else { (view.at_ns - view.oldest_ns).max(0) };
-    set(metric::LAG, lag_ns as f64 / 1e9);
+    set(metric::LAG, view.oldest_waits(view.taken).as_secs_f64());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DAY_S: i64 = 86_400;
+
+    /// Looks at this moment, with the clock on the wall set by so much, an oldest record that came then, and a floor.
+    fn look(before: &View, at_s: i64, set_by_s: i64, oldest_s: i64, floor_lsn: u64) -> View {
+        let (at_ns, oldest_ns) = ((at_s + set_by_s) * 1_000_000_000, oldest_s * 1_000_000_000);
+        let taken = Duration::from_secs(at_s as u64);
+        View { ready: true, at_ns, taken, oldest_ns, floor_lsn, ..View::default() }.after(before)
+    }
+
+    #[test]
+    fn a_clock_that_is_set_makes_no_write_wait_longer_or_shorter() {
+        let waits = |view: &View| view.oldest_waits(view.taken).as_secs();
+        for set_by in [3 * DAY_S, -3 * DAY_S, -100 * 365 * DAY_S] {
+            let found = look(&View::default(), 1000, 0, 900, 5);
+            assert_eq!((waits(&found), found.oldest_waits(Duration::from_secs(1030)).as_secs()), (100, 130));
+            let set = look(&found, 1010, set_by, 900, 5);
+            assert_eq!(waits(&set), 110, "the same one");
+            let younger = look(&set, 1020, set_by, 1000.min(1000 + set_by), 5);
+            assert!(waits(&younger) <= 120 && (set_by > 0 || waits(&younger) == 120), "{younger:?}");
+            let next = look(&younger, 1030, set_by, 950, 6);
+            assert!(waits(&next) <= 130, "one from before the clock was set: {next:?}");
+            let late = look(&next, 1040, set_by, 1035 + set_by, 9);
+            assert_eq!(waits(&late), 5, "one from after that");
+            let none = look(&late, 1050, set_by, 0, 10);
+            assert_eq!(waits(&none), 0);
+            assert!(waits(&look(&none, 1053, set_by, 1052, 10)) <= 3, "it came since");
+        }
+    }
 }
