@@ -42,7 +42,7 @@ const BYTES: [usize; 3] = [1 << 10, 16 << 10, 256 << 10];
 /// Bodies come from a text of this length: more than the caches of a core.
 const TEXT_BYTES: usize = 48 << 20;
 /// What the proxy hands over as one.
-const BUNDLE_BYTES: usize = 1 << 20;
+const BUNDLE_BYTES: usize = 4 << 20;
 const RAW_BYTES: u64 = 64 << 20;
 /// So much goes through the log before anything is measured: then it uses its files again.
 const WARM_BYTES: u64 = 256 << 20;

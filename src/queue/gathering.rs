@@ -9,9 +9,9 @@ use super::appender::Unavailable;
 use crate::base::Lsn;
 use crate::wal::Entry;
 
-/// A bundle is no larger than this, unless one write is: a log that nothing waits for takes any bundle. About a group of the
-/// log, so that writers hear of the first while the next is on its way.
-const BUNDLE_BYTES: u64 = 1 << 20;
+/// A bundle is no larger than this, unless one write is: a log that nothing waits for takes any bundle. A few groups of the
+/// log, so that writers hear of the first while others are on their way.
+const BUNDLE_BYTES: u64 = 4 << 20;
 
 /// What a writer hears.
 pub(super) type Appended = Result<Lsn, Unavailable>;
