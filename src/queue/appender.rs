@@ -1,19 +1,20 @@
 //! The edge's way into the log: bundles, not single messages.
 //!
 //! Whatever the tasks of one turn of the event loop append leaves as one message, outcomes apart from intents, once further
-//! polls of the sockets bring nothing more. The loop then stands still for their commit, for [`STAND_MAX`] at most and only
+//! polls of the sockets bring nothing more. The loop then stands still for their commit, for 2 ms at most and only
 //! while the log keeps up; what comes later comes back as one list with one wake-up. A request costs no message across
 //! threads of its own, and no timer lingers.
 
 use std::cell::RefCell;
 use std::fmt;
 use std::rc::Rc;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinSet;
 
+use super::finished::Finished;
 use super::gathering::{Appended, Gathering, Waiter, Writes};
 use super::outcome::{Cause, Disposition, EntryBytes, Outcome, whole_outcomes};
 use crate::base::failpoint::{self, Point};
@@ -56,9 +57,6 @@ const POLLS_MAX: usize = 8;
 /// A timer that is due this soon is always registered. Otherwise each of the timeouts of a write is the earliest one of the
 /// event loop when it is made, and the loop wakes itself for it with a system call.
 const TIMER_NEAR: Duration = Duration::from_millis(500);
-/// The event loop stands still for a group for so long at most; a sound disk takes a fraction of it.
-const STAND_MAX: Duration = Duration::from_millis(2);
-
 /// What became of a bundle.
 #[derive(Clone, Copy, Debug)]
 enum Became {
@@ -110,64 +108,12 @@ impl Became {
 
 type Done = (Vec<Waiter>, Became);
 
-/// What the log's thread hands back.
-#[derive(Default)]
-struct Finished {
-    results: Mutex<Results>,
-    /// Wakes the event loop where it stands still for a group.
-    standing: Condvar,
-    /// Wakes the task that brings results back.
-    wake: Notify,
-}
-
-#[derive(Default)]
-struct Results {
-    list: Vec<Done>,
-    /// Outcomes that a full log did not take.
-    owed: Vec<[u8; 16]>,
-    /// Bundles that the log has taken and not answered yet.
-    outstanding: usize,
-    /// The event loop stands still until there are none.
-    stands: bool,
-}
-
-impl Finished {
-    fn results(&self) -> MutexGuard<'_, Results> {
-        // Whoever panicked in these short sections left nothing half done.
-        self.results.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Called on the log's thread.
-    fn push(&self, done: Done, owed: Vec<[u8; 16]>) {
-        let mut results = self.results();
-        results.list.push(done);
-        results.owed.extend(owed);
-        results.outstanding = results.outstanding.saturating_sub(1);
-        if !results.stands {
-            drop(results);
-            self.wake.notify_one();
-        } else if results.outstanding == 0 {
-            results.stands = false;
-            drop(results);
-            self.standing.notify_one();
-        }
-    }
-
-    /// Stands still until everything handed over is answered, for a moment at most.
-    fn stand(&self) {
-        let mut results = self.results();
-        results.stands = results.outstanding > 0;
-        let waited = self.standing.wait_timeout_while(results, STAND_MAX, |results| results.stands);
-        waited.unwrap_or_else(PoisonError::into_inner).0.stands = false;
-    }
-}
-
 struct Inner {
     wal: Arc<Wal>,
     epoch: Epoch,
     gathering: RefCell<Gathering>,
     flush: Notify,
-    finished: Arc<Finished>,
+    finished: Arc<Finished<Done>>,
 }
 
 /// Appends from one thread. Cheap to clone.

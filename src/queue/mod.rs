@@ -7,6 +7,7 @@
 
 mod appender;
 mod catch_up;
+mod finished;
 pub mod forecast;
 mod gathering;
 mod intent;
@@ -14,6 +15,8 @@ mod local;
 mod outcome;
 mod scout;
 mod span;
+
+use crate::base::sync;
 
 pub use appender::{Appender, Unavailable};
 pub use catch_up::{Meter, Moment, Pace};

@@ -1,5 +1,7 @@
 //! The queue over a real log: what is durable, what is resolved, and what a restart makes of the rest.
 
+mod standing;
+
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
