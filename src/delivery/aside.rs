@@ -137,6 +137,9 @@ impl Distributor {
                 }
                 continue;
             }
+            if self.shared.hold.lasts() && !self.is_counting(target) {
+                self.stop_closing(target);
+            }
             if self.is_closing(target) {
                 more |= self.give_up(target).await?;
                 continue;
@@ -157,13 +160,14 @@ impl Distributor {
             let budget =
                 if grows { GROWTH_BYTES.min(self.shared.route_backlog_bytes) } else { self.shared.route_backlog_bytes };
             let has_records = self.asides.get(&target).is_some_and(|aside| aside.first.is_some());
-            if !(behind > budget || grows && probe_is_due && has_records) {
+            // Nothing of it is there to try it with, and it does not grow by being tried with one record at a time.
+            let is_stranded = has_records && !grows && self.oldest_bytes_of(target).is_none();
+            if !(behind > budget || grows && probe_is_due && has_records || is_stranded) {
                 continue;
             }
-            if self.was_tried(target) {
+            if self.was_tried(target) && !is_stranded {
                 more |= self.give_up(target).await?;
-            } else if grows && self.oldest_bytes_of(target).is_none() && !self.shared.hold.lasts() {
-                // Nothing else of it is there to try it with.
+            } else if self.may_try_with_more(target) {
                 more |= self.read_again(target).await?;
                 self.wake_lanes();
             }
@@ -180,6 +184,12 @@ impl Distributor {
     /// Whether a target has refused something since the last hold of an operator: it may have come back meanwhile.
     fn was_tried(&self, target: TargetId) -> bool {
         !self.shared.hold.lasts() && self.held_at.is_none_or(|at| self.shared.pauses.told_since(target, at))
+    }
+
+    /// Whether something of a paused target may be dealt out again only to see whether it takes writes.
+    fn may_try_with_more(&self, target: TargetId) -> bool {
+        let has_none = self.oldest_bytes_of(target).is_none();
+        has_none && !self.shared.hold.lasts() && !self.is_full() && self.may_read_again(target)
     }
 
     /// Takes out of full lanes what paused targets hold, of those that hold most first: many small shares are a whole.
@@ -234,8 +244,11 @@ impl Distributor {
             self.hold();
             return Ok(false);
         };
-        aside.gap = None;
         let done = self.read_some_again(target, first, &mut aside).await;
+        // Where nothing was dealt out, because lanes are full say, its gap goes on growing.
+        if aside.first != Some(first) {
+            aside.gap = None;
+        }
         // Also after a fault: the floors must not pass what was not dealt out again.
         if !matches!(done, Ok(true)) {
             self.asides.insert(target, aside);

@@ -51,7 +51,13 @@ impl Distributor {
         self.asides.get(&target).is_some_and(|aside| aside.closing.is_some())
     }
 
-    /// The target takes writes again before anything was counted.
+    /// Whether lines of it are counted already: that is brought to its end.
+    pub(super) fn is_counting(&self, target: TargetId) -> bool {
+        let counts = |aside: &Aside| aside.closing.as_ref().is_some_and(|closing| closing.counting.is_some());
+        self.asides.get(&target).is_some_and(counts)
+    }
+
+    /// The target takes writes again, or an operator's hold begins, before anything was counted.
     pub(super) fn stop_closing(&mut self, target: TargetId) {
         if let Some(aside) = self.asides.get_mut(&target)
             && aside.closing.take().is_some()
@@ -99,8 +105,7 @@ impl Distributor {
     /// Whether it is a target's turn to be counted: each that is has its own place in the log.
     fn may_count(&self, target: TargetId) -> bool {
         let counts = |aside: &Aside| aside.closing.as_ref().is_some_and(|closing| closing.counting.is_some());
-        self.asides.get(&target).is_some_and(counts)
-            || self.asides.values().filter(|aside| counts(aside)).count() < COUNTED_MAX
+        self.is_counting(target) || self.asides.values().filter(|aside| counts(aside)).count() < COUNTED_MAX
     }
 
     /// Counts some records of the stretch. True when all are counted that were dealt out or set aside.
