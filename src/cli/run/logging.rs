@@ -19,6 +19,8 @@ pub(super) fn start(log: &Log, verbose: u8) {
         LogFormat::Json => false,
     };
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // A terminal that is gone would else make each thread panic that says something.
+    let builder = builder.log_internal_errors(false);
     // Set already only when a test runs the program inside its own process; then that one's form holds.
     let _ = if text {
         builder.with_ansi(std::io::stderr().is_terminal()).try_init()

@@ -52,9 +52,7 @@ pub(super) fn open(config: &Config, clock: &SharedClock, adopt: bool) -> Result<
     tell_recovery(&state, &opened, &told, clock.wall_ns());
     let (telling, time) = (Arc::clone(&state), Arc::clone(clock));
     opened.queue.log().on_found(Box::new(move |found| {
-        if told.is_news(found.damage.first, found.damage.last) {
-            tell_found(&telling, &found, time.wall_ns());
-        }
+        told.once(found.damage.first, found.damage.last, || tell_found(&telling, &found, time.wall_ns()));
     }));
     let (telling, time) = (Arc::clone(&state), Arc::clone(clock));
     let unread = move |path: &Path, error: &io::Error| tell_unread(&telling, path, error, time.wall_ns());
@@ -186,14 +184,11 @@ fn tell_recovery(state: &SharedState, opened: &Opened, told: &Told, now_ns: i64)
         tell(EventKind::LogDamage, remark.clone());
     }
     for damage in &opened.recovery.damages {
-        if !told.is_news(damage.first, damage.last) {
-            continue;
-        }
         let lines = match damage.lines {
             0 => "how many lines they held is not known".to_owned(),
             lines => format!("{lines} lines"),
         };
         let text = format!("records {} to {} of the log are damaged: {lines}", damage.first, damage.last);
-        tell(EventKind::LogDamage, text);
+        told.once(damage.first, damage.last, || tell(EventKind::LogDamage, text));
     }
 }

@@ -28,13 +28,14 @@ impl Told {
         Self { state: SharedState::clone(state), list: Mutex::new(list) }
     }
 
-    /// Whether damage of these records was not told yet; from here on it was.
-    pub(super) fn is_news(&self, first: Lsn, last: Lsn) -> bool {
+    /// Has `tell` called if damage of these records was not told yet; from then on it was. A crash between the two repeats it.
+    pub(super) fn once(&self, first: Lsn, last: Lsn, tell: impl FnOnce()) {
         // A panic cannot leave the list half changed.
         let mut list = self.list.lock().unwrap_or_else(PoisonError::into_inner);
         if list.iter().any(|told| told.0 <= first && last <= told.1) {
-            return false;
+            return;
         }
+        tell();
         if list.len() >= TOLD_MAX {
             list.remove(0);
         }
@@ -42,6 +43,5 @@ impl Told {
         let pair = |told: &(Lsn, Lsn)| [told.0.0.to_le_bytes(), told.1.0.to_le_bytes()].concat();
         // On a full disk it is told again after the next start.
         drop(self.state.set(NAME, list.iter().flat_map(pair).collect()));
-        true
     }
 }
