@@ -69,6 +69,7 @@ pub struct LocalQueue {
     wal: Arc<Wal>,
     file: CursorFile,
     destination: DestinationId,
+    node: [u8; 16],
     epoch: Epoch,
     /// Lowest floor of destinations that are not configured now: their records are kept until an operator says otherwise.
     others: Option<Lsn>,
@@ -111,13 +112,16 @@ impl LocalQueue {
         destination: DestinationId,
         epoch: Epoch,
     ) -> Result<Opened> {
-        let dir = options.dir.clone();
+        let (dir, node) = (options.dir.clone(), options.node);
+        // Floors belong to the segments beside them; whose those are is another question.
+        let logged = wal::written_by(disk.as_ref(), &dir)?.unwrap_or(node);
         let (mut cursors, mut remarks, mut lost) = (Vec::new(), Vec::new(), false);
         for id in cursor::list(disk.as_ref(), &dir)? {
             let loaded = cursor::load(disk.as_ref(), &dir, &id)?;
             // How far a destination was that is not configured now, nobody can say: all of it is kept.
             lost |= loaded.warning.is_some() && id != destination;
             remarks.extend(loaded.warning);
+            loaded.cursor.as_ref().map_or(Ok(()), |cursor| cursor.check_node(&dir, logged))?;
             cursors.extend(loaded.cursor);
         }
         let (wal, recovery) = Wal::open_locked(lock, Arc::clone(&disk), Arc::clone(&clock), options, &cursors)?;
@@ -151,7 +155,7 @@ impl LocalQueue {
                 break;
             }
         }
-        let queue = Self { wal, file, destination, epoch, others };
+        let queue = Self { wal, file, destination, node, epoch, others };
         let doubted = queue.doubt_what_was_left_open(&mut scout)?;
         Ok(Opened { queue, floors, scout, recovery, doubted, remarks })
     }
@@ -277,6 +281,7 @@ impl LocalQueue {
         assert!(floors.lanes.iter().all(|floor| *floor <= durable_seen), "a floor never passes what is durable");
         let mut cursor = Cursor {
             destination: self.destination.clone(),
+            node: self.node,
             generation: 0,
             durable_seen,
             epoch: self.epoch,

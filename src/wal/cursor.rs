@@ -24,6 +24,8 @@ const MAGIC: [u8; 8] = [0x89, b'W', b'C', b'R', 0x0d, 0x0a, 0x1a, 0x0a];
 const VERSION: u16 = 1;
 const ID_AT: usize = 40;
 const ID_MAX_BYTES: usize = 64;
+/// Zeros where an older version has written the slot.
+const NODE_AT: usize = ID_AT + ID_MAX_BYTES;
 const FLOORS_AT: usize = 128;
 const COUNTERS_AT: usize = FLOORS_AT + LANES_MAX * 8;
 const CRC_AT: usize = SLOT_BYTES - 4;
@@ -33,6 +35,8 @@ const CRC_AT: usize = SLOT_BYTES - 4;
 pub struct Cursor {
     /// Whose floors these are.
     pub destination: DestinationId,
+    /// Installation whose log these floors speak of; zeros where that is not known.
+    pub node: [u8; 16],
     /// Grows by one with each save.
     pub generation: u64,
     /// Durable LSN of the log when this was saved. Recovery trusts it: never set it above [`super::Wal::durable`].
@@ -60,7 +64,23 @@ impl Cursor {
     pub fn start(destination: DestinationId, lanes: usize) -> Self {
         let floors = vec![Lsn::ZERO; lanes.clamp(1, LANES_MAX)];
         let (generation, durable_seen, epoch, counters) = (0, Lsn::ZERO, Epoch(0), Vec::new());
-        Self { destination, generation, durable_seen, epoch, floors, counters }
+        Self { destination, node: [0; 16], generation, durable_seen, epoch, floors, counters }
+    }
+
+    /// Floors of another log would pass over records of this one that nobody has delivered.
+    ///
+    /// # Errors
+    /// It is the cursor of another installation's log.
+    pub fn check_node(&self, wal: &Path, node: [u8; 16]) -> Result<()> {
+        if self.node == node || self.node == [0; 16] {
+            return Ok(());
+        }
+        let path = dir(wal).join(format!("{}.cur", self.destination));
+        let what = format!("{} is the cursor of another twinline's log", path.display());
+        Err(Error::new(Kind::State, Side::Own, what).hint(
+            "put back the one that belongs here; or move this file elsewhere: delivery then begins again at the oldest record \
+             of the log, which repeats writes and loses none",
+        ))
     }
 
     /// The floor that all lanes have passed; `None` without lanes.
@@ -103,6 +123,7 @@ impl Cursor {
         slot[24..32].copy_from_slice(&self.durable_seen.0.to_le_bytes());
         slot[32..36].copy_from_slice(&self.epoch.0.to_le_bytes());
         slot[ID_AT..ID_AT + id.len()].copy_from_slice(id);
+        slot[NODE_AT..NODE_AT + 16].copy_from_slice(&self.node);
         for (index, floor) in self.floors.iter().enumerate() {
             slot[FLOORS_AT + index * 8..][..8].copy_from_slice(&floor.0.to_le_bytes());
         }
@@ -127,6 +148,7 @@ impl Cursor {
         let id = std::str::from_utf8(&slot[ID_AT..ID_AT + id_bytes]).ok()?;
         Some(Self {
             destination: DestinationId::parse(id).ok()?,
+            node: array_at(slot, NODE_AT),
             generation: u64_at(slot, 16),
             durable_seen: Lsn(u64_at(slot, 24)),
             epoch: Epoch(u32_at(slot, 32)),
@@ -318,14 +340,14 @@ mod tests {
     proptest! {
         #[test]
         fn a_cursor_reads_back_as_saved(
-            durable: u64, epoch: u32,
+            durable: u64, epoch: u32, node: [u8; 16],
             floors in prop::collection::vec(any::<u64>(), 0..=LANES_MAX),
             counters in prop::collection::vec(any::<u64>(), 0..=COUNTERS_MAX),
         ) {
             let disk: Arc<dyn Disk> = Arc::new(SimulatedDisk::new(1));
             let floors = floors.into_iter().map(Lsn).collect();
             let (destination, durable_seen, epoch) = (id(), Lsn(durable), Epoch(epoch));
-            let mut cursor = Cursor { destination, generation: 0, durable_seen, epoch, floors, counters };
+            let mut cursor = Cursor { destination, node, generation: 0, durable_seen, epoch, floors, counters };
             CursorFile::new(Arc::clone(&disk), wal(), id(), 7).save(&mut cursor).unwrap();
             prop_assert_eq!(cursor.generation, 8);
             prop_assert_eq!(load(disk.as_ref(), wal(), &id()).unwrap(), Loaded { cursor: Some(cursor), warning: None });

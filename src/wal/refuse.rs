@@ -6,7 +6,8 @@
 use std::io;
 use std::path::Path;
 
-use super::recover::{disk_error, misnamed, other_node, read_header};
+use super::cursor;
+use super::recover::{disk_error, misnamed, other_node, read_header, written_by};
 use super::segment::{Unreadable, parse_name, parse_next_name};
 use crate::base::disk::{Disk, Open};
 use crate::base::{Error, Result};
@@ -44,6 +45,12 @@ pub fn refusals(disk: &dyn Disk, dir: &Path, node: Option<[u8; 16]>) -> Result<V
             Ok(Err(Unreadable::Misnamed(id))) => refused.push(misnamed(&path, id)),
             _ => {}
         }
+    }
+    // What a cursor cannot say is told by whoever looks at it.
+    let node = written_by(disk, &seg)?.or(node);
+    for id in cursor::list(disk, dir)? {
+        let loaded = cursor::load(disk, dir, &id).ok().and_then(|loaded| loaded.cursor);
+        refused.extend(loaded.zip(node).and_then(|(cursor, node)| cursor.check_node(dir, node).err()));
     }
     Ok(refused)
 }

@@ -220,6 +220,15 @@ fn a_segment_or_cursor_under_another_name_is_not_guessed_at() {
     refused("a segment in the place of another", 4, &words, |data| {
         _ = std::fs::copy(segment(data, 2), segment(data, 1)).unwrap();
     });
+    let words = ["main.cur is the cursor of another twinline's log", "Next: put back the one that belongs here"];
+    refused("another twinline's cursor", 4, &words, |data| {
+        let path = data.join("wal/cursors/main.cur");
+        let bytes = std::fs::read(&path).unwrap();
+        for at in [0, 4096].into_iter().filter(|at| bytes[*at] != 0) {
+            assert_ne!(bytes[at + 104..at + 120], [0; 16], "it says whose it is");
+            change_block(&path, at, |slot| slot[104] ^= 1);
+        }
+    });
     let words = ["other.cur is the cursor of destination \"main\", not of \"other\"", "Next: name it main.cur again"];
     refused("a cursor's name", 4, &words, |data| {
         let dir = data.join("wal/cursors");
