@@ -22,6 +22,7 @@ use super::record::{Header, Kind, payload_crc, seed};
 use super::retain::{Prepared, Supply};
 use super::safeguard::{Safeguard, holds};
 use super::segment::{HEADER_BLOCK_BYTES, Seal, SegmentHeader, data_end, name, room, seal_offset, twin_offset};
+use crate::base::bounds::LOG_GROUP_BYTES;
 use crate::base::clock::SharedClock;
 use crate::base::disk::{Disk, DiskFile, Durability};
 use crate::base::{Incarnation, Lsn, RequestId, RouteId, SegmentId};
@@ -30,8 +31,6 @@ use crate::base::{Incarnation, Lsn, RequestId, RouteId, SegmentId};
 const IDLE_MARK: Duration = Duration::from_millis(20);
 /// After a start on a full disk: between two looks for room.
 const BEGIN_EVERY: Duration = Duration::from_secs(1);
-/// Buffers that grew beyond this are not kept.
-const BUFFER_KEEP_BYTES: usize = 4 << 20;
 
 /// What a message to the log thread is.
 #[derive(Debug)]
@@ -208,7 +207,7 @@ impl Writer {
         self.live.active_room.store(self.active.room(), Ordering::Release);
         self.live.set_durable(self.tail.durable);
         self.buffer = group.into_buffer();
-        if self.buffer.capacity() > BUFFER_KEEP_BYTES {
+        if self.buffer.capacity() > LOG_GROUP_BYTES {
             self.buffer = Vec::new();
         }
         Ok(())

@@ -115,7 +115,8 @@ pub(in crate::cli) enum Same {
 }
 
 /// What to do about it.
-pub(in crate::cli) const SAME_FIX: &str = "the address of the new database in destination.url";
+pub(in crate::cli) const SAME_FIX: &str = "the address of the new database in destination.url; or, where these are two servers that \
+                                           began in the same hundredth of a second, restart one of them";
 
 impl Same {
     /// By what the source and the destination say of themselves, and by where they are.

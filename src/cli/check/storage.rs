@@ -106,7 +106,8 @@ fn room(config: &Config, free: u64, taken: Taken) -> Finding {
     let fix = format!("free {}, or make queue.max_size or queue.dead_letter_max smaller", ByteSize(needed.0 - free.0));
     let text = format!("{free} free, but {needed} needed for {wants}");
     if free < least {
-        return found(State::Failed, Code::FREE_SPACE, format!("{text}: not even the first segments fit")).fix(fix);
+        let what = if first > 0 { "not even the first segments fit" } else { "the queue can take nothing new" };
+        return found(State::Failed, Code::FREE_SPACE, format!("{text}: {what}")).fix(fix);
     }
     found(State::Warning, Code::FREE_SPACE, format!("{text}: the queue will be full earlier")).fix(fix)
 }
