@@ -160,14 +160,13 @@ impl Distributor {
             let budget =
                 if grows { GROWTH_BYTES.min(self.shared.route_backlog_bytes) } else { self.shared.route_backlog_bytes };
             let has_records = self.asides.get(&target).is_some_and(|aside| aside.first.is_some());
-            // Nothing of it is there to try it with, and it does not grow by being tried with one record at a time.
-            let is_stranded = has_records && !grows && self.oldest_bytes_of(target).is_none();
-            if !(behind > budget || grows && probe_is_due && has_records || is_stranded) {
+            if !(behind > budget || grows && probe_is_due && has_records) {
                 continue;
             }
-            if self.was_tried(target) && !is_stranded {
+            if self.was_tried(target) {
                 more |= self.give_up(target).await?;
-            } else if self.may_try_with_more(target) {
+            } else if grows && self.may_try_with_more(target) {
+                // Nothing else of it is there to try it with.
                 more |= self.read_again(target).await?;
                 self.wake_lanes();
             }
@@ -244,11 +243,8 @@ impl Distributor {
             self.hold();
             return Ok(false);
         };
+        aside.gap = None;
         let done = self.read_some_again(target, first, &mut aside).await;
-        // Where nothing was dealt out, because lanes are full say, its gap goes on growing.
-        if aside.first != Some(first) {
-            aside.gap = None;
-        }
         // Also after a fault: the floors must not pass what was not dealt out again.
         if !matches!(done, Ok(true)) {
             self.asides.insert(target, aside);
