@@ -155,11 +155,11 @@ impl Distributor {
             let aside = self.asides.get(&target);
             let grows = aside.is_some_and(|aside| aside.gap.is_some());
             let from = aside.filter(|aside| aside.first.is_some()).map(|aside| aside.from_bytes);
+            let has_records = from.is_some();
             let Some(from) = from.into_iter().chain(self.oldest_bytes_of(target)).min() else { continue };
             let behind = self.position().saturating_sub(from);
             let budget =
                 if grows { GROWTH_BYTES.min(self.shared.route_backlog_bytes) } else { self.shared.route_backlog_bytes };
-            let has_records = self.asides.get(&target).is_some_and(|aside| aside.first.is_some());
             if !(behind > budget || grows && probe_is_due && has_records) {
                 continue;
             }

@@ -45,6 +45,12 @@ pub(super) struct Growing {
     sums: BTreeMap<RouteName, Sum>,
 }
 
+impl Aside {
+    fn is_counting(&self) -> bool {
+        self.closing.as_ref().is_some_and(|closing| closing.counting.is_some())
+    }
+}
+
 impl Distributor {
     /// Whether what waits for a target is becoming a gap.
     pub(super) fn is_closing(&self, target: TargetId) -> bool {
@@ -53,8 +59,7 @@ impl Distributor {
 
     /// Whether lines of it are counted already: that is brought to its end.
     pub(super) fn is_counting(&self, target: TargetId) -> bool {
-        let counts = |aside: &Aside| aside.closing.as_ref().is_some_and(|closing| closing.counting.is_some());
-        self.asides.get(&target).is_some_and(counts)
+        self.asides.get(&target).is_some_and(Aside::is_counting)
     }
 
     /// The target takes writes again, or an operator's hold begins, before anything was counted.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::record::{Kind, PAYLOAD_MAX_BYTES};
+use super::record::{Header, Kind, PAYLOAD_MAX_BYTES};
 use crate::base::{Lsn, RequestId, RouteId};
 
 /// Bytes of one outcome.
@@ -135,6 +135,25 @@ pub struct Record {
     pub body: Bytes,
     /// Log position behind the record: bytes of records since the log began. Grows with the LSN.
     pub position: u64,
+}
+
+impl Record {
+    /// As its header says; `parts`: meta and body.
+    pub(super) fn new(header: &Header, kind: Kind, (meta, body): (Bytes, Bytes), position: u64) -> Self {
+        Self {
+            lsn: header.lsn,
+            kind,
+            flags: header.flags,
+            route: header.route,
+            request: header.request,
+            lines: header.lines,
+            received_ns: header.received_ns,
+            payload_bytes: header.payload_bytes,
+            meta,
+            body,
+            position,
+        }
+    }
 }
 
 /// Acknowledged data that is not there any more, or not what was written.

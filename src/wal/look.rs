@@ -448,20 +448,7 @@ impl Row {
         let cut = usize::from(header.meta_bytes).min(payload.len());
         // What no writer of ours made is shown as it is stored.
         let stored = || (payload.slice(..cut), payload.slice(cut..));
-        let (meta, body) = parts(header, kind, payload).unwrap_or_else(stored);
-        let record = Record {
-            lsn: header.lsn,
-            kind,
-            flags: header.flags,
-            route: header.route,
-            request: header.request,
-            lines: header.lines,
-            received_ns: header.received_ns,
-            payload_bytes: header.payload_bytes,
-            meta,
-            body,
-            position,
-        };
+        let record = Record::new(header, kind, parts(header, kind, payload).unwrap_or_else(stored), position);
         Self { record, code: header.kind, offset, bytes: header.record_bytes(), durable }
     }
 

@@ -41,7 +41,7 @@ mod walk;
 mod writer;
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -434,9 +434,8 @@ fn open_writer(
     cursors: &[Cursor],
     mut random: fastrand::Rng,
 ) -> Result<(Writer, Recovery)> {
-    let dir: PathBuf = options.dir.join("seg");
     let budget = Budget {
-        dir: dir.clone(),
+        dir: options.dir.join("seg"),
         segment_bytes: options.segment_bytes,
         max_bytes: options.max_bytes,
         reserve_free_bytes: options.reserve_free_bytes,
@@ -446,23 +445,7 @@ fn open_writer(
     let features = options.compression.feature();
     let context = Context { disk, clock, budget, quarantine, node: options.node, cursors, features };
     let recovered = recover(&context, &mut random)?;
-    let writer = Writer {
-        disk: context.disk,
-        dir,
-        clock: context.clock,
-        live: recovered.live,
-        supply: recovered.supply,
-        identity: recovered.identity,
-        group_bytes: options.group_bytes.max(1) as u64,
-        active: recovered.active,
-        tail: recovered.tail,
-        first: recovered.first,
-        random,
-        buffer: Vec::new(),
-        unmarked: false,
-    };
-    writer.publish_room();
-    Ok((writer, recovered.report))
+    Ok(Writer::new(context, recovered, options.group_bytes, random))
 }
 
 #[cfg(test)]

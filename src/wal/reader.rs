@@ -189,23 +189,12 @@ impl Reader {
         if kind == Kind::Mark {
             return Ok(None);
         }
-        let Some((meta, body)) = parts(header, kind, payload) else {
+        let Some(parts) = parts(header, kind, payload) else {
             // Its checksum holds, but no writer of ours made it.
             return Ok(Some(Item::Damage(one_record(header))));
         };
-        Ok(Some(Item::Record(Record {
-            lsn: header.lsn,
-            kind,
-            flags: header.flags & !FLAGS,
-            route: header.route,
-            request: header.request,
-            lines: header.lines,
-            received_ns: header.received_ns,
-            payload_bytes: header.payload_bytes,
-            meta,
-            body,
-            position: self.position,
-        })))
+        let record = Record::new(header, kind, parts, self.position);
+        Ok(Some(Item::Record(Record { flags: record.flags & !FLAGS, ..record })))
     }
 }
 

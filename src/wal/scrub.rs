@@ -1,8 +1,8 @@
 //! Reads complete segments again and again, so that damage is found while other copies of the data still exist.
 //!
 //! Promises: reads only, a little at a time, at a bounded rate, past the page cache; holds no segment up longer than one step
-//! takes; each damage, and each segment that cannot be read, is told once. It makes no gap: a record that is not delivered yet becomes one when delivery comes to it, by
-//! the same walk, exactly once; one that is delivered is missed by nobody.
+//! takes; each damage, and each segment that cannot be read, is told once. It makes no gap: a record that is not delivered yet
+//! becomes one when delivery comes to it, by the same walk, exactly once; one that is delivered is missed by nobody.
 
 use std::collections::HashSet;
 use std::io;

@@ -13,15 +13,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::Fault;
 use super::first::First;
 use super::group::{Cut, Group, Job, Tail, cut};
 use super::inbox::Inbox;
 use super::live::{Live, Segment};
 use super::record::{Header, Kind, payload_crc, seed};
+use super::recover::{Context, Recovered};
 use super::retain::{Prepared, Supply};
 use super::safeguard::{Safeguard, holds};
 use super::segment::{HEADER_BLOCK_BYTES, Seal, SegmentHeader, data_end, name, room, seal_offset, twin_offset};
+use super::{Fault, Recovery};
 use crate::base::bounds::LOG_GROUP_BYTES;
 use crate::base::clock::SharedClock;
 use crate::base::disk::{Disk, DiskFile, Durability};
@@ -137,8 +138,34 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
+    /// The writer that goes on from where recovery ended, and what that has found.
+    pub(crate) fn new(
+        context: Context<'_>,
+        recovered: Recovered,
+        group_bytes: usize,
+        random: fastrand::Rng,
+    ) -> (Self, Recovery) {
+        let writer = Self {
+            disk: context.disk,
+            dir: context.budget.dir,
+            clock: context.clock,
+            live: recovered.live,
+            supply: recovered.supply,
+            identity: recovered.identity,
+            group_bytes: group_bytes.max(1) as u64,
+            active: recovered.active,
+            tail: recovered.tail,
+            first: recovered.first,
+            random,
+            buffer: Vec::new(),
+            unmarked: false,
+        };
+        writer.publish_room();
+        (writer, recovered.report)
+    }
+
     /// Says how much fits, before the first bundle comes.
-    pub(crate) fn publish_room(&self) {
+    fn publish_room(&self) {
         self.live.active_room.store(self.active.room(), Ordering::Release);
         self.supply.publish_room();
     }

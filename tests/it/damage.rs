@@ -34,14 +34,20 @@ fn events(twinline: &Twinline) -> String {
     twinline.admin("/api/v1/events?limit=1000").text()
 }
 
-#[test]
-fn damage_is_found_before_delivery_comes_to_it_and_is_one_gap_with_its_route() {
+/// Two sandboxes, and a scrubber that hurries.
+fn hurrying() -> (Sandbox, Sandbox, Setup) {
     let [source, destination] = [(), ()].map(|()| Sandbox::spawn_thread(Options::default()).unwrap());
     [&source, &destination].into_iter().for_each(|sandbox| sandbox.create_database("d"));
     let url = |sandbox: &Sandbox| format!("url = \"{}\"\nkind = \"influxdb1\"", sandbox.url());
     let mut setup = Setup::new(url(&source), url(&destination));
     setup.queue =
         "segment_size = \"1MiB\"\nmax_size = \"64MiB\"\nreserve_free = \"0\"\nscrub_every = \"1s\"".to_owned();
+    (source, destination, setup)
+}
+
+#[test]
+fn damage_is_found_before_delivery_comes_to_it_and_is_one_gap_with_its_route() {
+    let (_source, destination, mut setup) = hurrying();
     // So little is read ahead that the damage lies before it.
     setup.delivery.push_str("\nbatch_bytes = \"256KiB\"\npending_bytes = \"1MiB\"");
     let mut twinline = setup.start();
@@ -89,12 +95,7 @@ fn damage_is_found_before_delivery_comes_to_it_and_is_one_gap_with_its_route() {
 
 /// A log of some complete segments that waits, with a scrubber that hurries.
 fn waiting() -> (Sandbox, Sandbox, Twinline) {
-    let [source, destination] = [(), ()].map(|()| Sandbox::spawn_thread(Options::default()).unwrap());
-    [&source, &destination].into_iter().for_each(|sandbox| sandbox.create_database("d"));
-    let url = |sandbox: &Sandbox| format!("url = \"{}\"\nkind = \"influxdb1\"", sandbox.url());
-    let mut setup = Setup::new(url(&source), url(&destination));
-    setup.queue =
-        "segment_size = \"1MiB\"\nmax_size = \"64MiB\"\nreserve_free = \"0\"\nscrub_every = \"1s\"".to_owned();
+    let (source, destination, setup) = hurrying();
     let twinline = setup.start();
     destination.set_faults(Faults { refuse: true, ..Faults::default() });
     for write in 0..25 {

@@ -3,7 +3,7 @@
 //! `queue/tests.rs`), `influxdb_23397_…` (`tests/it/outage.rs`), `influxdb_9e55686_…` (`tests/it/parked.rs`), `influxdb_24434_…`
 //! (`tests/it/hang.rs`). What a model of others lacked, crash, restart and failing calls, is the alphabet of `history.rs`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 

@@ -10,7 +10,6 @@
     reason = "only a part of the log is driven here"
 )]
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::base::disk::Disk;
@@ -46,9 +45,8 @@ pub(super) use writer::{Message, Writer, run};
 
 /// An empty log's writer.
 pub(super) fn open(disk: &Arc<dyn Disk>, options: &Options) -> Writer {
-    let dir: PathBuf = options.dir.join("seg");
     let budget = retain::Budget {
-        dir: dir.clone(),
+        dir: options.dir.join("seg"),
         segment_bytes: options.segment_bytes,
         max_bytes: options.max_bytes,
         reserve_free_bytes: 0,
@@ -58,21 +56,5 @@ pub(super) fn open(disk: &Arc<dyn Disk>, options: &Options) -> Writer {
     let context = recover::Context { disk, clock, budget, quarantine, node: options.node, cursors: &[], features: 0 };
     let mut random = fastrand::Rng::with_seed(1);
     let recovered = recover::recover(&context, &mut random).expect("a healthy disk");
-    let writer = Writer {
-        disk: context.disk,
-        dir,
-        clock: context.clock,
-        live: recovered.live,
-        supply: recovered.supply,
-        identity: recovered.identity,
-        group_bytes: options.group_bytes as u64,
-        active: recovered.active,
-        tail: recovered.tail,
-        first: recovered.first,
-        random,
-        buffer: Vec::new(),
-        unmarked: false,
-    };
-    writer.publish_room();
-    writer
+    Writer::new(context, recovered, options.group_bytes, random).0
 }
