@@ -52,6 +52,8 @@ pub(super) struct Distributor {
     top: Lsn,
     /// Tells that the log has grown.
     durable: Arc<Notify>,
+    /// It has while we waited for room, and only the scout has looked.
+    has_grown: bool,
     read: Rc<Cell<Read>>,
     /// Read, and not dealt out: most of it waits for its outcome.
     ahead: VecDeque<Item>,
@@ -127,6 +129,7 @@ impl Distributor {
             former,
             top,
             durable,
+            has_grown: false,
             read,
             ahead,
             ahead_bytes,
@@ -146,6 +149,7 @@ impl Distributor {
     /// Reads for ever. After an error it may be called again, and goes on where it was.
     pub(super) async fn run(&mut self) -> Result<()> {
         loop {
+            self.has_grown = false;
             let more = self.read_ahead()?;
             // Then there may be more to read as soon as something of it is dealt out.
             let full = self.ahead_bytes >= AHEAD_BYTES;
@@ -167,7 +171,7 @@ impl Distributor {
             if dealt > 0 || again {
                 self.wake_lanes();
             }
-            if more || dealt == SCOUT_STEP || again || full && dealt > 0 {
+            if more || dealt == SCOUT_STEP || again || full && dealt > 0 || self.has_grown {
                 tokio::task::yield_now().await;
             } else if self.some_stand_still() {
                 tokio::select! {
@@ -427,6 +431,8 @@ impl Distributor {
                 () = self.shared.room.notified() => {}
                 () = tokio::time::sleep(LOOK_EVERY), if self.some_stand_still() => {}
                 () = self.durable.notified() => {
+                    // Told once; whoever reads on must hear of it as well.
+                    self.has_grown = true;
                     while self.scout.borrow_mut().advance(SCOUT_STEP)? {
                         tokio::task::yield_now().await;
                     }

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use rustix::process::Signal;
 use serde_json::Value;
-use twinline::sandbox::{Options, Sandbox};
+use twinline::sandbox::{Faults, Options, Sandbox};
 
 use crate::answers::events;
 use crate::http::call;
@@ -177,6 +177,16 @@ fn a_route_beyond_its_backlog_is_a_gap_and_is_delivered_again_once_it_takes_writ
     let last = pair.destination.cells("later", "");
     assert!(last.iter().any(|cell| cell.time_ns == 1_000_001), "what came after the gap is there");
     eprintln!("{delivered} delivered, {gap} in the gap");
+}
+
+/// Nothing comes afterwards that would make delivery look again.
+#[test]
+fn what_comes_while_delivery_waits_for_room_is_delivered() {
+    let pair = pair("");
+    pair.destination.set_faults(Faults { latency_ms: 300, ..Faults::default() });
+    (0..50).for_each(|round| pair.write("d", round));
+    pair.twinline.settled(50_000);
+    pair.assert_equal("d");
 }
 
 /// It may have come back while nobody was allowed to ask it.
