@@ -4,7 +4,8 @@
 //! An operator's hold lets none become one: after it a target is tried before it may.
 //!
 //! Promises: floors stay below the first record set aside; the gap is durable before they pass ([`super::closing`]). While
-//! the gap grows, the target is tried with one record at a time.
+//! the gap grows, the target is tried with one record at a time. A target that stands still with nothing in a lane to try it
+//! with is read again as soon as lanes have room, if no operator holds delivery.
 
 use std::collections::BTreeMap;
 
@@ -160,12 +161,10 @@ impl Distributor {
             let behind = self.position().saturating_sub(from);
             let budget =
                 if grows { GROWTH_BYTES.min(self.shared.route_backlog_bytes) } else { self.shared.route_backlog_bytes };
-            if !(behind > budget || grows && probe_is_due && has_records) {
-                continue;
-            }
-            if self.was_tried(target) {
+            let is_due = behind > budget || grows && probe_is_due && has_records;
+            if is_due && self.was_tried(target) {
                 more |= self.give_up(target).await?;
-            } else if grows && self.may_try_with_more(target) {
+            } else if has_records && (is_due || !grows) && self.may_try_with_more(target) {
                 // Nothing else of it is there to try it with.
                 more |= self.read_again(target).await?;
                 self.wake_lanes();
@@ -187,7 +186,9 @@ impl Distributor {
 
     /// Whether something of a paused target may be dealt out again only to see whether it takes writes.
     fn may_try_with_more(&self, target: TargetId) -> bool {
-        let has_none = self.oldest_bytes_of(target).is_none();
+        let lanes = &self.shared.lanes;
+        let has_none =
+            self.oldest_bytes_of(target).is_none() && !lanes.iter().any(|lane| lane.borrow().is_sending_to(target));
         has_none && !self.shared.hold.lasts() && !self.is_full() && self.may_read_again(target)
     }
 
@@ -243,7 +244,6 @@ impl Distributor {
             self.hold();
             return Ok(false);
         };
-        aside.gap = None;
         let done = self.read_some_again(target, first, &mut aside).await;
         // Also after a fault: the floors must not pass what was not dealt out again.
         if !matches!(done, Ok(true)) {
@@ -296,7 +296,11 @@ impl Distributor {
         {
             sum.lines = sum.lines.saturating_sub(lines);
         }
-        self.deal_lines(record, &intent, &spans, target, aside.counted_to).await
+        if self.deal_lines(record, &intent, &spans, target, aside.counted_to).await? {
+            // There is something to try it with; until then the gap goes on growing.
+            aside.gap = None;
+        }
+        Ok(())
     }
 
     /// A record that is read once more, if the primary has kept lines of it for this target that are in no former gap.

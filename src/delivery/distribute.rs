@@ -289,13 +289,14 @@ impl Distributor {
         }
         match target {
             Some(target) if applied > 0 && !self.waits_in_log(record, &intent, applied, target) => {
-                self.deal_lines(record, &intent, &judged.spans, target, Lsn::ZERO).await
+                self.deal_lines(record, &intent, &judged.spans, target, Lsn::ZERO).await?;
             }
-            _ => Ok(()),
+            _ => {}
         }
+        Ok(())
     }
 
-    /// Lines of a record up to `counted_to` were counted by their lanes before.
+    /// Lines of a record up to `counted_to` were counted by their lanes before. True when any of it waits in a lane now.
     pub(super) async fn deal_lines(
         &mut self,
         record: &Record,
@@ -303,7 +304,7 @@ impl Distributor {
         spans: &Spans,
         target: TargetId,
         counted_to: Lsn,
-    ) -> Result<()> {
+    ) -> Result<bool> {
         let lanes = self.shared.lanes.len();
         let now = self.shared.clock.monotonic();
         let settings = &self.shared.settings;
@@ -347,7 +348,7 @@ impl Distributor {
         self.shared.pending_bytes.set(self.shared.pending_bytes.get() + held_bytes);
         self.note_lines(record, intent, &own);
         letters::put_aside(&self.shared, dead_letters).await;
-        Ok(())
+        Ok(held_bytes > 0)
     }
 
     /// Whether a former run with another number of lanes has counted a line of this record and series.
