@@ -244,6 +244,8 @@ pub trait State: Send + Sync + fmt::Debug {
     fn get_or_set(&self, name: &'static str, value: Vec<u8>) -> Pending<Vec<u8>>;
     /// A small named value, if it was ever set.
     fn get(&self, name: &'static str) -> Pending<Option<Vec<u8>>>;
+    /// The highest record that anything here speaks of; zero where nothing does.
+    fn highest_lsn(&self) -> Pending<Lsn>;
     /// Sets a small named value, whatever it was before.
     fn set(&self, name: &'static str, value: Vec<u8>) -> Pending<()>;
 }

@@ -189,6 +189,24 @@ fn what_comes_while_delivery_waits_for_room_is_delivered() {
     pair.assert_equal("d");
 }
 
+/// The new log goes on behind the numbers of the lost one: what is written now is in no old gap.
+#[test]
+fn after_the_log_was_lost_nothing_new_is_taken_for_what_is_in_an_old_gap() {
+    let mut pair = pair("route_backlog = \"1MiB\"");
+    (0..60).for_each(|round| pair.write("later", round));
+    pair.twinline.until("it is a gap", |status| status["gaps"].to_string().contains("route-backlog"));
+    assert_eq!(pair.twinline.stop(Signal::TERM).code(), Some(143));
+    std::fs::remove_dir_all(pair.twinline.data().join("wal")).unwrap();
+    pair.destination.create_database("later");
+    pair.twinline.start_again();
+    (100..110).for_each(|round| pair.write("later", round));
+    eventually("all of it is there", || {
+        let cells = pair.destination.cells("later", "");
+        let new = cells.iter().filter(|cell| cell.time_ns >= 1_000_000).count();
+        if new == 10_000 { Ok(()) } else { Err(format!("{new} cells")) }
+    });
+}
+
 /// It may have come back while nobody was allowed to ask it.
 #[test]
 fn a_route_that_stood_still_when_an_operator_paused_is_tried_before_it_becomes_a_gap() {

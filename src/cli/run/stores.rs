@@ -17,7 +17,8 @@ use crate::config::{Config, LogCompression, log_waiting};
 use crate::pipeline::GapKeeper;
 use crate::queue::{self, LocalQueue, Opened};
 use crate::state::{Event, EventKind, SharedState, SqliteState};
-use crate::wal::{self, LogLock, cursor};
+use crate::wal::cursor::{self, Cursor, CursorFile};
+use crate::wal::{self, LogLock};
 
 /// The id of this installation, which stands in each segment.
 pub(in crate::cli) const NODE: &str = "node";
@@ -37,7 +38,7 @@ pub(super) fn open(config: &Config, clock: &SharedClock, adopt: bool) -> Result<
     let lock = wal::lock(disk.as_ref(), &config.data_dir.join("wal"))?;
     let state = SqliteState::open(&config.data_dir.join("state.db"))?;
     let state: SharedState = Arc::new(state.with_dirty_regions_max(config.queue.dirty_regions));
-    let node = node(disk.as_ref(), config, &state, adopt, clock.wall_ns())?;
+    let node = node(&disk, config, &state, adopt, clock.wall_ns())?;
     let opened = open_queue(lock, disk, config, clock, node)?;
     if opened.recovery.segments > 0 && value(&state, BEGUN)?.is_none() {
         // On a full disk the next start says it.
@@ -61,15 +62,15 @@ pub(super) fn open(config: &Config, clock: &SharedClock, adopt: bool) -> Result<
 }
 
 /// The id of this installation, made once; it must be that of the log.
-fn node(disk: &dyn Disk, config: &Config, state: &SharedState, adopt: bool, now_ns: i64) -> Result<[u8; 16]> {
+fn node(disk: &Arc<dyn Disk>, config: &Config, state: &SharedState, adopt: bool, now_ns: i64) -> Result<[u8; 16]> {
     let dir = config.data_dir.join("wal");
-    let logged = wal::written_by(disk, &dir)?;
+    let logged = wal::written_by(disk.as_ref(), &dir)?;
     let known = value(state, NODE)?;
     if logged.is_some() && known.is_none() && !adopt {
         return Err(without_state(&dir));
     }
     // Of files that are there and cannot be read, recovery tells what is lost.
-    if !wal::holds_segments(disk, &dir)? && value(state, BEGUN)?.is_some() {
+    if !wal::holds_segments(disk.as_ref(), &dir)? && value(state, BEGUN)?.is_some() {
         log_is_gone(disk, config, state, now_ns)?;
     }
     let made = logged.unwrap_or_else(|| std::array::from_fn(|_| fastrand::u8(..)));
@@ -98,15 +99,33 @@ fn no_room(error: Error) -> Error {
     error.or_hint("free a few MiB on the disk of data_dir, and see that this user may write there; then start again")
 }
 
-fn log_is_gone(disk: &dyn Disk, config: &Config, state: &SharedState, now_ns: i64) -> Result<()> {
+fn log_is_gone(disk: &Arc<dyn Disk>, config: &Config, state: &SharedState, now_ns: i64) -> Result<()> {
     let text = format!(
         "{} holds no segment although there was a log: what waited in it is lost",
         config.data_dir.join("wal/seg").display()
     );
     tracing::error!(event = "queue.gone", "{text}");
+    keep_numbers(disk, config, state.highest_lsn().wait().map_err(no_room)?)?;
     // Records that a cursor knows of become a gap when delivery comes to them. It is the same loss, and one row.
-    let known = missed(disk, config)?;
+    let known = missed(disk.as_ref(), config)?;
     gaps::tell_loss(config, state, now_ns, ("log-damage", known), text)
+}
+
+/// The new log goes on behind every record that the state store speaks of: under a number used twice a new record would be
+/// taken for one that is in a gap, or a dead letter, already.
+fn keep_numbers(disk: &Arc<dyn Disk>, config: &Config, highest: Lsn) -> Result<()> {
+    let (dir, id) = (config.data_dir.join("wal"), &config.destination.id);
+    let known = cursor::load(disk.as_ref(), &dir, id)?.cursor;
+    let mut cursor = known.unwrap_or_else(|| Cursor { floors: vec![highest], ..Cursor::start(id.clone(), 1) });
+    if cursor.durable_seen >= highest {
+        return Ok(());
+    }
+    cursor.durable_seen = highest;
+    let place = cursor::dir(&dir);
+    let refused = |error| no_room(Error::disk(format!("cannot create {}", place.display()), error));
+    disk.create_dir_all(&place).map_err(refused)?;
+    let generation = cursor.generation;
+    CursorFile::new(Arc::clone(disk), &dir, id.clone(), generation).save(&mut cursor)
 }
 
 /// The records that delivery will miss of a log without segments, by its cursors.
