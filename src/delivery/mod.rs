@@ -146,6 +146,8 @@ pub(crate) struct Shared {
     sizes: size::Sizes,
     /// How many requests are under way.
     crowd: crowd::Crowd,
+    /// Why the state store takes nothing, while it does not.
+    store_fails: RefCell<Option<pause::Shown>>,
     /// Whether the last thing heard of the destination was an answer.
     alive: Cell<bool>,
     /// When it last stored something, by the monotonic clock.
@@ -191,12 +193,14 @@ pub async fn run(parts: Parts, server: Server, mut stop: watch::Receiver<bool>) 
         letters: letters::Letters::default(),
         sizes: size::Sizes::new(),
         crowd: crowd::Crowd::new(lanes_count),
+        store_fails: RefCell::default(),
         alive: Cell::new(false),
         stored_at: Cell::default(),
         stopping: Cell::new(false),
         hold: parts.hold,
     });
-    let Some(gaps) = backlog_gaps(&shared, floors.lowest(), &mut stop).await else { return Ok(()) };
+    let asked = backlog_gaps(&shared, floors.lowest(), &parts.view, &mut stop).await;
+    let Some(gaps) = asked else { return Ok(()) };
     let (scout, ledger) = (Rc::new(RefCell::new(scout)), Rc::new(RefCell::new(ledger)));
     let mut distributor =
         Distributor::new(Rc::clone(&shared), Rc::clone(&scout), Rc::clone(&ledger), queue.log(), &floors, gaps)?;
@@ -259,11 +263,22 @@ fn dialect_of(flavor: Flavor) -> Dialect {
 
 /// Records in gaps of their routes' backlogs; none when we are stopping. The state store may be busy, or full with what stands
 /// in the same transaction: no reason to end.
-async fn backlog_gaps(shared: &Shared, floor: Lsn, stop: &mut watch::Receiver<bool>) -> Option<Vec<BacklogGap>> {
+async fn backlog_gaps(
+    shared: &Shared,
+    floor: Lsn,
+    view: &SharedView,
+    stop: &mut watch::Receiver<bool>,
+) -> Option<Vec<BacklogGap>> {
     loop {
         match shared.state.backlog_gaps(&shared.id, floor).await {
-            Ok(gaps) => return Some(gaps),
-            Err(error) => tracing::error!(%error, event = "state.retry", "delivery waits for the state store"),
+            Ok(gaps) => {
+                tell::store_works(shared);
+                return Some(gaps);
+            }
+            Err(error) => {
+                tell::store_fails(shared, &error);
+                view::show_waiting(shared, view);
+            }
         }
         tokio::select! {
             () = tokio::time::sleep(send::STATE_RETRY) => {}

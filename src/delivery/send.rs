@@ -11,6 +11,7 @@ use super::batch::Batch;
 use super::lane::Place;
 use super::part::Part;
 use super::settle::{Next, Work};
+use super::tell;
 use crate::base::failpoint::{self, Point};
 use crate::base::metric;
 use crate::state::Effects;
@@ -157,9 +158,10 @@ pub(super) async fn record_effects(shared: &Shared, effects: Effects) {
         return;
     }
     while let Err(error) = shared.state.record(&shared.id, effects.clone()).await {
-        tracing::error!(%error, event = "state.retry", "delivery waits for the state store");
+        tell::store_fails(shared, &error);
         tokio::time::sleep(STATE_RETRY).await;
     }
+    tell::store_works(shared);
     if !effects.dead_letters.is_empty() {
         failpoint::hit(Point::DeadLetterDurable);
     }

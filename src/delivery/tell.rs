@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use super::Shared;
 use super::letters::words;
+use super::pause::Shown;
 use super::target::TargetId;
+use crate::base::Error;
 use crate::state::{Event, EventKind};
 
 /// Nothing goes to the destination for a while. `asked`: what it asked for.
@@ -59,6 +61,19 @@ pub(super) fn remark(shared: &Shared, code: &'static str, text: &str) {
         let often = if times > 1 { format!(" ({times} times since last told)") } else { String::new() };
         tell(shared, EventKind::DestinationRemark, format!("destination {} ({code}): {text}{often}", shared.id));
     }
+}
+
+/// The state store takes nothing, and delivery waits for it. It cannot take the event either: the log and `status` say it.
+pub(super) fn store_fails(shared: &Shared, error: &Error) {
+    tracing::error!(%error, event = "state.retry", "delivery waits for the state store");
+    let mut shown = shared.store_fails.borrow_mut();
+    let since = shown.as_ref().map_or_else(|| shared.clock.monotonic(), |shown| shown.since);
+    *shown = Some(Shown { code: "state-store", reason: error.to_string(), since });
+}
+
+/// What was asked of the state store is done.
+pub(super) fn store_works(shared: &Shared) {
+    shared.store_fails.replace(None);
 }
 
 fn tell(shared: &Shared, kind: EventKind, text: String) {

@@ -138,9 +138,9 @@ pub(super) struct Reading {
     pub(super) oldest_ns: i64,
 }
 
-pub(super) fn publish(shared: &Shared, reading: Reading, tally: Tally, to: &SharedView) {
+/// What stands still, and why.
+fn paused(shared: &Shared) -> Vec<PauseView> {
     let now = shared.clock.monotonic();
-    let lanes = || shared.lanes.iter().map(|lane| lane.borrow());
     let pause = |what: String, shown: Shown| PauseView {
         what,
         code: shown.code.to_owned(),
@@ -154,9 +154,23 @@ pub(super) fn publish(shared: &Shared, reading: Reading, tally: Tally, to: &Shar
     if let Some(shown) = shared.pauses.destination() {
         paused.push(pause("destination".to_owned(), shown));
     }
+    if let Some(shown) = shared.store_fails.borrow().clone() {
+        paused.push(pause("delivery waits for the state store".to_owned(), shown));
+    }
     for (id, shown) in shared.pauses.targets() {
         paused.push(pause(shared.targets.get(id).target.to_string(), shown));
     }
+    paused
+}
+
+/// Shows what holds delivery up before there are any figures.
+pub(super) fn show_waiting(shared: &Shared, to: &SharedView) {
+    to.lock().unwrap_or_else(PoisonError::into_inner).paused = paused(shared);
+}
+
+pub(super) fn publish(shared: &Shared, reading: Reading, tally: Tally, to: &SharedView) {
+    let now = shared.clock.monotonic();
+    let lanes = || shared.lanes.iter().map(|lane| lane.borrow());
     let view = View {
         ready: true,
         counting: reading.counting,
@@ -174,7 +188,7 @@ pub(super) fn publish(shared: &Shared, reading: Reading, tally: Tally, to: &Shar
         floor_lsn: lanes().map(|lane| lane.floor().0).min().unwrap_or(0),
         head_lsn: reading.head.0,
         oldest_ns: reading.oldest_ns,
-        paused,
+        paused: paused(shared),
         failed: None,
         at_ns: shared.clock.wall_ns(),
         taken: now,

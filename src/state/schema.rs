@@ -111,7 +111,37 @@ fn steps(connection: &Connection) -> Result<&'static [&'static str]> {
 
 /// Whether a start would take this file.
 pub(super) fn known(connection: &Connection) -> Result<()> {
-    steps(connection).map(|_| ())
+    steps(connection).map(|_| ())?;
+    sound(connection)
+}
+
+/// A larger file has its dead letters looked at only when they are needed: they are all that can grow so large.
+const LOOKED_AT_WHOLE_BYTES: i64 = 256 << 20;
+
+/// Whether all pages are there and fit each other: a file that was cut opens like a sound one, and fails only where somebody
+/// comes to what is missing.
+fn sound(connection: &Connection) -> Result<()> {
+    let number =
+        |of: &str| connection.query_row(&format!("PRAGMA {of}"), [], |row| row.get::<_, i64>(0)).map_err(fault);
+    let is_large = number("page_count")?.saturating_mul(number("page_size")?) > LOOKED_AT_WHOLE_BYTES;
+    let tables: Vec<String> = if is_large {
+        let sql =
+            "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT IN ('dead_letter', 'sqlite_sequence')";
+        let mut statement = connection.prepare(sql).map_err(fault)?;
+        let names = statement.query_map([], |row| row.get(0)).map_err(fault)?;
+        names.collect::<rusqlite::Result<_>>().map_err(fault)?
+    } else {
+        vec!["1".to_owned()]
+    };
+    for table in tables {
+        let check = format!("PRAGMA quick_check({table})");
+        let said: String = connection.query_row(&check, [], |row| row.get(0)).map_err(fault)?;
+        if said != "ok" {
+            let what = "state store: the file is damaged or was cut";
+            return Err(Error::new(Kind::Damage, Side::Own, what).because(said).hint(BROKEN_HINT));
+        }
+    }
+    Ok(())
 }
 
 /// Brings a new or older file to our version; leaves ours alone.
@@ -122,6 +152,7 @@ pub(super) fn prepare(connection: &mut Connection) -> Result<()> {
         )
         .map_err(fault)?;
     let steps = steps(connection)?;
+    sound(connection)?;
     if steps.is_empty() {
         return Ok(());
     }

@@ -306,7 +306,8 @@ impl State for SqliteState {
 
     fn highest_lsn(&self) -> Pending<Lsn> {
         self.call("cannot read the numbers of records", |tx| {
-            let sql = "SELECT coalesce(max(lsn), 0) FROM (SELECT lsn FROM dead_letter UNION ALL SELECT last_lsn FROM gap
+            let sql =
+                "SELECT coalesce(max(lsn), 0) FROM (SELECT lsn FROM dead_letter UNION ALL SELECT last_lsn FROM gap
                        UNION ALL SELECT last_lsn FROM dirty_region UNION ALL SELECT last_lsn FROM dirty_seen)";
             tx.query_row(sql, [], |row| row.get(0)).map(Lsn)
         })

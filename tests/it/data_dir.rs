@@ -276,6 +276,21 @@ fn a_state_store_that_cannot_be_read_is_not_replaced() {
         remove_state(data);
         std::fs::write(data.join("state.db"), "some text ".repeat(2000)).unwrap();
     });
+    let words = ["state store", "Next: put back the state.db that belongs to this log"];
+    for bytes in [5000, 20_000] {
+        refused("it was cut", 1, &words, |data| {
+            // All that is in the journal is in the file then, as after a while without a write.
+            let state = rusqlite::Connection::open(data.join("state.db")).unwrap();
+            state.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
+            drop(state);
+            std::fs::OpenOptions::new().write(true).open(data.join("state.db")).unwrap().set_len(bytes).unwrap();
+        });
+    }
+    let words = ["holds a log, and state.db beside it is new"];
+    refused("it is empty", 4, &words, |data| {
+        remove_state(data);
+        std::fs::write(data.join("state.db"), "").unwrap();
+    });
 }
 
 #[test]

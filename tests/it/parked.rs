@@ -189,6 +189,29 @@ fn what_comes_while_delivery_waits_for_room_is_delivered() {
     pair.assert_equal("d");
 }
 
+/// Another process has the state store's file, so that a refused line cannot be put aside.
+#[test]
+fn who_asks_hears_that_delivery_waits_for_the_state_store() {
+    let pair = pair("");
+    assert_eq!(
+        call(&pair.destination.addr().to_string(), "POST /write?db=d", &[], b"m v=\"text\" 1").unwrap().status,
+        204
+    );
+    pair.arrives();
+    let mut other = rusqlite::Connection::open(pair.twinline.data().join("state.db")).unwrap();
+    let held = other.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate).unwrap();
+    assert_eq!(pair.twinline.call("POST /write?db=d", &[], "m v=1 2\n").status, 204);
+    let waits = |status: &Value| status["paused"].to_string().contains("delivery waits for the state store");
+    pair.twinline.until("it says what it waits for", waits);
+    drop(held);
+    let status = pair.twinline.settled(1);
+    assert_eq!(
+        (&status["lines"]["dead_lettered"], &status["paused"]),
+        (&1.into(), &Value::Array(vec![])),
+        "{status:#}"
+    );
+}
+
 /// The new log goes on behind the numbers of the lost one: what is written now is in no old gap.
 #[test]
 fn after_the_log_was_lost_nothing_new_is_taken_for_what_is_in_an_old_gap() {

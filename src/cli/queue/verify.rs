@@ -104,6 +104,7 @@ fn refused(place: &Place, found: &mut Found) -> Result<(), Failure> {
             let what = format!("cannot open the state store {}", state.display());
             Err(Error::disk(what, rustix::io::Errno::ISDIR.into()))
         }
+        Ok(found) if found.len() == 0 && is_empty(&place.data_dir.join("state.db-wal")) => Err(without_state(&dir)),
         _ => peek(&state, NODE),
     };
     let mut refusals = Vec::new();
@@ -119,6 +120,10 @@ fn refused(place: &Place, found: &mut Found) -> Result<(), Failure> {
         found.add(Flaw { code: "refused", text, file: None, offsets: (0, 0), lost: None, harmless: false });
     }
     Ok(())
+}
+
+fn is_empty(path: &Path) -> bool {
+    path.metadata().map_or(true, |found| found.len() == 0)
 }
 
 fn progress(talk: Talk, look: &Look) -> ProgressBar {
