@@ -13,7 +13,7 @@ use super::segment::SegmentHeader;
 use crate::base::bounds::{LOG_CHUNK_BYTES, QUARANTINE_BYTES};
 use crate::base::disk::{Disk, DiskFile, Durability, Open, read_full_at};
 
-/// What one process keeps at most.
+/// What lies here at most, beside segments without a sound header, which are moved and not copied.
 const BYTES_MAX: u64 = QUARANTINE_BYTES;
 /// Files that lie here at most, notes included.
 const FILES_MAX: usize = 256;
@@ -31,7 +31,8 @@ pub(crate) struct Quarantine {
 /// What may still be kept. Whoever has it copies alone.
 #[derive(Debug)]
 struct Left {
-    bytes: u64,
+    /// Room, once it was looked at what lies here already.
+    bytes: Option<u64>,
     /// It was said that something is not kept.
     told: bool,
 }
@@ -47,7 +48,7 @@ pub(crate) struct Stretch<'a> {
 
 impl Quarantine {
     pub(crate) fn new(disk: Arc<dyn Disk>, dir: PathBuf) -> Self {
-        Self { disk, dir, left: Mutex::new(Left { bytes: BYTES_MAX, told: false }) }
+        Self { disk, dir, left: Mutex::new(Left { bytes: None, told: false }) }
     }
 
     pub(crate) fn dir(&self) -> &Path {
@@ -78,7 +79,12 @@ impl Quarantine {
             return Ok(());
         }
         let length = to.saturating_sub(*from);
-        if names.len() >= FILES_MAX || length > left.bytes {
+        let room = match left.bytes {
+            Some(room) => room,
+            None => BYTES_MAX.saturating_sub(self.bytes_of(&names)?),
+        };
+        left.bytes = Some(room);
+        if names.len() >= FILES_MAX || length > room {
             if !std::mem::replace(&mut left.told, true) {
                 tracing::warn!(dir = %self.dir.display(), path = %path.display(), from, to,
                     "too much is damaged: these bytes, and maybe others from now on, are not kept");
@@ -90,8 +96,15 @@ impl Quarantine {
         let text = format!("damaged bytes of {path}, offsets {from} to {to}: records {first} to {last}\n");
         let kept = self.open(&self.dir.join(note))?;
         kept.write_all_at(&[io::IoSlice::new(text.as_bytes())], 0, Durability::Durable)?;
-        left.bytes -= length;
+        left.bytes = Some(room - length);
         self.disk.sync_dir(&self.dir)
+    }
+
+    /// What former processes have kept; not more files than may lie here are looked at.
+    fn bytes_of(&self, names: &[String]) -> io::Result<u64> {
+        let lengths =
+            names.iter().take(FILES_MAX).map(|name| self.disk.open(&self.dir.join(name), Open::Read)?.length());
+        lengths.sum()
     }
 
     /// A new file, or one that was begun and not brought to its end.
@@ -168,6 +181,18 @@ mod tests {
             kept(&disk).iter().map(|(ending, _)| ending.as_str()).collect::<Vec<_>>(),
             ["bytes", "txt"].repeat(2)
         );
+    }
+
+    #[test]
+    fn what_lies_there_from_former_processes_counts() {
+        for (before, files) in [(BYTES_MAX - 5000, 3), (BYTES_MAX - 4999, 1)] {
+            let disk = SimulatedDisk::new(1);
+            let file = segment(&disk);
+            let former = disk.open(&Path::new(DIR).join("1.bytes"), Open::Create).unwrap();
+            former.write_all_at(&[io::IoSlice::new(&[7])], before - 1, Durability::Durable).unwrap();
+            meet(&Quarantine::new(Arc::new(disk.clone()), DIR.into()), file.as_ref(), 0, 5000);
+            assert_eq!(kept(&disk).len(), files, "{before}");
+        }
     }
 
     #[test]
