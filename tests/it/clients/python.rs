@@ -1,0 +1,23 @@
+//! Both clients for Python.
+
+use super::{Client, MS, NS, S, US, Way, installed, writes_and_looks};
+use crate::database::Kind;
+
+fn python(script: &str) -> Client {
+    Client::script(installed("python/bin/python", "python"), script)
+}
+
+#[test]
+fn check_04_influxdb_python_for_1_writes_in_each_precision_and_reads() {
+    let ways: [Way; 8] = [
+        ("python n", NS, false),
+        ("python u", US, false),
+        ("python ms", MS, false),
+        ("python s", S, false),
+        ("python m", 60 * S, false),
+        ("python h", 3600 * S, false),
+        ("python gzip", MS, false),
+        ("python lines", NS, false),
+    ];
+    writes_and_looks(&python("python1.py"), Kind::One, "check_04", &ways);
+}
