@@ -4,6 +4,8 @@
 //! around (queries, lists, errors as it raises them) once through Twinline and once at the source itself: it must see the same.
 //! What a check of the list of forty asks for carries its number. A client that is not there is a failure that says how to get it.
 
+#[path = "clients/node.rs"]
+mod node;
 #[path = "clients/python.rs"]
 mod python;
 
@@ -31,17 +33,26 @@ fn installed(path: &str, client: &str) -> PathBuf {
 struct Client {
     program: PathBuf,
     script: Option<PathBuf>,
+    environment: Option<(&'static str, PathBuf)>,
 }
 
 impl Client {
     fn script(program: PathBuf, script: &str) -> Self {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients").join(script);
-        Self { program, script: Some(script) }
+        Self { program, script: Some(script), environment: None }
+    }
+
+    fn with(mut self, variable: &'static str, path: PathBuf) -> Self {
+        self.environment = Some((variable, path));
+        self
     }
 
     fn run(&self, action: &str, addr: &str, name: &str) -> String {
         let mut command = Command::new(&self.program);
-        command.args(&self.script).args([action, addr, name, &count().to_string(), TOKEN]);
+        command
+            .args(&self.script)
+            .args([action, addr, name, &count().to_string(), TOKEN])
+            .envs(self.environment.clone());
         output(&mut command)
     }
 }
