@@ -23,6 +23,20 @@ fn check_05_node_influx_writes_in_each_precision_and_reads() {
     writes_and_looks(&node("node1.js"), Kind::One, "check_05", &ways);
 }
 
+/// Its batches are counted as written when 204 was heard and nothing else.
+#[test]
+fn check_07_influxdb_client_for_node_writes_batches_with_and_without_gzip() {
+    let ways: [Way; 6] = [
+        ("node2 ns", NS, true),
+        ("node2 us", US, true),
+        ("node2 ms", MS, true),
+        ("node2 s", S, true),
+        ("node2 gzip", MS, true),
+        ("node2 bytes", US, true),
+    ];
+    writes_and_looks(&node("node2.js"), Kind::Two, "check_07", &ways);
+}
+
 /// It always sends credentials, `root:root` when it was told none.
 #[test]
 fn check_05_node_influx_is_let_in_as_root() {
