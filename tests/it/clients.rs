@@ -4,6 +4,8 @@
 //! around (queries, lists, errors as it raises them) once through Twinline and once at the source itself: it must see the same.
 //! What a check of the list of forty asks for carries its number. A client that is not there is a failure that says how to get it.
 
+#[path = "clients/go.rs"]
+mod go;
 #[path = "clients/node.rs"]
 mod node;
 #[path = "clients/python.rs"]
@@ -40,6 +42,10 @@ impl Client {
     fn script(program: PathBuf, script: &str) -> Self {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients").join(script);
         Self { program, script: Some(script), environment: None }
+    }
+
+    fn program(program: PathBuf) -> Self {
+        Self { program, script: None, environment: None }
     }
 
     fn with(mut self, variable: &'static str, path: PathBuf) -> Self {
