@@ -4,6 +4,8 @@
 //! around (queries, lists, errors as it raises them) once through Twinline and once at the source itself: it must see the same.
 //! What a check of the list of forty asks for carries its number. A client that is not there is a failure that says how to get it.
 
+#[path = "clients/cli.rs"]
+mod cli;
 #[path = "clients/go.rs"]
 mod go;
 #[path = "clients/node.rs"]

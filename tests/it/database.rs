@@ -66,6 +66,11 @@ fn program(kind: Kind) -> PathBuf {
         Kind::One => ("influxd1", "influxdb1"),
         Kind::Two => ("influxd2", "influxdb2"),
     };
+    servers_program(name, package)
+}
+
+/// A program that comes with `package` of `tests/servers/get`.
+pub(crate) fn servers_program(name: &str, package: &str) -> PathBuf {
     let home = || PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".cache/twinline-servers");
     let root = std::env::var_os("TWINLINE_SERVERS").map_or_else(home, PathBuf::from);
     let path = root.join("bin").join(name);

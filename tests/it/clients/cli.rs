@@ -1,0 +1,124 @@
+//! The command lines of InfluxDB 1 and 2.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use super::{
+    BEGIN_S, MS, NS, S, US, Way, assert_both_hold, assert_same, between, count, installed, lines, output, record,
+};
+use crate::database::{Kind, servers_program};
+use crate::http::gzip;
+
+/// The formula's point as a line.
+fn line(measurement: &str, unit_ns: i64, at: i64, again: bool) -> String {
+    let i = if again { -at } else { at - 50 };
+    format!(
+        "{},host=h\\,{},pl\\ ace=M\u{fc}nchen\\=\u{e9} f={},i={i}i,b={},s=\"say \\\"{at}\\\" \\\\ \u{e9}\" {}",
+        measurement.replace(' ', "\\ "),
+        at % 5,
+        at as f64 / 8.0,
+        at % 2 == 0,
+        BEGIN_S * S / unit_ns + at
+    )
+}
+
+/// All of them, and every tenth again with another integer, each after `before` and on a line of its own.
+fn text(before: &str, measurement: &str, unit_ns: i64) -> String {
+    let first = (0..count()).map(|at| line(measurement, unit_ns, at, false));
+    let again = (0..count()).step_by(10).map(|at| line(measurement, unit_ns, at, true));
+    first.chain(again).fold(String::new(), |text, line| text + before + &line + "\n")
+}
+
+/// What a command says and how it ends, where the address of the server and what is drawn anew each time are masked.
+fn heard(command: &mut Command, addr: &str, typed: &str) -> String {
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(typed.as_bytes()).unwrap();
+    let done = child.wait_with_output().unwrap();
+    let [said, complaint] = [&done.stdout, &done.stderr].map(|text| String::from_utf8_lossy(text).into_owned());
+    let said = format!("{said}{complaint}{}\n", done.status);
+    let said = said.replace(addr, "ADDRESS").replace(addr.split_once(':').unwrap().1, "PORT");
+    let drawn = |word: &&str| word.len() == 16 && word.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let words: Vec<String> =
+        said.split(|letter: char| !letter.is_ascii_alphanumeric()).filter(drawn).map(String::from).collect();
+    words.iter().fold(said, |said, word| said.replace(word, "IDENTIFICATION__"))
+}
+
+fn influx1(addr: &str, arguments: &[&str]) -> Command {
+    let mut influx = Command::new(servers_program("influx1", "influxdb1"));
+    let (host, port) = addr.split_once(':').unwrap();
+    influx.args(["-host", host, "-port", port]).args(arguments);
+    influx.env_remove("INFLUX_USERNAME").env_remove("INFLUX_PASSWORD");
+    influx
+}
+
+/// At a terminal it greets with the version of the server and shows a prompt.
+fn influx1_at_a_terminal(addr: &str, arguments: &[&str], typed: &str) -> String {
+    let influx = influx1(addr, arguments);
+    let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/clients/terminal.py");
+    let mut terminal = Command::new(installed("python/bin/python", "python"));
+    terminal.arg(script).arg(influx.get_program()).args(influx.get_args()).env("HOME", "/nonexistent");
+    heard(&mut terminal, addr, typed)
+}
+
+const LOOKS: [&[&str]; 14] = [
+    &["-database", "check_03", "-execute", "SHOW TAG KEYS", "-format", "json", "-pretty"],
+    &["-database", "check_03", "-execute", "SHOW MEASUREMENTS"],
+    &["-database", "check_03", "-execute", "SHOW RETENTION POLICIES"],
+    &["-database", "check_03", "-execute", "SELECT * FROM \"cli insert\" LIMIT 20", "-format", "csv"],
+    &["-database", "check_03", "-execute", "SELECT * FROM \"cli import\"", "-format", "column"],
+    &["-database", "check_03", "-execute", "SELECT * FROM \"cli packed\" LIMIT 7", "-format", "json"],
+    &["-database", "check_03", "-execute", "SELECT f FROM \"cli packed\" LIMIT 3", "-precision", "rfc3339"],
+    &["-database", "check_03", "-execute", "SELECT f FROM \"cli packed\" LIMIT 3", "-precision", "s"],
+    &["-database", "check_03", "-execute", "SELECT f FROM \"cli packed\" LIMIT 3", "-precision", "h"],
+    &["-database", "check_03", "-execute", "SELEC"],
+    &["-database", "nowhere", "-execute", "SHOW MEASUREMENTS"],
+    &["-database", "check_03", "-execute", "INSERT no fields"],
+    &["-database", "nowhere", "-execute", "INSERT m v=1"],
+    &["-database", "check_03", "-consistency", "all", "-execute", "INSERT INTO nowhere m v=1"],
+];
+
+#[test]
+fn check_03_the_command_line_of_influxdb_1_connects_inserts_imports_and_reads() {
+    let name = "check_03";
+    let (source, destination, twinline) = between(Kind::One, name);
+    let addr = twinline.addr.as_str();
+    let directory = tempfile::tempdir().unwrap();
+    let ways: [Way; 4] =
+        [("cli insert", MS, false), ("cli import", NS, false), ("cli packed", S, false), ("cli typed", US, false)];
+    let inserts = text("INSERT ", "cli insert", MS);
+    // There is a limit to what an argument can hold.
+    for part in inserts.lines().collect::<Vec<_>>().chunks(400) {
+        output(&mut influx1(addr, &["-database", name, "-precision", "ms", "-execute", &part.join("\n")]));
+    }
+    for (measurement, unit_ns, precision, packed) in [("cli import", NS, "ns", false), ("cli packed", S, "s", true)] {
+        let head = format!(
+            "# DDL\nCREATE DATABASE {name}\n# DML\n# CONTEXT-DATABASE: {name}\n# CONTEXT-RETENTION-POLICY: autogen\n"
+        );
+        let dump = (head + &text("", measurement, unit_ns)).into_bytes();
+        let file = directory.path().join(precision);
+        std::fs::write(&file, if packed { gzip(&dump) } else { dump }).unwrap();
+        let file = format!("-path={}", file.display());
+        let arguments: &[&str] = &["-import", &file, "-precision", precision, "-compressed"];
+        let said = output(&mut influx1(addr, &arguments[..if packed { 5 } else { 4 }]));
+        assert!(said.contains("Failed 0 inserts"), "{said}");
+    }
+    let typed = format!("use {name}\nprecision u\n{}exit\n", text("insert into autogen ", "cli typed", US));
+    let said = influx1_at_a_terminal(addr, &[], &typed);
+    assert!(said.contains("Connected to http://ADDRESS version 1.13.2"), "{said}");
+    twinline.delivered(lines(&ways));
+    assert_both_hold(&record(&ways), name, &source, &destination);
+
+    let look = |addr: &str| {
+        let typed = format!("use {name}\nselect last(f) from \"cli typed\"\nsettings\nselec\nexit\n");
+        let first = influx1_at_a_terminal(addr, &[], &typed);
+        LOOKS.iter().fold(first, |mut all, arguments| {
+            write!(all, "{arguments:?}\n{}", heard(&mut influx1(addr, arguments), addr, "")).unwrap();
+            all
+        })
+    };
+    let seen = look(addr);
+    eprintln!("{seen}");
+    assert_same(&look(&source.addr), &seen);
+}
