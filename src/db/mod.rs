@@ -9,6 +9,7 @@ pub mod client;
 pub mod encode;
 mod head;
 pub mod hop;
+pub mod influxql;
 pub mod precision;
 pub mod read;
 pub mod server;
