@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use super::{
     BEGIN_S, MS, NS, S, US, Way, assert_both_hold, assert_same, between, count, installed, lines, output, record,
 };
-use crate::database::{Kind, servers_program};
+use crate::database::{Kind, ORG, TOKEN, servers_program};
 use crate::http::gzip;
 
 /// The formula's point as a line.
@@ -39,10 +39,14 @@ fn heard(command: &mut Command, addr: &str, typed: &str) -> String {
     let [said, complaint] = [&done.stdout, &done.stderr].map(|text| String::from_utf8_lossy(text).into_owned());
     let said = format!("{said}{complaint}{}\n", done.status);
     let said = said.replace(addr, "ADDRESS").replace(addr.split_once(':').unwrap().1, "PORT");
+    masked(&said)
+}
+
+/// Without the identifications that a server draws anew for each thing.
+fn masked(said: &str) -> String {
     let drawn = |word: &&str| word.len() == 16 && word.bytes().all(|byte| byte.is_ascii_hexdigit());
-    let words: Vec<String> =
-        said.split(|letter: char| !letter.is_ascii_alphanumeric()).filter(drawn).map(String::from).collect();
-    words.iter().fold(said, |said, word| said.replace(word, "IDENTIFICATION__"))
+    let words = said.split(|letter: char| !letter.is_ascii_alphanumeric()).filter(drawn);
+    words.fold(said.to_owned(), |said, word| said.replace(word, "IDENTIFICATION__"))
 }
 
 fn influx1(addr: &str, arguments: &[&str]) -> Command {
@@ -121,4 +125,118 @@ fn check_03_the_command_line_of_influxdb_1_connects_inserts_imports_and_reads() 
     let seen = look(addr);
     eprintln!("{seen}");
     assert_same(&look(&source.addr), &seen);
+}
+
+fn influx2(addr: &str, token: &str, arguments: &[&str]) -> Command {
+    let mut influx = Command::new(installed("bin/influx2", "cli2"));
+    influx.args(arguments).env("INFLUX_HOST", format!("http://{addr}")).env("INFLUX_TOKEN", token);
+    influx.env("INFLUX_ORG", ORG).env("INFLUX_CONFIGS_PATH", "/nonexistent/configs");
+    influx
+}
+
+/// The first word of what it lists.
+fn identification(addr: &str, arguments: &[&str]) -> String {
+    let said = output(influx2(addr, TOKEN, arguments).arg("--hide-headers"));
+    said.split_whitespace().next().unwrap_or_else(|| panic!("{arguments:?} lists nothing")).to_owned()
+}
+
+/// What the command line of InfluxDB 2 shows and does besides writing.
+fn look2(addr: &str, name: &str) -> String {
+    let mut all = String::new();
+    let mut hear = |token: &str, arguments: &[&str], typed: &str| {
+        write!(all, "{arguments:?}\n{}", heard(&mut influx2(addr, token, arguments), addr, typed)).unwrap();
+    };
+    let flux = |then: &str| {
+        let stop = BEGIN_S + 1_000_000;
+        format!("from(bucket: {name:?}) |> range(start: {BEGIN_S}, stop: {stop}) |> filter(fn: (r) => {then}")
+    };
+    let made = format!("{name}_made");
+    hear(TOKEN, &["ping"], "");
+    hear(TOKEN, &["org", "list"], "");
+    hear(TOKEN, &["bucket", "list", "--name", name], "");
+    hear(TOKEN, &["bucket", "create", "--name", &made, "--retention", "2h", "--description", "of the check"], "");
+    let id = identification(addr, &["bucket", "list", "--name", &made]);
+    hear(TOKEN, &["bucket", "update", "--id", &id, "--retention", "3h"], "");
+    hear(TOKEN, &["v1", "dbrp", "create", "--db", &made, "--rp", "r", "--bucket-id", &id, "--default"], "");
+    hear(TOKEN, &["v1", "dbrp", "list", "--db", &made], "");
+    let mapping = identification(addr, &["v1", "dbrp", "list", "--db", &made]);
+    hear(TOKEN, &["v1", "dbrp", "delete", "--id", &mapping], "");
+    hear(TOKEN, &["bucket", "delete", "--name", &made], "");
+    hear(TOKEN, &["query", &flux("r._measurement == \"cli2 ms\" and r.host == \"h,3\") |> limit(n: 5)")], "");
+    hear(TOKEN, &["query", "--raw", &flux("r._measurement == \"cli2 s\")")], "");
+    hear(TOKEN, &["query", "-"], &flux("r._measurement == \"cli2 csv\") |> count()"));
+    hear(TOKEN, &["query", "from("], "");
+    hear(TOKEN, &["query", "from(bucket: \"nowhere\") |> range(start: 0)"], "");
+    hear("wrong", &["query", "buckets()"], "");
+    hear(TOKEN, &["write", "--bucket", name, "no fields"], "");
+    hear(TOKEN, &["write", "--bucket", "nowhere", "m v=1"], "");
+    hear("wrong", &["write", "--bucket", name, "m v=1"], "");
+    let wrong = line("cli2 s", NS, 0, false).replace("i=-50i", "i=\"text\"");
+    hear(TOKEN, &["write", "--bucket", name, &wrong], "");
+    let time = ["--start", "2023-11-14T22:00:00Z", "--stop", "2023-11-24T22:00:00Z"];
+    hear(TOKEN, &[&["delete", "--bucket", name, "--predicate", "_measurement=\"cli2 ns\""][..], &time].concat(), "");
+    hear(TOKEN, &["query", &flux("r._measurement == \"cli2 ns\")")], "");
+    hear(TOKEN, &[&["delete", "--bucket", "nowhere"][..], &time].concat(), "");
+    masked(&all)
+}
+
+#[test]
+fn check_11_the_command_line_of_influxdb_2_writes_queries_deletes_and_maps() {
+    let name = "check_11";
+    let (source, destination, twinline) = between(Kind::Two, name);
+    let addr = twinline.addr.as_str();
+    let directory = tempfile::tempdir().unwrap();
+    let ways: [Way; 7] = [
+        ("cli2 ns", NS, false),
+        ("cli2 us", US, false),
+        ("cli2 ms", MS, false),
+        ("cli2 s", S, false),
+        ("cli2 packed", NS, false),
+        ("cli2 csv", NS, false),
+        ("cli2 mapped", MS, false),
+    ];
+    let to = ["write", "--bucket", name];
+    for (measurement, unit_ns, _) in &ways[..4] {
+        let precision = measurement.split_once(' ').unwrap().1;
+        let typed = text("", measurement, *unit_ns);
+        let said = heard(&mut influx2(addr, TOKEN, &[&to[..], &["--precision", precision]].concat()), addr, &typed);
+        assert_eq!(said, "exit status: 0\n");
+    }
+    let file = |name: &str, content: Vec<u8>| {
+        let path = directory.path().join(name);
+        std::fs::write(&path, content).unwrap();
+        path.display().to_string()
+    };
+    let packed = file("packed", gzip(text("", "cli2 packed", NS).as_bytes()));
+    output(&mut influx2(addr, TOKEN, &[&to[..], &["--compression", "gzip", "--file", &packed]].concat()));
+    let table = file("table.csv", table("cli2 csv").into_bytes());
+    output(&mut influx2(addr, TOKEN, &[&to[..], &["--format", "csv", "--file", &table]].concat()));
+    // A database of 1.x is mapped to the bucket, and written to as such.
+    let id = identification(addr, &["bucket", "list", "--name", name]);
+    output(&mut influx2(addr, TOKEN, &["v1", "dbrp", "create", "--db", "mapped_11", "--rp", "r", "--bucket-id", &id]));
+    let written = twinline.call(
+        "POST /write?db=mapped_11&rp=r&precision=ms",
+        &[&source.authorization()],
+        text("", "cli2 mapped", MS),
+    );
+    assert_eq!(written.status, 204, "{}", written.text());
+    twinline.delivered(lines(&ways));
+    assert_both_hold(&record(&ways), name, &source, &destination);
+
+    let seen = look2(addr, name);
+    eprintln!("{seen}");
+    assert_same(&look2(&source.addr, name), &seen);
+}
+
+/// The points as a table with annotations.
+fn table(measurement: &str) -> String {
+    let head = "#datatype measurement,tag,tag,double,long,boolean:true:false,string,dateTime:number\nm,host,pl ace,f,i,b,s,t\n";
+    let row = |at: i64, again: bool| {
+        let i = if again { -at } else { at - 50 };
+        let (host, f, b) = (at % 5, at as f64 / 8.0, at % 2 == 0);
+        let time_ns = BEGIN_S * S + at;
+        format!("{measurement},\"h,{host}\",M\u{fc}nchen=\u{e9},{f},{i},{b},\"say \"\"{at}\"\" \\ \u{e9}\",{time_ns}\n")
+    };
+    let again = (0..count()).step_by(10).map(|at| row(at, true));
+    (0..count()).map(|at| row(at, false)).chain(again).fold(head.to_owned(), |text, row| text + &row)
 }
