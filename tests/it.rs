@@ -1,6 +1,6 @@
 //! The whole program between real databases, and between doubles where a fault must be made.
 //!
-//! Needs `influxd1` and `influxd2`: `tests/servers/get influxdb1 influxdb2`. `TWINLINE_POINTS` sets how many points
+//! Needs `influxd1` and `influxd2`: `tests/servers/get influxdb1 influxdb2`, and clients: `tests/clients/get`. `TWINLINE_POINTS` sets how many points
 //! each
 //! pair of databases is written with (20,000; one million in the long tier), `TWINLINE_OUTAGE_S` how long a destination
 //! is

@@ -12,6 +12,8 @@ mod go;
 mod node;
 #[path = "clients/python.rs"]
 mod python;
+#[path = "clients/telegraf.rs"]
+mod telegraf;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -114,6 +116,29 @@ fn record(ways: &[Way]) -> Record {
         }
     }
     record
+}
+
+/// The formula's point as a line.
+fn line(measurement: &str, unit_ns: i64, at: i64, again: bool) -> String {
+    let i = if again { -at } else { at - 50 };
+    format!(
+        "{},host=h\\,{},pl\\ ace=M\u{fc}nchen\\=\u{e9} f={},i={i}i,b={},s=\"say \\\"{at}\\\" \\\\ \u{e9}\" {}",
+        measurement.replace(' ', "\\ "),
+        at % 5,
+        at as f64 / 8.0,
+        at % 2 == 0,
+        BEGIN_S * S / unit_ns + at
+    )
+}
+
+/// All points as lines.
+fn first(measurement: &str, unit_ns: i64) -> impl Iterator<Item = String> {
+    (0..count()).map(move |at| line(measurement, unit_ns, at, false))
+}
+
+/// Every tenth again with another integer.
+fn again(measurement: &str, unit_ns: i64) -> impl Iterator<Item = String> {
+    (0..count()).step_by(10).map(move |at| line(measurement, unit_ns, at, true))
 }
 
 /// Both sides hold it.

@@ -6,29 +6,16 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use super::{
-    BEGIN_S, MS, NS, S, US, Way, assert_both_hold, assert_same, between, count, installed, lines, output, record,
+    BEGIN_S, MS, NS, S, US, Way, again, assert_both_hold, assert_same, between, count, first, installed, line, lines,
+    output, record,
 };
 use crate::database::{Kind, ORG, TOKEN, servers_program};
 use crate::http::gzip;
 
-/// The formula's point as a line.
-fn line(measurement: &str, unit_ns: i64, at: i64, again: bool) -> String {
-    let i = if again { -at } else { at - 50 };
-    format!(
-        "{},host=h\\,{},pl\\ ace=M\u{fc}nchen\\=\u{e9} f={},i={i}i,b={},s=\"say \\\"{at}\\\" \\\\ \u{e9}\" {}",
-        measurement.replace(' ', "\\ "),
-        at % 5,
-        at as f64 / 8.0,
-        at % 2 == 0,
-        BEGIN_S * S / unit_ns + at
-    )
-}
-
-/// All of them, and every tenth again with another integer, each after `before` and on a line of its own.
+/// All points as lines, and every tenth again, each after `before`.
 fn text(before: &str, measurement: &str, unit_ns: i64) -> String {
-    let first = (0..count()).map(|at| line(measurement, unit_ns, at, false));
-    let again = (0..count()).step_by(10).map(|at| line(measurement, unit_ns, at, true));
-    first.chain(again).fold(String::new(), |text, line| text + before + &line + "\n")
+    let lines = first(measurement, unit_ns).chain(again(measurement, unit_ns));
+    lines.fold(String::new(), |text, line| text + before + &line + "\n")
 }
 
 /// What a command says and how it ends, where the address of the server and what is drawn anew each time are masked.
