@@ -8,6 +8,8 @@
 mod cli;
 #[path = "clients/go.rs"]
 mod go;
+#[path = "clients/grafana.rs"]
+mod grafana;
 #[path = "clients/node.rs"]
 mod node;
 #[path = "clients/python.rs"]
