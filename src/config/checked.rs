@@ -55,6 +55,8 @@ pub struct Listen {
     pub idle_timeout: Duration,
     /// The user allowed an admin listener on an address that others can reach.
     pub insecure: bool,
+    /// Clients may put this before each path, `/influx/write`; without a slash at its end. Default: empty, none.
+    pub path_prefix: String,
 }
 
 /// What kind of database the source is.

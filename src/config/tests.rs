@@ -162,6 +162,8 @@ fn listeners_that_cannot_be_meant_are_refused() {
         ("[[listen]]\naddress = \"127.0.0.1:1\"\nrole = \"admin\"\n", "no listener has the role \"proxy\""),
         ("[[listen]]\naddress = \"127.0.0.1:1\"\n[[listen]]\naddress = \"127.0.0.1:1\"\n", "listened on already"),
         ("[[listen]]\naddress = \"127.0.0.1:1\"\n[[listen]]\naddress = \"0.0.0.0:2\"\nrole = \"admin\"\n", "insecure"),
+        ("[[listen]]\naddress = \"127.0.0.1:1\"\npath_prefix = \"influx\"\n", "begins with /"),
+        ("[[listen]]\naddress = \"127.0.0.1:1\"\npath_prefix = \"/a?b\"\n", "begins with /"),
         ("[listen]\naddress = \"127.0.0.1:1\"\n", "[[listen]]"),
         ("listen = []\n", "nothing would accept"),
     ] {

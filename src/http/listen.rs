@@ -20,6 +20,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 use super::edge::write_api;
+use super::mount;
 use super::wire::{Answering, HEAD_WAIT, Wire};
 use crate::base::{Error, Kind, Result, Side, metric};
 use crate::pipeline::Reply;
@@ -40,7 +41,7 @@ pub struct Bound {
 }
 
 /// How connections of one listener are treated.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Serve {
     /// Connections at once; further ones wait in the system's queue.
     pub connections_max: usize,
@@ -50,6 +51,8 @@ pub struct Serve {
     pub header_bytes_max: usize,
     /// How long requests may take to end after a stop.
     pub drain_max: Duration,
+    /// A path before all others under which clients find this listener; empty: none.
+    pub path_prefix: Rc<str>,
 }
 
 /// Binds an address.
@@ -90,7 +93,7 @@ where
         };
         let Some((stream, permit)) = accepted else { continue };
         gauge.increment(1.0);
-        let (handle, stop) = (handle.clone(), stop.clone());
+        let (limits, handle, stop) = (limits.clone(), handle.clone(), stop.clone());
         open.spawn_local(async move {
             connection(stream, limits, handle, stop).await;
             drop(permit);
@@ -171,7 +174,7 @@ where
             tokio::time::sleep(Duration::from_millis(50)).await;
             continue;
         };
-        let (handle, stop) = (handle.clone(), stop.clone());
+        let (limits, handle, stop) = (limits.clone(), handle.clone(), stop.clone());
         tokio::task::spawn_local(async move {
             connection(stream, limits, handle, stop).await;
             drop(permit);
@@ -208,6 +211,7 @@ where
     let answering = Rc::new(Answering::default());
     let stream = Wire::new(stream, Rc::clone(&answering), limits.idle_timeout.min(HEAD_WAIT));
     let service = service_fn(move |request: Request<Incoming>| {
+        let request = mount::below(&limits.path_prefix, request);
         let under_way = answering.begin(write_api(&request).is_some());
         let version = request.version();
         let reply = handle(request);

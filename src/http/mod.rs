@@ -8,6 +8,7 @@ mod edge;
 mod framing;
 mod host;
 mod listen;
+mod mount;
 mod pass;
 mod wire;
 

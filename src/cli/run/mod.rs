@@ -275,6 +275,7 @@ fn serve_all(
             idle_timeout: listen.idle_timeout,
             header_bytes_max,
             drain_max,
+            path_prefix: listen.path_prefix.as_str().into(),
         };
         let edge = edge.clone();
         let handle = move |request| {

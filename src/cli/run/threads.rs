@@ -83,6 +83,7 @@ pub(super) fn control(
             idle_timeout: listen.map_or(Duration::from_secs(60), |listen| listen.idle_timeout),
             header_bytes_max: 64 << 10,
             drain_max: Duration::from_millis(500),
+            path_prefix: "".into(),
         };
         let door = |door: Door| {
             let control = control.clone();

@@ -52,7 +52,8 @@ pub(super) fn listeners(root: &Section<'_>) -> Vec<Listen> {
 
 fn with_defaults(address: SocketAddr, role: Role) -> Listen {
     let max_connections = if role == Role::Proxy { 4096 } else { 64 };
-    Listen { address, role, max_connections, idle_timeout: Duration::from_secs(330), insecure: false }
+    let idle_timeout = Duration::from_secs(330);
+    Listen { address, role, max_connections, idle_timeout, insecure: false, path_prefix: String::new() }
 }
 
 fn one(section: &Section<'_>) -> Option<Listen> {
@@ -68,6 +69,7 @@ fn one(section: &Section<'_>) -> Option<Listen> {
         max_connections: section.count("max_connections", defaults.max_connections as u64, 1..=65_536) as usize,
         idle_timeout: section.span("idle_timeout", defaults.idle_timeout, Duration::from_secs(1)..=most),
         insecure: section.flag("insecure", false),
+        path_prefix: path_prefix(section, role),
         ..defaults
     };
     if is_admin(&listen) && !listen.address.ip().is_loopback() && !listen.insecure {
@@ -81,6 +83,24 @@ fn one(section: &Section<'_>) -> Option<Listen> {
         section.warn("insecure", "has no effect on a proxy listener");
     }
     address.map(|_| listen)
+}
+
+/// Without a slash at its end.
+fn path_prefix(section: &Section<'_>, role: Role) -> String {
+    const KEY: &str = "path_prefix";
+    let Some(text) = section.filled(KEY, "/influx") else { return String::new() };
+    let path = text.value.trim_end_matches('/');
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~".contains(&byte);
+    if !path.starts_with('/') || path.contains("//") || !path.bytes().all(plain) {
+        let what = format!(
+            "\"{path}\" is no path that begins with / and consists of letters, digits, and - . _ ~ between them"
+        );
+        section.fault(KEY, what, "path_prefix = \"/influx\"".to_owned());
+    }
+    if role == Role::Admin {
+        section.warn(KEY, "has no effect on an admin listener");
+    }
+    path.to_owned()
 }
 
 fn address(section: &Section<'_>, key: &'static str, text: &str) -> Option<SocketAddr> {

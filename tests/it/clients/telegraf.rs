@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::{NS, Way, again, assert_both_hold, between, count, first, installed, record};
+use super::{NS, Way, again, assert_both_hold, count, first, installed, record};
 use crate::database::{Kind, ORG, TOKEN, shared};
 use crate::load::number;
 use crate::proxy::{Setup, eventually};
@@ -112,11 +112,18 @@ fn check_09_telegraf_makes_its_database_and_writes_without_a_warning() {
     assert_both_hold(&record(&rounds), name, &source, &destination);
 }
 
+/// Under a path, as behind a server that shares its port.
 #[test]
-fn check_10_telegraf_writes_to_influxdb_2_with_several_writes_at_once() {
+fn check_10_telegraf_writes_to_influxdb_2_under_a_path_with_several_writes_at_once() {
     let name = "check_10";
-    let (source, destination, twinline) = between(Kind::Two, name);
-    let place = format!("urls = [\"http://{}\"]\ntoken = \"{TOKEN}\"\norganization = \"{ORG}\"", twinline.addr);
+    let (source, destination) = (shared(Kind::Two, 0), shared(Kind::Two, 1));
+    source.create(name);
+    destination.create(name);
+    let mut setup = Setup::new(source.section(), destination.section());
+    setup.listen = "path_prefix = \"/shared/influx/\"".to_owned();
+    let twinline = setup.start();
+    let url = format!("http://{}/shared/influx", twinline.addr);
+    let place = format!("urls = [\"{url}\"]\ntoken = \"{TOKEN}\"\norganization = \"{ORG}\"");
     let mut telegraf =
         Telegraf::start(&format!("[[outputs.influxdb_v2]]\n{place}\nbucket = \"{name}\"\nconcurrent_writes = 4"));
     let rounds = rounds(&mut telegraf, name);
