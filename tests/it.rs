@@ -32,6 +32,9 @@ mod database;
 // A data directory that is not as it was left.
 #[path = "it/data_dir.rs"]
 mod data_dir;
+// Lines that the destination refused: listed, exported, purged.
+#[path = "it/deadletter.rs"]
+mod deadletter;
 // The log is damaged while it runs.
 #[path = "it/damage.rs"]
 mod damage;

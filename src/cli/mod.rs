@@ -5,7 +5,9 @@
 
 mod check;
 mod completions;
+mod deadletter;
 mod demo;
+mod draft;
 pub mod exit;
 mod init;
 mod lint;
@@ -114,6 +116,12 @@ enum Command {
     /// Works beside a running twinline and on the directory of a stopped one (--data-dir DIR for one without a
     /// configuration). Looking changes nothing there, and is never in the way of a start.
     Queue(queue::QueueArgs),
+    /// Look at the lines that the destination refused for good, repair what they leave out, give them up
+    ///
+    /// Works beside a running twinline and, for looking, on the directory of a stopped one (--data-dir DIR for one without
+    /// a configuration). Changes nothing without --execute.
+    #[command(name = "deadletter")]
+    DeadLetter(deadletter::DeadLetterArgs),
     /// See it work: two databases, an outage, a crash, and the proof that nothing is missing
     ///
     /// Needs nothing: both databases live in this process, on 127.0.0.1, and everything goes when it ends. About 30 s. The
@@ -209,6 +217,7 @@ fn dispatch(arguments: &Arguments) -> Result<Exit, Failure> {
         Command::Lint(args) => lint::run(global, args),
         Command::Status(args) => status::run(global, args),
         Command::Queue(args) => queue::run(global, args),
+        Command::DeadLetter(args) => deadletter::run(global, args),
         Command::Demo(args) => demo::run(global, args),
         Command::Completions(args) => completions::run(global, args),
         Command::Version => version::run(global),

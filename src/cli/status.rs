@@ -12,7 +12,8 @@ use super::exit::{Exit, Failure};
 use crate::control::{Status, render};
 
 const ANSWER_MAX: Duration = Duration::from_secs(5);
-const ANSWER_BYTES_MAX: u64 = 16 << 20;
+/// A page of dead letters is the largest, where one of them is a line of many MiB.
+const ANSWER_BYTES_MAX: u64 = 64 << 20;
 
 /// Options of `status`.
 #[derive(Clone, Debug, Args)]
@@ -50,11 +51,11 @@ pub(super) fn run(global: &Global, args: &StatusArgs) -> Result<Exit, Failure> {
 
 /// One GET over the local socket.
 pub(super) fn get(socket: &Path, path: &str) -> Result<Vec<u8>, Failure> {
-    ask(socket, "GET", path)
+    send(socket, "GET", path, b"")
 }
 
-/// One request without a body over the local socket.
-pub(super) fn ask(socket: &Path, method: &str, path: &str) -> Result<Vec<u8>, Failure> {
+/// One request over the local socket.
+pub(super) fn send(socket: &Path, method: &str, path: &str, body: &[u8]) -> Result<Vec<u8>, Failure> {
     let unreachable = |e: std::io::Error| {
         let silent = matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut);
         let (what, hint) = match silent {
@@ -73,8 +74,9 @@ pub(super) fn ask(socket: &Path, method: &str, path: &str) -> Result<Vec<u8>, Fa
     let mut stream = UnixStream::connect(socket).map_err(unreachable)?;
     let timeouts = stream.set_read_timeout(Some(ANSWER_MAX)).and_then(|()| stream.set_write_timeout(Some(ANSWER_MAX)));
     timeouts.map_err(unreachable)?;
-    let request = format!("{method} {path} HTTP/1.0\r\nHost: localhost\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).map_err(unreachable)?;
+    let length = if body.is_empty() { String::new() } else { format!("Content-Length: {}\r\n", body.len()) };
+    let request = format!("{method} {path} HTTP/1.0\r\nHost: localhost\r\n{length}Connection: close\r\n\r\n");
+    stream.write_all(&[request.as_bytes(), body].concat()).map_err(unreachable)?;
     let mut answer = Vec::new();
     stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer).map_err(unreachable)?;
     let split = answer.windows(4).position(|w| w == b"\r\n\r\n");

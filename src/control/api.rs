@@ -10,6 +10,7 @@ use hyper::body::Incoming;
 use serde_json::{Value, json};
 
 use super::figures::{Shared, Sources};
+use super::letters;
 use super::metrics_text::Recorder;
 use super::pressure;
 use super::queue::{QueueFacts, held_document, moment};
@@ -116,6 +117,7 @@ impl Control {
             match request.uri().path() {
                 "/api/v1/queue/pause" => return self.set_hold(true).await,
                 "/api/v1/queue/resume" => return self.set_hold(false).await,
+                "/api/v1/dead-letters/remove" => return letters::remove(&self.sources, request.into_body()).await,
                 _ => {}
             }
         }
@@ -146,6 +148,7 @@ impl Control {
             "/api/v1/queue" if door == Door::Socket => document_reply(StatusCode::OK, &json!(self.queue_facts())),
             "/api/v1/events" => self.events(query).await,
             "/api/v1/dead-letters" if door == Door::Socket => self.dead_letters(query).await,
+            "/api/v1/dead-letters/page" if door == Door::Socket => letters::page(&self.sources, query).await,
             _ => text(StatusCode::NOT_FOUND, "/healthz /readyz /metrics /api/v1/status /api/v1/events\n".to_owned()),
         }
     }
@@ -221,7 +224,7 @@ fn text(status: StatusCode, body: String) -> Reply {
     reply
 }
 
-fn document_reply(status: StatusCode, body: &Value) -> Reply {
+pub(super) fn document_reply(status: StatusCode, body: &Value) -> Reply {
     let mut reply = text(status, format!("{body}\n"));
     reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     reply

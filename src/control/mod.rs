@@ -5,12 +5,14 @@
 
 mod api;
 mod figures;
+mod letters;
 mod metrics_text;
 mod pressure;
 mod queue;
 mod status;
 
 pub use api::{Control, Door};
+pub use letters::{LetterDocument, LettersDocument, RemovalDocument, letter_id, letter_name};
 pub use metrics_text::Recorder;
 pub use queue::QueueFacts;
 pub use status::{Facts, Side, Status, render};

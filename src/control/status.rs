@@ -205,6 +205,10 @@ pub struct Status {
     pub paused: Vec<PauseView>,
     /// Refused lines by code.
     pub dead_letters: Vec<Trouble>,
+    /// Lines that were dead letters and are none any more, by what became of them: `repaired`, `obsolete`, `raw`, `purged`.
+    /// They go on counting in `lines.dead_lettered`.
+    #[serde(default)]
+    pub letters_removed: Vec<Trouble>,
     /// The destination's words about the newest of them.
     #[serde(default)]
     pub dead_letter_reason: Option<String>,
@@ -262,6 +266,7 @@ pub(super) fn status(facts: Facts, figures: &Figures) -> Status {
         source_silent: figures.source_silent.as_ref().map(SilentSource::from),
         paused: view.paused.clone(),
         dead_letters: trouble(totals.dead_letters),
+        letters_removed: trouble(totals.letters_removed),
         dead_letter_reason: totals.dead_letter_reason,
         dirty_regions: totals.dirty_regions,
         regions: totals.regions,
@@ -324,9 +329,7 @@ fn not_covered(status: &Status, figures: &Figures) -> Vec<String> {
         let text = format!("{} gaps of unknown size, in no sum, await read-back", status.gaps_unknown);
         missing.push(text);
     }
-    if lines.dead_lettered > 0 {
-        missing.push(format!("{} lines were refused by the destination", lines.dead_lettered));
-    }
+    missing.extend(refused(status));
     if status.gaps.iter().any(|gap| gap.cause == "other-protocol") {
         missing.push("Prometheus remote writes go to the source alone".to_owned());
     }
@@ -338,6 +341,27 @@ fn not_covered(status: &Status, figures: &Figures) -> Vec<String> {
         missing.push("the state store does not answer: gaps and dead letters are not shown".to_owned());
     }
     missing
+}
+
+/// What the destination refused, as far as nothing has come in its place.
+fn refused(status: &Status) -> Option<String> {
+    let sum = |fates: &[&str]| -> u64 {
+        let of = status.letters_removed.iter().filter(|gone| fates.contains(&gone.cause.as_str()));
+        of.map(|gone| gone.lines).sum()
+    };
+    let kept: u64 = status.dead_letters.iter().map(|letter| letter.lines).sum();
+    let (done, lost) = (sum(&["repaired", "obsolete", "raw"]), sum(&["purged"]));
+    let all = status.lines.dead_lettered;
+    if all == 0 || kept + lost == 0 && all <= done {
+        return None;
+    }
+    let of = match (done, lost) {
+        (0, 0) => String::new(),
+        (0, lost) => format!(" ({lost} of them were purged)"),
+        (done, 0) => format!(" ({done} of them were put right since)"),
+        (done, lost) => format!(" ({done} of them were put right since, {lost} purged)"),
+    };
+    Some(format!("{all} lines were refused by the destination{of}"))
 }
 
 fn next_steps(status: &Status) -> Vec<String> {
@@ -352,6 +376,9 @@ fn next_steps(status: &Status) -> Vec<String> {
     }
     if status.paused.iter().any(|pause| pause.code == hold::CODE) {
         return vec!["twinline queue resume".to_owned()];
+    }
+    if status.paused.iter().any(|pause| pause.code == "dead-letters-full") {
+        return vec!["twinline deadletter ls".to_owned()];
     }
     if let Some(pause) = status.paused.first() {
         return vec![format!("{}: {}", pause.what, pause.reason), "twinline check".to_owned()];
@@ -480,6 +507,9 @@ fn troubles(out: &mut String, status: &Status) {
     }
     for letter in &status.dead_letters {
         let _ = writeln!(out, "! DEAD LETTER {} lines: {}", letter.lines, letter.cause);
+    }
+    for gone in &status.letters_removed {
+        let _ = writeln!(out, "  dead letters that are gone: {} lines, {}", gone.lines, gone.cause);
     }
     if let Some(reason) = &status.dead_letter_reason {
         let _ = writeln!(out, "              newest: {}", on_screen(reason));

@@ -11,7 +11,7 @@ use super::Shared;
 use super::batch::LineAt;
 use super::part::Part;
 use super::send::{STATE_RETRY, record_effects};
-use super::tell::pause_destination;
+use super::tell::{has_room_again, pause_destination};
 use crate::state::{DeadLetter, Effects, Event, EventKind};
 
 /// At most one event per reason in this time.
@@ -148,22 +148,31 @@ fn tell_refused(shared: &Shared, code: &'static str, lines: u64, reason: &str) {
     }
 }
 
-/// The store of refused lines is bounded too: when it is full, delivery stands still until somebody looks at it.
+/// The store is full.
+const FULL: &str = "dead-letters-full";
+
+/// The store of refused lines is bounded too: when it is full, delivery stands still until somebody makes room in it.
 async fn room(shared: &Shared, bytes: u64) {
+    let mut stood = false;
     while !shared.letters.fit(bytes, shared.dead_letter_bytes_max) && !shared.stopping.get() {
         if let Ok(totals) = shared.state.totals(&shared.id).await {
             let stored = totals.dead_letter_bytes;
             shared.letters.bytes.set(Some(stored));
-            if stored.saturating_add(bytes) <= shared.dead_letter_bytes_max {
-                return;
+            // What is refused at once may be more than the bound: it is taken whole, once half of the room is there.
+            if stored.saturating_add(bytes.min(shared.dead_letter_bytes_max / 2)) <= shared.dead_letter_bytes_max {
+                break;
             }
             let reason = format!(
-                "the dead-letter store holds {stored} bytes, as many as queue.dead_letter_max allows: raise it, restart, and \
-                 mend what the newest dead letter names"
+                "the dead-letter store holds {stored} bytes, as many as queue.dead_letter_max allows: look at them (twinline \
+                 deadletter ls), mend what they name, then replay or purge them; or raise it and restart"
             );
-            pause_destination(shared, "dead-letters-full", reason, None);
+            pause_destination(shared, FULL, reason, None);
+            stood = true;
         }
         tokio::time::sleep(STATE_RETRY).await;
+    }
+    if stood && !shared.stopping.get() {
+        has_room_again(shared, FULL);
     }
 }
 

@@ -62,6 +62,11 @@ impl Pauses {
         (destination, over && targets.remove(&target).is_some())
     }
 
+    /// What the destination was last paused for holds no more, whatever it says itself. Returns whether that was all.
+    pub(super) fn over(&self, code: &str) -> bool {
+        self.destination.borrow_mut().take_if(|pause| pause.code == code).is_some()
+    }
+
     /// Until when the whole destination is left alone.
     pub(super) fn destination_until(&self, now: Duration) -> Option<Duration> {
         self.destination.borrow().as_ref().map(|pause| pause.until).filter(|until| *until > now)
@@ -166,6 +171,10 @@ mod tests {
         assert!(pauses.destination_until(now).is_some());
         assert_eq!(pauses.succeeded(TargetId(1), now + SECOND), (true, true));
         assert_eq!(pauses.succeeded(TargetId(1), now + SECOND), (false, false));
+        pauses.pause_destination("full", "of letters".into(), now, None);
+        pauses.pause_destination("away", "503".into(), now, None);
+        assert!(!pauses.over("full"), "it is paused for something else by now");
+        assert!(pauses.over("away") && pauses.destination_until(now).is_none());
     }
 
     #[test]

@@ -55,6 +55,14 @@ pub(super) fn resumed(shared: &Shared, target: TargetId, began: Duration) {
     }
 }
 
+/// What was paused for `code`, which was no doing of the destination, goes on.
+pub(super) fn has_room_again(shared: &Shared, code: &str) {
+    if shared.pauses.over(code) {
+        tell(shared, EventKind::DestinationResumed, format!("delivery to {} goes on ({code} is over)", shared.id));
+        shared.work.iter().for_each(tokio::sync::Notify::notify_one);
+    }
+}
+
 /// Something that an operator should know and that stops nothing; at most once a minute for each code.
 pub(super) fn remark(shared: &Shared, code: &'static str, text: &str) {
     if let Some(times) = shared.letters.due(EventKind::DestinationRemark, code, 1, shared.clock.monotonic()) {

@@ -5,6 +5,7 @@
 
 mod catalogue;
 mod identity;
+mod key;
 mod mapping;
 mod resolve;
 

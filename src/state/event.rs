@@ -41,6 +41,8 @@ pub enum EventKind {
     DestinationRemark,
     /// Lines were dead-lettered; told at most once a minute for each code, with their number.
     DeadLetter,
+    /// Dead letters were removed: repaired from the source, found obsolete, sent as they stood, or purged.
+    DeadLettersRemoved,
     /// The source's clock and ours differ.
     ClockSkew,
     /// The source has answered no write for some seconds; at most once a minute.

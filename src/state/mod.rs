@@ -9,6 +9,7 @@
 mod dirty;
 mod event;
 mod gaps;
+mod letters;
 mod peek;
 mod schema;
 mod sqlite;
@@ -16,6 +17,7 @@ mod sqlite;
 pub use dirty::RegionRow;
 pub use event::{Event, EventKind};
 pub use gaps::{BacklogGap, GapRow};
+pub use letters::{LetterFate, LetterFile, LetterId, LetterPage, LetterQuery, PAGE_LETTERS_MAX, Removal, StoredLetter};
 pub use peek::peek;
 pub use sqlite::SqliteState;
 
@@ -148,6 +150,8 @@ pub struct Totals {
     pub dead_letters: Vec<(String, u64)>,
     /// The destination's words about the newest dead letter.
     pub dead_letter_reason: Option<String>,
+    /// Dead letters that are not there any more: (what became of them, lines).
+    pub letters_removed: Vec<(String, u64)>,
     /// Bytes that the dead letters' texts take.
     pub dead_letter_bytes: u64,
     /// Number of dirty regions; they are merged when they grow many.
@@ -236,6 +240,10 @@ pub trait State: Send + Sync + fmt::Debug {
     fn totals(&self, destination: &DestinationId) -> Pending<Totals>;
     /// The newest dead letters, at most `limit`.
     fn dead_letters(&self, destination: &DestinationId, limit: usize) -> Pending<Vec<DeadLetterRow>>;
+    /// Some dead letters, in order.
+    fn letters(&self, destination: &DestinationId, query: LetterQuery) -> Pending<LetterPage>;
+    /// Removes dead letters; how many of them were there.
+    fn remove_letters(&self, destination: &DestinationId, removal: Removal) -> Pending<u64>;
     /// Adds an event; old ones beyond 10,000 are removed.
     fn add_event(&self, event: Event) -> Pending<()>;
     /// Events after `after` (an event's id), oldest first, at most `limit`.

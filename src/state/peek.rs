@@ -12,23 +12,50 @@ use crate::base::Result;
 /// # Errors
 /// What a start would say: it is no database, or was written by a newer version.
 pub fn peek(path: &Path, name: &str) -> Result<Option<Vec<u8>>> {
-    let whole = path.display().to_string().replace('%', "%25").replace('?', "%3f").replace('#', "%23");
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
-    // With the journal beside it where its index is there, which then stays as it is; else without.
-    for how in ["readonly_shm=1", "immutable=1"] {
-        let Ok(connection) = Connection::open_with_flags(format!("file:{whole}?mode=ro&{how}"), flags) else {
-            continue;
-        };
-        match schema::known(&connection) {
-            Ok(()) => {}
-            Err(error) if error.kind() == crate::base::Kind::Disk => continue,
-            Err(error) => return Err(error.context(path.display())),
+    first(path, |connection| {
+        connection.query_row("SELECT value FROM value WHERE name = ?1", [name], |row| row.get(0)).optional()
+    })
+    .map(Option::flatten)
+}
+
+/// The store at `path`; none where it cannot be read without being changed.
+///
+/// # Errors
+/// As [`peek`].
+pub(super) fn open(path: &Path) -> Result<Option<Connection>> {
+    let mut found = None;
+    for how in HOW {
+        if found.is_none() {
+            found = opened(path, how)?;
         }
-        let found =
-            connection.query_row("SELECT value FROM value WHERE name = ?1", [name], |row| row.get(0)).optional();
-        if let Ok(found) = found {
-            return Ok(found);
+    }
+    Ok(found)
+}
+
+/// With the journal beside it where its index is there, which then stays as it is; else without.
+const HOW: [&str; 2] = ["readonly_shm=1", "immutable=1"];
+
+/// What the first way to open it gives.
+fn first<T>(path: &Path, look: impl Fn(&Connection) -> rusqlite::Result<T>) -> Result<Option<T>> {
+    for how in HOW {
+        if let Some(connection) = opened(path, how)?
+            && let Ok(found) = look(&connection)
+        {
+            return Ok(Some(found));
         }
     }
     Ok(None)
+}
+
+fn opened(path: &Path, how: &str) -> Result<Option<Connection>> {
+    let whole = path.display().to_string().replace('%', "%25").replace('?', "%3f").replace('#', "%23");
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
+    let Ok(connection) = Connection::open_with_flags(format!("file:{whole}?mode=ro&{how}"), flags) else {
+        return Ok(None);
+    };
+    match schema::known(&connection) {
+        Ok(()) => Ok(Some(connection)),
+        Err(error) if error.kind() == crate::base::Kind::Disk => Ok(None),
+        Err(error) => Err(error.context(path.display())),
+    }
 }

@@ -7,7 +7,7 @@ use rusqlite::Connection;
 use crate::base::{Error, Kind, Result, Side};
 
 /// What leads from each version to the next; an empty file has version 0. What was released is never changed.
-const STEPS: [&str; 6] = [FIRST, ROUTE_NAMES, DIRTY_LINES, GAPS_TAKEN, GAPS_BY_NAME, DIRTY_BY_NAME];
+const STEPS: [&str; 7] = [FIRST, ROUTE_NAMES, DIRTY_LINES, GAPS_TAKEN, GAPS_BY_NAME, DIRTY_BY_NAME, LETTERS_REMOVED];
 
 const FIRST: &str = "
 CREATE TABLE value (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
@@ -82,6 +82,24 @@ UPDATE dirty_region SET route_name = (SELECT key FROM route WHERE id = dirty_reg
 DROP INDEX dirty_region_place;
 ALTER TABLE dirty_region DROP COLUMN route;
 CREATE INDEX dirty_region_place ON dirty_region (destination, route_name, measurement, from_ns);
+";
+
+/// Dead letters can be removed: what became of them, and those whose records may be delivered again, which do not come back.
+const LETTERS_REMOVED: &str = "
+CREATE TABLE dead_letter_removed (
+  destination TEXT NOT NULL, fate TEXT NOT NULL, lines INTEGER NOT NULL, PRIMARY KEY (destination, fate)) WITHOUT ROWID;
+CREATE TABLE dead_letter_over (
+  destination TEXT NOT NULL, lsn INTEGER NOT NULL, line INTEGER NOT NULL,
+  PRIMARY KEY (destination, lsn, line)) WITHOUT ROWID;
+CREATE TRIGGER dead_letter_gone AFTER DELETE ON dead_letter BEGIN
+  UPDATE dead_letter_sum SET lines = lines - 1, bytes = bytes - length(old.text)
+    WHERE destination = old.destination AND code = old.code;
+  DELETE FROM dead_letter_sum WHERE destination = old.destination AND lines <= 0;
+END;
+CREATE TRIGGER dead_letter_back BEFORE INSERT ON dead_letter
+  WHEN EXISTS (SELECT 1 FROM dead_letter_over o
+               WHERE o.destination = new.destination AND o.lsn = new.lsn AND o.line = new.line)
+BEGIN SELECT RAISE(IGNORE); END;
 ";
 
 /// What to do where the disk does not let us open the store.

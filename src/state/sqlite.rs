@@ -15,8 +15,8 @@ use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use tokio::sync::oneshot;
 
 use super::{
-    BacklogGap, DeadLetterRow, Effects, Event, Gap, GapTaken, Pending, ROUTE_BACKLOG, State, Totals, dirty, gaps,
-    schema,
+    BacklogGap, DeadLetterRow, Effects, Event, Gap, GapTaken, LetterPage, LetterQuery, Pending, ROUTE_BACKLOG, Removal,
+    State, Totals, dirty, gaps, letters, schema,
 };
 use crate::base::{DestinationId, Error, Kind, Lsn, Result, RouteId, Side};
 
@@ -244,35 +244,21 @@ impl State for SqliteState {
 
     fn dead_letters(&self, destination: &DestinationId, limit: usize) -> Pending<Vec<DeadLetterRow>> {
         let destination = destination.to_string();
-        self.call("cannot list dead letters", move |tx| {
-            let mut statement = tx.prepare(
-                "SELECT d.lsn, d.line, coalesce(r.key, d.route_name), d.code, d.reason, d.text FROM dead_letter d
-                 LEFT JOIN route r ON r.id = d.route WHERE destination = ?1 ORDER BY d.lsn DESC, d.line DESC LIMIT ?2",
-            )?;
-            let rows = statement.query_map(params![destination, limit], |row| {
-                Ok(DeadLetterRow {
-                    lsn: row.get(0)?,
-                    line: row.get(1)?,
-                    route: row.get(2)?,
-                    code: row.get(3)?,
-                    reason: row.get(4)?,
-                    text: String::from_utf8_lossy(&row.get::<_, Vec<u8>>(5)?).into_owned(),
-                })
-            })?;
-            rows.collect()
-        })
+        self.call("cannot list dead letters", move |tx| letters::newest(tx, &destination, limit))
+    }
+
+    fn letters(&self, destination: &DestinationId, query: LetterQuery) -> Pending<LetterPage> {
+        let destination = destination.to_string();
+        self.call("cannot list dead letters", move |tx| letters::page(tx, &destination, &query))
+    }
+
+    fn remove_letters(&self, destination: &DestinationId, removal: Removal) -> Pending<u64> {
+        let destination = destination.to_string();
+        self.call("cannot remove dead letters", move |tx| letters::remove(tx, &destination, &removal))
     }
 
     fn add_event(&self, event: Event) -> Pending<()> {
-        self.call("cannot write an event", move |tx| {
-            let kind = serde_json::to_string(&event.kind).unwrap_or_default();
-            tx.execute(
-                "INSERT INTO event (at_ns, kind, text) VALUES (?1, ?2, ?3)",
-                params![event.at_ns, kind, event.text],
-            )?;
-            tx.execute("DELETE FROM event WHERE id <= ?1", [tx.last_insert_rowid() - EVENTS_KEPT])?;
-            Ok(())
-        })
+        self.call("cannot write an event", move |tx| write_event(tx, &event))
     }
 
     fn events(&self, after: i64, limit: usize) -> Pending<Vec<(i64, Event)>> {
@@ -319,6 +305,13 @@ impl State for SqliteState {
             tx.execute(sql, params![name, value]).map(drop)
         })
     }
+}
+
+pub(super) fn write_event(tx: &Connection, event: &Event) -> rusqlite::Result<()> {
+    let kind = serde_json::to_string(&event.kind).unwrap_or_default();
+    tx.execute("INSERT INTO event (at_ns, kind, text) VALUES (?1, ?2, ?3)", params![event.at_ns, kind, event.text])?;
+    tx.execute("DELETE FROM event WHERE id <= ?1", [tx.last_insert_rowid() - EVENTS_KEPT])?;
+    Ok(())
 }
 
 fn write_effects(tx: &Connection, destination: &str, effects: &Effects) -> rusqlite::Result<()> {
@@ -446,6 +439,7 @@ fn read_totals(tx: &Connection, destination: &str) -> rusqlite::Result<Totals> {
                 |row| row.get(0),
             )
             .optional()?,
+        letters_removed: letters::removed(tx, destination)?,
         dead_letter_bytes: count("SELECT coalesce(sum(bytes), 0) FROM dead_letter_sum WHERE destination = ?1")?,
         dirty_regions: count("SELECT count(*) FROM dirty_region WHERE destination = ?1")?,
         regions: dirty::list(tx, destination)?,

@@ -58,7 +58,7 @@ fn queue(twinline: &Twinline, words: &[&str]) -> Output {
 }
 
 /// Every file below a directory: inode, length, time of change, content.
-fn snapshot(dir: &Path) -> BTreeMap<PathBuf, (u64, i64, i64, Vec<u8>)> {
+pub(crate) fn snapshot(dir: &Path) -> BTreeMap<PathBuf, (u64, i64, i64, Vec<u8>)> {
     let mut found = BTreeMap::new();
     for entry in std::fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();

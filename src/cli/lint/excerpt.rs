@@ -9,13 +9,13 @@ const AFTER: usize = 50;
 
 /// What is shown of a line, and in which column of it the mark stands, from 0.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Excerpt {
-    pub(super) text: String,
-    pub(super) mark: usize,
+pub(in crate::cli) struct Excerpt {
+    pub(in crate::cli) text: String,
+    pub(in crate::cli) mark: usize,
 }
 
 /// The surroundings of a byte in a line, which may be right behind its end.
-pub(super) fn excerpt(line: &[u8], at: usize) -> Excerpt {
+pub(in crate::cli) fn excerpt(line: &[u8], at: usize) -> Excerpt {
     let at = char_start(line, at.min(line.len()));
     // A character has four bytes at most.
     let from = char_start(line, at.saturating_sub(4 * (BEFORE + 1)));
@@ -43,7 +43,7 @@ pub(super) fn excerpt(line: &[u8], at: usize) -> Excerpt {
 
 /// The column of a byte as editors count, in characters from 1; a byte that belongs to none counts as one. `known` is an earlier
 /// answer for the same line, or (0, 1): where a character begins, and its column. Only what lies behind it is looked at.
-pub(super) fn column(line: &[u8], at: usize, known: (usize, usize)) -> (usize, usize) {
+pub(in crate::cli) fn column(line: &[u8], at: usize, known: (usize, usize)) -> (usize, usize) {
     let at = char_start(line, at.min(line.len()));
     let (from, before) = if known.0 <= at { known } else { (0, 1) };
     let count = |chunk: std::str::Utf8Chunk<'_>| chunk.valid().chars().count() + chunk.invalid().len();
@@ -57,7 +57,7 @@ fn char_start(line: &[u8], at: usize) -> usize {
 }
 
 /// What a server says, which may repeat a piece of the line: short, and on one line.
-pub(super) fn readable(text: &str) -> String {
+pub(in crate::cli) fn readable(text: &str) -> String {
     const SHOWN: usize = 300;
     let mut characters = text.chars();
     let shown: String = characters.by_ref().take(SHOWN).map(|c| character(c).0).collect();

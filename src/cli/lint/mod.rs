@@ -3,7 +3,7 @@
 //! Promise: every line of the file is judged, in order, by the reader that the proxy uses; memory does not grow with the file.
 
 mod differs;
-mod excerpt;
+pub(super) mod excerpt;
 mod jsonl;
 mod notes;
 mod pieces;

@@ -1,12 +1,9 @@
 //! `twinline queue export`: a stretch of the log as a capture, for replay and analysis.
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::io::{self, BufWriter, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use rustix::fs::{CWD, RenameFlags, renameat_with};
 use serde_json::json;
 
 use super::place::{Place, failure};
@@ -16,6 +13,7 @@ use crate::base::clock::{Clock, SystemClock, parse_rfc3339};
 use crate::base::size::{ByteSize, parse_span};
 use crate::base::{Error, Lsn};
 use crate::cli::Global;
+use crate::cli::draft::{Draft, refuse_place};
 use crate::cli::exit::{Exit, Failure};
 use crate::queue::Outcome;
 use crate::wal::capture::{CaptureHead, CaptureWriter};
@@ -98,7 +96,7 @@ pub(super) fn run(global: &Global, place: &Place, args: &ExportArgs) -> Result<E
         let what = format!("nothing lies between --from and --to: the log is durable up to record {}", look.durable);
         return Err(Failure::new(Exit::Usage, what).hint(place.command("ls")));
     }
-    refuse_place(place, args)?;
+    refuse_place(&place.data_dir, &args.out, args.force)?;
     let draft = Draft::new(&args.out)?;
     let (mut written, interrupted) = fill(&look, &head, &draft, &stop)?;
     if let Some(exit) = interrupted {
@@ -138,95 +136,9 @@ pub(super) fn run(global: &Global, place: &Place, args: &ExportArgs) -> Result<E
     Ok(if written.lost > 0 { Exit::Partly } else { Exit::Success })
 }
 
-/// Before anything is read: where it must not go.
-fn refuse_place(place: &Place, args: &ExportArgs) -> Result<(), Failure> {
-    let out = &args.out;
-    if out.as_os_str() == "-" {
-        let what = "a capture goes to a file, since it has its name only once it is whole; not to stdout".to_owned();
-        return Err(Failure::new(Exit::Usage, what).hint("--out FILE.twcap"));
-    }
-    let elsewhere = |what: String| Err(Failure::new(Exit::Refused, what).hint("--out somewhere else"));
-    let folder = folder(out);
-    let whole = folder.canonicalize().map_err(|e| failed(out, &e))?;
-    if place.data_dir.canonicalize().is_ok_and(|dir| whole.starts_with(dir)) {
-        return elsewhere(format!("{} lies in data_dir, where nobody but twinline writes", out.display()));
-    }
-    match out.symlink_metadata() {
-        // A rename would put a file in the place of a device or a link.
-        Ok(there) if !there.is_file() => {
-            elsewhere(format!("{} is there and no plain file: it is not replaced", out.display()))
-        }
-        Ok(_) if !args.force => Err(exists(out)),
-        _ => Ok(()),
-    }
-}
-
-fn exists(out: &Path) -> Failure {
-    Failure::new(Exit::Refused, format!("{} exists already", out.display())).hint("--force replaces it")
-}
-
-fn failed(out: &Path, error: &io::Error) -> Failure {
-    let exit = if error.kind() == io::ErrorKind::PermissionDenied { Exit::Auth } else { Exit::Failed };
-    Failure::new(exit, format!("cannot write {}: {error}", out.display())).hint("--out somewhere else")
-}
-
-fn folder(out: &Path) -> PathBuf {
-    match out.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
-        _ => PathBuf::from("."),
-    }
-}
-
-/// A file that is not there under its own name before it is whole. Dropped, it is gone.
-#[derive(Debug)]
-struct Draft {
-    path: PathBuf,
-    file: File,
-}
-
-impl Draft {
-    fn new(out: &Path) -> Result<Self, Failure> {
-        let Some(name) = out.file_name() else {
-            return Err(
-                Failure::new(Exit::Usage, format!("{} is no name of a file", out.display())).hint("--out FILE.twcap")
-            );
-        };
-        let path = folder(out).join(format!(".{}.{}.next", name.to_string_lossy(), std::process::id()));
-        let mut options = File::options();
-        // Clients' data is in it.
-        let file = options.write(true).create_new(true).mode(0o600).open(&path).map_err(|e| failed(out, &e))?;
-        Ok(Self { path, file })
-    }
-
-    /// Makes it durable under its name; says how long it is.
-    fn keep(&self, out: &Path, force: bool) -> Result<u64, Failure> {
-        let error = |e: io::Error| failed(out, &e);
-        self.file.sync_all().map_err(error)?;
-        let bytes = self.file.metadata().map_err(error)?.len();
-        // In one step, unlike a look and a rename.
-        let moved = match force {
-            true => std::fs::rename(&self.path, out),
-            false => renameat_with(CWD, &self.path, CWD, out, RenameFlags::NOREPLACE).map_err(io::Error::from),
-        };
-        moved.map_err(|e| match e.kind() {
-            io::ErrorKind::AlreadyExists if !force => exists(out),
-            _ => error(e),
-        })?;
-        File::open(folder(out)).and_then(|folder| folder.sync_all()).map_err(error)?;
-        Ok(bytes)
-    }
-}
-
-impl Drop for Draft {
-    fn drop(&mut self) {
-        // After a rename there is none.
-        let _ = std::fs::remove_file(&self.path);
-    }
-}
-
 fn fill(look: &Look, head: &CaptureHead, draft: &Draft, stop: &Stop) -> Result<(Written, Option<Exit>), Failure> {
-    let broken = |e: io::Error| Failure::from(Error::disk(format!("cannot write {}", draft.path.display()), e));
-    let out = BufWriter::with_capacity(1 << 20, &draft.file);
+    let broken = |e: io::Error| Failure::from(Error::disk(format!("cannot write {}", draft.path().display()), e));
+    let out = BufWriter::with_capacity(1 << 20, draft.file());
     let mut writer = CaptureWriter::new(out, head).map_err(broken)?;
     let (mut written, mut ahead) = (Written::default(), Ahead::new(look, head));
     for segment in stretch(look, head) {

@@ -10,12 +10,12 @@ mod drain;
 mod export;
 mod ls;
 mod pause;
-mod place;
+pub(super) mod place;
 mod routes;
 mod show;
 mod status;
-mod stop;
-mod text;
+pub(super) mod stop;
+pub(super) mod text;
 mod verify;
 
 use std::path::{Path, PathBuf};

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::super::Global;
 use super::super::exit::{Exit, Failure};
-use super::super::status::ask;
+use super::super::status::send;
 use crate::base::{Error, Lsn, disk};
 use crate::config::Config;
 use crate::control::QueueFacts;
@@ -15,19 +15,19 @@ use crate::wal::look::Look;
 
 /// A data directory.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(in crate::cli) struct Place {
     /// It.
-    pub(super) data_dir: PathBuf,
+    pub(in crate::cli) data_dir: PathBuf,
     socket: PathBuf,
     /// None where the directory was named instead of a configuration.
-    pub(super) config: Option<Config>,
+    pub(in crate::cli) config: Option<Config>,
     /// As the user named it, for the commands that we propose.
     option: String,
 }
 
 /// Whether a twinline works on it.
 #[derive(Debug)]
-pub(super) enum Life {
+pub(in crate::cli) enum Life {
     /// It does, and says this.
     Running(Box<QueueFacts>),
     /// None does.
@@ -35,20 +35,20 @@ pub(super) enum Life {
 }
 
 impl Life {
-    pub(super) fn facts(&self) -> Option<&QueueFacts> {
+    pub(in crate::cli) fn facts(&self) -> Option<&QueueFacts> {
         match self {
             Self::Running(facts) => Some(facts),
             Self::Stopped => None,
         }
     }
 
-    pub(super) fn word(&self) -> &'static str {
+    pub(in crate::cli) fn word(&self) -> &'static str {
         if self.facts().is_some() { "running" } else { "stopped" }
     }
 }
 
 impl Place {
-    pub(super) fn find(global: &Global, named: Option<&Path>) -> Result<Self, Failure> {
+    pub(in crate::cli) fn find(global: &Global, named: Option<&Path>) -> Result<Self, Failure> {
         let (data_dir, socket, config, option) = match named {
             Some(dir) => (
                 dir.to_owned(),
@@ -71,13 +71,23 @@ impl Place {
     }
 
     /// The directory of the log.
-    pub(super) fn wal(&self) -> PathBuf {
+    pub(in crate::cli) fn wal(&self) -> PathBuf {
         self.data_dir.join("wal")
     }
 
     /// A command of this place that we propose.
-    pub(super) fn command(&self, words: &str) -> String {
+    pub(in crate::cli) fn command(&self, words: &str) -> String {
         format!("twinline queue{} {words}", self.option)
+    }
+
+    /// A command about dead letters of this place that we propose.
+    pub(in crate::cli) fn letters_command(&self, words: &str) -> String {
+        format!("twinline deadletter{} {words}", self.option)
+    }
+
+    /// A request with a document to the running twinline.
+    pub(in crate::cli) fn send<T: serde::de::DeserializeOwned>(&self, path: &str, body: &[u8]) -> Result<T, Failure> {
+        understood(&send(&self.socket, "POST", path, body)?)
     }
 
     /// Whether it looks like one of ours at all.
@@ -98,13 +108,13 @@ impl Place {
         let above = dir.ancestors().skip(1).take(2).find(|above| above.join("wal/seg").is_dir());
         let failure = failed(format!("{shown} is no data directory of twinline: there is no wal/seg in it"));
         Err(match above {
-            Some(above) => failure.hint(format!("twinline queue --data-dir {} …", above.display())),
+            Some(above) => failure.hint(format!("--data-dir {}", above.display())),
             None => failure.hint("--data-dir takes what data_dir is in twinline.toml"),
         })
     }
 
     /// Asks whether a twinline works here.
-    pub(super) fn life(&self) -> Result<Life, Failure> {
+    pub(in crate::cli) fn life(&self) -> Result<Life, Failure> {
         match UnixStream::connect(&self.socket) {
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
@@ -127,16 +137,12 @@ impl Place {
     }
 
     /// One request to the running twinline.
-    pub(super) fn ask<T: serde::de::DeserializeOwned>(&self, method: &str, path: &str) -> Result<T, Failure> {
-        let body = ask(&self.socket, method, path)?;
-        serde_json::from_slice(&body).map_err(|e| {
-            Failure::new(Exit::Failed, format!("the answer of the running twinline is not understood: {e}"))
-                .hint("use the same version of twinline on both sides")
-        })
+    pub(in crate::cli) fn ask<T: serde::de::DeserializeOwned>(&self, method: &str, path: &str) -> Result<T, Failure> {
+        understood(&send(&self.socket, method, path, b"")?)
     }
 
     /// What the running twinline says; without one there is nothing to do.
-    pub(super) fn running(&self) -> Result<QueueFacts, Failure> {
+    pub(in crate::cli) fn running(&self) -> Result<QueueFacts, Failure> {
         match self.life()? {
             Life::Running(facts) => Ok(*facts),
             Life::Stopped => Err(self.nobody_runs()),
@@ -144,7 +150,7 @@ impl Place {
     }
 
     /// There is nothing to do without one.
-    pub(super) fn nobody_runs(&self) -> Failure {
+    pub(in crate::cli) fn nobody_runs(&self) -> Failure {
         let what = format!("no twinline runs on {}", self.data_dir.display());
         Failure::new(Exit::Unreachable, what).hint("twinline run")
     }
@@ -169,7 +175,7 @@ impl Place {
     }
 
     /// Looks at the log; of a running twinline up to what is durable.
-    pub(super) fn look(&self) -> Result<(Look, Life), Failure> {
+    pub(in crate::cli) fn look(&self) -> Result<(Look, Life), Failure> {
         let life = self.life()?;
         let durable = life.facts().map(|facts| Lsn(facts.durable));
         let look = Look::open(disk::real(), &self.wal(), durable).map_err(failure)?;
@@ -177,8 +183,15 @@ impl Place {
     }
 }
 
+fn understood<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, Failure> {
+    serde_json::from_slice(body).map_err(|e| {
+        Failure::new(Exit::Failed, format!("the answer of the running twinline is not understood: {e}"))
+            .hint("use the same version of twinline on both sides")
+    })
+}
+
 /// As an argument of a shell.
-fn quoted(text: &str) -> String {
+pub(in crate::cli) fn quoted(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@%".contains(c);
     if !text.is_empty() && text.chars().all(plain) {
         text.to_owned()
@@ -193,7 +206,7 @@ fn forbidden(path: &Path, error: &io::Error) -> Failure {
 }
 
 /// An error of the log, with the code for a missing right where it is that.
-pub(super) fn failure(error: Error) -> Failure {
+pub(in crate::cli) fn failure(error: Error) -> Failure {
     let denied = std::error::Error::source(&error)
         .and_then(|cause| cause.downcast_ref::<io::Error>())
         .is_some_and(|cause| cause.kind() == io::ErrorKind::PermissionDenied);

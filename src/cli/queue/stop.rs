@@ -10,11 +10,11 @@ use crate::base::Error;
 
 /// Whether somebody asked us to stop.
 #[derive(Clone, Debug)]
-pub(super) struct Stop(Arc<AtomicU8>);
+pub(in crate::cli) struct Stop(Arc<AtomicU8>);
 
 impl Stop {
     /// Listens from now on.
-    pub(super) fn listen() -> Result<Self, Failure> {
+    pub(in crate::cli) fn listen() -> Result<Self, Failure> {
         let asked = Arc::new(AtomicU8::new(0));
         let tell = Arc::clone(&asked);
         let error = |e| Failure::from(Error::disk("cannot listen for signals", e));
@@ -38,7 +38,7 @@ impl Stop {
     }
 
     /// The code to end with, once asked.
-    pub(super) fn asked(&self) -> Option<Exit> {
+    pub(in crate::cli) fn asked(&self) -> Option<Exit> {
         match self.0.load(Ordering::Relaxed) {
             0 => None,
             code if code == Exit::Terminated as u8 => Some(Exit::Terminated),

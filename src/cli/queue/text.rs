@@ -6,7 +6,7 @@ use crate::wal::Kind;
 use crate::wal::look::Row;
 
 /// A moment, to the millisecond; open ends have words.
-pub(super) fn time(ns: i64) -> String {
+pub(in crate::cli) fn time(ns: i64) -> String {
     match ns {
         i64::MIN => "any time".to_owned(),
         i64::MAX => "now".to_owned(),
@@ -15,17 +15,17 @@ pub(super) fn time(ns: i64) -> String {
 }
 
 /// The same for machines: nothing where it is open.
-pub(super) fn time_or_null(ns: i64) -> Option<String> {
+pub(in crate::cli) fn time_or_null(ns: i64) -> Option<String> {
     (ns != i64::MIN && ns != i64::MAX).then(|| rfc3339(ns))
 }
 
 /// `1 line`, `2 lines`.
-pub(super) fn plural(count: u64, word: &str) -> String {
+pub(in crate::cli) fn plural(count: u64, word: &str) -> String {
     format!("{count} {word}{}", if count == 1 { "" } else { "s" })
 }
 
 /// What a record is.
-pub(super) fn kind(row: &Row) -> String {
+pub(in crate::cli) fn kind(row: &Row) -> String {
     match row.kind() {
         Some(Kind::Intent) => "intent".to_owned(),
         Some(Kind::Outcomes) => "outcomes".to_owned(),
@@ -37,7 +37,7 @@ pub(super) fn kind(row: &Row) -> String {
 }
 
 /// What became of an intent.
-pub(super) fn outcome(outcome: &Outcome) -> String {
+pub(in crate::cli) fn outcome(outcome: &Outcome) -> String {
     let word = match outcome.disposition {
         Disposition::Applied => "applied",
         Disposition::NotApplied => "not applied",
@@ -49,6 +49,6 @@ pub(super) fn outcome(outcome: &Outcome) -> String {
 }
 
 /// Clients' bytes must not steer a terminal.
-pub(super) fn printable(c: char) -> char {
+pub(in crate::cli) fn printable(c: char) -> char {
     if c.is_control() { '\u{fffd}' } else { c }
 }

@@ -1,0 +1,61 @@
+//! A letter as the commands look at it: whose it is, of which measurement and time.
+
+use super::FilterArgs;
+use crate::line::{Dialect, Line, Precision, lines};
+use crate::route::RouteName;
+use crate::state::StoredLetter;
+
+/// A letter, read.
+#[derive(Clone, Debug)]
+pub(super) struct Letter {
+    pub(super) stored: StoredLetter,
+    /// As people write it.
+    pub(super) route: String,
+    /// Unescaped; where no dialect reads the line, what stands before its first comma or space.
+    pub(super) measurement: Vec<u8>,
+    /// Of the point, ns.
+    pub(super) time_ns: Option<i64>,
+}
+
+impl Letter {
+    pub(super) fn new(stored: StoredLetter) -> Self {
+        let name = RouteName::from_key(&stored.route);
+        let route = match &name {
+            Some(name) => name.to_string(),
+            None if stored.route.is_empty() => "unknown route".to_owned(),
+            None => stored.route.clone(),
+        };
+        let head = || {
+            let end = stored.text.iter().position(|byte| b", ".contains(byte)).unwrap_or(stored.text.len());
+            stored.text[..end].to_vec()
+        };
+        let read = line(&stored.text).map(|line| (line.measurement().into_owned(), line.timestamp_ns()));
+        let (measurement, time_ns) = read.unwrap_or_else(|| (head(), last_number(&stored.text)));
+        Self { route, measurement, time_ns, stored }
+    }
+
+    pub(super) fn fits(&self, filter: &FilterArgs) -> bool {
+        let is =
+            |wanted: &Option<String>, found: &[u8]| wanted.as_ref().is_none_or(|wanted| wanted.as_bytes() == found);
+        let is_route = is(&filter.route, self.route.as_bytes()) || is(&filter.route, self.stored.route.as_bytes());
+        is_route && is(&filter.reason, self.stored.code.as_bytes()) && is(&filter.measurement, &self.measurement)
+    }
+
+    pub(super) fn measurement_text(&self) -> String {
+        String::from_utf8_lossy(&self.measurement).into_owned()
+    }
+}
+
+/// The line as one of the two dialects reads it; the second takes more.
+pub(super) fn line(text: &[u8]) -> Option<Line<'_>> {
+    [Dialect::Influx2, Dialect::Influx1].into_iter().find_map(|dialect| {
+        let mut all = lines(text, dialect, Precision::Nanosecond);
+        let first = all.next()?.ok()?;
+        all.next().is_none().then_some(first)
+    })
+}
+
+fn last_number(text: &[u8]) -> Option<i64> {
+    let last = text.rsplit(|byte| *byte == b' ').next()?;
+    std::str::from_utf8(last).ok()?.parse().ok()
+}
