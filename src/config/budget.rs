@@ -21,7 +21,7 @@ const FIXED: u64 = 64 << 20;
 /// Buffers of one chunk of the log: delivery reads once with many, and ahead of itself, after damage, and for each target that is read
 /// again or counted twice, with few; so does scrubbing, which may have damaged bytes copied; and files are filled ahead.
 const LOG_CHUNKS: usize =
-    1 + LOG_SPARES + (1 + LOG_SPARES_FEW) * (1 + 1 + 2 * READ_AGAIN_MAX + 2 * COUNTED_MAX + 1) + 1 + 1;
+    1 + LOG_SPARES + (1 + LOG_SPARES_FEW) * (1 + 3 + 2 * READ_AGAIN_MAX + 2 * COUNTED_MAX + 1) + 1 + 1;
 /// Records of full size: the last one that is read ahead, one as it is stored and unpacked, and one under scrubbing.
 const LOG_RECORDS: usize = 1 + 2 + 1;
 /// Names and more that a record holds beside its body.
@@ -40,8 +40,8 @@ const LARGE_BODY: u64 = 28 << 20;
 const PER_GAP_LOG: u64 = 6 << 20;
 /// Cells of requests without an answer, of one lane: 229,376 of 25 bytes, in a table that is copied when it grows.
 const LATE_CELLS: u64 = 10 << 20;
-/// Tables of one lane: where its records are in the log (16,384 of 48 bytes, twice while they are merged) and names of routes
-/// without a number (4,096).
+/// Tables of one lane: where its records are in the log (16,384 of 48 bytes, twice while they are merged), what it has counted ahead of others
+/// (4,096 of 32 bytes) and names of routes without a number (4,096).
 const LANE_TABLES: u64 = 3 << 20;
 /// What the distributor holds before it knows the outcome, and lines that enter no lane (16,384 notes of 64 bytes,
 /// twice while they are merged).

@@ -290,7 +290,9 @@ impl Distributor {
         scout: &mut Scout,
     ) -> Result<()> {
         let Some((intent, spans)) = self.applied_of(record, target, scout)? else { return Ok(()) };
-        let lines = u64::from(record.lines).saturating_sub(spans.lines(Fate::NotApplied) + spans.lines(Fate::Doubt));
+        let before: u64 = self.counted_before(record, &intent, &spans).iter().sum();
+        let others = spans.lines(Fate::NotApplied) + spans.lines(Fate::Doubt) + before;
+        let lines = u64::from(record.lines).saturating_sub(others);
         if record.lsn > aside.counted_to
             && let Some(sum) = aside.sums.get_mut(&intent.name)
         {

@@ -18,6 +18,7 @@ use super::doubt::{regions, unlisted};
 use super::lane::{Bounds, Position};
 use super::ledger::{self, Ledger, Tally};
 use super::letters;
+use super::passed::{Headers, Twice, headers_of};
 use super::target::TargetId;
 use super::view::Reading;
 use crate::base::bounds::READ_AHEAD_BYTES;
@@ -25,7 +26,7 @@ use crate::base::failpoint::{self, Point};
 use crate::base::{Error, Kind as ErrorKind, Lsn, Result, Side};
 use crate::line::{self, Dialect, Precision};
 use crate::queue::{Disposition, Fate, Floors, Intent, Scout, Spans};
-use crate::state::{BacklogGap, DeadLetter, Effects, Gap};
+use crate::state::{BacklogGap, DeadLetter, Effects, Gap, LOG_DAMAGE};
 use crate::wal::{Damage, Item, Kind, Reader, Record, Wal};
 
 /// Records looked at in one go before other tasks get their turn.
@@ -43,13 +44,15 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 pub(super) struct Distributor {
     pub(super) shared: Rc<Shared>,
     scout: Rc<RefCell<Scout>>,
-    ledger: Rc<RefCell<Ledger>>,
+    pub(super) ledger: Rc<RefCell<Ledger>>,
     pub(super) log: Arc<Wal>,
     reader: Reader,
     /// Floors of a former run with another number of lanes: lines at or below them are counted already.
     former: Option<Vec<Lsn>>,
     /// The highest floor at the start.
-    top: Lsn,
+    pub(super) top: Lsn,
+    /// Of damaged records up to there, lines that faster lanes have counted before; known from the first of them on.
+    pub(super) twice: Option<Twice>,
     /// Tells that the log has grown.
     durable: Arc<Notify>,
     /// It has while we waited for room, and only the scout has looked.
@@ -128,6 +131,7 @@ impl Distributor {
             reader,
             former,
             top,
+            twice: None,
             durable,
             has_grown: false,
             read,
@@ -241,6 +245,7 @@ impl Distributor {
             lane.borrow_mut().read_to(lsn);
         }
         if lsn >= self.top {
+            self.ledger.borrow_mut().expect(0);
             self.settled();
         }
         Ok(())
@@ -258,6 +263,7 @@ impl Distributor {
         self.read.set(Read { lines: self.read.get().lines + applied, ..self.read.get() });
         // Only of what the source has kept: clients invent names, and a target is remembered for ever.
         let target = if intent.excluded || applied == 0 { None } else { self.shared.targets.of(&intent.name) };
+        let met = self.meet(record, &intent, &judged);
         let mut tally = match judged.disposition {
             Disposition::Applied => Tally::default(),
             Disposition::NotApplied => Tally { not_applied: lines, ..Tally::default() },
@@ -288,7 +294,7 @@ impl Distributor {
             }
         }
         match target {
-            Some(target) if applied > 0 && !self.waits_in_log(record, &intent, applied, target) => {
+            Some(target) if applied > 0 && !self.waits_in_log(record, &intent, applied.saturating_sub(met), target) => {
                 self.deal_lines(record, &intent, &judged.spans, target, Lsn::ZERO).await?;
             }
             _ => {}
@@ -372,7 +378,11 @@ impl Distributor {
     }
 
     async fn damage(&mut self, damage: &Damage) -> Result<()> {
-        let lines = damage.lines;
+        self.look_for_counted(damage).await?;
+        let headers = self.forget(damage)?;
+        let lost = self.lost_of(damage, &headers);
+        let lines = lost.unwrap_or(0);
+        self.ledger.borrow_mut().note(damage.last, Tally { damaged: lines, ..headers.tally });
         let gap = Gap {
             route: damage.route,
             route_name: String::new(),
@@ -380,36 +390,27 @@ impl Distributor {
             to_ns: damage.to_ns,
             lines,
             lsns: Some((damage.first, damage.last)),
-            cause: "log-damage",
+            cause: LOG_DAMAGE,
         };
-        tracing::error!(
-            event = "queue.damage",
-            first_lsn = damage.first.0,
-            last_lsn = damage.last.0,
-            lines,
-            "records of the log are damaged; their lines are a gap"
-        );
-        self.forget(damage)?;
-        self.ledger.borrow_mut().note(damage.last, Tally { damaged: lines, ..Tally::default() });
+        let (first_lsn, last_lsn) = (damage.first.0, damage.last.0);
+        if lost.is_none() {
+            let text =
+                "records of the log are damaged, of which nothing is missing: it was delivered before, or refused";
+            tracing::error!(event = "queue.damage", first_lsn, last_lsn, "{text}");
+            return Ok(());
+        }
+        let text = "records of the log are damaged; their lines are a gap";
+        tracing::error!(event = "queue.damage", first_lsn, last_lsn, lines, "{text}");
         self.record(Effects { gaps: vec![gap], ..Effects::default() }).await;
         failpoint::hit(Point::DamageGapDurable);
         Ok(())
     }
 
     /// The scout reads headers only: where just the payload is damaged, it has counted the lines.
-    fn forget(&mut self, damage: &Damage) -> Result<()> {
-        let mut headers = self.log.reader(damage.first)?;
-        while headers.next_lsn() <= damage.last {
-            match headers.next_header()? {
-                Some(Item::Record(record)) if record.lsn <= damage.last && record.kind == Kind::Intent => {
-                    let applied = self.scout.borrow_mut().take(record.lsn).applied_lines(record.lines);
-                    self.read.set(Read { lines: self.read.get().lines + applied, ..self.read.get() });
-                }
-                Some(_) => {}
-                None => break,
-            }
-        }
-        Ok(())
+    fn forget(&mut self, damage: &Damage) -> Result<Headers> {
+        let headers = headers_of(&self.log, damage, |lsn| self.scout.borrow_mut().take(lsn))?;
+        self.read.set(Read { lines: self.read.get().lines + headers.applied, ..self.read.get() });
+        Ok(headers)
     }
 
     /// Makes effects durable; waits as long as that takes, because the position must not move before.

@@ -5,6 +5,7 @@
 //! write. `delivered` and `dead` count exactly the lines at or below it.
 
 mod again;
+mod done;
 mod names;
 mod parked;
 
@@ -14,6 +15,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use again::Again;
+use done::Done;
 use names::Names;
 
 use super::batch::{Batch, LineAt};
@@ -99,6 +101,7 @@ pub(super) struct Lane {
     /// Lines in the dead-letter store, by number: a batch that is sent again meets the same refusals.
     dead_above: BTreeMap<Lsn, BTreeSet<u32>>,
     names: Names,
+    done: Done,
     read: Lsn,
     floor: Lsn,
     pub(super) delivered: u64,
@@ -122,6 +125,7 @@ impl Lane {
             below: None,
             dead_above: BTreeMap::new(),
             names: Names::default(),
+            done: Done::default(),
             read: floor,
             floor,
             delivered,
@@ -446,6 +450,7 @@ impl Lane {
             let dead = self.dead_among(first, position.lsn).min(position.lines);
             self.dead += u64::from(dead);
             self.delivered += u64::from(position.lines - dead);
+            self.done.add(first, position.lsn, u64::from(position.lines));
             self.positions.pop_front();
         }
         if let Some(span) = self.positions.front().filter(|span| span.first <= floor) {

@@ -3,7 +3,11 @@
 //! The sums are derived from log positions: a crash takes both back to the same record, and reading on from there counts
 //! the same lines again, once. What is noted above the lowest floor is bounded: of very many notes neighbours become one,
 //! which counts whole as soon as the floor has come to its first record; until where it counts is saved as well.
+//!
+//! Lanes whose floors are higher than the lowest have counted lines above it, which are read again: how many is saved as well,
+//! since records can be lost meanwhile ([`super::passed`]).
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
 
 use super::lane::Lane;
@@ -31,7 +35,8 @@ impl Tally {
 }
 
 /// Layout of the counters: version, five sums of the tally, then delivered and dead of each lane, then up to which record
-/// the tally counts (absent in older files: up to the lowest floor). The version also stands for the hash that deals lines
+/// the tally counts (absent in older files: up to the lowest floor), then how many lines lanes have counted above the lowest floor
+/// (absent in older files: not known, and taken for none). The version also stands for the hash that deals lines
 /// out to lanes: 1 was another one.
 const VERSION: u64 = 2;
 const LANES_AT: usize = 6;
@@ -58,12 +63,14 @@ pub(super) struct Ledger {
     above: VecDeque<Note>,
     /// Of all of them, and the base.
     total: Tally,
+    /// Lines above the lowest floor that lanes have counted in former runs, and that were not met again yet.
+    ahead: u64,
 }
 
 impl Ledger {
     /// `counted`: the record up to which `base` counts.
     pub(super) fn new(base: Tally, counted: Lsn) -> Self {
-        Self { base, counted, above: VecDeque::new(), total: base }
+        Self { base, counted, above: VecDeque::new(), total: base, ahead: 0 }
     }
 
     /// A record with lines that enter no lane. What was counted before is not counted again.
@@ -91,10 +98,26 @@ impl Ledger {
         self.total
     }
 
+    /// Lines above the lowest floor that lanes have counted in former runs, and that were not met again yet.
+    pub(super) fn ahead(&self) -> u64 {
+        self.ahead
+    }
+
+    /// So many of them were met again; a lane knows of them from now on.
+    pub(super) fn meet(&mut self, lines: u64) {
+        self.ahead = self.ahead.saturating_sub(lines);
+    }
+
+    /// No more of them than these will be met, or are known to be lost.
+    pub(super) fn expect(&mut self, lines: u64) {
+        self.ahead = self.ahead.min(lines);
+    }
+
     /// What can be made durable now.
-    pub(super) fn floors<'a>(&mut self, lanes: impl Iterator<Item = std::cell::Ref<'a, Lane>>) -> Floors {
+    pub(super) fn floors(&mut self, lanes: &[RefCell<Lane>]) -> Floors {
         let mut floors = Floors { lanes: Vec::new(), counters: vec![0; LANES_AT] };
         for lane in lanes {
+            let lane = lane.borrow();
             floors.lanes.push(lane.floor());
             floors.counters.extend([lane.delivered, lane.dead]);
         }
@@ -106,7 +129,9 @@ impl Ledger {
             self.counted = self.counted.max(note.last);
             self.above.pop_front();
         }
-        floors.counters.push(self.counted.0);
+        let lowest = floors.lowest();
+        let above: u64 = lanes.iter().map(|lane| lane.borrow_mut().counted_above(lowest)).sum();
+        floors.counters.extend([self.counted.0, self.ahead + above]);
         let Tally { not_applied, doubt, gapped, excluded, damaged } = self.base;
         floors.counters[..LANES_AT].copy_from_slice(&[VERSION, not_applied, doubt, gapped, excluded, damaged]);
         floors
@@ -117,7 +142,7 @@ impl Ledger {
 pub(super) fn is_known(floors: &Floors) -> bool {
     let counters = &floors.counters;
     let lanes_end = LANES_AT + 2 * floors.lanes.len();
-    counters.first() == Some(&VERSION) && (lanes_end..=lanes_end + 1).contains(&counters.len())
+    counters.first() == Some(&VERSION) && (lanes_end..=lanes_end + 2).contains(&counters.len())
 }
 
 /// Lanes and sums as they were made durable. With another number of lanes than before, or another way to deal lines out,
@@ -128,9 +153,10 @@ pub(super) fn restore(floors: &Floors, lanes: usize) -> (Vec<Lane>, Ledger) {
     let at = |index: usize| if known { counters[index] } else { 0 };
     let base = Tally { not_applied: at(1), doubt: at(2), gapped: at(3), excluded: at(4), damaged: at(5) };
     let counted = counters.get(LANES_AT + 2 * floors.lanes.len()).filter(|_| known).map_or(Lsn::ZERO, |at| Lsn(*at));
-    let ledger = Ledger::new(base, counted.max(floors.lowest()));
+    let mut ledger = Ledger::new(base, counted.max(floors.lowest()));
     let sums = |lane: usize| (at(LANES_AT + 2 * lane), at(LANES_AT + 2 * lane + 1));
     if known && floors.lanes.len() == lanes {
+        ledger.ahead = counters.get(LANES_AT + 2 * lanes + 1).copied().unwrap_or(0);
         let lanes = floors.lanes.iter().enumerate().map(|(index, floor)| {
             let (delivered, dead) = sums(index);
             Lane::new(*floor, delivered, dead)
@@ -145,8 +171,6 @@ pub(super) fn restore(floors: &Floors, lanes: usize) -> (Vec<Lane>, Ledger) {
 
 #[cfg(test)]
 mod tests {
-    use std::cell::RefCell;
-
     use super::*;
 
     #[test]
@@ -156,7 +180,7 @@ mod tests {
         for lsn in [4, 5, 6] {
             ledger.note(Lsn(lsn), Tally { doubt: 10, ..Tally::default() });
         }
-        let floors = ledger.floors(lanes.iter().map(RefCell::borrow));
+        let floors = ledger.floors(&lanes);
         assert_eq!(floors.lanes, vec![Lsn(9), Lsn(5)]);
         assert_eq!(ledger.total().doubt, 30);
 
@@ -167,6 +191,23 @@ mod tests {
         let (other, _) = restore(&floors, 3);
         assert!(other.iter().all(|lane| lane.floor() == Lsn(5)));
         assert_eq!(other.iter().map(|lane| lane.delivered).sum::<u64>(), 140);
+    }
+
+    #[test]
+    fn lines_above_the_lowest_floor_are_known_after_a_crash_and_once_more_while_they_are_met() {
+        let lanes = [RefCell::new(Lane::new(Lsn(0), 0, 0)), RefCell::new(Lane::new(Lsn(3), 0, 0))];
+        let above = [(3, 7), (5, 1), (9, 10)];
+        above.into_iter().for_each(|(lsn, lines)| lanes[0].borrow_mut().met(Lsn(lsn), lines));
+        let floors = Ledger::new(Tally::default(), Lsn(0)).floors(&lanes);
+        let (lanes, mut ledger) = restore(&floors, 2);
+        assert_eq!(ledger.ahead(), 18);
+        ledger.meet(7);
+        let lanes: Vec<_> = lanes.into_iter().map(RefCell::new).collect();
+        lanes[0].borrow_mut().met(Lsn(3), 7);
+        let (_, ledger) = restore(&ledger.floors(&lanes), 2);
+        assert_eq!(ledger.ahead(), 18, "some are met, and some are not");
+        let (_, ledger) = restore(&floors, 3);
+        assert_eq!(ledger.ahead(), 0, "nobody can tell where they are");
     }
 
     #[test]
@@ -191,8 +232,7 @@ mod tests {
         note_from(&mut ledger, 1);
         assert_eq!(ledger.total().excluded, records / 2);
         for floor in [1, 7, 1000, records / 2 + 3, records] {
-            let lane = RefCell::new(Lane::new(Lsn(floor), 0, 0));
-            let floors = ledger.floors(std::iter::once(lane.borrow()));
+            let floors = ledger.floors(&[RefCell::new(Lane::new(Lsn(floor), 0, 0))]);
             let (_, mut again) = restore(&floors, 1);
             note_from(&mut again, floor + 1);
             assert_eq!(again.total().excluded, records / 2, "after a crash at floor {floor}");

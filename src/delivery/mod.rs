@@ -23,6 +23,7 @@ mod late;
 mod ledger;
 mod letters;
 mod part;
+mod passed;
 mod pause;
 mod rest;
 mod send;
@@ -162,7 +163,7 @@ pub(crate) struct Shared {
 /// # Errors
 /// The log cannot be read, or the cursor cannot be written at the end.
 pub async fn run(parts: Parts, server: Server, mut stop: watch::Receiver<bool>) -> Result<()> {
-    let (Opened { queue, floors, scout, .. }, lanes_count) = (parts.opened, parts.settings.lanes);
+    let (Opened { queue, floors, scout, .. }, view, lanes_count) = (parts.opened, parts.view, parts.settings.lanes);
     let (mut lanes, ledger) = ledger::restore(&floors, lanes_count);
     let end = queue.log().durable();
     // Whether there is anything to inherit or not: the mark goes before the first request.
@@ -199,8 +200,7 @@ pub async fn run(parts: Parts, server: Server, mut stop: watch::Receiver<bool>) 
         stopping: Cell::new(false),
         hold: parts.hold,
     });
-    let asked = backlog_gaps(&shared, floors.lowest(), &parts.view, &mut stop).await;
-    let Some(gaps) = asked else { return Ok(()) };
+    let Some(gaps) = backlog_gaps(&shared, floors.lowest(), &view, &mut stop).await else { return Ok(()) };
     let (scout, ledger) = (Rc::new(RefCell::new(scout)), Rc::new(RefCell::new(ledger)));
     let mut distributor =
         Distributor::new(Rc::clone(&shared), Rc::clone(&scout), Rc::clone(&ledger), queue.log(), &floors, gaps)?;
@@ -212,7 +212,7 @@ pub async fn run(parts: Parts, server: Server, mut stop: watch::Receiver<bool>) 
         queue,
         saved: floors,
         noted: None,
-        view: parts.view,
+        view,
         unsettled: Unsettled::new(parts.unanswered_max),
         save_told: None,
     };
@@ -376,7 +376,7 @@ impl Keeper {
     }
 
     fn save(&mut self) -> Result<()> {
-        let floors = self.ledger.borrow_mut().floors(self.shared.lanes.iter().map(RefCell::borrow));
+        let floors = self.ledger.borrow_mut().floors(&self.shared.lanes);
         let now = self.shared.clock.monotonic();
         if floors != self.saved {
             self.queue.acknowledge(&floors)?;

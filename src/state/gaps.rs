@@ -3,7 +3,7 @@
 use rusqlite::{Connection, params};
 use serde::{Deserialize, Serialize};
 
-use super::ROUTE_BACKLOG;
+use super::{LOG_DAMAGE, ROUTE_BACKLOG};
 use crate::base::Lsn;
 
 /// Rows that a list shows, the newest first.
@@ -47,6 +47,17 @@ pub(super) fn backlog(tx: &Connection, destination: &str, floor: Lsn) -> rusqlit
     )?;
     let rows = statement.query_map(params![destination, ROUTE_BACKLOG, floor.0], |row| {
         Ok(BacklogGap { route: row.get(0)?, first: Lsn(row.get(1)?), last: Lsn(row.get(2)?) })
+    })?;
+    rows.collect()
+}
+
+/// Records that are in gaps from damage which end above `floor`, with their lines.
+pub(super) fn damage(tx: &Connection, destination: &str, floor: Lsn) -> rusqlite::Result<Vec<((Lsn, Lsn), u64)>> {
+    let mut statement = tx.prepare(
+        "SELECT first_lsn, last_lsn, lines FROM gap WHERE destination = ?1 AND cause = ?2 AND last_lsn > ?3",
+    )?;
+    let rows = statement.query_map(params![destination, LOG_DAMAGE, floor.0], |row| {
+        Ok(((Lsn(row.get(0)?), Lsn(row.get(1)?)), row.get(2)?))
     })?;
     rows.collect()
 }

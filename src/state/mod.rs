@@ -105,13 +105,16 @@ pub const GAP_CAUSES: [&str; 10] = [
     "queue-faulted",
     "queue-stalled",
     "line-too-long",
-    "log-damage",
+    LOG_DAMAGE,
     "undecodable",
     "unreadable",
     "other-protocol",
     "gap-log-damage",
     ROUTE_BACKLOG,
 ];
+
+/// Records of the log that cannot be read any more.
+pub const LOG_DAMAGE: &str = "log-damage";
 
 /// A sum of gaps that another store holds and that goes on growing there.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -236,6 +239,8 @@ pub trait State: Send + Sync + fmt::Debug {
     fn take_gaps(&self, ledger: u64, sums: Vec<GapTaken>) -> Pending<()>;
     /// Records of routes that are in a gap for their backlog; only those that end above `floor`.
     fn backlog_gaps(&self, destination: &DestinationId, floor: Lsn) -> Pending<Vec<BacklogGap>>;
+    /// Records, first and last, that are in gaps from damage of the log, with their lines; only those that end above `floor`.
+    fn damage_gaps(&self, destination: &DestinationId, floor: Lsn) -> Pending<Vec<((Lsn, Lsn), u64)>>;
     /// Sums of one destination.
     fn totals(&self, destination: &DestinationId) -> Pending<Totals>;
     /// The newest dead letters, at most `limit`.

@@ -237,6 +237,11 @@ impl State for SqliteState {
         self.call("cannot list gaps", move |tx| gaps::backlog(tx, &destination, floor))
     }
 
+    fn damage_gaps(&self, destination: &DestinationId, floor: Lsn) -> Pending<Vec<((Lsn, Lsn), u64)>> {
+        let destination = destination.to_string();
+        self.call("cannot list gaps", move |tx| gaps::damage(tx, &destination, floor))
+    }
+
     fn totals(&self, destination: &DestinationId) -> Pending<Totals> {
         let destination = destination.to_string();
         self.call("cannot read the totals", move |tx| read_totals(tx, &destination))
@@ -575,6 +580,10 @@ mod tests {
         let row = |first, last| BacklogGap { route: "d/r".to_owned(), first: Lsn(first), last: Lsn(last) };
         assert_eq!(found, [row(10, 25), row(40, 41)]);
         assert_eq!(state.backlog_gaps(&id, Lsn(25)).wait().unwrap(), [row(40, 41)]);
+        let damage = Gap { cause: crate::state::LOG_DAMAGE, ..gap(50, 52, 7) };
+        state.record(&id, Effects { gaps: vec![damage], ..Effects::default() }).wait().unwrap();
+        let damaged = |floor| state.damage_gaps(&id, Lsn(floor)).wait().unwrap();
+        assert_eq!((damaged(51), damaged(52)), (vec![((Lsn(50), Lsn(52)), 7)], vec![]));
     }
 
     #[test]

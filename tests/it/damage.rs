@@ -157,3 +157,49 @@ fn damage_that_a_start_has_told_is_not_told_again_by_scrubbing() {
         twinline.stop(Signal::KILL);
     }
 }
+
+/// Lanes pass records of which another lane has lines that wait; then some of these are damaged.
+#[test]
+fn lines_of_a_damaged_record_that_were_delivered_are_in_no_gap() {
+    let (source, destination, setup) = hurrying();
+    source.create_database("later");
+    let mut twinline = setup.start();
+    // One line, and so one lane.
+    assert_eq!(twinline.call("POST /write?db=later", &[], "m v=1 1\n").status, 204);
+    twinline.until("it stands still", |status| status["paused"][0]["code"] == "database-missing");
+    for write in 0..25 {
+        assert_eq!(twinline.call("POST /write?db=d", &[], body(write)).status, 204);
+    }
+    eventually("all others are delivered", || {
+        let arrived = destination.cells("d", "").len() as u64;
+        if arrived == 25 * LINES { Ok(()) } else { Err(format!("{arrived} lines")) }
+    });
+    assert_eq!(twinline.stop(Signal::TERM).code(), Some(143));
+    for write in [2, 3, 11] {
+        damage_line(&twinline.data(), 1_000_000 + write * LINES + LINES / 2);
+    }
+    let sums = |status: &serde_json::Value| ["gap", "queued"].map(|sum| status["lines"][sum].as_u64().unwrap());
+    // It dies when some of them are told.
+    twinline.start_again_with(|configuration| configuration, "damage-gap-durable=abort@2");
+    assert!(!twinline.wait().success());
+    let mut lost = 0;
+    for damaged in 3..5 {
+        twinline.start_again();
+        let status = twinline.counted(25 * LINES + 1);
+        let [gap, queued] = sums(&status);
+        // Each record has the same series: only those of the lane that waits are not known to be delivered.
+        let each = gap / damaged;
+        assert!(each > 0 && each < LINES && [gap, queued] == [each * damaged, (25 - damaged) * each + 1], "{status:#}");
+        assert_eq!(status["gap_rows_total"], damaged, "{status:#}");
+        lost = gap;
+        twinline.stop(Signal::KILL);
+        // One more is added to those that were told.
+        if damaged == 3 {
+            damage_line(&twinline.data(), 1_000_000 + 7 * LINES);
+        }
+    }
+    destination.create_database("later");
+    twinline.start_again();
+    let status = twinline.settled(25 * LINES + 1);
+    assert_eq!(sums(&status), [lost, 0], "{status:#}");
+}
