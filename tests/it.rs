@@ -98,6 +98,9 @@ mod silence;
 // The source goes away and comes back.
 #[path = "it/source_down.rs"]
 mod source_down;
+// Statements: carried out, or told.
+#[path = "it/statements.rs"]
+mod statements;
 // What delivery does when an answer keeps coming.
 #[path = "it/stubborn.rs"]
 mod stubborn;

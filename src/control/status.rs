@@ -13,7 +13,7 @@ use crate::base::clock::rfc3339;
 use crate::base::size::{ByteSize, show_span};
 use crate::delivery::{PauseView, hold};
 use crate::pipeline::Silent;
-use crate::state::{GapRow, RegionRow};
+use crate::state::{GapRow, RegionRow, StatementRow};
 use crate::wal::{Scrubbed, Stats};
 
 /// One database, for display.
@@ -163,6 +163,9 @@ const REASON_CHARS_MAX: usize = 300;
 /// Regions in doubt that a screen shows.
 const REGIONS_SHOWN: usize = 5;
 
+/// Statements that a screen shows.
+const STATEMENTS_SHOWN: usize = 5;
+
 /// Gaps that a screen shows.
 const GAPS_SHOWN: usize = 3;
 
@@ -227,6 +230,11 @@ pub struct Status {
     /// Lines of the gaps that only the gap log has (the state store cannot be written, or is about to take them): in
     /// `lines.gap` and `gaps`, but not in `gap_rows`.
     pub gap_log_lines: u64,
+    /// Statements and calls that the source ran, or may have run, and that were not carried out at the destination. Each blocks a
+    /// cutover.
+    pub statements_not_mirrored: u64,
+    /// The newest of them, at most 100: what, where, why, how often and when.
+    pub statements: Vec<StatementRow>,
     /// What to do next.
     pub next_steps: Vec<String>,
 }
@@ -275,6 +283,8 @@ pub(super) fn status(facts: Facts, figures: &Figures) -> Status {
         gap_rows: totals.gap_rows,
         gap_rows_total: totals.gap_rows_total,
         gaps_unknown: totals.gaps_unknown,
+        statements_not_mirrored: totals.statements_total,
+        statements: totals.statements,
         ..Status::default()
     };
     status.not_covered = not_covered(&status, figures);
@@ -333,7 +343,11 @@ fn not_covered(status: &Status, figures: &Figures) -> Vec<String> {
     if status.gaps.iter().any(|gap| gap.cause == "other-protocol") {
         missing.push("Prometheus remote writes go to the source alone".to_owned());
     }
-    missing.push("deletes and other statements are not mirrored".to_owned());
+    missing.push(match status.statements_not_mirrored {
+        0 => "deletes and other statements are not mirrored".to_owned(),
+        1 => "1 statement was not mirrored and blocks a cutover".to_owned(),
+        number => format!("{number} statements were not mirrored and block a cutover"),
+    });
     if figures.gap_logs_silent > 0 {
         missing.push("a gap log does not answer: gaps that only it has are not shown".to_owned());
     }
@@ -516,6 +530,22 @@ fn troubles(out: &mut String, status: &Status) {
     }
     doubts(out, status);
     gaps(out, status);
+    statements(out, status);
+}
+
+/// Statements that were not carried out, the newest.
+fn statements(out: &mut String, status: &Status) {
+    for row in status.statements.iter().take(STATEMENTS_SHOWN) {
+        let StatementRow { class, place, text, why, last_ns, times, .. } = row;
+        let at = if place.is_empty() { String::new() } else { format!(" at {}", on_screen(place)) };
+        let when = rfc3339(*last_ns);
+        let _ = writeln!(out, "! STATEMENT {times} × {class}{at}, last {when}: {}", on_screen(text));
+        let _ = writeln!(out, "            not mirrored: {}", on_screen(why));
+    }
+    let more = status.statements.len().saturating_sub(STATEMENTS_SHOWN);
+    if more > 0 {
+        let _ = writeln!(out, "  and {more} more kinds of statements (twinline status -o json)");
+    }
 }
 
 /// Gaps by cause, then the newest of them.

@@ -43,7 +43,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// Reads and deals out.
 pub(super) struct Distributor {
     pub(super) shared: Rc<Shared>,
-    scout: Rc<RefCell<Scout>>,
+    pub(super) scout: Rc<RefCell<Scout>>,
     pub(super) ledger: Rc<RefCell<Ledger>>,
     pub(super) log: Arc<Wal>,
     reader: Reader,
@@ -235,7 +235,7 @@ impl Distributor {
                 self.read.set(Read { position: record.position, received_ns: record.received_ns, ..self.read.get() });
                 match record.kind {
                     Kind::Intent => self.intent(&record).await?,
-                    Kind::Statement => return Err(unknown(&record)),
+                    Kind::Statement => self.statement(&record).await?,
                     _ => {}
                 }
             }
@@ -565,12 +565,6 @@ fn letter(record: &Record, intent: &Intent, line: u32, unfit: line::Unfit, text:
         reason: format!("not refused but known before it is sent: {}", unfit.why),
         text: text.trim_ascii_end().to_vec(),
     }
-}
-
-/// To pass over a delete would leave its data at the destination for ever.
-fn unknown(record: &Record) -> Error {
-    Error::new(ErrorKind::State, Side::Own, format!("record {} of the log is a statement", record.lsn))
-        .hint("it was written by a newer twinline: start that version, or let it drain the queue first")
 }
 
 /// What an item takes while it waits.

@@ -29,6 +29,7 @@ mod rest;
 mod send;
 mod settle;
 mod size;
+mod statement;
 mod suspect;
 mod target;
 mod tell;

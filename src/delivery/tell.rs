@@ -84,7 +84,7 @@ pub(super) fn store_works(shared: &Shared) {
     shared.store_fails.replace(None);
 }
 
-fn tell(shared: &Shared, kind: EventKind, text: String) {
+pub(super) fn tell(shared: &Shared, kind: EventKind, text: String) {
     match kind {
         EventKind::DestinationResumed | EventKind::RouteResumed => tracing::info!(event = ?kind, "{text}"),
         _ => tracing::warn!(event = ?kind, "{text}"),

@@ -4,12 +4,16 @@
 //! the source when its client goes away. Connections, heads, bodies and what is in flight are bounded by configuration.
 
 mod body;
+mod door;
 mod edge;
+mod form;
 mod framing;
+mod gather;
 mod host;
 mod listen;
 mod mount;
 mod pass;
+mod statements;
 mod wire;
 
 pub use edge::Edge;

@@ -1,37 +1,46 @@
-//! Everything that is not a write in line protocol: to the source and back, untouched and streamed both ways.
+//! Everything that is not a write in line protocol: to the source and back, untouched and streamed both ways. Only what may change
+//! something there is looked at first, and goes through [`statements`] where it does.
 //!
 //! When the client goes away, its request at the source ends too: dropping our half closes that connection, which is how a
 //! database learns that nobody waits for a query any more.
 
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, EXPECT, HOST, TRANSFER_ENCODING};
+use http::request::Parts;
 use http::{Method, Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use percent_encoding::percent_decode_str;
 
+use super::door::{Door, door};
+use super::gather::gather;
+use super::statements;
 use crate::db::client::{Answer, BodyError, Failure, RequestBody};
 use crate::db::hop;
 use crate::db::precision::Api;
-use crate::pipeline::{Pipeline, Refusal, Reply, unavailable};
+use crate::pipeline::{Pipeline, Refusal, Reply, ReplyBody, Room, unavailable};
 
-pub(super) async fn pass(pipeline: &Pipeline, request: Request<Incoming>) -> Reply {
+pub(super) async fn pass(pipeline: &Rc<Pipeline>, room: Room, request: Request<Incoming>) -> Reply {
     let api = if request.uri().path().starts_with("/api/") { Api::V2 } else { Api::V1 };
     let may_move_names = may_move_names(&request);
     let unmirrored = is_remote_write(&request).then(|| request.uri().query().unwrap_or_default().to_owned());
-    let outgoing = match prepare(pipeline, request) {
+    let (head, body, changes) = look(pipeline, room, request).await;
+    let outgoing = match prepare(pipeline, head, body) {
         Ok(outgoing) => outgoing,
         Err(error) => return unavailable(api, &Refusal::SourceDown(error.to_string())),
     };
-    // No time limit of ours: a query takes as long as its client waits.
-    let reply = match pipeline.passing.client().send(outgoing).await {
-        Ok(response) => answer(response),
-        Err(Failure::NotSent(error)) => unavailable(api, &Refusal::SourceDown(error.to_string())),
-        Err(Failure::Unknown(error)) => unavailable(api, &Refusal::SourceLost(error.to_string())),
+    let reply = match changes {
+        None => send(pipeline, api, outgoing).await,
+        Some(changes) => {
+            // On a task of its own: when the client goes away, what was begun still gets its outcome.
+            let working = tokio::task::spawn_local(statements::change(Rc::clone(pipeline), api, outgoing, changes));
+            working.await.unwrap_or_else(|_| unavailable(api, &Refusal::Capacity("the request was given up")))
+        }
     };
     if let Some(query) = unmirrored
         && reply.status().is_success()
@@ -43,6 +52,39 @@ pub(super) async fn pass(pipeline: &Pipeline, request: Request<Incoming>) -> Rep
         pipeline.resolver.forget();
     }
     reply
+}
+
+/// What a request asks to be changed, if anything; a body that says so is held for it.
+async fn look(
+    pipeline: &Pipeline,
+    room: Room,
+    request: Request<Incoming>,
+) -> (Parts, RequestBody, Option<statements::Request>) {
+    let door = door(&request);
+    let (head, body) = request.into_parts();
+    let Some(door) = door else { return (head, streamed(body), None) };
+    let is_looked_at = !matches!(door, Door::Call(_)) && head.method == Method::POST;
+    let (first, whole, body) = if is_looked_at {
+        let gathered = gather(body, room).await;
+        (gathered.first.clone(), gathered.whole, gathered.body().boxed_unsync())
+    } else {
+        (Bytes::new(), true, streamed(body))
+    };
+    let changes = statements::read(pipeline, door, &head, &first, whole).await;
+    (head, body, Some(changes).filter(|changes| !changes.asked.is_empty()))
+}
+
+/// No time limit of ours: a query takes as long as its client waits.
+async fn send(pipeline: &Pipeline, api: Api, outgoing: Request<RequestBody>) -> Reply {
+    match pipeline.passing.client().send(outgoing).await {
+        Ok(response) => answer(response),
+        Err(Failure::NotSent(error)) => unavailable(api, &Refusal::SourceDown(error.to_string())),
+        Err(Failure::Unknown(error)) => unavailable(api, &Refusal::SourceLost(error.to_string())),
+    }
+}
+
+fn streamed(body: Incoming) -> RequestBody {
+    body.map_err(|e| -> BodyError { Box::new(e) }).boxed_unsync()
 }
 
 /// Statements and calls that can change default policies, mappings or names of buckets.
@@ -65,8 +107,7 @@ fn is_remote_write<B>(request: &Request<B>) -> bool {
         && percent_decode_str(request.uri().path()).eq(b"/api/v1/prom/write".iter().copied())
 }
 
-fn prepare(pipeline: &Pipeline, request: Request<Incoming>) -> Result<Request<RequestBody>, http::Error> {
-    let (mut head, body) = request.into_parts();
+fn prepare(pipeline: &Pipeline, mut head: Parts, body: RequestBody) -> Result<Request<RequestBody>, http::Error> {
     let target = head.uri.path_and_query().map_or("/", |target| target.as_str());
     head.uri = format!("{}{target}", pipeline.passing.prefix()).try_into()?;
     // The far connection is ours: what version the client speaks is between it and us.
@@ -81,14 +122,17 @@ fn prepare(pipeline: &Pipeline, request: Request<Incoming>) -> Result<Request<Re
     if chunked {
         head.headers.remove(CONTENT_LENGTH);
     }
-    let body = body.map_err(|e| -> BodyError { Box::new(e) }).boxed_unsync();
     Ok(Request::from_parts(head, body))
 }
 
-fn answer(response: Response<Answer>) -> Reply {
-    let (mut head, body) = response.into_parts();
+pub(super) fn answer(response: Response<Answer>) -> Reply {
+    let (head, body) = response.into_parts();
+    answer_with(head, Box::pin(Streamed(body)))
+}
+
+pub(super) fn answer_with(mut head: http::response::Parts, body: ReplyBody) -> Reply {
     hop::strip_in_order(&mut head.headers);
-    Response::from_parts(head, Box::pin(Streamed(body)))
+    Response::from_parts(head, body)
 }
 
 struct Streamed(Answer);

@@ -30,7 +30,7 @@ const RECORD_BYTES: usize = LOG_BODY_BYTES;
 /// What the log has of a write. Delivery waits for its outcome: dropped without one, because the task of the write panics, it
 /// hands the log doubt.
 #[derive(Debug)]
-struct Recorded {
+pub(super) struct Recorded {
     first: Lsn,
     /// Of each record.
     lines_of: SmallVec<[u32; 1]>,
@@ -40,8 +40,18 @@ struct Recorded {
 }
 
 impl Recorded {
+    /// `lines_of`: of each of its records.
+    pub(super) fn of(first: Lsn, lines_of: SmallVec<[u32; 1]>, pipeline: &Pipeline) -> Self {
+        Self { first, lines_of, epoch: pipeline.epoch, open: Some(pipeline.appender.clone()) }
+    }
+
+    /// Its records.
+    pub(super) fn lsns(&self) -> impl Iterator<Item = Lsn> + use<> {
+        (self.first.0..).map(Lsn).take(self.lines_of.len())
+    }
+
     /// Its outcome is about to be appended.
-    fn settled(mut self) {
+    pub(super) fn settled(mut self) {
         self.open = None;
     }
 }
@@ -115,7 +125,7 @@ impl Pipeline {
         let lines_of = entries.iter().map(|entry| entry.lines).collect();
         let appended = timeout(self.stall, self.appender.intents(entries)).await;
         let first = appended.map_err(|_| self.log_stalls())??;
-        Ok(Some(Recorded { first, lines_of, epoch: self.epoch, open: Some(self.appender.clone()) }))
+        Ok(Some(Recorded::of(first, lines_of, self)))
     }
 
     /// Makes the outcome durable. Where the queue does not take it in time the intent stands alone: the outcome comes later
@@ -152,7 +162,7 @@ impl Pipeline {
         Ok(())
     }
 
-    async fn append_outcome(&self, entries: SmallVec<[EntryBytes; 1]>) {
+    pub(super) async fn append_outcome(&self, entries: SmallVec<[EntryBytes; 1]>) {
         // A log that does not answer gets them all the same, and nobody waits.
         let wait = if self.appender.is_stalled() { Duration::ZERO } else { self.stall };
         let appended = timeout(wait, self.appender.entries_of_outcomes(entries)).await;
@@ -161,7 +171,7 @@ impl Pipeline {
     }
 
     /// An append was waited for too long: until the log answers, others need not.
-    fn log_stalls(&self) -> Unavailable {
+    pub(super) fn log_stalls(&self) -> Unavailable {
         self.appender.note_stall();
         Unavailable::Stalled
     }

@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout};
 use super::held::HeldGaps;
 use crate::base::DestinationId;
 use crate::base::failpoint::{self, Point};
-use crate::state::{GAP_CAUSES, Gap, GapTaken, SharedState};
+use crate::state::{GAP_CAUSES, Gap, GapTaken, NotMirrored, SharedState};
 use crate::wal::{GapLog, GapSum, Missed};
 
 /// Between a gap and its way into the state store: the gaps of a moment go together.
@@ -80,6 +80,12 @@ impl GapKeeper {
                 Err(NotKept)
             }
         }
+    }
+
+    /// Notes a statement that the log could not take; true when there was none like it.
+    pub(super) async fn note_statement(&self, noted: NotMirrored) -> Result<bool, NotKept> {
+        let noted = timeout(self.each, self.state.note_statement(&self.destination, noted)).await;
+        noted.ok().and_then(Result::ok).ok_or(NotKept)
     }
 
     async fn keep_in(&self, log: &GapLog, gap: &Gap) -> Result<(), NotKept> {

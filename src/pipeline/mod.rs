@@ -27,6 +27,7 @@ mod settle;
 mod silence;
 mod skew;
 mod stamp;
+mod statements;
 
 pub use decode::Limits;
 pub use held::{Held, HeldGaps};
@@ -40,6 +41,7 @@ pub use reply::{
 pub use room::{Budget, NoRoom, Room};
 pub use silence::{News, SILENT_AFTER, Silence, Silent};
 pub use skew::Skew;
+pub use statements::{Asked, Changes};
 
 use std::cell::RefCell;
 use std::fmt;

@@ -112,7 +112,8 @@ const PRECISIONS: [Precision; 6] = [
     Precision::Hour,
 ];
 
-struct Rest<'a>(&'a [u8]);
+/// What is left of a text.
+pub(super) struct Rest<'a>(pub(super) &'a [u8]);
 
 impl<'a> Rest<'a> {
     fn take(&mut self, count: usize) -> Result<&'a [u8], IntentError> {
@@ -121,16 +122,16 @@ impl<'a> Rest<'a> {
         Ok(head)
     }
 
-    fn byte(&mut self) -> Result<u8, IntentError> {
+    pub(super) fn byte(&mut self) -> Result<u8, IntentError> {
         Ok(self.take(1)?[0])
     }
 
-    fn i64(&mut self) -> Result<i64, IntentError> {
+    pub(super) fn i64(&mut self) -> Result<i64, IntentError> {
         let bytes = self.take(8)?.try_into().map_err(|_| IntentError::Malformed)?;
         Ok(i64::from_le_bytes(bytes))
     }
 
-    fn text(&mut self) -> Result<String, IntentError> {
+    pub(super) fn text(&mut self) -> Result<String, IntentError> {
         let length = self.take(2)?.try_into().map_err(|_| IntentError::Malformed)?;
         let bytes = self.take(usize::from(u16::from_le_bytes(length)))?;
         String::from_utf8(bytes.to_vec()).map_err(|_| IntentError::Malformed)

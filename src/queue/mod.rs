@@ -15,6 +15,7 @@ mod local;
 mod outcome;
 mod scout;
 mod span;
+mod statement;
 
 use crate::base::sync;
 
@@ -25,6 +26,7 @@ pub use local::{Floors, LocalQueue, Opened, left_open_text};
 pub use outcome::{Cause, Disposition, EntryBytes, Outcome};
 pub use scout::{Ahead, Judged, Scout};
 pub use span::{Fate, Span, Spans, Walk};
+pub use statement::{Door, Statement};
 
 #[cfg(test)]
 mod tests;

@@ -1,4 +1,4 @@
-//! Runs ahead of delivery through the log and knows which intents are resolved, and how.
+//! Runs ahead of delivery through the log and knows which intents are resolved, and how. A statement is an intent without lines.
 //!
 //! Promise: everything it says is derived from records. It holds exceptions only (unresolved intents, and those that were
 //! not applied whole), never one entry per record. Start it at a floor and run it to the end, and it knows what it knew before a
@@ -169,7 +169,7 @@ impl Scout {
 
     fn note(&mut self, item: &Item) {
         match item {
-            Item::Record(record) if record.kind == Kind::Intent => {
+            Item::Record(record) if matches!(record.kind, Kind::Intent | Kind::Statement) => {
                 let waiting = Waiting { lines: record.lines, given_up: false, received_ns: record.received_ns };
                 self.unresolved.insert(record.lsn, waiting);
             }

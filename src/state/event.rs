@@ -43,6 +43,8 @@ pub enum EventKind {
     DeadLetter,
     /// Dead letters were removed: repaired from the source, found obsolete, sent as they stood, or purged.
     DeadLettersRemoved,
+    /// A statement that the source ran, or may have run, was not carried out at the destination; told the first time.
+    StatementNotMirrored,
     /// The source's clock and ours differ.
     ClockSkew,
     /// The source has answered no write for some seconds; at most once a minute.

@@ -13,6 +13,7 @@ mod letters;
 mod peek;
 mod schema;
 mod sqlite;
+mod statements;
 
 pub use dirty::RegionRow;
 pub use event::{Event, EventKind};
@@ -20,6 +21,7 @@ pub use gaps::{BacklogGap, GapRow};
 pub use letters::{LetterFate, LetterFile, LetterId, LetterPage, LetterQuery, PAGE_LETTERS_MAX, Removal, StoredLetter};
 pub use peek::peek;
 pub use sqlite::SqliteState;
+pub use statements::{NotMirrored, StatementRow};
 
 use std::collections::HashMap;
 use std::fmt;
@@ -169,6 +171,10 @@ pub struct Totals {
     pub gap_rows_total: u64,
     /// Of how many of them the lines are not known: they are in no sum.
     pub gaps_unknown: u64,
+    /// The newest statements that were not carried out, at most 100.
+    pub statements: Vec<StatementRow>,
+    /// How many were not.
+    pub statements_total: u64,
     /// What the sums of gap logs contribute to `gaps`, whose soever: (ledger, id) to lines.
     #[serde(skip)]
     pub gaps_taken: HashMap<(u64, u64), u64>,
@@ -241,6 +247,9 @@ pub trait State: Send + Sync + fmt::Debug {
     fn backlog_gaps(&self, destination: &DestinationId, floor: Lsn) -> Pending<Vec<BacklogGap>>;
     /// Records, first and last, that are in gaps from damage of the log, with their lines; only those that end above `floor`.
     fn damage_gaps(&self, destination: &DestinationId, floor: Lsn) -> Pending<Vec<((Lsn, Lsn), u64)>>;
+    /// Notes a statement that the source ran, or may have run, and that was not carried out at the destination; idempotent by its
+    /// record. True when it is the first one like it.
+    fn note_statement(&self, destination: &DestinationId, noted: NotMirrored) -> Pending<bool>;
     /// Sums of one destination.
     fn totals(&self, destination: &DestinationId) -> Pending<Totals>;
     /// The newest dead letters, at most `limit`.

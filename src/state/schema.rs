@@ -7,7 +7,16 @@ use rusqlite::Connection;
 use crate::base::{Error, Kind, Result, Side};
 
 /// What leads from each version to the next; an empty file has version 0. What was released is never changed.
-const STEPS: [&str; 7] = [FIRST, ROUTE_NAMES, DIRTY_LINES, GAPS_TAKEN, GAPS_BY_NAME, DIRTY_BY_NAME, LETTERS_REMOVED];
+const STEPS: [&str; 8] = [
+    FIRST,
+    ROUTE_NAMES,
+    DIRTY_LINES,
+    GAPS_TAKEN,
+    GAPS_BY_NAME,
+    DIRTY_BY_NAME,
+    LETTERS_REMOVED,
+    super::statements::TABLE,
+];
 
 const FIRST: &str = "
 CREATE TABLE value (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;

@@ -15,8 +15,8 @@ use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use tokio::sync::oneshot;
 
 use super::{
-    BacklogGap, DeadLetterRow, Effects, Event, Gap, GapTaken, LetterPage, LetterQuery, Pending, ROUTE_BACKLOG, Removal,
-    State, Totals, dirty, gaps, letters, schema,
+    BacklogGap, DeadLetterRow, Effects, Event, Gap, GapTaken, LetterPage, LetterQuery, NotMirrored, Pending,
+    ROUTE_BACKLOG, Removal, State, Totals, dirty, gaps, letters, schema, statements,
 };
 use crate::base::{DestinationId, Error, Kind, Lsn, Result, RouteId, Side};
 
@@ -242,6 +242,11 @@ impl State for SqliteState {
         self.call("cannot list gaps", move |tx| gaps::damage(tx, &destination, floor))
     }
 
+    fn note_statement(&self, destination: &DestinationId, noted: NotMirrored) -> Pending<bool> {
+        let destination = destination.to_string();
+        self.call("cannot note a statement", move |tx| statements::note(tx, &destination, &noted))
+    }
+
     fn totals(&self, destination: &DestinationId) -> Pending<Totals> {
         let destination = destination.to_string();
         self.call("cannot read the totals", move |tx| read_totals(tx, &destination))
@@ -299,7 +304,8 @@ impl State for SqliteState {
         self.call("cannot read the numbers of records", |tx| {
             let sql =
                 "SELECT coalesce(max(lsn), 0) FROM (SELECT lsn FROM dead_letter UNION ALL SELECT last_lsn FROM gap
-                       UNION ALL SELECT last_lsn FROM dirty_region UNION ALL SELECT last_lsn FROM dirty_seen)";
+                       UNION ALL SELECT last_lsn FROM dirty_region UNION ALL SELECT last_lsn FROM dirty_seen
+                       UNION ALL SELECT last_lsn FROM statement)";
             tx.query_row(sql, [], |row| row.get(0)).map(Lsn)
         })
     }
@@ -427,12 +433,15 @@ fn read_totals(tx: &Connection, destination: &str) -> rusqlite::Result<Totals> {
     };
     let count = |sql: &str| tx.query_row(sql, [destination], |row| row.get::<_, u64>(0));
     let (gap_rows, gap_rows_total, gaps_unknown) = gaps::list(tx, destination)?;
+    let (rows, statements_total) = statements::list(tx, destination)?;
     let gaps_taken = tx
         .prepare_cached("SELECT ledger, id, lines FROM gap_taken")?
         .query_map([], |row| Ok(((row.get(0)?, row.get(1)?), row.get(2)?)))?
         .collect::<rusqlite::Result<_>>()?;
     Ok(Totals {
         gaps_taken,
+        statements: rows,
+        statements_total,
         gap_rows,
         gap_rows_total,
         gaps_unknown,

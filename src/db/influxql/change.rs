@@ -101,6 +101,23 @@ impl Class {
         matches!(self, Self::DropDatabase | Self::DropPolicy)
     }
 
+    /// Whether it is carried out at a destination, where that can.
+    #[must_use]
+    pub fn is_carried_out(self) -> bool {
+        matches!(
+            self,
+            Self::CreateDatabase
+                | Self::DropDatabase
+                | Self::CreatePolicy
+                | Self::AlterPolicy
+                | Self::DropPolicy
+                | Self::DropMeasurement
+                | Self::DropSeries
+                | Self::Delete
+                | Self::ApiDelete
+        )
+    }
+
     /// Whether it may hold passwords or addresses with such: what is kept of it has no text in quotes.
     pub(super) fn is_secret(self) -> bool {
         matches!(self, Self::Users | Self::CreateSubscription | Self::Unknown)

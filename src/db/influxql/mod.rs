@@ -7,10 +7,12 @@
 mod change;
 mod lex;
 mod predicate;
+mod ran;
 mod statement;
 
 pub use change::{Change, Class, Policy};
 pub use predicate::{Deletion, Untranslated};
+pub use ran::{Answered, Ran, ran};
 pub use statement::{Statement, split};
 
 /// A name in double quotes.
