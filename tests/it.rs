@@ -116,3 +116,6 @@ mod typed_read;
 // A part of the program dies.
 #[path = "it/broken.rs"]
 mod broken;
+// VictoriaMetrics as the destination.
+#[path = "it/victoria.rs"]
+mod victoria;

@@ -43,9 +43,9 @@ const LATE_CELLS: u64 = 10 << 20;
 /// Tables of one lane: where its records are in the log (16,384 of 48 bytes, twice while they are merged), what it has counted ahead of others
 /// (4,096 of 32 bytes) and names of routes without a number (4,096).
 const LANE_TABLES: u64 = 3 << 20;
-/// What the distributor holds before it knows the outcome, and lines that enter no lane (16,384 notes of 64 bytes,
+/// What the distributor holds before it knows the outcome, and lines that enter no lane (16,384 notes of 112 bytes,
 /// twice while they are merged).
-const READ_AHEAD: u64 = READ_AHEAD_BYTES as u64 + (2 << 20);
+const READ_AHEAD: u64 = READ_AHEAD_BYTES as u64 + (4 << 20);
 /// Buffers of one connection to a database.
 const PER_OUTGOING: u64 = 32 << 10;
 /// Answer and buffers of one connection beside its request head.
@@ -76,7 +76,7 @@ pub fn memory_parts(config: &Config) -> Vec<BudgetPart> {
         ("batches being sent (lanes × batch_bytes × 2)", batches),
         ("connections (max_connections × (max_header + 16 KiB))", all.saturating_mul(each)),
         ("cells of unanswered requests (lanes × 10 MiB)", (delivery.lanes as u64).saturating_mul(LATE_CELLS)),
-        ("tables of lanes (lanes × 3 MiB + 6 MiB)", (delivery.lanes as u64).saturating_mul(LANE_TABLES) + READ_AHEAD),
+        ("tables of lanes (lanes × 3 MiB + 8 MiB)", (delivery.lanes as u64).saturating_mul(LANE_TABLES) + READ_AHEAD),
         ("connections to the databases (max_connections × 32 KiB)", outgoing.saturating_mul(PER_OUTGOING)),
         ("gap logs (6 MiB each)", gap_logs * PER_GAP_LOG),
         ("routes (limits.routes × 2 KiB)", (config.limits.routes as u64).saturating_mul(PER_ROUTE)),

@@ -77,8 +77,26 @@ pub enum DestinationKind {
     Influxdb1,
     /// InfluxDB 2.x.
     Influxdb2,
+    /// VictoriaMetrics.
+    Victoriametrics,
     /// Asked at start.
     Auto,
+}
+
+/// What becomes of what the destination cannot hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Unheld {
+    /// It is left out; each cell is counted.
+    Drop,
+    /// Its line is put aside as a dead letter.
+    DeadLetter,
+}
+
+/// What is written in place of what the destination cannot hold as it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Projection {
+    /// Texts, where there are none (VictoriaMetrics). Default: left out.
+    pub texts: Unheld,
 }
 
 /// TLS towards a database. Without effect on a plain `http` URL.
@@ -133,6 +151,8 @@ pub struct Destination {
     pub kind: DestinationKind,
     /// How it is reached.
     pub server: Server,
+    /// What becomes of what it cannot hold.
+    pub projection: Projection,
     /// How lines are sent to it.
     pub delivery: Delivery,
 }

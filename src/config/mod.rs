@@ -17,7 +17,7 @@ mod url;
 pub use budget::{BudgetPart, budget_sum, disk_parts, log_waiting, memory_parts};
 pub use checked::{
     Compression, Config, Delivery, Destination, DestinationKind, Limits, Listen, Log, LogCompression, LogFormat,
-    OnUnavailable, Queue, Role, Server, Source, SourceKind, Tls,
+    OnUnavailable, Projection, Queue, Role, Server, Source, SourceKind, Tls, Unheld,
 };
 pub use fault::{ConfigError, Position};
 pub use file::{Environment, Loaded, load, load_with, parse};

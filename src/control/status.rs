@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::figures::Figures;
 use crate::base::clock::rfc3339;
 use crate::base::size::{ByteSize, show_span};
-use crate::delivery::{PauseView, hold};
+use crate::delivery::{ChangeView, PauseView, hold};
 use crate::pipeline::Silent;
 use crate::state::{GapRow, RegionRow, StatementRow};
 use crate::wal::{Scrubbed, Stats};
@@ -206,6 +206,8 @@ pub struct Status {
     pub source_silent: Option<SilentSource>,
     /// What stands still.
     pub paused: Vec<PauseView>,
+    /// Cells that are not at the destination what they are at the source, by reason: it cannot hold them as they are.
+    pub changes: Vec<ChangeView>,
     /// Refused lines by code.
     pub dead_letters: Vec<Trouble>,
     /// Lines that were dead letters and are none any more, by what became of them: `repaired`, `obsolete`, `raw`, `purged`.
@@ -273,6 +275,7 @@ pub(super) fn status(facts: Facts, figures: &Figures) -> Status {
         queue: queue_status(figures, view.oldest_waits(figures.now).as_secs_f64()),
         source_silent: figures.source_silent.as_ref().map(SilentSource::from),
         paused: view.paused.clone(),
+        changes: view.changes.clone(),
         dead_letters: trouble(totals.dead_letters),
         letters_removed: trouble(totals.letters_removed),
         dead_letter_reason: totals.dead_letter_reason,
@@ -340,6 +343,10 @@ fn not_covered(status: &Status, figures: &Figures) -> Vec<String> {
         missing.push(text);
     }
     missing.extend(refused(status));
+    let changed: u64 = status.changes.iter().map(|change| change.cells).sum();
+    if changed > 0 {
+        missing.push(format!("{changed} times a value is not at the destination what it is at the source"));
+    }
     if status.gaps.iter().any(|gap| gap.cause == "other-protocol") {
         missing.push("Prometheus remote writes go to the source alone".to_owned());
     }
@@ -518,6 +525,9 @@ fn troubles(out: &mut String, status: &Status) {
             show_span(Duration::from_secs(pause.for_s)),
             pause.reason
         );
+    }
+    for ChangeView { code, why, cells } in &status.changes {
+        let _ = writeln!(out, "! CHANGED {cells} cells: {why} ({code})");
     }
     for letter in &status.dead_letters {
         let _ = writeln!(out, "! DEAD LETTER {} lines: {}", letter.lines, letter.cause);

@@ -11,6 +11,8 @@ mod head;
 pub mod hop;
 pub mod influxql;
 pub mod precision;
+pub mod product;
 pub mod read;
 pub mod server;
 pub mod tls;
+pub mod victoria;

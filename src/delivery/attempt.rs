@@ -42,7 +42,7 @@ pub(super) async fn attempt(shared: &Shared, lane: usize, part: &Part, gzip: boo
     let began = shared.clock.monotonic();
     let sent = send(shared, part.batch.target, part.body(), gzip).await;
     let (verdict, whole) = match sent {
-        Ok((status, headers, body, whole)) => (answer::destination(shared.flavor, status, &headers, &body), whole),
+        Ok((status, headers, body, whole)) => (answer::of(shared.product, status, &headers, &body), whole),
         Err(verdict) => (verdict, true),
     };
     shared.alive.set(verdict.status != 0);

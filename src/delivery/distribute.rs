@@ -21,10 +21,11 @@ use super::letters;
 use super::passed::{Headers, Twice, headers_of};
 use super::target::TargetId;
 use super::view::Reading;
+use super::writing::Written;
 use crate::base::bounds::READ_AHEAD_BYTES;
 use crate::base::failpoint::{self, Point};
 use crate::base::{Error, Kind as ErrorKind, Lsn, Result, Side};
-use crate::line::{self, Dialect, Precision};
+use crate::line::{self, project::Changes};
 use crate::queue::{Disposition, Fate, Floors, Intent, Scout, Spans};
 use crate::state::{BacklogGap, DeadLetter, Effects, Gap, LOG_DAMAGE};
 use crate::wal::{Damage, Item, Kind, Reader, Record, Wal};
@@ -61,7 +62,8 @@ pub(super) struct Distributor {
     /// Read, and not dealt out: most of it waits for its outcome.
     ahead: VecDeque<Item>,
     ahead_bytes: usize,
-    canonical: Vec<u8>,
+    /// A line that is being written.
+    room: Vec<u8>,
     /// Targets of which records are set aside.
     pub(super) asides: BTreeMap<TargetId, Aside>,
     /// Records in gaps of their routes' backlogs, from before the start.
@@ -120,7 +122,7 @@ impl Distributor {
         let durable = Arc::new(Notify::new());
         let wake = Arc::clone(&durable);
         log.on_durable(Box::new(move || wake.notify_one()));
-        let (read, canonical) = (Rc::default(), Vec::new());
+        let (read, room) = (Rc::default(), Vec::new());
         let (ahead, ahead_bytes) = (VecDeque::new(), 0);
         let (asides, dealt, before_record) = (BTreeMap::new(), floors.lowest(), 0);
         Ok(Self {
@@ -137,7 +139,7 @@ impl Distributor {
             read,
             ahead,
             ahead_bytes,
-            canonical,
+            room,
             asides,
             gaps,
             dealt,
@@ -319,33 +321,39 @@ impl Distributor {
         let mut dead_letters = Vec::new();
         let mut held_bytes = 0;
         let mut lane_of: Vec<_> = self.shared.lanes.iter().map(RefCell::borrow_mut).collect();
-        let (former, canonical) = (&self.former, &mut self.canonical);
-        let dialect = self.shared.dialect;
-        let looks_unfit = line::may_be_unfit(&record.body, intent.dialect, dialect);
+        let (former, room, writing) = (&self.former, &mut self.room, self.shared.writing);
+        let looks_unfit = writing.may_be_unfit(&record.body, intent.dialect);
+        let mut changes = Changes::default();
         applied_lines(record, intent, spans, |line, found| {
             let hash = found.series;
             let index = (hash % lanes as u64) as usize;
             let lane = &mut lane_of[index];
-            if record.lsn <= lane.floor() {
+            let is_done = record.lsn <= lane.floor();
+            if is_done && !writing.changes_lines() {
+                return;
+            }
+            // The pipeline stamps every line that parses before it is logged.
+            let at_ns = found.time_ns.unwrap_or(intent.max_ns);
+            // Changes are counted by record, whichever lanes have its lines behind them.
+            let written = writing.write((&record.body, &found), at_ns, intent, looks_unfit, (room, &mut changes));
+            if is_done {
                 return;
             }
             let repeated = record.lsn <= counted_to || is_repeated(former.as_deref(), record.lsn, hash);
             own[index].counted += u32::from(!repeated);
             own[index].has_lines = true;
-            // The pipeline stamps every line that parses before it is logged.
-            let at_ns = found.time_ns.unwrap_or(intent.max_ns);
-            let text = written(&record.body, &found, at_ns, intent.precision, canonical);
-            if (found.careful.is_some() || looks_unfit)
-                && let Some(unfit) = unfit(&record.body, &found, intent, dialect)
-            {
+            let (text, unfit) = match written {
+                Written::Line(text, unfit) => (Some(text), unfit.map(|unfit| (text, unfit))),
+                Written::Unfit(text, unfit) => (None, Some((text, unfit))),
+                Written::Nothing => (None, None),
+            };
+            if let Some((text, unfit)) = unfit {
                 dead_letters.push(letter(record, intent, line, unfit, text));
                 if !repeated {
                     lane.mark_dead(record.lsn, line);
                 }
-                if !unfit.in_part {
-                    return;
-                }
             }
+            let Some(text) = text else { return };
             let at = LineAt { lsn: record.lsn, line, route: record.route, cell: hash_of(target, hash, at_ns) };
             lane.push(target, at, text, now, bounds);
             held_bytes += batch::held_bytes(text);
@@ -353,6 +361,9 @@ impl Distributor {
         drop(lane_of);
         self.shared.pending_bytes.set(self.shared.pending_bytes.get() + held_bytes);
         self.note_lines(record, intent, &own);
+        if record.lsn > counted_to && changes != Changes::default() {
+            self.ledger.borrow_mut().note(record.lsn, Tally { changes, ..Tally::default() });
+        }
         letters::put_aside(&self.shared, dead_letters).await;
         Ok(held_bytes > 0)
     }
@@ -507,29 +518,6 @@ pub(super) fn applied_lines<'a>(
     });
 }
 
-/// A line as the destination gets it: with nanoseconds and a line feed. Most lines are that already.
-fn written<'a>(
-    body: &'a [u8],
-    line: &line::Outline<'_>,
-    at_ns: i64,
-    precision: Precision,
-    canonical: &'a mut Vec<u8>,
-) -> &'a [u8] {
-    if line.careful.is_none()
-        && precision == Precision::Nanosecond
-        && line.time_ns.is_some()
-        && let Some(whole) = body.get(line.span.start..=line.span.end)
-    {
-        return whole;
-    }
-    canonical.clear();
-    match &line.careful {
-        None => line::write_plain(&body[line.span.start..line.fields_end], at_ns, canonical),
-        Some(line) => line::write_canonical(line, at_ns, canonical),
-    }
-    canonical
-}
-
 fn is_repeated(former: Option<&[Lsn]>, lsn: Lsn, series: u64) -> bool {
     former.is_some_and(|floors| !floors.is_empty() && lsn <= floors[(series % floors.len() as u64) as usize])
 }
@@ -541,17 +529,6 @@ fn hash_of(target: TargetId, series: u64, at_ns: i64) -> u64 {
     bytes[4..12].copy_from_slice(&series.to_le_bytes());
     bytes[12..].copy_from_slice(&at_ns.to_le_bytes());
     xxhash_rust::xxh3::xxh3_64(&bytes)
-}
-
-/// Why a line does not fit the destination.
-fn unfit(body: &[u8], found: &line::Outline<'_>, intent: &Intent, to: Dialect) -> Option<line::Unfit> {
-    match &found.careful {
-        Some(line) => line::unfit(line, to),
-        None => {
-            let line = line::lines(&body[found.span.clone()], intent.dialect, intent.precision).next()?.ok()?;
-            line::unfit(&line, to)
-        }
-    }
 }
 
 /// A line that is known not to fit before it is sent; `text` is what would have been.

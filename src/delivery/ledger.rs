@@ -12,6 +12,7 @@ use std::collections::VecDeque;
 
 use super::lane::Lane;
 use crate::base::Lsn;
+use crate::line::project::Changes;
 use crate::queue::Floors;
 
 /// Lines of intents that were not delivered, by reason.
@@ -22,6 +23,8 @@ pub(super) struct Tally {
     pub(super) gapped: u64,
     pub(super) excluded: u64,
     pub(super) damaged: u64,
+    /// Cells that are not at the destination what they are at the source; their lines are among the others.
+    pub(super) changes: Changes,
 }
 
 impl Tally {
@@ -31,17 +34,19 @@ impl Tally {
         self.gapped += other.gapped;
         self.excluded += other.excluded;
         self.damaged += other.damaged;
+        self.changes.add_all(&other.changes);
     }
 }
 
 /// Layout of the counters: version, five sums of the tally, then delivered and dead of each lane, then up to which record
 /// the tally counts (absent in older files: up to the lowest floor), then how many lines lanes have counted above the lowest floor
-/// (absent in older files: not known, and taken for none). The version also stands for the hash that deals lines
+/// (absent in older files: not known, and taken for none), then cells by the reason of their change (as many as reasons were
+/// known then). The version also stands for the hash that deals lines
 /// out to lanes: 1 was another one.
 const VERSION: u64 = 2;
 const LANES_AT: usize = 6;
 
-/// Notes above the floor; when there are more, neighbours become one. They take 1 MiB.
+/// Notes above the floor; when there are more, neighbours become one. They take 2 MiB.
 const NOTES_MAX: usize = 1 << 14;
 
 /// What neighbouring records leave, as one.
@@ -79,7 +84,9 @@ impl Ledger {
             return;
         }
         self.total.add(tally);
-        self.above.push_back(Note { first: lsn, last: lsn, tally });
+        // In log order, also what is read once more after others.
+        let at = self.above.partition_point(|note| note.first <= lsn);
+        self.above.insert(at, Note { first: lsn, last: lsn, tally });
         if self.above.len() > NOTES_MAX {
             let merged = self.above.make_contiguous().chunks(2).map(|pair| {
                 let mut note = pair[0];
@@ -132,7 +139,8 @@ impl Ledger {
         let lowest = floors.lowest();
         let above: u64 = lanes.iter().map(|lane| lane.borrow_mut().counted_above(lowest)).sum();
         floors.counters.extend([self.counted.0, self.ahead + above]);
-        let Tally { not_applied, doubt, gapped, excluded, damaged } = self.base;
+        floors.counters.extend_from_slice(self.base.changes.counts());
+        let Tally { not_applied, doubt, gapped, excluded, damaged, .. } = self.base;
         floors.counters[..LANES_AT].copy_from_slice(&[VERSION, not_applied, doubt, gapped, excluded, damaged]);
         floors
     }
@@ -142,7 +150,7 @@ impl Ledger {
 pub(super) fn is_known(floors: &Floors) -> bool {
     let counters = &floors.counters;
     let lanes_end = LANES_AT + 2 * floors.lanes.len();
-    counters.first() == Some(&VERSION) && (lanes_end..=lanes_end + 2).contains(&counters.len())
+    counters.first() == Some(&VERSION) && counters.len() >= lanes_end
 }
 
 /// Lanes and sums as they were made durable. With another number of lanes than before, or another way to deal lines out,
@@ -151,8 +159,10 @@ pub(super) fn restore(floors: &Floors, lanes: usize) -> (Vec<Lane>, Ledger) {
     let counters = &floors.counters;
     let known = is_known(floors);
     let at = |index: usize| if known { counters[index] } else { 0 };
-    let base = Tally { not_applied: at(1), doubt: at(2), gapped: at(3), excluded: at(4), damaged: at(5) };
-    let counted = counters.get(LANES_AT + 2 * floors.lanes.len()).filter(|_| known).map_or(Lsn::ZERO, |at| Lsn(*at));
+    let counted_at = LANES_AT + 2 * floors.lanes.len();
+    let changes = Changes::stored(counters.get(counted_at + 2..).filter(|_| known).unwrap_or_default());
+    let base = Tally { not_applied: at(1), doubt: at(2), gapped: at(3), excluded: at(4), damaged: at(5), changes };
+    let counted = counters.get(counted_at).filter(|_| known).map_or(Lsn::ZERO, |at| Lsn(*at));
     let mut ledger = Ledger::new(base, counted.max(floors.lowest()));
     let sums = |lane: usize| (at(LANES_AT + 2 * lane), at(LANES_AT + 2 * lane + 1));
     if known && floors.lanes.len() == lanes {

@@ -130,7 +130,7 @@ pub(super) async fn put_aside(shared: &Shared, letters: Vec<DeadLetter>) {
     if letters.is_empty() {
         return;
     }
-    let codes = ["bad-name", "unstorable", "unreadable"];
+    let codes = ["bad-name", "unstorable", "unreadable", "too-large", "text"];
     let counts = codes.map(|code| letters.iter().filter(|letter| letter.code == code).count() as u64);
     room(shared, bytes_of(&letters)).await;
     record_effects(shared, Effects { dead_letters: letters, ..Effects::default() }).await;

@@ -25,6 +25,7 @@ mod letters;
 mod part;
 mod passed;
 mod pause;
+mod provisional;
 mod rest;
 mod send;
 mod settle;
@@ -35,10 +36,12 @@ mod target;
 mod tell;
 mod unsettled;
 mod view;
+mod writing;
 
 pub use hold::Hold;
 pub use target::write_path;
-pub use view::{PauseView, SharedView, View, shared_view, show_failure};
+pub use view::{ChangeView, PauseView, SharedView, View, shared_view, show_failure};
+pub use writing::Writing;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
@@ -52,8 +55,8 @@ use tokio::task::{JoinError, JoinSet};
 use crate::base::clock::SharedClock;
 use crate::base::{DestinationId, Error, Kind, Lsn, Result, Retry, Side};
 use crate::config::{Delivery as Settings, Mapping};
-use crate::db::server::{Flavor, Server};
-use crate::line::Dialect;
+use crate::db::product::Product;
+use crate::db::server::Server;
 use crate::queue::{Floors, LocalQueue, Opened, Scout};
 use crate::route::TargetKind;
 use crate::state::{BacklogGap, SharedState};
@@ -62,6 +65,7 @@ use distribute::Distributor;
 use lane::Lane;
 use ledger::Ledger;
 use pause::Pauses;
+use provisional::Provisional;
 use target::{TargetId, Targets};
 use unsettled::{News, Unsettled};
 
@@ -78,12 +82,13 @@ const SAVE_TOLD: Duration = Duration::from_secs(60);
 /// The pause while figures are not known yet.
 const KEEP_SOON: Duration = Duration::from_millis(5);
 
-/// What delivery is made of.
+/// What delivery is made of, beside the queue.
+#[derive(Clone)]
 pub struct Parts {
-    /// The opened queue.
-    pub opened: Opened,
     /// What it is.
-    pub flavor: Flavor,
+    pub product: Product,
+    /// How lines are written for it.
+    pub writing: Writing,
     /// Its id.
     pub id: DestinationId,
     /// Its names.
@@ -119,9 +124,8 @@ impl fmt::Debug for Parts {
 /// What all tasks of one destination share. One thread.
 pub(crate) struct Shared {
     server: Server,
-    flavor: Flavor,
-    /// How the destination reads lines.
-    dialect: Dialect,
+    product: Product,
+    writing: Writing,
     id: DestinationId,
     settings: Settings,
     gzip: bool,
@@ -155,6 +159,8 @@ pub(crate) struct Shared {
     /// When it last stored something, by the monotonic clock.
     stored_at: Cell<Duration>,
     stopping: Cell<bool>,
+    /// Whether all is known of the destination that must be before the first request.
+    may_send: Cell<bool>,
     /// While it lasts no request begins.
     hold: Hold,
 }
@@ -163,33 +169,48 @@ pub(crate) struct Shared {
 ///
 /// # Errors
 /// The log cannot be read, or the cursor cannot be written at the end.
-pub async fn run(parts: Parts, server: Server, mut stop: watch::Receiver<bool>) -> Result<()> {
-    let (Opened { queue, floors, scout, .. }, view, lanes_count) = (parts.opened, parts.view, parts.settings.lanes);
-    let (mut lanes, ledger) = ledger::restore(&floors, lanes_count);
-    let end = queue.log().durable();
+pub async fn run(opened: Opened, parts: Parts, server: Server, mut stop: watch::Receiver<bool>) -> Result<()> {
+    let (former, Opened { mut queue, mut floors, mut scout, .. }) = (opened.recovery.last, opened);
     // Whether there is anything to inherit or not: the mark goes before the first request.
-    if !rest::taken(&parts.state, &parts.id).await && end > floors.lowest() {
+    let mut inherits = !rest::taken(&parts.state, &parts.id).await;
+    loop {
+        let (shared, ledger) = begin(&parts, server.clone(), &floors, inherits.then(|| queue.log().durable()));
+        let End::Again(kept) = deliver(shared, ledger, queue, floors, scout, &parts, &mut stop).await? else {
+            return Ok(());
+        };
+        // Nothing that was sent to a dead process can take effect late.
+        ((queue, floors), inherits) = (*kept, false);
+        let from = floors.lowest();
+        scout = Scout::new(queue.log().reader(from.next())?, from).with_former(former);
+    }
+}
+
+/// Lanes and sums as they were made durable. `inherited`: to where a former process may have requests under way.
+fn begin(parts: &Parts, server: Server, floors: &Floors, inherited: Option<Lsn>) -> (Rc<Shared>, Ledger) {
+    let lanes_count = parts.settings.lanes;
+    let (mut lanes, ledger) = ledger::restore(floors, lanes_count);
+    if let Some(end) = inherited.filter(|end| *end > floors.lowest()) {
         let late = parts.clock.monotonic() + parts.settings.late_write_max;
         lanes.iter_mut().for_each(|lane| lane.inherit(end, late));
     }
     let shared = Rc::new(Shared {
         server,
-        flavor: parts.flavor,
-        dialect: dialect_of(parts.flavor),
-        id: parts.id,
+        product: parts.product,
+        writing: parts.writing,
+        id: parts.id.clone(),
         gzip: parts.gzip,
         dead_letter_bytes_max: parts.dead_letter_bytes_max,
         route_backlog_bytes: parts.route_backlog_bytes,
         aside_lines: Cell::new(0),
-        state: parts.state,
-        clock: parts.clock,
-        targets: Targets::new(parts.mapping, parts.kind),
+        state: parts.state.clone(),
+        clock: parts.clock.clone(),
+        targets: Targets::new(parts.mapping.clone(), parts.kind.clone(), parts.product),
         work: lanes.iter().map(|_| Notify::new()).collect(),
         lanes: lanes.into_iter().map(RefCell::new).collect(),
         room: Notify::new(),
         pending_bytes: Cell::new(0),
         pauses: Pauses::new(parts.settings.retry_initial, parts.settings.retry_max),
-        settings: parts.settings,
+        settings: parts.settings.clone(),
         closing: RefCell::default(),
         saves: Cell::new(0),
         letters: letters::Letters::default(),
@@ -199,39 +220,77 @@ pub async fn run(parts: Parts, server: Server, mut stop: watch::Receiver<bool>) 
         alive: Cell::new(false),
         stored_at: Cell::default(),
         stopping: Cell::new(false),
-        hold: parts.hold,
+        may_send: Cell::new(parts.product.capabilities().durable_answers),
+        hold: parts.hold.clone(),
     });
-    let Some(gaps) = backlog_gaps(&shared, floors.lowest(), &view, &mut stop).await else { return Ok(()) };
+    (shared, ledger)
+}
+
+/// How delivery has ended.
+enum End {
+    /// It was asked to.
+    Stopped,
+    /// The destination may have lost what it had acknowledged behind these floors.
+    Again(Box<(LocalQueue, Floors)>),
+}
+
+async fn deliver(
+    shared: Rc<Shared>,
+    ledger: Ledger,
+    queue: LocalQueue,
+    floors: Floors,
+    scout: Scout,
+    parts: &Parts,
+    stop: &mut watch::Receiver<bool>,
+) -> Result<End> {
+    let asked = backlog_gaps(&shared, floors.lowest(), &parts.view, stop).await;
+    let Some(gaps) = asked else { return Ok(End::Stopped) };
     let (scout, ledger) = (Rc::new(RefCell::new(scout)), Rc::new(RefCell::new(ledger)));
     let mut distributor =
         Distributor::new(Rc::clone(&shared), Rc::clone(&scout), Rc::clone(&ledger), queue.log(), &floors, gaps)?;
+    let seen = Rc::new(Cell::new(provisional::Seen::default()));
+    let waits = !shared.may_send.get();
     let mut keeper = Keeper {
         shared: Rc::clone(&shared),
         read: distributor.progress(),
         scout,
         ledger,
         queue,
+        provisional: waits.then(|| Provisional::new(Rc::clone(&seen), floors.clone())),
+        seen: Rc::clone(&seen),
         saved: floors,
         noted: None,
-        view,
+        view: parts.view.clone(),
         unsettled: Unsettled::new(parts.unanswered_max),
         save_told: None,
     };
     let mut lanes: JoinSet<()> = JoinSet::new();
-    (0..lanes_count).for_each(|index| _ = lanes.spawn_local(send::run_lane(Rc::clone(&shared), index)));
+    (0..shared.lanes.len()).for_each(|index| _ = lanes.spawn_local(send::run_lane(Rc::clone(&shared), index)));
+    let watch = async {
+        match waits {
+            true => provisional::watch(Rc::clone(&shared), seen).await,
+            false => std::future::pending().await,
+        }
+    };
     let outcome = tokio::select! {
         // First of all: what a lane has left half done must not become durable.
         biased;
         Some(ended) = lanes.join_next() => return Err(ended.err().map_or_else(lane_ended, lane_died)),
-        result = keep_distributing(&mut distributor) => result,
-        () = keeper.keep() => Ok(()),
+        result = keep_distributing(&mut distributor) => result.map(|()| false),
+        () = keeper.keep() => Ok(true),
+        () = watch => Ok(false),
         // Without a sender nobody can ask us to stop: then the end of the process does.
-        _ = stop.wait_for(|stop| *stop) => Ok(()),
+        _ = stop.wait_for(|stop| *stop) => Ok(false),
     };
     shared.stopping.set(true);
     shared.work.iter().for_each(Notify::notify_one);
-    keeper.end(wait_for(lanes).await?).await?;
-    outcome
+    let ended = wait_for(lanes).await?;
+    if let Ok(true) = outcome {
+        tell::begins_again(&shared);
+        return Ok(End::Again(Box::new((keeper.queue, keeper.saved))));
+    }
+    keeper.end(ended).await?;
+    outcome.map(|_| End::Stopped)
 }
 
 /// Waits for the ends of all lanes; what takes longer is delivered again. False when one was cut.
@@ -253,13 +312,6 @@ fn lane_died(error: JoinError) -> Error {
 
 fn lane_ended() -> Error {
     Error::new(Kind::State, Side::Own, "a lane of delivery has ended by itself: this is a bug")
-}
-
-fn dialect_of(flavor: Flavor) -> Dialect {
-    match flavor {
-        Flavor::Influx1 => Dialect::Influx1,
-        Flavor::Influx2 => Dialect::Influx2,
-    }
 }
 
 /// Records in gaps of their routes' backlogs; none when we are stopping. The state store may be busy, or full with what stands
@@ -308,6 +360,9 @@ struct Keeper {
     scout: Rc<RefCell<Scout>>,
     ledger: Rc<RefCell<Ledger>>,
     queue: LocalQueue,
+    /// Where acknowledged lines may still be lost.
+    provisional: Option<Provisional>,
+    seen: Rc<Cell<provisional::Seen>>,
     saved: Floors,
     /// How far the log was durable when a cursor was saved last, and when that was.
     noted: Option<(Lsn, Duration)>,
@@ -329,8 +384,9 @@ impl Keeper {
         Ok(())
     }
 
+    /// Until the destination may have lost what it had acknowledged.
     async fn keep(&mut self) {
-        loop {
+        while !self.seen.get().is_another {
             let saved = self.save();
             self.tell_of_save(saved);
             self.settle_unsettled();
@@ -379,6 +435,12 @@ impl Keeper {
     fn save(&mut self) -> Result<()> {
         let floors = self.ledger.borrow_mut().floors(&self.shared.lanes);
         let now = self.shared.clock.monotonic();
+        let newest = self.provisional.is_some().then(|| floors.clone());
+        let floors = match &mut self.provisional {
+            Some(provisional) => provisional.ripe(floors, now),
+            None => floors,
+        };
+        let is_newest = newest.is_none_or(|newest| newest == floors);
         if floors != self.saved {
             self.queue.acknowledge(&floors)?;
             self.saved = floors;
@@ -392,7 +454,8 @@ impl Keeper {
             self.queue.note_durable(&floors);
             self.noted = Some((self.queue.durable(), now));
         }
-        self.shared.saves.set(self.shared.saves.get() + 1);
+        // Who waits for this means the floors as they are now.
+        self.shared.saves.set(self.shared.saves.get() + u64::from(is_newest));
         Ok(())
     }
 

@@ -139,7 +139,7 @@ async fn one_request(work: &mut Work<'_>, part: Part) -> Next {
 
 /// Waits out the destination's pause, and an operator's.
 async fn rest(shared: &Shared) {
-    while shared.hold.lasts() && !shared.stopping.get() {
+    while (shared.hold.lasts() || !shared.may_send.get()) && !shared.stopping.get() {
         tokio::time::sleep(HOLD_LOOK).await;
     }
     while let Some(until) = shared.pauses.destination_until(shared.clock.monotonic()) {

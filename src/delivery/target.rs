@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use crate::config::Mapping;
 use crate::db::encode::escape;
+use crate::db::product::Product;
 use crate::route::{RouteName, Target, TargetKind, map};
 
 /// Number of a target within this process.
@@ -27,14 +28,15 @@ pub(super) struct Addressed {
 pub(super) struct Targets {
     mapping: Mapping,
     kind: TargetKind,
+    product: Product,
     names: RefCell<HashMap<RouteName, Option<TargetId>>>,
     targets: RefCell<Vec<Rc<Addressed>>>,
     ids: RefCell<HashMap<Target, TargetId>>,
 }
 
 impl Targets {
-    pub(super) fn new(mapping: Mapping, kind: TargetKind) -> Self {
-        Self { mapping, kind, names: RefCell::default(), targets: RefCell::default(), ids: RefCell::default() }
+    pub(super) fn new(mapping: Mapping, kind: TargetKind, product: Product) -> Self {
+        Self { mapping, kind, product, names: RefCell::default(), targets: RefCell::default(), ids: RefCell::default() }
     }
 
     /// Where this place goes; `None`: nowhere.
@@ -61,20 +63,28 @@ impl Targets {
         }
         let mut targets = self.targets.borrow_mut();
         let id = TargetId(u32::try_from(targets.len()).expect("routes are far fewer"));
-        let path = write_path(&target);
+        let path = write_path(self.product, &target);
         targets.push(Rc::new(Addressed { target: target.clone(), path }));
         self.ids.borrow_mut().insert(target, id);
         id
     }
 }
 
-/// Path and query of a write to this place, with explicit nanoseconds.
+/// Path and query of a write to this place, with the unit that lines have there: nanoseconds, milliseconds for VictoriaMetrics.
 #[must_use]
-pub fn write_path(target: &Target) -> String {
-    match target {
-        Target::Database { db, rp } if rp.is_empty() => format!("/write?db={}&precision=ns", escape(db)),
-        Target::Database { db, rp } => format!("/write?db={}&rp={}&precision=ns", escape(db), escape(rp)),
-        Target::Bucket { org, bucket } => {
+pub fn write_path(product: Product, target: &Target) -> String {
+    match (product, target) {
+        (Product::Victoria, Target::Database { db, rp }) => {
+            let policy = if rp.is_empty() { String::new() } else { format!("&extra_label=rp={}", escape(rp)) };
+            format!("/influx/write?db={}{policy}&precision=ms", escape(db))
+        }
+        (Product::Victoria, Target::Bucket { org, bucket }) => {
+            let org = if org.is_empty() { String::new() } else { format!("&extra_label=org={}", escape(org)) };
+            format!("/influx/write?extra_label=bucket={}{org}&precision=ms", escape(bucket))
+        }
+        (_, Target::Database { db, rp }) if rp.is_empty() => format!("/write?db={}&precision=ns", escape(db)),
+        (_, Target::Database { db, rp }) => format!("/write?db={}&rp={}&precision=ns", escape(db), escape(rp)),
+        (_, Target::Bucket { org, bucket }) => {
             format!("/api/v2/write?org={}&bucket={}&precision=ns", escape(org), escape(bucket))
         }
     }
@@ -90,6 +100,7 @@ mod tests {
         let targets = Targets::new(
             Mapping { unmapped: Unmapped::SourceOnly, rules: Vec::new() },
             TargetKind::Bucket { org: Some("a b".into()), source_org: None },
+            Product::Influx2,
         );
         let id = targets.of(&RouteName::Database { db: "d&x".into(), rp: "w".into() }).unwrap();
         assert_eq!(targets.get(id).path, "/api/v2/write?org=a%20b&bucket=d%26x%2Fw&precision=ns");

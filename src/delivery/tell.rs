@@ -71,6 +71,15 @@ pub(super) fn remark(shared: &Shared, code: &'static str, text: &str) {
     }
 }
 
+/// Another process answers at the destination than the one that has acknowledged what was sent last.
+pub(super) fn begins_again(shared: &Shared) {
+    let text = format!(
+        "destination {} has begun anew, and what it had acknowledged in the seconds before may be lost: it is sent once more",
+        shared.id
+    );
+    tell(shared, EventKind::DestinationRemark, text);
+}
+
 /// The state store takes nothing, and delivery waits for it. It cannot take the event either: the log and `status` say it.
 pub(super) fn store_fails(shared: &Shared, error: &Error) {
     tracing::error!(%error, event = "state.retry", "delivery waits for the state store");

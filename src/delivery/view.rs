@@ -26,6 +26,17 @@ pub struct PauseView {
     pub for_s: u64,
 }
 
+/// Cells that the destination cannot hold as they are, for one reason.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, serde::Deserialize)]
+pub struct ChangeView {
+    /// Short stable name of the reason.
+    pub code: String,
+    /// For people.
+    pub why: String,
+    /// How many.
+    pub cells: u64,
+}
+
 /// Figures of one destination. Lines are in exactly one of the states.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct View {
@@ -51,6 +62,8 @@ pub struct View {
     pub refused_lines: u64,
     /// Lines of writes that became durable only after a gap was recorded for them.
     pub gapped_lines: u64,
+    /// Cells that are not at the destination what they are at the source, by reason.
+    pub changes: Vec<ChangeView>,
     /// The lowest floor.
     pub floor_lsn: u64,
     /// The last record looked at.
@@ -185,6 +198,7 @@ pub(super) fn publish(shared: &Shared, reading: Reading, tally: Tally, to: &Shar
         damaged_lines: tally.damaged,
         refused_lines: tally.not_applied + reading.ahead.not_applied,
         gapped_lines: tally.gapped + reading.ahead.gapped,
+        changes: changes(&tally.changes),
         floor_lsn: lanes().map(|lane| lane.floor().0).min().unwrap_or(0),
         head_lsn: reading.head.0,
         oldest_ns: reading.oldest_ns,
@@ -197,6 +211,15 @@ pub(super) fn publish(shared: &Shared, reading: Reading, tally: Tally, to: &Shar
     let mut shown = to.lock().unwrap_or_else(PoisonError::into_inner);
     *shown = view.after(&shown);
     gauges(&shown);
+}
+
+fn changes(changes: &crate::line::project::Changes) -> Vec<ChangeView> {
+    let row = |(change, cells): (crate::line::project::Change, u64)| ChangeView {
+        code: change.code().to_owned(),
+        why: change.why().to_owned(),
+        cells,
+    };
+    changes.some().map(row).collect()
 }
 
 fn gauges(view: &View) {

@@ -9,7 +9,7 @@
 //! alike, [`rescale`] gives times another unit, [`sketch`] tells what a body holds by measurement, [`Rules`] drop and rename,
 //! [`Reading`] says what each server makes of each line, and [`unfit`] finds the lines that a server would refuse with their neighbours, or acknowledge and then not show.
 //!
-//! [`victoria`] and [`questdb`] read the dialects of other servers, in the common form of [`record`].
+//! [`project`] writes lines for servers that hold less. [`victoria`] and [`questdb`] read the dialects of other servers, in the common form of [`record`].
 
 mod boundaries;
 mod canonical;
@@ -31,6 +31,7 @@ mod patch;
 mod pattern;
 mod point;
 mod prefix;
+pub mod project;
 pub mod questdb;
 mod reading;
 mod reason;

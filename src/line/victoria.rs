@@ -11,7 +11,7 @@
 //! The unit is taken as given. A request that names none is left to the server's guess by the size of each timestamp: from
 //! 10^17 nanoseconds, from 10^14 microseconds, from 10^11 milliseconds, below that seconds.
 
-mod number;
+pub(super) mod number;
 #[cfg(test)]
 mod tests;
 

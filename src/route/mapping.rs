@@ -16,6 +16,11 @@ pub enum TargetKind {
         /// have the same names.
         source_org: Option<String>,
     },
+    /// The names of the source, whatever they are: the destination keeps them as labels.
+    Labels {
+        /// `source.org`, as above; also what a bucket without a named organisation belongs to.
+        source_org: Option<String>,
+    },
 }
 
 /// Where a route goes; `None`: no rule names it, and it stays at the source alone.
@@ -31,9 +36,10 @@ pub fn map(mapping: &Mapping, name: &RouteName, kind: &TargetKind) -> Option<Tar
 /// Whether identity may take it: not a bucket of another organisation than the one that is mirrored.
 fn is_mirrored(name: &RouteName, kind: &TargetKind) -> bool {
     match (name, kind) {
-        (RouteName::Bucket { org: own, .. }, TargetKind::Bucket { source_org: Some(org), .. }) => {
-            own.is_empty() || own == org
-        }
+        (
+            RouteName::Bucket { org: own, .. },
+            TargetKind::Bucket { source_org: Some(org), .. } | TargetKind::Labels { source_org: Some(org) },
+        ) => own.is_empty() || own == org,
         _ => true,
     }
 }
@@ -57,12 +63,18 @@ fn matches(pattern: &Pattern, name: &RouteName) -> bool {
 
 fn identity(name: &RouteName, kind: &TargetKind) -> Target {
     match (name, kind) {
-        (RouteName::Database { db, rp }, TargetKind::Database) => Target::Database { db: db.clone(), rp: rp.clone() },
+        (RouteName::Database { db, rp }, TargetKind::Database | TargetKind::Labels { .. }) => {
+            Target::Database { db: db.clone(), rp: rp.clone() }
+        }
         (RouteName::Database { db, rp }, TargetKind::Bucket { org, .. }) => {
             Target::Bucket { org: org.clone().unwrap_or_default(), bucket: bucket_name(db, rp) }
         }
         (RouteName::Bucket { org: own, bucket }, TargetKind::Bucket { org, .. }) => {
             Target::Bucket { org: org.clone().unwrap_or_else(|| own.clone()), bucket: bucket.clone() }
+        }
+        (RouteName::Bucket { org: own, bucket }, TargetKind::Labels { source_org }) => {
+            let org = if own.is_empty() { source_org.clone().unwrap_or_default() } else { own.clone() };
+            Target::Bucket { org, bucket: bucket.clone() }
         }
         (RouteName::Bucket { bucket, .. }, TargetKind::Database) => {
             let (db, rp) = bucket.split_once('/').unwrap_or((bucket, ""));

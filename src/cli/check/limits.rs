@@ -12,6 +12,7 @@ use super::finding::{About, Code, Finding, Group, State};
 use super::subject::Subject;
 use crate::base::size::ByteSize;
 use crate::config::{Config, memory_parts};
+use crate::db::product::Product;
 use crate::delivery::write_path;
 use crate::route::Target;
 
@@ -29,7 +30,7 @@ async fn takes(subject: &Subject<'_>, target: &Target, bytes: u64) -> Result<boo
     let head = format!(
         "POST {}{} HTTP/1.1\r\nHost: {}\r\n{authorization}Expect: 100-continue\r\nContent-Length: {bytes}\r\n\r\n",
         subject.server.prefix(),
-        write_path(target),
+        write_path(Product::Influx2, target),
         url.authority(),
     );
     let asking = async {

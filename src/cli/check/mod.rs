@@ -33,6 +33,7 @@ use super::talk::Output;
 use crate::base::clock::SharedClock;
 use crate::base::{Error, Result, SystemClock, disk};
 use crate::config::Config;
+use crate::db::product::Product;
 use crate::db::server::Flavor;
 use crate::route::{RouteName, Target, TargetKind};
 
@@ -143,7 +144,7 @@ async fn rights_and_places(
     wanted: &impl Fn(Group) -> bool,
 ) -> Vec<Finding> {
     let mut findings = Vec::new();
-    let (listing, refused) = match met_source.flavor {
+    let (listing, refused) = match met_source.flavor() {
         Some(flavor) => source_places(source, flavor, &mut findings).await,
         None => (Listing::default(), Some("it cannot be asked".to_owned())),
     };
@@ -151,7 +152,10 @@ async fn rights_and_places(
     findings.extend(mapping::listed(&listing, refused.as_deref()));
     let places = if refused.is_some() { mapping::named_by_rules(&config.mapping) } else { listing.places };
     let (mut kind, mut may_ask) = (TargetKind::Database, false);
-    if let Some(flavor) = met_destination.flavor {
+    if met_destination.product == Some(Product::Victoria) {
+        (kind, may_ask) = (TargetKind::Labels { source_org: config.source.server.org.clone() }, true);
+    }
+    if let Some(flavor) = met_destination.flavor() {
         if flavor == Flavor::Influx2 {
             kind = TargetKind::Bucket {
                 org: config.destination.server.org.clone(),
@@ -164,10 +168,11 @@ async fn rights_and_places(
     }
     let plan = mapping::Plan::new(&config.mapping, &places, &kind);
     if may_ask {
-        let probed = probe::probe_all(destination, plan.targets.keys()).await;
+        let product = met_destination.product.unwrap_or(Product::Influx1);
+        let probed = probe::probe_all(destination, product, plan.targets.keys()).await;
         findings.extend(auth::write_rights(destination, &probed));
         findings.extend(mapping::judge(&plan, &probed));
-        if let Some(flavor) = met_destination.flavor {
+        if let Some(flavor) = met_destination.flavor() {
             findings.extend(contents_of(config, source, (destination, flavor), (&plan, &probed), wanted).await);
         }
     } else {

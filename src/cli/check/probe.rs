@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http::{Method, StatusCode};
 
 use super::subject::{Subject, said};
+use crate::db::product::Product;
 use crate::delivery::write_path;
 use crate::route::Target;
 
@@ -34,14 +35,20 @@ pub(super) struct Probed {
 }
 
 /// Asks about each target, one after the other; a server that stops answering is not asked again.
-pub(super) async fn probe_all<'t>(subject: &Subject<'_>, targets: impl Iterator<Item = &'t Target>) -> Vec<Probed> {
+pub(super) async fn probe_all<'t>(
+    subject: &Subject<'_>,
+    product: Product,
+    targets: impl Iterator<Item = &'t Target>,
+) -> Vec<Probed> {
     let mut probed = Vec::new();
     let mut broken: Option<String> = None;
     for target in targets {
         let verdict = match (&broken, target) {
             (Some(why), _) => Verdict::Unclear(why.clone()),
-            (None, Target::Bucket { org, .. }) if org.is_empty() => Verdict::NoOrganisation,
-            (None, _) => match subject.server.ask(Method::POST, &write_path(target), Bytes::new()).await {
+            (None, Target::Bucket { org, .. }) if org.is_empty() && product == Product::Influx2 => {
+                Verdict::NoOrganisation
+            }
+            (None, _) => match subject.server.ask(Method::POST, &write_path(product, target), Bytes::new()).await {
                 Ok(reply) => verdict(reply.status, &said(&reply), target),
                 Err(error) => {
                     broken = Some(error.to_string());

@@ -9,7 +9,9 @@ use super::clock::Dated;
 use super::finding::{Code, Finding, Group, State};
 use super::subject::Subject;
 use crate::base::clock::SharedClock;
+use crate::db::product::Product;
 use crate::db::server::{Flavor, Version};
+use crate::db::victoria;
 
 /// What a first meeting with a database came to.
 #[derive(Debug)]
@@ -17,11 +19,18 @@ pub(super) struct Met {
     /// Whether it answered at all.
     pub(super) answers: bool,
     /// What it is, when that is certain enough to go on.
-    pub(super) flavor: Option<Flavor>,
+    pub(super) product: Option<Product>,
     pub(super) version: Option<Version>,
     /// The date of its answer.
     pub(super) dated: Option<Dated>,
     pub(super) findings: Vec<Finding>,
+}
+
+impl Met {
+    /// The same, where it is an InfluxDB.
+    pub(super) fn flavor(&self) -> Option<Flavor> {
+        self.product.and_then(Product::flavor)
+    }
 }
 
 /// Asks `/ping` twice: the first opens the connection, the second is timed.
@@ -44,37 +53,53 @@ pub(super) async fn meet(subject: &Subject<'_>, clock: &SharedClock) -> Met {
                 str::to_owned,
             );
             let finding = subject.found(Group::Reach, State::Failed, Code::REACHABLE, text).fix(fix);
-            return Met { answers: false, flavor: None, version: None, dated: None, findings: vec![finding] };
+            return Met { answers: false, product: None, version: None, dated: None, findings: vec![finding] };
         }
     };
     let dated = Dated::read(&reply.headers, sent_ns, sent_ns.saturating_add(nanoseconds(took)));
     let version = subject.server.read_version(&reply);
-    let (flavor, finding) = match version.as_ref() {
+    let (product, finding) = match version.as_ref() {
+        _ if victoria::is_its_ping(&reply) => known_victoria(subject, took).await,
         Ok(version) => known(subject, version, took),
         Err(error) => unknown(subject, &error.to_string(), error.next_step()),
     };
-    Met { answers: true, flavor, version: version.ok(), dated, findings: vec![finding] }
+    Met { answers: true, product, version: version.ok(), dated, findings: vec![finding] }
 }
 
-fn known(subject: &Subject<'_>, version: &Version, took: Duration) -> (Option<Flavor>, Finding) {
-    let text = version.text.trim_start_matches('v');
+fn known(subject: &Subject<'_>, version: &Version, took: Duration) -> (Option<Product>, Finding) {
+    met(subject, version.flavor.into(), version.text.trim_start_matches('v'), took)
+}
+
+async fn known_victoria(subject: &Subject<'_>, took: Duration) -> (Option<Product>, Finding) {
+    if subject.section == "source" {
+        let what = "is VictoriaMetrics, which cannot be a source".to_owned();
+        let finding = subject.found(Group::Reach, State::Failed, Code::PRODUCT, what);
+        return (None, finding.fix("an InfluxDB 1.x or 2.x in source.url"));
+    }
+    let about = victoria::about(&subject.server).await.unwrap_or_default();
+    met(subject, Product::Victoria, &about.version, took)
+}
+
+/// It answers, and says what it is.
+fn met(subject: &Subject<'_>, product: Product, version: &str, took: Duration) -> (Option<Product>, Finding) {
     match subject.configured {
-        Some(configured) if configured != version.flavor => {
+        Some(configured) if configured != product => {
             let section = subject.section;
-            let what = format!("is InfluxDB {text}, but {section}.kind is \"{}\"", setting(configured));
+            let title = product.title();
+            let what = format!("is {title} {version}, but {section}.kind is \"{}\"", configured.name());
             let finding = subject.found(Group::Reach, State::Failed, Code::PRODUCT, what);
-            (None, finding.fix(format!("kind = \"{}\" in [{section}]", setting(version.flavor))))
+            (None, finding.fix(format!("kind = \"{}\" in [{section}]", product.name())))
         }
         _ => {
-            let what = format!("reachable, InfluxDB {text}, ping {}", milliseconds(took));
-            (Some(version.flavor), subject.found(Group::Reach, State::Ok, Code::REACHABLE, what))
+            let what = format!("reachable, {} {version}, ping {}", product.title(), milliseconds(took));
+            (Some(product), subject.found(Group::Reach, State::Ok, Code::REACHABLE, what))
         }
     }
 }
 
-fn unknown(subject: &Subject<'_>, what: &str, hint: Option<&str>) -> (Option<Flavor>, Finding) {
+fn unknown(subject: &Subject<'_>, what: &str, hint: Option<&str>) -> (Option<Product>, Finding) {
     let (state, text) = match subject.configured {
-        Some(flavor) => (State::Warning, format!("does not tell its version; taken for {}: {what}", setting(flavor))),
+        Some(product) => (State::Warning, format!("does not tell its version; taken for {}: {what}", product.name())),
         None => (State::Failed, format!("is not an InfluxDB 1.x or 2.x: {what}")),
     };
     let fix = match (state, hint) {
@@ -83,13 +108,6 @@ fn unknown(subject: &Subject<'_>, what: &str, hint: Option<&str>) -> (Option<Fla
         (_, None) => format!("correct {}.url", subject.section),
     };
     (subject.configured, subject.found(Group::Reach, state, Code::PRODUCT, text).fix(fix))
-}
-
-fn setting(flavor: Flavor) -> &'static str {
-    match flavor {
-        Flavor::Influx1 => "influxdb1",
-        Flavor::Influx2 => "influxdb2",
-    }
 }
 
 fn nanoseconds(span: Duration) -> i64 {

@@ -6,9 +6,10 @@ use serde_json::Value;
 
 use super::finding::{About, Finding, Group};
 use crate::base::{Error, Result, Side};
-use crate::config::{self, Config, DestinationKind, SourceKind};
+use crate::config::{self, Config, SourceKind};
 use crate::db::encode::escape;
-use crate::db::server::{Flavor, Reply, Server};
+use crate::db::product::Product;
+use crate::db::server::{Reply, Server};
 
 /// What a server says is quoted up to here.
 const QUOTED_CHARS: usize = 300;
@@ -21,7 +22,7 @@ pub(super) struct Subject<'c> {
     pub(super) section: &'static str,
     pub(super) config: &'c config::Server,
     /// As the configuration says; `None`: to be asked.
-    pub(super) configured: Option<Flavor>,
+    pub(super) configured: Option<Product>,
     pub(super) server: Server,
 }
 
@@ -46,8 +47,8 @@ impl Unanswered {
 impl<'c> Subject<'c> {
     pub(super) fn source(config: &'c Config) -> Result<Self> {
         let configured = match config.source.kind {
-            SourceKind::Influxdb1 => Some(Flavor::Influx1),
-            SourceKind::Influxdb2 => Some(Flavor::Influx2),
+            SourceKind::Influxdb1 => Some(Product::Influx1),
+            SourceKind::Influxdb2 => Some(Product::Influx2),
             SourceKind::Auto => None,
         };
         let server = Server::new(&config.source.server, Side::Source)?;
@@ -55,11 +56,7 @@ impl<'c> Subject<'c> {
     }
 
     pub(super) fn destination(config: &'c Config) -> Result<Self> {
-        let configured = match config.destination.kind {
-            DestinationKind::Influxdb1 => Some(Flavor::Influx1),
-            DestinationKind::Influxdb2 => Some(Flavor::Influx2),
-            DestinationKind::Auto => None,
-        };
+        let configured = Product::configured(config.destination.kind);
         let server = Server::new(&config.destination.server, Side::Destination)?;
         let config = &config.destination.server;
         Ok(Self { about: About::Destination, section: "destination", config, configured, server })

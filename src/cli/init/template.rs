@@ -55,9 +55,10 @@ fn database(known: Option<&Known>, example: &str, name: &str) -> String {
     let nothing = Known { url: example.to_owned(), ..Known::default() };
     let known = known.unwrap_or(&nothing);
     let mut lines = Vec::new();
+    // Not every kind can be a source.
+    let kinds = if name == "SOURCE" { "influxdb1 | influxdb2" } else { "influxdb1 | influxdb2 | victoriametrics" };
     match known.kind {
-        "" => lines
-            .push("#kind = \"auto\"                         # influxdb1 | influxdb2 | auto: asked at start".to_owned()),
+        "" => lines.push(format!("#kind = \"auto\"                         # {kinds} | auto: asked at start")),
         kind => lines.push(format!("kind = \"{kind}\"")),
     }
     lines.push(format!("url = {}", quoted(&known.url)));

@@ -4,10 +4,15 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
+use http::Method;
+
 use crate::base::{Error, Kind, Result, Side};
-use crate::config::{self, Config, DestinationKind, SourceKind};
+use crate::config::{self, Config, SourceKind};
 use crate::control::{self, Facts};
+use crate::db::product::Product;
 use crate::db::server::{Flavor, Server, Version};
+use crate::db::victoria;
 use crate::pipeline::Pipeline;
 use crate::state::SharedState;
 
@@ -22,7 +27,22 @@ const ASK_SOON: Duration = Duration::from_secs(5);
 #[derive(Clone, Debug)]
 pub(super) struct Learnt {
     pub(super) source: Version,
-    pub(super) destination: Version,
+    pub(super) destination: Met,
+}
+
+/// What the destination is.
+#[derive(Clone, Debug)]
+pub(super) struct Met {
+    pub(super) product: Product,
+    pub(super) version: String,
+    /// Whether it has said so now.
+    pub(super) answered: bool,
+}
+
+impl From<Version> for Met {
+    fn from(version: Version) -> Self {
+        Self { product: version.flavor.into(), answered: version.number.is_some(), version: version.text }
+    }
 }
 
 pub(super) async fn learn(
@@ -36,16 +56,37 @@ pub(super) async fn learn(
         SourceKind::Influxdb2 => Some(Flavor::Influx2),
         SourceKind::Auto => None,
     };
-    let destination_kind = match config.destination.kind {
-        DestinationKind::Influxdb1 => Some(Flavor::Influx1),
-        DestinationKind::Influxdb2 => Some(Flavor::Influx2),
-        DestinationKind::Auto => None,
-    };
     let (source, destination) = tokio::join!(
         one(source, source_kind, "source", "kind.source", Side::Source, state),
-        one(destination, destination_kind, "destination", "kind.destination", Side::Destination, state),
+        of_destination(config, destination, state),
     );
     Ok(Learnt { source: source?, destination: destination? })
+}
+
+const DESTINATION_KIND: &str = "kind.destination";
+
+async fn of_destination(config: &Config, server: &Server, state: &SharedState) -> Result<Met> {
+    let configured = Product::configured(config.destination.kind);
+    let ping = server.ask(Method::GET, "/ping", Bytes::new());
+    let is_victoria = match configured {
+        Some(product) => product == Product::Victoria,
+        None => match tokio::time::timeout(ASK_MAX, ping).await {
+            Ok(Ok(reply)) => victoria::is_its_ping(&reply),
+            _ => state.get(DESTINATION_KIND).await.ok().flatten().is_some_and(|known| known == b"victoriametrics"),
+        },
+    };
+    if !is_victoria {
+        let flavor = configured.and_then(Product::flavor);
+        return one(server, flavor, "destination", DESTINATION_KIND, Side::Destination, state).await.map(Met::from);
+    }
+    let asked = tokio::time::timeout(ASK_MAX, victoria::about(server)).await.ok().and_then(Result::ok);
+    if asked.is_none() {
+        tracing::warn!("the destination does not tell its version; going on without");
+    }
+    // Only remembered for a start at which it does not answer.
+    let _ = state.set(DESTINATION_KIND, Product::Victoria.name().as_bytes().to_vec()).await;
+    let version = asked.as_ref().map_or("unknown", |about| &about.version).to_owned();
+    Ok(Met { product: Product::Victoria, version, answered: asked.is_some() })
 }
 
 async fn one(
@@ -114,13 +155,10 @@ pub(super) async fn keep_learning(pipeline: Rc<Pipeline>, facts: Arc<Mutex<Facts
 }
 
 /// For display.
-pub(super) fn side(server: &config::Server, version: &Version) -> control::Side {
-    control::Side { url: server.url.to_string(), kind: name(version.flavor).to_owned(), version: version.text.clone() }
+pub(super) fn side(server: &config::Server, product: Product, version: &str) -> control::Side {
+    control::Side { url: server.url.to_string(), kind: product.name().to_owned(), version: version.to_owned() }
 }
 
 fn name(flavor: Flavor) -> &'static str {
-    match flavor {
-        Flavor::Influx1 => "influxdb1",
-        Flavor::Influx2 => "influxdb2",
-    }
+    Product::from(flavor).name()
 }

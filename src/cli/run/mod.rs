@@ -27,13 +27,16 @@ use super::Global;
 use super::exit::{Exit, Failure};
 use crate::base::clock::{SharedClock, SystemClock};
 use crate::base::{Epoch, Error, Kind, Result, Side};
-use crate::config::{Config, Role};
+use crate::config::{Config, Role, Unheld};
 use crate::control::{Control, Facts, Recorder};
+use crate::db::product::Product;
 use crate::db::server::Server;
-use crate::delivery::{self, Hold, hold, shared_view};
+use crate::delivery::{self, Hold, Writing, hold, shared_view};
 use crate::http::{Bound, Edge, Serve, bind, bind_unix, serve};
+use crate::line::Dialect;
+use crate::line::project::VictoriaRules;
 use crate::pipeline::{EdgeMeters, GapKeeper, Limits, Overlaps, Pipeline, Silence, Skew, passage_max};
-use crate::queue::{Appender, Opened};
+use crate::queue::Appender;
 use crate::route::{Catalogue, Resolver, TargetKind};
 use crate::state::{Event, EventKind, SharedState};
 
@@ -122,12 +125,9 @@ async fn daemon(
     let (view, hold) = (shared_view(), remembered_hold(&state).await?);
 
     let watched = Watched { state: Arc::clone(&state), clock: Arc::clone(&clock) };
-    let delivering = threads::delivery(
-        delivery_parts(&config, &learnt, kind.clone(), opened, &state, &clock, (Arc::clone(&view), hold.clone())),
-        config.destination.server.clone(),
-        late_stopped.clone(),
-        watched.clone(),
-    )?;
+    let parts = delivery_parts(&config, &learnt, kind.clone(), &state, &clock, (Arc::clone(&view), hold.clone()));
+    let to = config.destination.server.clone();
+    let delivering = threads::delivery(opened, parts, to, late_stopped.clone(), watched.clone())?;
     let id = config.destination.id.clone();
     let silence = Silence::default();
     let sources = (Arc::clone(&log), gaps.held(), silence.clone());
@@ -179,12 +179,22 @@ fn look_after_source(pipeline: &Rc<Pipeline>, facts: Arc<Mutex<Facts>>, watched:
 }
 
 fn target_kind(config: &Config, learnt: &Learnt) -> TargetKind {
-    match learnt.destination.flavor {
-        crate::db::server::Flavor::Influx1 => TargetKind::Database,
-        crate::db::server::Flavor::Influx2 => TargetKind::Bucket {
-            org: config.destination.server.org.clone(),
-            source_org: config.source.server.org.clone(),
-        },
+    let source_org = config.source.server.org.clone();
+    match learnt.destination.product {
+        Product::Influx1 => TargetKind::Database,
+        Product::Influx2 => TargetKind::Bucket { org: config.destination.server.org.clone(), source_org },
+        Product::Victoria => TargetKind::Labels { source_org },
+    }
+}
+
+fn writing(config: &Config, product: Product) -> Writing {
+    match product {
+        Product::Influx1 => Writing::Influx(Dialect::Influx1),
+        Product::Influx2 => Writing::Influx(Dialect::Influx2),
+        Product::Victoria => {
+            let refuse_texts = config.destination.projection.texts == Unheld::DeadLetter;
+            Writing::Victoria(VictoriaRules { refuse_texts })
+        }
     }
 }
 
@@ -192,14 +202,13 @@ fn delivery_parts(
     config: &Config,
     learnt: &Learnt,
     kind: TargetKind,
-    opened: Opened,
     state: &SharedState,
     clock: &SharedClock,
     (view, hold): (delivery::SharedView, Hold),
 ) -> delivery::Parts {
     delivery::Parts {
-        opened,
-        flavor: learnt.destination.flavor,
+        product: learnt.destination.product,
+        writing: writing(config, learnt.destination.product),
         id: config.destination.id.clone(),
         kind,
         mapping: config.mapping.clone(),
@@ -297,8 +306,8 @@ fn facts(
         name: config.name.clone(),
         proxy: proxies.iter().map(|(bound, _)| bound.address.to_string()).collect(),
         admin: admin.iter().filter_map(|(socket, _)| socket.local_addr().ok()).map(|a| a.to_string()).collect(),
-        source: learn::side(&config.source.server, &learnt.source),
-        destination: learn::side(&config.destination.server, &learnt.destination),
+        source: learn::side(&config.source.server, learnt.source.flavor.into(), &learnt.source.text),
+        destination: learn::side(&config.destination.server, learnt.destination.product, &learnt.destination.version),
         destination_id: config.destination.id.to_string(),
     }
 }

@@ -27,7 +27,7 @@ pub(super) async fn refuse(
     now_ns: i64,
 ) -> Result<()> {
     let answered = |version: &Version| version.number.is_some();
-    let same = if answered(&learnt.source) && answered(&learnt.destination) {
+    let same = if answered(&learnt.source) && learnt.destination.answered {
         let asking = ask(config, (source, destination), learnt);
         tokio::time::timeout(ASK_MAX, asking).await.unwrap_or(Same::Unknown("does not tell in time which server it is"))
     } else {
@@ -47,10 +47,9 @@ pub(super) async fn refuse(
 }
 
 async fn ask(config: &Config, (source, destination): (&Server, &Server), learnt: &Learnt) -> Same {
-    let version = |version: &Version| Some(version.text.clone());
     let (source_mark, destination_mark, source_at, destination_at) = tokio::join!(
-        Mark::ask(source, version(&learnt.source)),
-        Mark::ask(destination, version(&learnt.destination)),
+        Mark::ask(source, Some(learnt.source.text.clone())),
+        Mark::ask(destination, Some(learnt.destination.version.clone())),
         resolve(&config.source.server),
         resolve(&config.destination.server),
     );

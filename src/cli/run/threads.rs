@@ -15,6 +15,7 @@ use crate::control::{Control, Door};
 use crate::db::server::Server;
 use crate::delivery::{self, Parts};
 use crate::http::{Bound, Serve, serve, serve_unix};
+use crate::queue::Opened;
 
 use super::watched::Watched;
 
@@ -55,6 +56,7 @@ fn event_loop(
 
 /// Starts delivery. Should it end with an error while the process runs, clients go on being served and the status says so.
 pub(super) fn delivery(
+    opened: Opened,
     parts: Parts,
     server: config::Server,
     stop: watch::Receiver<bool>,
@@ -62,7 +64,7 @@ pub(super) fn delivery(
 ) -> Result<Running> {
     let view = parts.view.clone();
     // Its own connections: a pool belongs to one thread.
-    let work = async move || delivery::run(parts, Server::new(&server, Side::Destination)?, stop).await;
+    let work = async move || delivery::run(opened, parts, Server::new(&server, Side::Destination)?, stop).await;
     event_loop("delivery", work, move |error| {
         watched.tell(format!("delivery has stopped; writes go on into the queue: {error}"));
         delivery::show_failure(&view, error);

@@ -8,7 +8,9 @@ use toml::de::DeValue;
 use super::{GIB, KIB, MIB};
 use crate::base::DestinationId;
 use crate::base::size::ByteSize;
-use crate::config::checked::{Compression, Delivery, Destination, DestinationKind, Server, Source, SourceKind, Tls};
+use crate::config::checked::{
+    Compression, Delivery, Destination, DestinationKind, Projection, Server, Source, SourceKind, Tls, Unheld,
+};
 use crate::config::document::Section;
 use crate::config::secret::Secret;
 use crate::config::url::BaseUrl;
@@ -32,6 +34,7 @@ pub(super) fn destination(root: &Section<'_>) -> Option<Destination> {
         ("auto", DestinationKind::Auto),
         ("influxdb1", DestinationKind::Influxdb1),
         ("influxdb2", DestinationKind::Influxdb2),
+        ("victoriametrics", DestinationKind::Victoriametrics),
     ];
     let kind = section.choice("kind", DestinationKind::Auto, &kinds);
     let id = destination_id(&section);
@@ -39,9 +42,17 @@ pub(super) fn destination(root: &Section<'_>) -> Option<Destination> {
     if let (DestinationKind::Influxdb2, Some(server)) = (kind, &server) {
         second_generation(&section, server);
     }
+    let projection = projection(section.section("projection"));
     let delivery = delivery(section.section("delivery"));
     section.finish();
-    Some(Destination { id: id?, kind, server: server?, delivery })
+    Some(Destination { id: id?, kind, server: server?, projection, delivery })
+}
+
+fn projection(section: Section<'_>) -> Projection {
+    let unheld = [("drop", Unheld::Drop), ("dead-letter", Unheld::DeadLetter)];
+    let projection = Projection { texts: section.choice("texts", Unheld::Drop, &unheld) };
+    section.finish();
+    projection
 }
 
 fn destination_id(section: &Section<'_>) -> Option<DestinationId> {

@@ -9,10 +9,26 @@ mod quoted;
 mod refused;
 mod retry_after;
 mod source;
+mod victoria;
 
 pub use destination::{Action, Limit, Verdict, destination};
 pub use quoted::{Refused, quoted};
 pub use source::{Expired, Kept, Parsed, source};
+
+use http::{HeaderMap, StatusCode};
+
+use crate::db::product::Product;
+use crate::db::server::Flavor;
+
+/// Judges an answer of the destination to a non-empty batch.
+#[must_use]
+pub fn of(product: Product, status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Verdict {
+    match product {
+        Product::Influx1 => destination(Flavor::Influx1, status, headers, body),
+        Product::Influx2 => destination(Flavor::Influx2, status, headers, body),
+        Product::Victoria => victoria::victoria(status, headers, body),
+    }
+}
 
 #[derive(serde::Deserialize)]
 struct Body {

@@ -35,7 +35,7 @@ const SHORT_MANTISSA: usize = 16;
 const SHORT_EXPONENT: u32 = 300;
 
 /// Whatever stands there as a number; what is none is 0.
-pub(super) fn float(text: &[u8]) -> f64 {
+pub(in crate::line) fn float(text: &[u8]) -> f64 {
     let number = text.strip_prefix(b"-").unwrap_or(text);
     let whole = digits(number);
     if whole + text.len() - number.len() > SHORT_WHOLE {

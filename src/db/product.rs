@@ -1,0 +1,115 @@
+//! What kinds of database can be a destination, and what each can and cannot do.
+//!
+//! Promise: a capability is told only where it was measured; what a kind cannot do is said before anything is sent to it.
+
+use super::server::Flavor;
+use crate::config::DestinationKind;
+
+/// A kind of database that takes line protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Product {
+    /// InfluxDB 1.x.
+    Influx1,
+    /// InfluxDB 2.x and its cloud.
+    Influx2,
+    /// VictoriaMetrics, measured at 1.150.0.
+    Victoria,
+}
+
+/// What a kind of database can do, as far as it decides what we may promise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capabilities {
+    /// A point written again replaces the one that was there.
+    pub upsert: bool,
+    /// Every value can be read back with its type and all its digits.
+    pub typed_read: bool,
+    /// Points of a time span can be deleted.
+    pub delete: bool,
+    /// An answer of success means that every line is kept.
+    pub truthful_answers: bool,
+    /// An answer of success means that the lines survive the end of the process.
+    pub durable_answers: bool,
+}
+
+impl Product {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Influx1, Self::Influx2, Self::Victoria];
+
+    /// As the configuration and `status` call it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Influx1 => "influxdb1",
+            Self::Influx2 => "influxdb2",
+            Self::Victoria => "victoriametrics",
+        }
+    }
+
+    /// As the configuration says; `None`: it is to be asked.
+    #[must_use]
+    pub const fn configured(kind: DestinationKind) -> Option<Self> {
+        match kind {
+            DestinationKind::Influxdb1 => Some(Self::Influx1),
+            DestinationKind::Influxdb2 => Some(Self::Influx2),
+            DestinationKind::Victoriametrics => Some(Self::Victoria),
+            DestinationKind::Auto => None,
+        }
+    }
+
+    /// By its name.
+    #[must_use]
+    pub fn named(name: &[u8]) -> Option<Self> {
+        Self::ALL.into_iter().find(|product| product.name().as_bytes() == name)
+    }
+
+    /// As people call it.
+    #[must_use]
+    pub const fn title(self) -> &'static str {
+        match self {
+            Self::Influx1 | Self::Influx2 => "InfluxDB",
+            Self::Victoria => "VictoriaMetrics",
+        }
+    }
+
+    /// As an InfluxDB 1.x or 2.x, if it is one.
+    #[must_use]
+    pub const fn flavor(self) -> Option<Flavor> {
+        match self {
+            Self::Influx1 => Some(Flavor::Influx1),
+            Self::Influx2 => Some(Flavor::Influx2),
+            Self::Victoria => None,
+        }
+    }
+
+    /// What it can do.
+    #[must_use]
+    pub const fn capabilities(self) -> Capabilities {
+        match self {
+            Self::Influx1 | Self::Influx2 => Capabilities {
+                upsert: true,
+                typed_read: true,
+                delete: true,
+                truthful_answers: true,
+                durable_answers: true,
+            },
+            // Two samples of one millisecond both stay; a time outside retention is dropped with 204; what is younger than
+            // some 5 s dies with the process.
+            Self::Victoria => Capabilities {
+                upsert: false,
+                typed_read: false,
+                delete: false,
+                truthful_answers: false,
+                durable_answers: false,
+            },
+        }
+    }
+}
+
+impl From<Flavor> for Product {
+    fn from(flavor: Flavor) -> Self {
+        match flavor {
+            Flavor::Influx1 => Self::Influx1,
+            Flavor::Influx2 => Self::Influx2,
+        }
+    }
+}

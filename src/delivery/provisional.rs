@@ -1,0 +1,142 @@
+//! Floors of a destination that answers before the data is on its disk: what it has acknowledged dies with its process.
+//!
+//! Promise: a floor becomes durable only when the process that acknowledged everything below it was seen alive
+//! [`HOLD`] later. When another process answers instead, delivery begins again at the last durable floors: what the dead one
+//! may have lost is sent once more. Source: VictoriaMetrics 1.150.0 keeps what is older than its flush of 5 s; killed, it had
+//! lost points 8 s old and none of 12 s.
+
+use std::cell::Cell;
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::Shared;
+use super::tell::remark;
+use crate::db::victoria;
+use crate::queue::Floors;
+
+/// What was acknowledged before that is on disk.
+const HOLD: Duration = Duration::from_secs(15);
+/// How often it is asked when it began.
+const ASK_EVERY: Duration = Duration::from_secs(2);
+/// An answer to that is waited for no longer.
+const ASK_MAX: Duration = Duration::from_secs(5);
+/// Floors that wait; when there are more, every other one is forgotten.
+const WAITING_MAX: usize = 256;
+
+/// What is known of the process at the destination.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Seen {
+    /// When it began, by its own clock, seconds; `None` where it does not say.
+    started_s: Option<u64>,
+    /// When it was asked last and was still the same, monotonic.
+    same_at: Duration,
+    /// Another one has answered.
+    pub(super) is_another: bool,
+}
+
+/// Floors that are not durable yet.
+#[derive(Debug)]
+pub(super) struct Provisional {
+    seen: Rc<Cell<Seen>>,
+    /// With when they were taken; oldest first.
+    waiting: VecDeque<(Duration, Floors)>,
+    /// The newest that may be durable.
+    ripe: Floors,
+}
+
+impl Provisional {
+    /// `floors`: those that are durable.
+    pub(super) fn new(seen: Rc<Cell<Seen>>, floors: Floors) -> Self {
+        Self { seen, waiting: VecDeque::new(), ripe: floors }
+    }
+
+    /// The newest floors that may be durable. `floors`: as they are now.
+    pub(super) fn ripe(&mut self, floors: Floors, now: Duration) -> Floors {
+        if self.waiting.back().map_or(&self.ripe, |(_, last)| last) != &floors {
+            if self.waiting.len() >= WAITING_MAX {
+                let mut at = 0;
+                self.waiting.retain(|_| {
+                    at += 1;
+                    at % 2 == 0
+                });
+            }
+            self.waiting.push_back((now, floors));
+        }
+        let seen = self.seen.get();
+        while let Some((taken, _)) = self.waiting.front()
+            && !seen.is_another
+            && seen.same_at >= *taken + HOLD
+        {
+            let Some((_, floors)) = self.waiting.pop_front() else { break };
+            self.ripe = floors;
+        }
+        self.ripe.clone()
+    }
+}
+
+/// Asks the destination, again and again, when its process began. Nothing is sent before the first answer.
+pub(super) async fn watch(shared: Rc<Shared>, seen: Rc<Cell<Seen>>) {
+    loop {
+        let asked = shared.clock.monotonic();
+        let asking = tokio::time::timeout(ASK_MAX, victoria::about(&shared.server)).await;
+        if let Ok(Ok(about)) = asking {
+            seen.set(after(seen.get(), about.started_s, asked));
+            if about.started_s.is_none() {
+                let text = "does not say when it began (/metrics): should it die, what it had acknowledged in the last \
+                            seconds before may be missing there";
+                remark(&shared, "restarts-unseen", text);
+            }
+            shared.may_send.set(true);
+        }
+        tokio::time::sleep(ASK_EVERY).await;
+    }
+}
+
+fn after(before: Seen, started_s: Option<u64>, asked: Duration) -> Seen {
+    let is_another = before.started_s.is_some() && started_s.is_some() && before.started_s != started_s;
+    let is_another = is_another || before.is_another;
+    let same_at = if is_another { before.same_at } else { asked };
+    Seen { started_s: before.started_s.or(started_s), same_at, is_another }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::Lsn;
+
+    fn floors(at: u64) -> Floors {
+        Floors { lanes: vec![Lsn(at)], counters: Vec::new() }
+    }
+
+    #[test]
+    fn floors_wait_until_their_process_was_seen_again() {
+        let at = Duration::from_secs;
+        let seen = Rc::new(Cell::new(after(Seen::default(), Some(7), at(0))));
+        let mut provisional = Provisional::new(Rc::clone(&seen), floors(1));
+        let mut ripe = |now, floor| provisional.ripe(floors(floor), at(now)).lanes[0].0;
+        assert_eq!((ripe(1, 2), ripe(2, 3), ripe(30, 3)), (1, 1, 1), "it was not asked since");
+        seen.set(after(seen.get(), Some(7), at(16)));
+        assert_eq!(ripe(31, 4), 2);
+        seen.set(after(seen.get(), None, at(40)));
+        assert_eq!(ripe(41, 4), 3, "an answer without the time: it is taken for the same");
+        seen.set(after(seen.get(), Some(8), at(60)));
+        assert_eq!(ripe(100, 5), 3, "another process: what it did not acknowledge is sent again");
+        assert!(seen.get().is_another);
+        seen.set(after(seen.get(), Some(8), at(120)));
+        assert_eq!(ripe(121, 5), 3);
+    }
+
+    #[test]
+    fn of_very_many_floors_some_are_kept() {
+        let at = Duration::from_millis;
+        let seen = Rc::new(Cell::new(Seen::default()));
+        let mut provisional = Provisional::new(Rc::clone(&seen), floors(0));
+        for tick in 1..100_000 {
+            provisional.ripe(floors(tick), at(tick));
+            assert!(provisional.waiting.len() <= WAITING_MAX);
+        }
+        seen.set(after(seen.get(), Some(1), at(150_000)));
+        assert_eq!(provisional.ripe(floors(100_000), at(150_000)).lanes[0], Lsn(99_999));
+    }
+}

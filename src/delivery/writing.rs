@@ -1,0 +1,115 @@
+//! Lines as the destination gets them.
+//!
+//! Promise: what is written, read by the destination's own rules, is what the source keeps of the line, but for what
+//! [`Changes`] counts; a line that does not fit is named and not written.
+
+use crate::line::project::{Changes, VictoriaRules, victoria};
+use crate::line::{self, Dialect, Outline, Precision};
+use crate::queue::Intent;
+
+/// How lines are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Writing {
+    /// As InfluxDB reads them, with all they hold.
+    Influx(Dialect),
+    /// As VictoriaMetrics does, with what it can hold.
+    Victoria(VictoriaRules),
+}
+
+/// What becomes of one line.
+pub(super) enum Written<'a> {
+    /// It is sent so; where it does not fit in part, that is told.
+    Line(&'a [u8], Option<line::Unfit>),
+    /// Nothing of it can be held, which is counted.
+    Nothing,
+    /// It is put aside, in this form.
+    Unfit(&'a [u8], line::Unfit),
+}
+
+impl Writing {
+    /// Whether lines lose something on the way that is counted.
+    pub(super) fn changes_lines(self) -> bool {
+        matches!(self, Self::Victoria(_))
+    }
+
+    /// Whether some line of this body may not fit; a fast look that is wrong only by saying yes.
+    pub(super) fn may_be_unfit(self, body: &[u8], from: Dialect) -> bool {
+        match self {
+            Self::Influx(to) => line::may_be_unfit(body, from, to),
+            Self::Victoria(_) => true,
+        }
+    }
+
+    /// One line. `looks_unfit`: what [`Writing::may_be_unfit`] said of its body.
+    #[inline(always)]
+    pub(super) fn write<'a>(
+        self,
+        (body, found): (&'a [u8], &Outline<'_>),
+        at_ns: i64,
+        intent: &Intent,
+        looks_unfit: bool,
+        (room, changes): (&'a mut Vec<u8>, &mut Changes),
+    ) -> Written<'a> {
+        match self {
+            Self::Influx(to) => {
+                let text = canonical(body, found, at_ns, intent.precision, room);
+                if found.careful.is_none() && !looks_unfit {
+                    return Written::Line(text, None);
+                }
+                match with_line(body, found, intent, |line| line::unfit(line, to)).flatten() {
+                    Some(unfit) if !unfit.in_part => Written::Unfit(text, unfit),
+                    unfit => Written::Line(text, unfit),
+                }
+            }
+            Self::Victoria(rules) => {
+                room.clear();
+                match with_line(body, found, intent, |line| victoria(line, at_ns, rules, room, changes)) {
+                    Some(Ok(())) if room.is_empty() => Written::Nothing,
+                    Some(Ok(())) => Written::Line(room, None),
+                    Some(Err(unfit)) => Written::Unfit(canonical(body, found, at_ns, intent.precision, room), unfit),
+                    // Read before, it is read again.
+                    None => Written::Nothing,
+                }
+            }
+        }
+    }
+}
+
+/// All of a line whose outline is known.
+fn with_line<T>(
+    body: &[u8],
+    found: &Outline<'_>,
+    intent: &Intent,
+    look: impl FnOnce(&line::Line<'_>) -> T,
+) -> Option<T> {
+    match &found.careful {
+        Some(line) => Some(look(line)),
+        None => {
+            let line = line::lines(&body[found.span.clone()], intent.dialect, intent.precision).next()?.ok()?;
+            Some(look(&line))
+        }
+    }
+}
+
+/// A line as InfluxDB gets it: with nanoseconds and a line feed. Most lines are that already.
+fn canonical<'a>(
+    body: &'a [u8],
+    line: &Outline<'_>,
+    at_ns: i64,
+    precision: Precision,
+    room: &'a mut Vec<u8>,
+) -> &'a [u8] {
+    if line.careful.is_none()
+        && precision == Precision::Nanosecond
+        && line.time_ns.is_some()
+        && let Some(whole) = body.get(line.span.start..=line.span.end)
+    {
+        return whole;
+    }
+    room.clear();
+    match &line.careful {
+        None => line::write_plain(&body[line.span.start..line.fields_end], at_ns, room),
+        Some(line) => line::write_canonical(line, at_ns, room),
+    }
+    room
+}

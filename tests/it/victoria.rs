@@ -1,0 +1,190 @@
+//! VictoriaMetrics as the destination: what it can hold arrives, what it cannot is counted, and what it loses with its process
+//! is sent again.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead as _, BufReader};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::database::{Kind, shared};
+use crate::http::call;
+use crate::proxy::{Setup, eventually};
+
+/// A process on a port and in a directory of its own.
+struct Victoria {
+    addr: String,
+    child: Child,
+    directory: tempfile::TempDir,
+}
+
+impl Drop for Victoria {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Samples of one metric by its labels: milliseconds and values, in order.
+type Samples = BTreeMap<String, Vec<(i64, f64)>>;
+
+impl Victoria {
+    fn start() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let (child, addr) = spawn(&directory, "127.0.0.1:0");
+        Self { addr, child, directory }
+    }
+
+    /// Killed at once, and started again where it was.
+    fn kill_and_start(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        (self.child, _) = spawn(&self.directory, &self.addr);
+    }
+
+    fn section(&self) -> String {
+        format!("url = \"http://{}\"\nkind = \"victoriametrics\"", self.addr)
+    }
+
+    fn samples(&self) -> Samples {
+        let ask = |line: &str| call(&self.addr, line, &[], b"").unwrap();
+        assert!(ask("GET /internal/force_flush").status < 300);
+        let text = ask("GET /api/v1/export?match[]=%7B__name__!=%22%22%7D").text();
+        let mut samples = Samples::new();
+        for row in text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()) {
+            let labels: BTreeMap<String, String> = serde_json::from_value(row["metric"].clone()).unwrap();
+            let times = row["timestamps"].as_array().unwrap().iter().map(|time| time.as_i64().unwrap());
+            let values = row["values"].as_array().unwrap().iter().map(|value| value.as_f64().unwrap());
+            let all = samples.entry(format!("{labels:?}")).or_default();
+            all.extend(times.zip(values));
+            all.sort_by(|a, b| a.partial_cmp(b).unwrap());
+            all.dedup();
+        }
+        samples
+    }
+}
+
+fn spawn(directory: &tempfile::TempDir, addr: &str) -> (Child, String) {
+    let home = || PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".cache/twinline-servers");
+    let program = std::env::var_os("TWINLINE_SERVERS").map_or_else(home, PathBuf::from).join("bin/victoria-metrics");
+    assert!(program.exists(), "{} is not there: tests/servers/get victoriametrics", program.display());
+    let mut command = Command::new(program);
+    command.arg("-storageDataPath").arg(directory.path()).args(["-httpListenAddr", addr, "-retentionPeriod", "100y"]);
+    command.args(["-memory.allowedBytes", "200MB"]).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let said = lines.by_ref().map(Result::unwrap).find_map(|line| {
+        let rest = line.split_once("started server at http://")?.1;
+        Some(rest.split('/').next().unwrap().to_owned())
+    });
+    std::thread::spawn(move || lines.for_each(drop));
+    (child, said.expect("it starts"))
+}
+
+/// Check 39, for VictoriaMetrics.
+#[test]
+fn what_victoriametrics_can_hold_arrives_and_the_rest_is_counted() {
+    let name = "to_victoria";
+    let (source, victoria) = (shared(Kind::One, 0), Victoria::start());
+    source.create(name);
+    let twinline = Setup::new(source.section(), victoria.section()).start();
+    let write = |path: &str, body: &str| {
+        let answer = twinline.call(path, &[&source.authorization()], body);
+        assert_eq!(answer.status, 204, "{}", answer.text());
+    };
+    let line = |at: i64| {
+        let time = 1_700_000_000_000_000_000 + at * 1_000_000 + i64::from(at % 10 == 3);
+        format!("m\\ x,host=h\\,{} f={}.25,i={at}i,b={},s=\"text {at}\" {time}\n", at % 5, at, at % 2 == 0)
+    };
+    let body: String = (0..1000).map(line).collect();
+    write(&format!("POST /write?db={name}"), &body);
+    // Of both, VictoriaMetrics keeps both.
+    write(&format!("POST /write?db={name}"), "again v=1 1700000000000000000");
+    write(
+        &format!("POST /write?db={name}"),
+        "again v=2 1700000000000000000\nold v=1 0\nlong i=9007199254740993i 1700000000000000000\n",
+    );
+    let refused = format!("m,__name__=x v=1 1700000000000000000\nm,t={} v=1 1700000000000000000\n", "y".repeat(5000));
+    write(&format!("POST /write?db={name}"), &refused);
+    let status = twinline.settled(1006);
+    assert_eq!(
+        (&status["lines"]["delivered"], &status["lines"]["dead_lettered"]),
+        (&1004.into(), &2.into()),
+        "{status:#}"
+    );
+    let changes: BTreeMap<&str, u64> = status["changes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| (row["code"].as_str().unwrap(), row["cells"].as_u64().unwrap()))
+        .collect();
+    let expected = [
+        ("text-left-out", 1000),
+        ("boolean-as-number", 1000),
+        ("milliseconds", 300),
+        ("time-left-out", 1),
+        ("digits", 1),
+    ];
+    assert_eq!(changes, BTreeMap::from(expected), "{status:#}");
+    assert_eq!((&status["facts"]["destination"]["kind"]), "victoriametrics");
+    let text = String::from_utf8(twinline.command(&["status"]).stdout).unwrap();
+    assert!(text.contains("! CHANGED 1000 cells: texts are left out (text-left-out)"), "{text}");
+
+    let samples = victoria.samples();
+    let series = |metric: &str, host: i64| {
+        format!("{:?}", BTreeMap::from([("__name__", metric), ("db", name), ("host", &format!("h,{host}"))]))
+    };
+    for host in 0..5 {
+        let of = |value: &dyn Fn(i64) -> f64| -> Vec<(i64, f64)> {
+            (0..1000).filter(|at| at % 5 == host).map(|at| (1_700_000_000_000 + at, value(at))).collect()
+        };
+        assert_eq!(samples[&series("m x_f", host)], of(&|at| at as f64 + 0.25));
+        assert_eq!(samples[&series("m x_i", host)], of(&|at| at as f64));
+        assert_eq!(samples[&series("m x_b", host)], of(&|at| f64::from(u8::from(at % 2 == 0))));
+    }
+    let again = format!("{:?}", BTreeMap::from([("__name__", "again_v"), ("db", name)]));
+    assert_eq!(samples[&again], [(1_700_000_000_000, 1.0), (1_700_000_000_000, 2.0)]);
+    // Five hosts with three metrics, the one that was written again, and the one with too many digits.
+    assert_eq!(samples.len(), 17, "{:?}", samples.keys());
+}
+
+/// It answers before it keeps: killed, it loses what it had acknowledged some seconds before.
+#[test]
+fn what_victoriametrics_loses_with_its_process_is_sent_again() {
+    let name = "victoria_dies";
+    let (source, mut victoria) = (shared(Kind::One, 0), Victoria::start());
+    source.create(name);
+    let mut twinline = Setup::new(source.section(), victoria.section()).start();
+    let mut written = 0;
+    let mut write = |twinline: &crate::proxy::Twinline, lines: i64| {
+        let line = |at: i64| format!("m,host={} v={at} {}\n", at % 7, 1_700_000_000_000_000_000 + at * 1_000_000);
+        let body: String = (written..written + lines).map(line).collect();
+        let answer = twinline.call(&format!("POST /write?db={name}"), &[&source.authorization()], body);
+        assert_eq!(answer.status, 204, "{}", answer.text());
+        written += lines;
+        written
+    };
+    for round in 0..4 {
+        let until = Instant::now() + Duration::from_secs(3);
+        while Instant::now() < until {
+            write(&twinline, 50);
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        victoria.kill_and_start();
+        if round == 1 {
+            // Ours may die as well.
+            twinline.stop(rustix::process::Signal::KILL);
+            twinline.start_again();
+        }
+    }
+    let all = write(&twinline, 50);
+    eventually("every point is there", || {
+        let found: usize = victoria.samples().values().map(Vec::len).sum();
+        if found == all as usize { Ok(()) } else { Err(format!("{found} of {all}")) }
+    });
+    let told = twinline.admin("/api/v1/events?limit=1000").text();
+    assert!(told.contains("has begun anew"), "{told}");
+    twinline.settled(all as u64);
+}
