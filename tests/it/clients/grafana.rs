@@ -102,9 +102,11 @@ const SCRIPTS: [(&str, &str); 7] = [
         "from(bucket: \"cap\")\n  |> range(start: <FROM>, stop: <TO>)\n  |> filter(fn: (r) => r[\"_measurement\"] == \"grafana\" and \
          r[\"_field\"] == \"f\")\n  |> aggregateWindow(every: 200ms, fn: mean, createEmpty: false)\n  |> yield(name: \"mean\")",
     ),
+    // One result: two of them come in any order.
     (
-        "two results",
-        "a = from(bucket: \"cap\") |> range(start: <FROM>, stop: <TO>)\na |> first() |> yield(name: \"x\")\na |> last() |> yield(name: \"y\")",
+        "table",
+        "from(bucket: \"cap\") |> range(start: <FROM>, stop: <TO>) |> filter(fn: (r) => r.host == \"h,3\") \
+         |> pivot(rowKey: [\"_time\"], columnKey: [\"_field\"], valueColumn: \"_value\") |> limit(n: 30)",
     ),
     (
         "alert",

@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::{NS, Way, again, assert_both_hold, count, first, installed, record};
+use super::{NS, Way, again, assert_both_hold, count, first, installed, lines, record};
 use crate::database::{Kind, ORG, TOKEN, shared};
 use crate::load::number;
-use crate::proxy::{Setup, eventually};
+use crate::proxy::{Setup, Twinline, eventually};
 
 /// How long it writes; `TWINLINE_TELEGRAF_S` says otherwise.
 fn budget() -> Duration {
@@ -41,7 +41,7 @@ impl Telegraf {
         let directory = tempfile::tempdir().unwrap();
         let [file, socket] = ["telegraf.conf", "socket"].map(|name| directory.path().join(name));
         let configuration = format!(
-            "[agent]\ninterval = \"1s\"\nflush_interval = \"250ms\"\nflush_jitter = \"0s\"\nmetric_batch_size = 300\n\
+            "[agent]\ninterval = \"1s\"\nmetric_batch_size = 300\n\
              metric_buffer_limit = 1000000\nomit_hostname = true\nskip_processors_after_aggregators = true\n\
              [[inputs.socket_listener]]\nservice_address = \"unix://{}\"\ndata_format = \"influx\"\n{output}\n",
             socket.display()
@@ -66,8 +66,21 @@ impl Telegraf {
     }
 
     fn write(&mut self, lines: impl Iterator<Item = String>) {
-        let lines = lines.fold(String::new(), |text, line| text + &line + "\n");
-        self.socket.write_all(lines.as_bytes()).unwrap();
+        let text = lines.fold(String::new(), |text, line| text + &line + "\n");
+        self.socket.write_all(text.as_bytes()).unwrap();
+    }
+
+    /// Waits until so many lines went through it and Twinline. What fills no batch would wait for its interval of 10 s.
+    fn flushed(&self, twinline: &Twinline, lines: u64) {
+        eventually("Telegraf has written everything", || {
+            kill_process(Pid::from_child(&self.process), Signal::USR1).unwrap();
+            std::thread::sleep(Duration::from_millis(200));
+            let status = twinline.status();
+            let at = |state: &str| status["lines"][state].as_u64().unwrap();
+            let sum: u64 = ["delivered", "queued", "doubt", "dead_lettered", "gap", "excluded"].map(at).iter().sum();
+            if sum >= lines { Ok(()) } else { Err(format!("{sum} of {lines}: {:#}", status["lines"])) }
+        });
+        twinline.delivered(lines);
     }
 
     /// Ends it and reads what it had to complain about: nothing.
@@ -107,7 +120,7 @@ fn check_09_telegraf_makes_its_database_and_writes_without_a_warning() {
     let mut telegraf = Telegraf::start(&format!("[[outputs.influxdb]]\n{url}\nretention_policy = \"\""));
     let rounds = rounds(&mut telegraf, name);
     rounds.iter().for_each(|(measurement, ..)| telegraf.write(again(measurement, NS)));
-    twinline.delivered(super::lines(&rounds));
+    telegraf.flushed(&twinline, lines(&rounds));
     telegraf.assert_content();
     assert_both_hold(&record(&rounds), name, &source, &destination);
 }
@@ -129,9 +142,9 @@ fn check_10_telegraf_writes_to_influxdb_2_under_a_path_with_several_writes_at_on
     let rounds = rounds(&mut telegraf, name);
     let first = rounds.len() as u64 * count().cast_unsigned();
     // Writes beside each other have no order: what is written again waits until the first is there.
-    twinline.delivered(first);
+    telegraf.flushed(&twinline, first);
     rounds.iter().for_each(|(measurement, ..)| telegraf.write(again(measurement, NS)));
-    twinline.delivered(super::lines(&rounds));
+    telegraf.flushed(&twinline, lines(&rounds));
     telegraf.assert_content();
     assert_both_hold(&record(&rounds), name, &source, &destination);
 }
