@@ -101,6 +101,9 @@ fn check_03_the_command_line_of_influxdb_1_connects_inserts_imports_and_reads() 
     twinline.delivered(lines(&ways));
     assert_both_hold(&record(&ways), name, &source, &destination);
 
+    // Other tests make databases of their own on the same server, so this list is not compared.
+    let databases = output(&mut influx1(addr, &["-execute", "SHOW DATABASES", "-format", "csv"]));
+    assert!(databases.lines().any(|line| line == "databases,check_03"), "{databases}");
     let look = |addr: &str| {
         let typed = format!("use {name}\nselect last(f) from \"cli typed\"\nsettings\nselec\nexit\n");
         let first = influx1_at_a_terminal(addr, &[], &typed);
