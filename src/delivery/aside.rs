@@ -14,7 +14,7 @@ use super::distribute::{Distributor, last_of};
 use super::target::TargetId;
 use crate::base::bounds::READ_AGAIN_MAX;
 use crate::base::{Error, Kind as ErrorKind, Lsn, Result, Side};
-use crate::queue::{Fate, Intent, Scout, Spans};
+use crate::queue::{Fate, Intent, Judged, Scout, Spans};
 use crate::route::RouteName;
 use crate::wal::{Item, Kind, Reader, Record};
 
@@ -272,9 +272,20 @@ impl Distributor {
                 // Its turn comes in the ordinary way.
                 return Ok(true);
             }
-            if let Item::Record(record) = item {
-                aside.from_bytes = record.position;
-                self.deal_again(&record, target, aside, &mut scout).await?;
+            match item {
+                Item::Record(record) => {
+                    aside.from_bytes = record.position;
+                    self.deal_again(&record, target, aside, &mut scout).await?;
+                }
+                Item::Damage(damage) => {
+                    let lost = self.lost_meanwhile(&damage, target, &mut scout)?;
+                    for (name, sum) in &lost {
+                        if let Some(waiting) = aside.sums.get_mut(name) {
+                            waiting.lines = waiting.lines.saturating_sub(sum.lines);
+                        }
+                    }
+                    self.tell_lost(&damage, lost).await;
+                }
             }
             aside.first = Some(reader.next_lsn());
         }
@@ -315,19 +326,24 @@ impl Distributor {
         if record.kind != Kind::Intent {
             return Ok(None);
         }
-        while scout.resolved() < record.lsn && scout.advance(AGAIN_STEP)? {}
-        if scout.resolved() < record.lsn {
-            let what = format!("the outcome of record {} of the log, which is read once more", record.lsn);
-            return Err(Error::new(ErrorKind::Disk, Side::Own, what)
-                .retryable()
-                .hint("it was read before: the disk may be failing"));
-        }
-        let judged = scout.take(record.lsn);
+        let judged = self.judged_again(record.lsn, scout)?;
         let lines = judged.applied_lines(record.lines);
         let Ok(intent) = Intent::decode(&record.meta) else { return Ok(None) };
         let is_its = lines > 0 && !intent.excluded && self.shared.targets.of(&intent.name) == Some(target);
         let is_new = is_its && !self.is_in_gap(record, &intent);
         Ok(is_new.then_some((intent, judged.spans)))
+    }
+
+    /// The outcome of a record that is read once more.
+    pub(super) fn judged_again(&self, lsn: Lsn, scout: &mut Scout) -> Result<Judged> {
+        while scout.resolved() < lsn && scout.advance(AGAIN_STEP)? {}
+        if scout.resolved() < lsn {
+            let what = format!("the outcome of record {lsn} of the log, which is read once more");
+            return Err(Error::new(ErrorKind::Disk, Side::Own, what)
+                .retryable()
+                .hint("it was read before: the disk may be failing"));
+        }
+        Ok(scout.take(lsn))
     }
 
     /// Whether a record lies in the gap of its route, by what was durable when we started. By name, in full or, where an

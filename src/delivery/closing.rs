@@ -138,7 +138,16 @@ impl Distributor {
                 // Its turn comes in the ordinary way.
                 return Ok(true);
             }
-            let Item::Record(record) = item else { continue };
+            let record = match item {
+                Item::Record(record) => record,
+                Item::Damage(damage) => {
+                    // Which lane has which of them nobody can say any more.
+                    for (name, sum) in self.lost_meanwhile(&damage, target, scout)? {
+                        closing.sums.entry(name).or_insert(Sum::NONE).add(sum.lines, sum.from_ns, sum.to_ns);
+                    }
+                    continue;
+                }
+            };
             let of_target = match self.applied_of(&record, target, scout) {
                 Ok(of_target) => of_target,
                 Err(error) => {

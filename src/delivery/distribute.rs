@@ -4,7 +4,7 @@
 //! past its record; at most `pending_bytes` wait in lanes, and no lane leads another by more than `lane_lead`.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,9 +24,10 @@ use super::view::Reading;
 use super::writing::Written;
 use crate::base::bounds::READ_AHEAD_BYTES;
 use crate::base::failpoint::{self, Point};
-use crate::base::{Error, Kind as ErrorKind, Lsn, Result, Side};
+use crate::base::{Error, Kind as ErrorKind, Lsn, Result, RouteId, Side};
 use crate::line::{self, project::Changes};
 use crate::queue::{Disposition, Fate, Floors, Intent, Scout, Spans};
+use crate::route::RouteName;
 use crate::state::{BacklogGap, DeadLetter, Effects, Gap, LOG_DAMAGE};
 use crate::wal::{Damage, Item, Kind, Reader, Record, Wal};
 
@@ -64,6 +65,8 @@ pub(super) struct Distributor {
     ahead_bytes: usize,
     /// A line that is being written.
     room: Vec<u8>,
+    /// Routes that something was dealt out of, by their numbers (at most `limits.routes`): a damaged record has no other name.
+    pub(super) names: HashMap<RouteId, RouteName>,
     /// Targets of which records are set aside.
     pub(super) asides: BTreeMap<TargetId, Aside>,
     /// Records in gaps of their routes' backlogs, from before the start.
@@ -140,6 +143,7 @@ impl Distributor {
             ahead,
             ahead_bytes,
             room,
+            names: HashMap::new(),
             asides,
             gaps,
             dealt,
@@ -265,6 +269,9 @@ impl Distributor {
         self.read.set(Read { lines: self.read.get().lines + applied, ..self.read.get() });
         // Only of what the source has kept: clients invent names, and a target is remembered for ever.
         let target = if intent.excluded || applied == 0 { None } else { self.shared.targets.of(&intent.name) };
+        if target.is_some() && record.route.0 != 0 && !self.names.contains_key(&record.route) {
+            self.names.insert(record.route, intent.name.clone());
+        }
         let met = self.meet(record, &intent, &judged);
         let mut tally = match judged.disposition {
             Disposition::Applied => Tally::default(),

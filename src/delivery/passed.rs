@@ -14,11 +14,15 @@
 
 use std::collections::BTreeMap;
 
+use super::aside::Sum;
 use super::distribute::{Distributor, applied_lines};
 use super::ledger::Tally;
+use super::target::TargetId;
 use super::{send, tell};
 use crate::base::{Lsn, Result};
 use crate::queue::{Disposition, Fate, Intent, Judged, Scout, Spans};
+use crate::route::RouteName;
+use crate::state::{Effects, Gap, LOG_DAMAGE};
 use crate::wal::{Damage, Item, Kind, Record, Wal};
 
 /// Records looked at in one go before other tasks get their turn.
@@ -138,6 +142,53 @@ impl Distributor {
             });
         }
         by_lane
+    }
+
+    /// What waited in the log for a target when it was damaged: lines by route, as far as their heads can be read and the
+    /// routes have numbers. The rest may be anybody's.
+    pub(super) fn lost_meanwhile(
+        &self,
+        damage: &Damage,
+        target: TargetId,
+        scout: &mut Scout,
+    ) -> Result<BTreeMap<RouteName, Sum>> {
+        let mut lost = BTreeMap::new();
+        let mut headers = self.log.reader(damage.first)?;
+        while headers.next_lsn() <= damage.last {
+            match headers.next_header()? {
+                Some(Item::Record(record)) if record.lsn <= damage.last => {
+                    let lines = self.judged_again(record.lsn, scout)?.applied_lines(record.lines);
+                    let name =
+                        self.names.get(&record.route).filter(|name| self.shared.targets.of(name) == Some(target));
+                    if let Some(name) = name.filter(|_| lines > 0) {
+                        lost.entry(name.clone()).or_insert(Sum::NONE).add(lines, damage.from_ns, damage.to_ns);
+                    }
+                }
+                Some(_) => {}
+                None => break,
+            }
+        }
+        Ok(lost)
+    }
+
+    /// Makes them a gap, durable before the floors pass them.
+    pub(super) async fn tell_lost(&self, damage: &Damage, lost: BTreeMap<RouteName, Sum>) {
+        let row = |(name, sum): (&RouteName, &Sum)| Gap {
+            route: None,
+            route_name: name.key(),
+            from_ns: damage.from_ns,
+            to_ns: damage.to_ns,
+            lines: sum.lines,
+            lsns: Some((damage.first, damage.last)),
+            cause: LOG_DAMAGE,
+        };
+        let gaps: Vec<Gap> = lost.iter().map(row).collect();
+        let lines = lost.values().map(|sum| sum.lines).sum();
+        let (first_lsn, last_lsn) = (damage.first.0, damage.last.0);
+        let text = "records that waited in the log are damaged; their lines are a gap";
+        tracing::error!(event = "queue.damage", first_lsn, last_lsn, lines, "{text}");
+        self.ledger.borrow_mut().note(damage.last, Tally { damaged: lines, ..Tally::default() });
+        send::record_effects(&self.shared, Effects { gaps, ..Effects::default() }).await;
     }
 
     /// Of the lines of a damage that somebody expects, those that are lost. `None`: it is sure that there are none.

@@ -203,3 +203,39 @@ fn lines_of_a_damaged_record_that_were_delivered_are_in_no_gap() {
     let status = twinline.settled(25 * LINES + 1);
     assert_eq!(sums(&status), [lost, 0], "{status:#}");
 }
+
+/// The medium loses some of what waits for a place that takes nothing.
+#[test]
+fn what_is_damaged_while_it_waits_in_the_log_is_a_gap() {
+    for becomes_gap in [false, true] {
+        let (source, destination, mut setup) = hurrying();
+        source.create_database("later");
+        setup.queue = setup.queue.replace("scrub_every = \"1s\"", "");
+        let backlog = if becomes_gap { "2MiB" } else { "60MiB" };
+        setup.delivery.push_str(&format!(
+            "\nbatch_bytes = \"64KiB\"\npending_bytes = \"1MiB\"\nlane_lead = \"1MiB\"\nroute_backlog = \"{backlog}\"\n"
+        ));
+        let twinline = setup.start();
+        let write = |number: u64| {
+            let answer = twinline.call("POST /write?db=later", &[], body(number));
+            assert_eq!(answer.status, 204, "{}", answer.text());
+        };
+        (0..10).for_each(write);
+        twinline.until("it stands still", |status| status["paused"][0]["code"] == "database-missing");
+        // Neither the oldest of them, which are in memory, nor the newest, which were just read.
+        damage_line(&twinline.data(), 1_000_000 + 8 * LINES + LINES / 2);
+        (10..30).for_each(write);
+        if becomes_gap {
+            let is_gap = |status: &serde_json::Value| status["gaps"].to_string().contains("route-backlog");
+            let status = twinline.until("it is a gap", is_gap);
+            assert!(status["lines"]["gap"].as_u64() >= Some(9 * LINES), "{status:#}");
+        }
+        destination.create_database("later");
+        let status = twinline.settled(30 * LINES);
+        let gap = status["lines"]["gap"].as_u64().unwrap();
+        assert!(if becomes_gap { gap >= 9 * LINES } else { gap == LINES }, "{status:#}");
+        let rows = status["gap_rows"].to_string();
+        assert!(becomes_gap || rows.contains("log-damage") && rows.contains("later"), "{status:#}");
+        assert_eq!(destination.cells("later", "").len() as u64, 30 * LINES - gap);
+    }
+}
