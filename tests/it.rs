@@ -99,6 +99,8 @@ mod silence;
 #[path = "it/source_down.rs"]
 mod source_down;
 // Statements: carried out, or told.
+#[path = "it/mutations.rs"]
+mod mutations;
 #[path = "it/statements.rs"]
 mod statements;
 // What delivery does when an answer keeps coming.

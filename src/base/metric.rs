@@ -71,6 +71,7 @@ metrics_table! {
     DELIVERED = "twinline_delivery_lines_total", Counter, "Lines that the destination took or refused for good since the start.";
     LAG = "twinline_delivery_lag_seconds", Gauge, "Age of the oldest line that is not delivered.";
     DEAD_LINES = "twinline_dead_letter_lines", Gauge, "Lines in the dead-letter store.";
+    STATEMENTS = "twinline_statements_total", Counter, "Statements of the source that ran, or may have run, by what became of them: done, excluded, reported.";
     PAUSED = "twinline_delivery_paused", Gauge, "1 while the destination or a route of it is paused.";
 }
 

@@ -462,6 +462,28 @@ impl Distributor {
         Ok(())
     }
 
+    /// Waits for so long at most while a statement holds up what follows: lanes, targets that stand still and the scout go on.
+    pub(super) async fn idle(&mut self, pause: Duration) -> Result<()> {
+        self.settled();
+        self.wake_lanes();
+        self.scout.borrow_mut().follow(&self.reader);
+        if self.look_after_paused().await? || self.count()? {
+            tokio::task::yield_now().await;
+            return Ok(());
+        }
+        tokio::select! {
+            () = self.shared.room.notified() => {}
+            () = tokio::time::sleep(pause) => {}
+            () = self.durable.notified() => {
+                self.has_grown = true;
+                while self.scout.borrow_mut().advance(SCOUT_STEP)? {
+                    tokio::task::yield_now().await;
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// After a start with a long log: what is queued must be counted, also while nothing can be delivered. True while there
     /// is more to count.
     fn count(&self) -> Result<bool> {

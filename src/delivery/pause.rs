@@ -27,11 +27,19 @@ pub(super) struct Pauses {
     max: Duration,
     destination: RefCell<Option<Pause>>,
     targets: RefCell<HashMap<TargetId, Pause>>,
+    /// The statement that holds everything up.
+    statement: RefCell<Option<Shown>>,
 }
 
 impl Pauses {
     pub(super) fn new(initial: Duration, max: Duration) -> Self {
-        Self { initial, max, destination: RefCell::default(), targets: RefCell::default() }
+        Self {
+            initial,
+            max,
+            destination: RefCell::default(),
+            targets: RefCell::default(),
+            statement: RefCell::default(),
+        }
     }
 
     /// Nothing may be sent before this moment. Returns true when this is news: the first time with this code.
@@ -109,6 +117,23 @@ impl Pauses {
     /// All paused targets.
     pub(super) fn targets(&self) -> Vec<(TargetId, Shown)> {
         self.targets.borrow().iter().map(|(id, pause)| (*id, pause.shown())).collect()
+    }
+
+    /// A statement waits, and for what; since when it does stays.
+    pub(super) fn statement_waits(&self, code: &'static str, reason: String, now: Duration) {
+        let mut statement = self.statement.borrow_mut();
+        let since = statement.as_ref().map_or(now, |shown| shown.since);
+        *statement = Some(Shown { code, reason, since });
+    }
+
+    /// It does not wait any more.
+    pub(super) fn statement_goes_on(&self) {
+        self.statement.replace(None);
+    }
+
+    /// The statement that holds everything up.
+    pub(super) fn statement(&self) -> Option<Shown> {
+        self.statement.borrow().clone()
     }
 
     fn fresh(&self, now: Duration) -> Pause {

@@ -1,15 +1,32 @@
 //! Statement records: what the source was asked to change otherwise than by a write.
 //!
-//! Promises: one that did not run there changes nothing here. One that ran, or may have run, and is not carried out at the destination
-//! has a row in the state store before the floor passes its record, and operators hear of it the first time.
+//! Promises: one that did not run there changes nothing here. One that ran is carried out once all that came before it at the same
+//! place has arrived, and nothing that came after it goes out before. One that may have run, or is not carried out, has a row in the
+//! state store before the floor passes its record, and operators hear of it the first time. What a restart repeats is repeated with
+//! all that lies around it, in order.
+
+use std::time::Duration;
+
+use metrics::counter;
 
 use super::distribute::Distributor;
+use super::plan::{Plan, plan};
 use super::send::STATE_RETRY;
+use super::target::TargetId;
 use super::{Shared, tell};
-use crate::base::{Error, Kind as ErrorKind, Result, Side};
+use crate::base::{Error, Kind as ErrorKind, Result, Side, metric};
 use crate::queue::{Cause, Disposition, Statement};
 use crate::state::{EventKind, NotMirrored};
 use crate::wal::Record;
+
+/// So often it is looked whether what came before has arrived.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// From here on a statement that waits is shown.
+const SHOWN_AFTER: Duration = Duration::from_secs(2);
+/// A place that stands still may hold up all others, for the sake of a statement of its own, for no longer than this.
+const STANDS_MAX: Duration = Duration::from_secs(300);
+/// Of a statement's text in a message.
+const SHOWN_CHARS: usize = 200;
 
 impl Distributor {
     /// A statement whose outcome is known.
@@ -20,14 +37,74 @@ impl Distributor {
                 .because(e)
                 .hint("it was written by a newer twinline: start that version, or let it drain the queue first")
         })?;
-        let why = match judged.disposition {
+        let (mapping, kind) = self.shared.targets.rules();
+        let planned = plan(&statement, &record.body, mapping, kind);
+        let (became, why) = match (judged.disposition, planned) {
             // A gapped one has its row already.
-            Disposition::NotApplied | Disposition::Gapped => return Ok(()),
-            Disposition::Applied => "statements are not carried out yet".to_owned(),
-            Disposition::Doubt | Disposition::Partial => doubtful(judged.cause).to_owned(),
+            (Disposition::NotApplied | Disposition::Gapped, _) => return Ok(()),
+            (_, Plan::Excluded) => ("excluded", None),
+            (Disposition::Doubt | Disposition::Partial, _) => ("reported", Some(doubtful(judged.cause).to_owned())),
+            (Disposition::Applied, Plan::Report(why)) => ("reported", Some(why)),
+            (Disposition::Applied, Plan::Run { steps, waits }) => {
+                let why = self.run_steps(&statement, &steps, waits).await?.err();
+                (if why.is_some() { "reported" } else { "done" }, why)
+            }
         };
-        note(&self.shared, record, &statement, why).await;
+        counter!(metric::STATEMENTS, "became" => became).increment(1);
+        if let Some(why) = why {
+            note(&self.shared, record, &statement, why).await;
+        }
         Ok(())
+    }
+
+    /// `Ok(Err)`: it was not carried out, and why.
+    async fn run_steps(
+        &mut self,
+        statement: &Statement,
+        steps: &[super::plan::Step],
+        waits: bool,
+    ) -> Result<std::result::Result<(), String>> {
+        let shown: String = statement.shown.chars().take(SHOWN_CHARS).collect();
+        let arrived = !waits || self.arrives(statement, &shown).await?;
+        let done = if arrived {
+            self.carry_out(steps, &shown).await?
+        } else {
+            Err("its place at the destination takes no writes, and others could not wait for it any longer".to_owned())
+        };
+        self.shared.pauses.statement_goes_on();
+        if done.is_ok() {
+            tracing::info!(event = "statement.done", class = %statement.class, "carried out at the destination: {shown}");
+        }
+        Ok(done)
+    }
+
+    /// Waits until all that came before has arrived at its place, and no request can still take effect there. False: that stands
+    /// still for too long.
+    async fn arrives(&mut self, statement: &Statement, shown: &str) -> Result<bool> {
+        let targets = statement.name.as_ref().map_or_else(Vec::new, |name| self.shared.targets.of_place(name));
+        let began = self.shared.clock.monotonic();
+        while !self.have_arrived(&targets) {
+            let waited = self.shared.clock.monotonic().saturating_sub(began);
+            if waited >= SHOWN_AFTER {
+                let reason = format!("{shown}: until what came before it is delivered");
+                self.shared.pauses.statement_waits("statement", reason, began);
+            }
+            if waited >= STANDS_MAX && targets.iter().any(|target| self.shared.pauses.is_paused(*target)) {
+                return Ok(false);
+            }
+            self.idle(LOOK_EVERY).await?;
+        }
+        Ok(true)
+    }
+
+    fn have_arrived(&self, targets: &[TargetId]) -> bool {
+        let now = self.shared.clock.monotonic();
+        !targets.iter().any(|target| self.asides.contains_key(target))
+            && self.shared.lanes.iter().all(|lane| {
+                let mut lane = lane.borrow_mut();
+                lane.is_at_rest(now)
+                    && !targets.iter().any(|target| lane.first_of(*target).is_some() || lane.is_sending_to(*target))
+            })
     }
 }
 

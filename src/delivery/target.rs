@@ -1,6 +1,6 @@
 //! Places at the destination, interned: how to address a write to each.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 
@@ -32,11 +32,14 @@ pub(super) struct Targets {
     names: RefCell<HashMap<RouteName, Option<TargetId>>>,
     targets: RefCell<Vec<Rc<Addressed>>>,
     ids: RefCell<HashMap<Target, TargetId>>,
+    /// Whether names were forgotten.
+    forgotten: Cell<bool>,
 }
 
 impl Targets {
     pub(super) fn new(mapping: Mapping, kind: TargetKind, product: Product) -> Self {
-        Self { mapping, kind, product, names: RefCell::default(), targets: RefCell::default(), ids: RefCell::default() }
+        let (names, targets, ids) = (RefCell::default(), RefCell::default(), RefCell::default());
+        Self { mapping, kind, product, names, targets, ids, forgotten: Cell::new(false) }
     }
 
     /// Where this place goes; `None`: nowhere.
@@ -48,9 +51,31 @@ impl Targets {
         let mut names = self.names.borrow_mut();
         if names.len() >= NAMES_MAX {
             names.clear();
+            self.forgotten.set(true);
         }
         names.insert(name.clone(), id);
         id
+    }
+
+    /// Places that hold something of this database or bucket of the source.
+    pub(super) fn of_place(&self, name: &RouteName) -> Vec<TargetId> {
+        let is_of = |other: &RouteName| match (name, other) {
+            (RouteName::Database { db, .. }, RouteName::Database { db: other, .. }) => db == other,
+            (own, other) => own == other,
+        };
+        let names = self.names.borrow();
+        let mut ids: Vec<_> = names.iter().filter(|(other, _)| is_of(other)).filter_map(|(_, id)| *id).collect();
+        if self.forgotten.get() {
+            ids.extend((0..self.targets.borrow().len() as u32).map(TargetId));
+        }
+        ids.sort_unstable();
+        ids.dedup();
+        ids
+    }
+
+    /// The rules by which places are found.
+    pub(super) fn rules(&self) -> (&Mapping, &TargetKind) {
+        (&self.mapping, &self.kind)
     }
 
     pub(super) fn get(&self, id: TargetId) -> Rc<Addressed> {

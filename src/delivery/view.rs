@@ -170,6 +170,9 @@ fn paused(shared: &Shared) -> Vec<PauseView> {
     if let Some(shown) = shared.store_fails.borrow().clone() {
         paused.push(pause("delivery waits for the state store".to_owned(), shown));
     }
+    if let Some(shown) = shared.pauses.statement() {
+        paused.push(pause("delivery waits for a statement".to_owned(), shown));
+    }
     for (id, shown) in shared.pauses.targets() {
         paused.push(pause(shared.targets.get(id).target.to_string(), shown));
     }

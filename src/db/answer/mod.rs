@@ -13,6 +13,7 @@ mod victoria;
 
 pub use destination::{Action, Limit, Verdict, destination};
 pub use quoted::{Refused, quoted};
+pub use retry_after::retry_after;
 pub use source::{Expired, Kept, Parsed, source};
 
 use http::{HeaderMap, StatusCode};

@@ -8,7 +8,8 @@ const AFTER_MAX_S: u64 = 3600;
 /// Seconds to wait, at most an hour: a number, also with a fraction (rounded up), or a date, by the server's own clock.
 /// `None`, which leaves it to the ordinary back-off, where nothing is asked, where the text is neither, and for a date
 /// without the answer's own `Date`.
-pub(super) fn retry_after(headers: &HeaderMap) -> Option<u64> {
+#[must_use]
+pub fn retry_after(headers: &HeaderMap) -> Option<u64> {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
     let asked = text("retry-after")?;
     if let Ok(seconds) = asked.parse::<f64>() {

@@ -11,7 +11,7 @@ mod ran;
 mod statement;
 
 pub use change::{Change, Class, Policy};
-pub use predicate::{Deletion, Untranslated};
+pub use predicate::{Deletion, Untranslated, span_s};
 pub use ran::{Answered, Ran, ran};
 pub use statement::{Statement, split};
 

@@ -240,6 +240,15 @@ fn spelled_time(text: &str) -> Option<i64> {
     }
 }
 
+/// Seconds of a policy's duration; 0 is for ever.
+#[must_use]
+pub fn span_s(text: &str) -> Option<u64> {
+    if text.eq_ignore_ascii_case("inf") {
+        return Some(0);
+    }
+    u64::try_from(span_ns(text)? / 1_000_000_000).ok()
+}
+
 /// A span as it is written in InfluxQL: `1h30m`.
 fn span_ns(text: &str) -> Option<i64> {
     let mut rest = text;

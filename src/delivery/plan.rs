@@ -1,0 +1,425 @@
+//! What a statement of the source becomes at the destination. Pure.
+//!
+//! Promise: a plan does at the destination what the statement did at the source, to what is mirrored of its database and to nothing else.
+//! Where that cannot be said, there is no plan, and why.
+
+use std::collections::BTreeSet;
+
+use serde::Deserialize;
+
+use crate::base::clock::parse_rfc3339;
+use crate::config::{Mapping, Match, Pattern, Target as To};
+use crate::db::influxql::{Change, Class, Deletion, Statement as Text, Untranslated, identifier, span_s, split};
+use crate::queue::{Door, Statement};
+use crate::route::{RouteName, Target, TargetKind, map};
+
+/// What is to be done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Plan {
+    /// Nothing of what it speaks of is mirrored.
+    Excluded,
+    /// It cannot be carried out, and why.
+    Report(String),
+    /// These, one after the other. `waits`: only when all that came before it has arrived.
+    Run { steps: Vec<Step>, waits: bool },
+}
+
+/// One request to the destination, or one for each of its places.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// 1.x: a statement.
+    Query { db: String, q: String },
+    /// 1.x: the same, if the database has one policy alone: it would delete in all of them.
+    QueryOfOnePolicy { db: String, q: String },
+    /// 2.x: a call of `/api/v2/delete` for one bucket.
+    Delete { org: String, bucket: String, body: String },
+    /// 2.x: each of these for all buckets of a database of the source.
+    DeleteInAll { org: String, db: String, bodies: Vec<String> },
+    /// 2.x: a bucket that keeps points for so many seconds; 0 is for ever.
+    CreateBucket { org: String, bucket: String, keep_s: u64 },
+}
+
+/// Stands for a policy, or a database, that no rule names.
+const ANY: &str = "\u{1}any";
+
+/// What becomes of a statement that ran; `run` is the record's body.
+pub(super) fn plan(statement: &Statement, run: &[u8], mapping: &Mapping, kind: &TargetKind) -> Plan {
+    let world = World { mapping, kind };
+    match made(statement, run, &world) {
+        Ok(plan) => plan,
+        Err(why) => Plan::Report(why),
+    }
+}
+
+struct World<'a> {
+    mapping: &'a Mapping,
+    kind: &'a TargetKind,
+}
+
+/// The body of `/api/v2/delete`.
+#[derive(Deserialize)]
+struct ApiDelete {
+    start: String,
+    stop: String,
+    #[serde(default)]
+    predicate: String,
+}
+
+fn made(statement: &Statement, run: &[u8], world: &World<'_>) -> Result<Plan, String> {
+    let class = Class::of_name(&statement.class).unwrap_or(Class::Unknown);
+    if let Some(name) = &statement.name
+        && world.places(name).0.is_empty()
+    {
+        return Ok(Plan::Excluded);
+    }
+    if !class.is_carried_out() {
+        return Err(never(class).to_owned());
+    }
+    if class.is_drop_of_a_place() {
+        return Err(
+            "a drop of a whole database or policy waits for confirmation (drops = \"ask\"), and that is still to come"
+                .to_owned(),
+        );
+    }
+    if let TargetKind::Labels { .. } = world.kind {
+        return match class {
+            // Names are labels there: they need not be made.
+            Class::CreateDatabase | Class::CreatePolicy => Ok(Plan::Run { steps: Vec::new(), waits: false }),
+            _ => Err("this kind of destination cannot do it".to_owned()),
+        };
+    }
+    if statement.parameters {
+        return Err("values of it stand elsewhere in the request".to_owned());
+    }
+    let name = statement.name.as_ref().ok_or("it names no database")?;
+    let text = std::str::from_utf8(run).map_err(|_| "it is not UTF-8".to_owned())?;
+    if text.is_empty() {
+        return Err("its body was not read to its end".to_owned());
+    }
+    if statement.door == Door::Delete {
+        return api_delete(name, text, world);
+    }
+    let RouteName::Database { db, .. } = name else {
+        return Err("it is InfluxQL on a source of the 2.x family".to_owned());
+    };
+    let found = split(text);
+    let [found] = found.as_slice() else { return Err("it is not one statement".to_owned()) };
+    let change = found.change.as_ref().ok_or("it only reads")?;
+    match class {
+        Class::CreateDatabase | Class::CreatePolicy | Class::AlterPolicy => world.policies(db, change, found),
+        _ => world.deletes(db, &|| Ok(found.at(statement.at_ns)), &|| found.deletions(statement.at_ns)),
+    }
+}
+
+/// Why statements of a class are never carried out.
+fn never(class: Class) -> &'static str {
+    match class {
+        Class::Users | Class::ApiUsers => {
+            "users, passwords, rights and organisations are not mirrored: make the same at the destination"
+        }
+        Class::SelectInto | Class::FluxWrite => "it writes points inside the source, which did not pass here",
+        Class::CreateContinuousQuery | Class::DropContinuousQuery | Class::ApiTasks => {
+            "what the source computes by itself does not pass here: decide where it is to run"
+        }
+        Class::CreateSubscription | Class::DropSubscription => {
+            "a subscription at the destination would send everything twice"
+        }
+        Class::DropShard => "shards have other numbers at the destination",
+        Class::ApiNames => "changes of buckets and mappings are not carried out yet: make the same at the destination",
+        Class::Bypass => "data comes to the source past us",
+        Class::Unread => "it could not be read here",
+        _ => "it is not known here",
+    }
+}
+
+/// A delete of 2.x, or of the same call of 1.x, which runs over the whole database and up to, without, its `stop`.
+fn api_delete(name: &RouteName, text: &str, world: &World<'_>) -> Result<Plan, String> {
+    let body: ApiDelete = serde_json::from_str(text).map_err(|_| "its body is not what is known here".to_owned())?;
+    let time = |text: &str| parse_rfc3339(text).ok_or_else(|| format!("\"{text}\" is no time that is known here"));
+    let (first, stop) = (time(&body.start)?, time(&body.stop)?);
+    let deletion = |last| Deletion::of_predicate(&body.predicate, first, last);
+    match name {
+        RouteName::Database { db, .. } => {
+            let deletion = || deletion(stop.saturating_sub(1));
+            world.deletes(db, &|| deletion().map(|deletion| deletion.influxql()), &|| Ok(vec![deletion()?]))
+        }
+        RouteName::Bucket { bucket, .. } => {
+            let target = map(world.mapping, name, world.kind).ok_or("no rule names it")?;
+            if world.is_merged(bucket, &target) {
+                return Err(MERGED.to_owned());
+            }
+            let step = match target {
+                Target::Bucket { org, bucket } => Step::Delete { org, bucket, body: text.to_owned() },
+                Target::Database { db, .. } => {
+                    let q = deletion(stop).map_err(|why| why.to_string())?.influxql();
+                    Step::QueryOfOnePolicy { db, q }
+                }
+            };
+            Ok(Plan::Run { steps: vec![step], waits: true })
+        }
+    }
+}
+
+const MERGED: &str = "by the rules of mapping the destination holds other data beside it there";
+
+impl World<'_> {
+    /// Where what is mirrored of a place's database, or bucket, goes; and whether some of it is not mirrored.
+    fn places(&self, name: &RouteName) -> (BTreeSet<Target>, bool) {
+        let RouteName::Database { db, rp } = name else {
+            return (map(self.mapping, name, self.kind).into_iter().collect(), false);
+        };
+        let named = self.mapping.rules.iter().filter_map(|rule| match &rule.from {
+            Pattern::Database { rp: Match::Is(rp), .. } => Some(rp.as_str()),
+            _ => None,
+        });
+        let (mut places, mut partly) = (BTreeSet::new(), false);
+        for rp in ["", ANY, rp].into_iter().chain(named) {
+            let place = map(self.mapping, &RouteName::Database { db: db.clone(), rp: rp.to_owned() }, self.kind);
+            partly |= place.is_none();
+            places.extend(place);
+        }
+        (places, partly)
+    }
+
+    /// Whether something else than this database, or bucket, goes to a place as well.
+    fn is_merged(&self, own: &str, target: &Target) -> bool {
+        if self.mapping.rules.is_empty() {
+            return false;
+        }
+        let wanted = place_name(target);
+        let by_rule = self.mapping.rules.iter().any(|rule| {
+            let to = match &rule.to {
+                To::Database { db, .. } => db.as_deref(),
+                To::Bucket { bucket, .. } => {
+                    bucket.as_deref().map(|bucket| bucket.split('/').next().unwrap_or_default())
+                }
+            };
+            let (Pattern::Database { db: from, .. } | Pattern::Bucket { bucket: from, .. }) = &rule.from;
+            to == Some(wanted) && *from != Match::Is(own.to_owned())
+        });
+        let by_name = || {
+            let same = RouteName::Database { db: wanted.to_owned(), rp: String::new() };
+            map(self.mapping, &same, self.kind).is_some_and(|other| place_name(&other) == wanted)
+        };
+        by_rule || wanted != own && by_name()
+    }
+
+    /// A delete over a whole database. `q`: as a statement of 1.x; `deletions`: what both families can say.
+    fn deletes(
+        &self,
+        db: &str,
+        q: &dyn Fn() -> Result<String, Untranslated>,
+        deletions: &dyn Fn() -> Result<Vec<Deletion>, Untranslated>,
+    ) -> Result<Plan, String> {
+        let (places, partly) = self.places(&RouteName::Database { db: db.to_owned(), rp: String::new() });
+        if partly {
+            return Err("only a part of the database is mirrored".to_owned());
+        }
+        if places.iter().any(|place| self.is_merged(db, place)) {
+            return Err(MERGED.to_owned());
+        }
+        let untranslated = |why: Untranslated| format!("it cannot be said to the destination: {why}");
+        let step = match places.first() {
+            Some(Target::Database { db: to, .. }) => {
+                if places.iter().any(|place| place_name(place) != to) {
+                    return Err("its policies go to several databases".to_owned());
+                }
+                Step::Query { db: to.clone(), q: q().map_err(untranslated)? }
+            }
+            Some(Target::Bucket { org, .. }) => {
+                let bodies = deletions().map_err(untranslated)?.iter().map(Deletion::api_body).collect();
+                Step::DeleteInAll { org: org.clone(), db: db.to_owned(), bodies }
+            }
+            None => return Ok(Plan::Excluded),
+        };
+        Ok(Plan::Run { steps: vec![step], waits: true })
+    }
+
+    /// A database or policy that is made or changed.
+    fn policies(&self, db: &str, change: &Change, text: &Text<'_>) -> Result<Plan, String> {
+        let is_database = change.class == Class::CreateDatabase;
+        // A database's own policy is its default one, whatever its name.
+        let rp = if is_database { String::new() } else { change.rp.clone().ok_or("it names no policy")? };
+        let name = RouteName::Database { db: db.to_owned(), rp: rp.clone() };
+        let Some(target) = map(self.mapping, &name, self.kind) else { return Ok(Plan::Excluded) };
+        match target {
+            Target::Database { db: to, rp: to_rp } => {
+                let q = if to == db && to_rp == rp {
+                    text.text().to_owned()
+                } else if is_database && to_rp.is_empty() && change.policy == crate::db::influxql::Policy::default() {
+                    format!("CREATE DATABASE {}", identifier(&to))
+                } else {
+                    return Err("it has another name at the destination".to_owned());
+                };
+                // What is new holds nothing up, and writes that wait for it may come before it in the log.
+                let waits = change.class == Class::AlterPolicy || change.policy.default;
+                Ok(Plan::Run { steps: vec![Step::Query { db: to, q }], waits })
+            }
+            Target::Bucket { .. } if change.class == Class::AlterPolicy => {
+                Err("changes of policies are not carried out on buckets: set the bucket's retention".to_owned())
+            }
+            Target::Bucket { .. } if change.policy.default => {
+                Err("a bucket cannot become the default of a database".to_owned())
+            }
+            Target::Bucket { org, bucket } => {
+                let keep_s = change.policy.duration.as_deref().map_or(Some(0), span_s);
+                let keep_s = keep_s.ok_or("its duration is not understood")?;
+                Ok(Plan::Run { steps: vec![Step::CreateBucket { org, bucket, keep_s }], waits: false })
+            }
+        }
+    }
+}
+
+/// The database of a place; of a bucket, what stands before the first `/`.
+fn place_name(target: &Target) -> &str {
+    match target {
+        Target::Database { db, .. } => db,
+        Target::Bucket { bucket, .. } => bucket.split('/').next().unwrap_or_default(),
+    }
+}
+
+/// Which of the destination's buckets hold what is mirrored of a database.
+pub(super) fn buckets_of(db: &str, listed: &[String], mapping: &Mapping, kind: &TargetKind) -> Vec<String> {
+    let policies = listed.iter().filter_map(|bucket| bucket.strip_prefix(db)?.strip_prefix('/'));
+    let named = mapping.rules.iter().filter_map(|rule| match &rule.from {
+        Pattern::Database { rp: Match::Is(rp), .. } => Some(rp.as_str()),
+        _ => None,
+    });
+    let places = ["", ANY].into_iter().chain(policies).chain(named).filter_map(|rp| {
+        match map(mapping, &RouteName::Database { db: db.to_owned(), rp: rp.to_owned() }, kind)? {
+            Target::Bucket { bucket, .. } => Some(bucket),
+            Target::Database { .. } => None,
+        }
+    });
+    let places: BTreeSet<String> = places.filter(|bucket| listed.contains(bucket)).collect();
+    places.into_iter().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Rule, Unmapped};
+
+    const NOW: i64 = 1_700_000_000_000_000_000;
+
+    fn rules(pairs: &[(Pattern, To)]) -> Mapping {
+        let rule = |(from, to): &(Pattern, To)| Rule { from: from.clone(), to: to.clone() };
+        Mapping { unmapped: Unmapped::SourceOnly, rules: pairs.iter().map(rule).collect() }
+    }
+
+    fn database(db: &str) -> Pattern {
+        Pattern::Database { db: Match::Is(db.into()), rp: Match::Any }
+    }
+
+    fn to(db: &str) -> To {
+        To::Database { db: Some(db.into()), rp: None }
+    }
+
+    fn bucket_kind() -> TargetKind {
+        TargetKind::Bucket { org: Some("o".into()), source_org: None }
+    }
+
+    fn of(text: &str, mapping: &Mapping, kind: &TargetKind) -> Plan {
+        let change = split(text)[0].change.clone().unwrap();
+        let db = change.db.clone().unwrap_or("d".into());
+        let statement = Statement {
+            door: Door::Influxql,
+            class: change.class.name().to_owned(),
+            name: Some(RouteName::Database { db, rp: change.rp.unwrap_or_default() }),
+            parameters: false,
+            at_ns: NOW,
+            shown: text.to_owned(),
+        };
+        plan(&statement, text.as_bytes(), mapping, kind)
+    }
+
+    fn query(db: &str, q: &str, waits: bool) -> Plan {
+        Plan::Run { steps: vec![Step::Query { db: db.into(), q: q.into() }], waits }
+    }
+
+    #[test]
+    fn to_the_same_family_a_statement_goes_as_it_is_with_its_time_frozen() {
+        let (none, kind) = (rules(&[]), TargetKind::Database);
+        let delete = "DELETE FROM /m/ WHERE time < now() - 1h OR a = 'b'";
+        let frozen = "DELETE FROM /m/ WHERE time < '2023-11-14T22:13:20Z' - 1h OR a = 'b'";
+        assert_eq!(of(delete, &none, &kind), query("d", frozen, true));
+        for text in ["DROP MEASUREMENT \"m x\"", "DROP SERIES WHERE a = 'b'", "ALTER RETENTION POLICY p ON d DEFAULT"] {
+            assert_eq!(of(text, &none, &kind), query("d", text, true), "{text}");
+        }
+        for text in
+            ["CREATE DATABASE d WITH DURATION 1d NAME p", "CREATE RETENTION POLICY p ON d DURATION 1d REPLICATION 1"]
+        {
+            assert_eq!(of(text, &none, &kind), query("d", text, false), "{text}");
+        }
+        for text in ["DROP DATABASE d", "DROP RETENTION POLICY p ON d", "SELECT v INTO d..m FROM n", "DROP SHARD 1"] {
+            assert!(matches!(of(text, &none, &kind), Plan::Report(_)), "{text}");
+        }
+    }
+
+    #[test]
+    fn names_follow_the_rules_and_what_would_reach_other_data_is_reported() {
+        let kind = TargetKind::Database;
+        let renamed = rules(&[(database("d"), to("e"))]);
+        assert_eq!(of("DROP MEASUREMENT m", &renamed, &kind), query("e", "DROP MEASUREMENT m", true));
+        assert_eq!(of("CREATE DATABASE d", &renamed, &kind), query("e", "CREATE DATABASE \"e\"", false));
+        assert!(matches!(
+            of("CREATE RETENTION POLICY p ON d DURATION 1d REPLICATION 1", &renamed, &kind),
+            Plan::Report(_)
+        ));
+        assert_eq!(of("CREATE DATABASE other", &renamed, &kind), Plan::Excluded);
+        let merged = rules(&[(database("d"), to("all")), (database("c"), to("all"))]);
+        assert_eq!(of("DROP MEASUREMENT m", &merged, &kind), Plan::Report(MERGED.to_owned()));
+        let every = Pattern::Database { db: Match::Any, rp: Match::Any };
+        let onto_another = rules(&[(database("d"), to("c")), (every, To::Database { db: None, rp: None })]);
+        assert_eq!(of("DROP MEASUREMENT m", &onto_another, &kind), Plan::Report(MERGED.to_owned()));
+        let one_policy = Pattern::Database { db: Match::Is("d".into()), rp: Match::Is("p".into()) };
+        let partly = rules(&[(one_policy, To::Database { db: None, rp: None })]);
+        assert!(matches!(of("DROP MEASUREMENT m", &partly, &kind), Plan::Report(why) if why.contains("part")));
+    }
+
+    #[test]
+    fn to_buckets_it_is_translated_or_reported() {
+        let (none, kind) = (rules(&[]), bucket_kind());
+        let bucket = |bucket: &str, keep_s| Plan::Run {
+            steps: vec![Step::CreateBucket { org: "o".into(), bucket: bucket.into(), keep_s }],
+            waits: false,
+        };
+        assert_eq!(of("CREATE DATABASE d WITH DURATION 2h NAME p", &none, &kind), bucket("d", 7200));
+        assert_eq!(of("CREATE DATABASE d", &none, &kind), bucket("d", 0));
+        let policy = "CREATE RETENTION POLICY p ON d DURATION INF REPLICATION 1";
+        assert_eq!(of(policy, &none, &kind), bucket("d/p", 0));
+        let Plan::Run { steps, waits: true } = of("DELETE FROM a, b WHERE time < 10", &none, &kind) else { panic!() };
+        let [Step::DeleteInAll { org, db, bodies }] = steps.as_slice() else { panic!() };
+        assert_eq!((org.as_str(), db.as_str(), bodies.len()), ("o", "d", 2));
+        assert!(bodies[0].contains("1970-01-01T00:00:00.000000009Z"), "{}", bodies[0]);
+        let labels = TargetKind::Labels { source_org: None };
+        assert_eq!(of("CREATE DATABASE d", &none, &labels), Plan::Run { steps: Vec::new(), waits: false });
+        assert!(matches!(of("DELETE FROM m", &none, &labels), Plan::Report(_)));
+        for text in ["DELETE FROM /m/", "ALTER RETENTION POLICY p ON d DEFAULT", &format!("{policy} DEFAULT")] {
+            assert!(matches!(of(text, &none, &kind), Plan::Report(_)), "{text}");
+        }
+        let listed = ["d", "d/p", "dd", "e", "d/p/q"].map(str::to_owned);
+        assert_eq!(buckets_of("d", &listed, &none, &kind), ["d", "d/p", "d/p/q"]);
+        let renamed = rules(&[(database("d"), To::Bucket { bucket: Some("e".into()), org: None })]);
+        assert_eq!(buckets_of("d", &listed, &renamed, &kind), ["e"]);
+    }
+
+    #[test]
+    fn deletes_of_the_api_keep_their_ends() {
+        let body = r#"{"start":"1970-01-01T00:00:00Z","stop":"1970-01-01T00:00:01Z","predicate":"_measurement=\"m\" AND a=\"b\""}"#;
+        let of = |name: RouteName, kind: &TargetKind| {
+            let (class, shown) = ("api-delete".to_owned(), String::new());
+            let statement =
+                Statement { door: Door::Delete, class, name: Some(name), parameters: false, at_ns: NOW, shown };
+            plan(&statement, body.as_bytes(), &rules(&[]), kind)
+        };
+        let bucket = || RouteName::Bucket { org: "o".into(), bucket: "b/p".into() };
+        let step = Step::Delete { org: "o".into(), bucket: "b/p".into(), body: body.to_owned() };
+        assert_eq!(of(bucket(), &bucket_kind()), Plan::Run { steps: vec![step], waits: true });
+        let q = |last: u64| format!("DELETE FROM \"m\" WHERE \"a\" = 'b' AND time >= 0 AND time <= {last}");
+        let step = Step::QueryOfOnePolicy { db: "b".into(), q: q(1_000_000_000) };
+        assert_eq!(of(bucket(), &TargetKind::Database), Plan::Run { steps: vec![step], waits: true });
+        let database = RouteName::Database { db: "d".into(), rp: String::new() };
+        assert_eq!(of(database, &TargetKind::Database), query("d", &q(999_999_999), true));
+    }
+}
