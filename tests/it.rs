@@ -13,6 +13,9 @@ mod account;
 // Each answer of a destination, and what follows.
 #[path = "it/answers.rs"]
 mod answers;
+// The same for InfluxDB 3.
+#[path = "it/answers_influx3.rs"]
+mod answers_influx3;
 // Lines on which parsers disagree.
 #[path = "it/awkward.rs"]
 mod awkward;

@@ -77,6 +77,8 @@ pub enum DestinationKind {
     Influxdb1,
     /// InfluxDB 2.x.
     Influxdb2,
+    /// InfluxDB 3.x.
+    Influxdb3,
     /// VictoriaMetrics.
     Victoriametrics,
     /// Asked at start.

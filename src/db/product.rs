@@ -2,7 +2,12 @@
 //!
 //! Promise: a capability is told only where it was measured; what a kind cannot do is said before anything is sent to it.
 
-use super::server::Flavor;
+use bytes::Bytes;
+use http::Method;
+
+use super::server::{Flavor, Reply, Server};
+use super::victoria;
+use crate::base::Result;
 use crate::config::DestinationKind;
 
 /// A kind of database that takes line protocol.
@@ -12,6 +17,8 @@ pub enum Product {
     Influx1,
     /// InfluxDB 2.x and its cloud.
     Influx2,
+    /// InfluxDB 3.x, by its code at 3.10.
+    Influx3,
     /// VictoriaMetrics, measured at 1.150.0.
     Victoria,
 }
@@ -33,7 +40,7 @@ pub struct Capabilities {
 
 impl Product {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Influx1, Self::Influx2, Self::Victoria];
+    pub const ALL: [Self; 4] = [Self::Influx1, Self::Influx2, Self::Influx3, Self::Victoria];
 
     /// As the configuration and `status` call it.
     #[must_use]
@@ -41,6 +48,7 @@ impl Product {
         match self {
             Self::Influx1 => "influxdb1",
             Self::Influx2 => "influxdb2",
+            Self::Influx3 => "influxdb3",
             Self::Victoria => "victoriametrics",
         }
     }
@@ -51,6 +59,7 @@ impl Product {
         match kind {
             DestinationKind::Influxdb1 => Some(Self::Influx1),
             DestinationKind::Influxdb2 => Some(Self::Influx2),
+            DestinationKind::Influxdb3 => Some(Self::Influx3),
             DestinationKind::Victoriametrics => Some(Self::Victoria),
             DestinationKind::Auto => None,
         }
@@ -62,11 +71,34 @@ impl Product {
         Self::ALL.into_iter().find(|product| product.name().as_bytes() == name)
     }
 
+    /// What an answer to `/ping` says, where it is no InfluxDB 1.x or 2.x.
+    #[must_use]
+    pub fn foreign(reply: &Reply) -> Option<Self> {
+        let version = reply.headers.get("x-influxdb-version").and_then(|text| text.to_str().ok());
+        if version.is_some_and(|text| text.trim_start_matches('v').starts_with("3.")) {
+            return Some(Self::Influx3);
+        }
+        victoria::is_its_ping(reply).then_some(Self::Victoria)
+    }
+
+    /// Asks for the version.
+    ///
+    /// # Errors
+    /// As [`Server::ask`].
+    pub async fn ask_version(self, server: &Server) -> Result<String> {
+        if self == Self::Victoria {
+            return Ok(victoria::about(server).await?.version);
+        }
+        let reply = server.ask(Method::GET, "/ping", Bytes::new()).await?;
+        let header = reply.headers.get("x-influxdb-version").and_then(|text| text.to_str().ok());
+        Ok(header.unwrap_or("unknown").to_owned())
+    }
+
     /// As people call it.
     #[must_use]
     pub const fn title(self) -> &'static str {
         match self {
-            Self::Influx1 | Self::Influx2 => "InfluxDB",
+            Self::Influx1 | Self::Influx2 | Self::Influx3 => "InfluxDB",
             Self::Victoria => "VictoriaMetrics",
         }
     }
@@ -77,7 +109,7 @@ impl Product {
         match self {
             Self::Influx1 => Some(Flavor::Influx1),
             Self::Influx2 => Some(Flavor::Influx2),
-            Self::Victoria => None,
+            Self::Influx3 | Self::Victoria => None,
         }
     }
 
@@ -89,6 +121,14 @@ impl Product {
                 upsert: true,
                 typed_read: true,
                 delete: true,
+                truthful_answers: true,
+                durable_answers: true,
+            },
+            // It has no call that deletes points, and its answers were read, not measured.
+            Self::Influx3 => Capabilities {
+                upsert: true,
+                typed_read: false,
+                delete: false,
                 truthful_answers: true,
                 durable_answers: true,
             },

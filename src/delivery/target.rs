@@ -99,6 +99,15 @@ impl Targets {
 #[must_use]
 pub fn write_path(product: Product, target: &Target) -> String {
     match (product, target) {
+        (Product::Influx3, target) => {
+            let db = match target {
+                // Its own write path of 1.x makes the same of them.
+                Target::Database { db, rp } if rp.is_empty() || rp == "autogen" => db.clone(),
+                Target::Database { db, rp } => format!("{db}/{}", rp.to_ascii_lowercase()),
+                Target::Bucket { bucket, .. } => bucket.clone(),
+            };
+            format!("/api/v3/write_lp?db={}&precision=nanosecond&accept_partial=true", escape(&db))
+        }
         (Product::Victoria, Target::Database { db, rp }) => {
             let policy = if rp.is_empty() { String::new() } else { format!("&extra_label=rp={}", escape(rp)) };
             format!("/influx/write?db={}{policy}&precision=ms", escape(db))

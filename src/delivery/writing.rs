@@ -3,7 +3,7 @@
 //! Promise: what is written, read by the destination's own rules, is what the source keeps of the line, but for what
 //! [`Changes`] counts; a line that does not fit is named and not written.
 
-use crate::line::project::{Changes, VictoriaRules, victoria};
+use crate::line::project::{Changes, VictoriaRules, influx3, victoria};
 use crate::line::{self, Dialect, Outline, Precision};
 use crate::queue::Intent;
 
@@ -12,6 +12,8 @@ use crate::queue::Intent;
 pub enum Writing {
     /// As InfluxDB reads them, with all they hold.
     Influx(Dialect),
+    /// As InfluxDB 3 does, with all they hold.
+    Influx3,
     /// As VictoriaMetrics does, with what it can hold.
     Victoria(VictoriaRules),
 }
@@ -36,7 +38,7 @@ impl Writing {
     pub(super) fn may_be_unfit(self, body: &[u8], from: Dialect) -> bool {
         match self {
             Self::Influx(to) => line::may_be_unfit(body, from, to),
-            Self::Victoria(_) => true,
+            Self::Influx3 | Self::Victoria(_) => true,
         }
     }
 
@@ -59,6 +61,13 @@ impl Writing {
                 match with_line(body, found, intent, |line| line::unfit(line, to)).flatten() {
                     Some(unfit) if !unfit.in_part => Written::Unfit(text, unfit),
                     unfit => Written::Line(text, unfit),
+                }
+            }
+            Self::Influx3 => {
+                room.clear();
+                match with_line(body, found, intent, |line| influx3(line, at_ns, room)) {
+                    Some(Err(unfit)) => Written::Unfit(canonical(body, found, at_ns, intent.precision, room), unfit),
+                    _ => Written::Line(room, None),
                 }
             }
             Self::Victoria(rules) => {

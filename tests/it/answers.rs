@@ -11,36 +11,37 @@ use crate::refused::ask;
 use crate::scripted::{Reply, Scripted, Write};
 
 /// One row. Its write is the lines A to D of one series; what was sent is written in these letters.
-struct Row {
-    status: u16,
-    said: &'static str,
-    headers: &'static [&'static str],
+pub(crate) struct Row {
+    pub(crate) status: u16,
+    pub(crate) said: &'static str,
+    pub(crate) headers: &'static [&'static str],
     /// Only the first request is answered so; else each one that holds line B.
-    once: bool,
+    pub(crate) once: bool,
     /// Requests after the first.
-    then: &'static [&'static str],
+    pub(crate) then: &'static [&'static str],
     /// Lines in the dead-letter store.
-    dead: &'static str,
+    pub(crate) dead: &'static str,
     /// Of the dead letters, or of the pause; of the remark where nothing is either. Empty: nobody hears of it.
-    code: &'static str,
+    pub(crate) code: &'static str,
     /// `destination`, `route`, or nothing that stands still.
-    paused: &'static str,
+    pub(crate) paused: &'static str,
 }
 
-const ROW: Row = Row { status: 0, said: "", headers: &[], once: true, then: &[], dead: "", code: "", paused: "" };
+pub(crate) const ROW: Row =
+    Row { status: 0, said: "", headers: &[], once: true, then: &[], dead: "", code: "", paused: "" };
 
 /// Waits and sends the same again.
-const fn waits(status: u16, said: &'static str, code: &'static str, paused: &'static str) -> Row {
+pub(crate) const fn waits(status: u16, said: &'static str, code: &'static str, paused: &'static str) -> Row {
     Row { status, said, code, paused, then: &["ABCD"], ..ROW }
 }
 
 /// Line B is looked for.
-const fn bisects(status: u16, said: &'static str, code: &'static str) -> Row {
+pub(crate) const fn bisects(status: u16, said: &'static str, code: &'static str) -> Row {
     Row { status, said, code, once: false, then: &["AB", "A", "B", "CD"], dead: "B", ..ROW }
 }
 
-const ALL: &str = "destination";
-const ROUTE: &str = "route";
+pub(crate) const ALL: &str = "destination";
+pub(crate) const ROUTE: &str = "route";
 
 /// The first part of both tables.
 const INFLUX1: &[Row] = &[
@@ -259,6 +260,9 @@ fn body_of(row: &Row, two: bool) -> String {
     if let Some(text) = row.said.strip_prefix("LINE") {
         return serde_json::json!({ "code": "invalid", "line": 2, "message": text }).to_string();
     }
+    if let Some(text) = row.said.strip_prefix("JSON") {
+        return text.to_owned();
+    }
     match (row.said, two) {
         ("", _) => String::new(),
         (said, true) => serde_json::json!({ "code": "invalid", "message": said }).to_string(),
@@ -284,10 +288,15 @@ pub(crate) fn dead(twinline: &Twinline, name: &str) -> Vec<(String, String)> {
     found
 }
 
-fn play(rows: &'static [Row], two: bool) {
+pub(crate) fn play(rows: &'static [Row], two: bool) {
+    let names = if two { "kind = \"influxdb2\"\norg = \"o\"\ntoken = \"t\"" } else { "kind = \"influxdb1\"" };
+    play_at(names, rows, two);
+}
+
+/// `names`: what the configuration says of the destination beside its URL.
+pub(crate) fn play_at(names: &str, rows: &'static [Row], two: bool) {
     let source = Sandbox::spawn_thread(Options::default()).unwrap();
     let destination = Scripted::start(|_| Reply::new(204, ""));
-    let names = if two { "kind = \"influxdb2\"\norg = \"o\"\ntoken = \"t\"" } else { "kind = \"influxdb1\"" };
     let mut setup = Setup::new(
         format!("url = \"{}\"\nkind = \"influxdb1\"", source.url()),
         format!("url = \"{}\"\n{names}", destination.url()),

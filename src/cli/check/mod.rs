@@ -152,8 +152,13 @@ async fn rights_and_places(
     findings.extend(mapping::listed(&listing, refused.as_deref()));
     let places = if refused.is_some() { mapping::named_by_rules(&config.mapping) } else { listing.places };
     let (mut kind, mut may_ask) = (TargetKind::Database, false);
-    if met_destination.product == Some(Product::Victoria) {
-        (kind, may_ask) = (TargetKind::Labels { source_org: config.source.server.org.clone() }, true);
+    match met_destination.product {
+        Some(Product::Victoria) => {
+            (kind, may_ask) = (TargetKind::Labels { source_org: config.source.server.org.clone() }, true);
+        }
+        // A write of nothing is an error there, and says whether one of something may go in.
+        Some(Product::Influx3) => may_ask = true,
+        _ => {}
     }
     if let Some(flavor) = met_destination.flavor() {
         if flavor == Flavor::Influx2 {

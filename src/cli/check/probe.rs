@@ -64,6 +64,8 @@ pub(super) async fn probe_all<'t>(
 fn verdict(status: StatusCode, said: &str, target: &Target) -> Verdict {
     match (status, target) {
         (status, _) if status.is_success() => Verdict::Writable,
+        // InfluxDB 3 has looked at everything else before.
+        (StatusCode::BAD_REQUEST, _) if said.starts_with("incoming write was empty") => Verdict::Writable,
         (StatusCode::UNAUTHORIZED, _) => Verdict::Unauthorized,
         (StatusCode::FORBIDDEN, _) => Verdict::Denied(said.to_owned()),
         (StatusCode::NOT_FOUND, Target::Bucket { .. }) if said.starts_with("organization") => Verdict::NoOrganisation,
@@ -90,6 +92,7 @@ mod tests {
             (500, "retention policy not found: r", &database, Verdict::NoPolicy),
             (404, "bucket \"b\" not found", &bucket, Verdict::NoBucket),
             (404, "organization name \"o\" not found", &bucket, Verdict::NoOrganisation),
+            (400, "incoming write was empty", &database, Verdict::Writable),
             (401, "unauthorized access", &bucket, Verdict::Unauthorized),
             (403, "no", &bucket, Verdict::Denied("no".into())),
             (404, "page not found", &bucket, Verdict::Unclear("404: page not found".into())),

@@ -11,7 +11,6 @@ use super::subject::Subject;
 use crate::base::clock::SharedClock;
 use crate::db::product::Product;
 use crate::db::server::{Flavor, Version};
-use crate::db::victoria;
 
 /// What a first meeting with a database came to.
 #[derive(Debug)]
@@ -59,7 +58,7 @@ pub(super) async fn meet(subject: &Subject<'_>, clock: &SharedClock) -> Met {
     let dated = Dated::read(&reply.headers, sent_ns, sent_ns.saturating_add(nanoseconds(took)));
     let version = subject.server.read_version(&reply);
     let (product, finding) = match version.as_ref() {
-        _ if victoria::is_its_ping(&reply) => known_victoria(subject, took).await,
+        _ if Product::foreign(&reply).is_some() => known_foreign(subject, Product::foreign(&reply), took).await,
         Ok(version) => known(subject, version, took),
         Err(error) => unknown(subject, &error.to_string(), error.next_step()),
     };
@@ -70,14 +69,15 @@ fn known(subject: &Subject<'_>, version: &Version, took: Duration) -> (Option<Pr
     met(subject, version.flavor.into(), version.text.trim_start_matches('v'), took)
 }
 
-async fn known_victoria(subject: &Subject<'_>, took: Duration) -> (Option<Product>, Finding) {
-    if subject.section == "source" {
-        let what = "is VictoriaMetrics, which cannot be a source".to_owned();
+async fn known_foreign(subject: &Subject<'_>, product: Option<Product>, took: Duration) -> (Option<Product>, Finding) {
+    let Some(product) = product.filter(|_| subject.section != "source") else {
+        let title = product.map_or("it", Product::title);
+        let what = format!("is {title} of a kind that cannot be a source");
         let finding = subject.found(Group::Reach, State::Failed, Code::PRODUCT, what);
         return (None, finding.fix("an InfluxDB 1.x or 2.x in source.url"));
-    }
-    let about = victoria::about(&subject.server).await.unwrap_or_default();
-    met(subject, Product::Victoria, &about.version, took)
+    };
+    let version = product.ask_version(&subject.server).await.unwrap_or_default();
+    met(subject, product, version.trim_start_matches('v'), took)
 }
 
 /// It answers, and says what it is.

@@ -12,7 +12,6 @@ use crate::config::{self, Config, SourceKind};
 use crate::control::{self, Facts};
 use crate::db::product::Product;
 use crate::db::server::{Flavor, Server, Version};
-use crate::db::victoria;
 use crate::pipeline::Pipeline;
 use crate::state::SharedState;
 
@@ -68,25 +67,29 @@ const DESTINATION_KIND: &str = "kind.destination";
 async fn of_destination(config: &Config, server: &Server, state: &SharedState) -> Result<Met> {
     let configured = Product::configured(config.destination.kind);
     let ping = server.ask(Method::GET, "/ping", Bytes::new());
-    let is_victoria = match configured {
-        Some(product) => product == Product::Victoria,
+    let foreign = match configured {
+        Some(product) => product.flavor().is_none().then_some(product),
         None => match tokio::time::timeout(ASK_MAX, ping).await {
-            Ok(Ok(reply)) => victoria::is_its_ping(&reply),
-            _ => state.get(DESTINATION_KIND).await.ok().flatten().is_some_and(|known| known == b"victoriametrics"),
+            Ok(Ok(reply)) => Product::foreign(&reply),
+            _ => remembered(state).await.filter(|product| product.flavor().is_none()),
         },
     };
-    if !is_victoria {
+    let Some(product) = foreign else {
         let flavor = configured.and_then(Product::flavor);
         return one(server, flavor, "destination", DESTINATION_KIND, Side::Destination, state).await.map(Met::from);
-    }
-    let asked = tokio::time::timeout(ASK_MAX, victoria::about(server)).await.ok().and_then(Result::ok);
+    };
+    let asked = tokio::time::timeout(ASK_MAX, product.ask_version(server)).await.ok().and_then(Result::ok);
     if asked.is_none() {
         tracing::warn!("the destination does not tell its version; going on without");
     }
     // Only remembered for a start at which it does not answer.
-    let _ = state.set(DESTINATION_KIND, Product::Victoria.name().as_bytes().to_vec()).await;
-    let version = asked.as_ref().map_or("unknown", |about| &about.version).to_owned();
-    Ok(Met { product: Product::Victoria, version, answered: asked.is_some() })
+    let _ = state.set(DESTINATION_KIND, product.name().as_bytes().to_vec()).await;
+    let (answered, version) = (asked.is_some(), asked.unwrap_or_else(|| "unknown".to_owned()));
+    Ok(Met { product, version, answered })
+}
+
+async fn remembered(state: &SharedState) -> Option<Product> {
+    Product::named(&state.get(DESTINATION_KIND).await.ok().flatten()?)
 }
 
 async fn one(

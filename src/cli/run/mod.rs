@@ -181,7 +181,7 @@ fn look_after_source(pipeline: &Rc<Pipeline>, facts: Arc<Mutex<Facts>>, watched:
 fn target_kind(config: &Config, learnt: &Learnt) -> TargetKind {
     let source_org = config.source.server.org.clone();
     match learnt.destination.product {
-        Product::Influx1 => TargetKind::Database,
+        Product::Influx1 | Product::Influx3 => TargetKind::Database,
         Product::Influx2 => TargetKind::Bucket { org: config.destination.server.org.clone(), source_org },
         Product::Victoria => TargetKind::Labels { source_org },
     }
@@ -191,6 +191,7 @@ fn writing(config: &Config, product: Product) -> Writing {
     match product {
         Product::Influx1 => Writing::Influx(Dialect::Influx1),
         Product::Influx2 => Writing::Influx(Dialect::Influx2),
+        Product::Influx3 => Writing::Influx3,
         Product::Victoria => {
             let refuse_texts = config.destination.projection.texts == Unheld::DeadLetter;
             Writing::Victoria(VictoriaRules { refuse_texts })

@@ -34,6 +34,7 @@ pub(super) fn destination(root: &Section<'_>) -> Option<Destination> {
         ("auto", DestinationKind::Auto),
         ("influxdb1", DestinationKind::Influxdb1),
         ("influxdb2", DestinationKind::Influxdb2),
+        ("influxdb3", DestinationKind::Influxdb3),
         ("victoriametrics", DestinationKind::Victoriametrics),
     ];
     let kind = section.choice("kind", DestinationKind::Auto, &kinds);

@@ -5,6 +5,7 @@
 //! ` for database: …` to most but not all of them.
 
 mod destination;
+mod influx3;
 mod quoted;
 mod refused;
 mod retry_after;
@@ -27,6 +28,7 @@ pub fn of(product: Product, status: StatusCode, headers: &HeaderMap, body: &[u8]
     match product {
         Product::Influx1 => destination(Flavor::Influx1, status, headers, body),
         Product::Influx2 => destination(Flavor::Influx2, status, headers, body),
+        Product::Influx3 => influx3::influx3(status, headers, body),
         Product::Victoria => victoria::victoria(status, headers, body),
     }
 }

@@ -5,11 +5,13 @@
 //! neighbours, or answer with success and not keep, is never written: it is left out, counted, or refused by name.
 
 mod changes;
+mod influx3;
 #[cfg(test)]
 mod tests;
 mod victoria;
 
 pub use changes::{Change, Changes};
+pub use influx3::influx3;
 pub use victoria::{VictoriaRules, victoria};
 
 use super::point::{Field, Line};

@@ -50,7 +50,45 @@ fn a_line_that_would_be_dropped_or_misplaced_is_refused_by_name() {
     assert_eq!(refused("m s=\"x\",v=1", VictoriaRules { refuse_texts: true }), "text");
 }
 
+/// What is written for InfluxDB 3 of one line.
+fn written_for_3(text: &str) -> Result<String, &'static str> {
+    let line = lines(text.as_bytes(), Dialect::Influx2, Precision::Nanosecond).next().unwrap().unwrap();
+    let mut out = Vec::new();
+    influx3(&line, line.timestamp_ns().unwrap_or(7), &mut out).map_err(|unfit| unfit.code)?;
+    Ok(String::from_utf8(out).unwrap())
+}
+
+#[test]
+fn a_line_is_written_so_that_influxdb_3_takes_it_or_refused_by_name() {
+    for (line, expected) in [
+        ("m,t=a v=1,w=2i,x=3u,s=\"q\\\"\" 7", Ok("m,t=a v=1,w=2i,x=3u,s=\"q\\\"\" 7\n")),
+        ("m v=1,v=2i 7", Ok("m v=2i 7\n")),
+        ("m v=1.,w=.5,x=-2. 7", Ok("m v=1e0,w=5e-1,x=-2e0 7\n")),
+        ("m,b=1,a=2 v=t 7", Ok("m,a=2,b=1 v=t 7\n")),
+        ("m,t=a t=1 7", Err("bad-name")),
+    ] {
+        assert_eq!(written_for_3(line), expected.map(str::to_owned), "{line}");
+    }
+}
+
 proptest! {
+    /// What InfluxDB 3 would read otherwise is not written.
+    #[test]
+    fn what_is_written_for_influxdb_3_is_one_point_with_the_same_data(body in crate::line::tests::any_body()) {
+        for line in lines(&body, Dialect::Influx2, Precision::Nanosecond).flatten() {
+            let mut out = b"before".to_vec();
+            if influx3(&line, 7, &mut out).is_err() {
+                prop_assert_eq!(out, b"before");
+                continue;
+            }
+            let records = crate::line::influx3::records(&out[6..], Precision::Nanosecond);
+            prop_assert_eq!(records.len(), 1);
+            let Outcome::Point(point) = &records[0].outcome else { panic!("{records:?}") };
+            prop_assert_eq!(&point.measurement, &line.measurement());
+            prop_assert_eq!(point.fields.len(), kept_fields(&line).count());
+        }
+    }
+
     /// Read by the server's own rules, a written line is what InfluxDB keeps of it, but for what is counted.
     #[test]
     fn what_is_written_is_read_as_it_was_kept(body in crate::line::tests::any_body()) {
