@@ -104,6 +104,9 @@ mod source_down;
 // Statements: carried out, or told.
 #[path = "it/mutations.rs"]
 mod mutations;
+// A destination that does not take them.
+#[path = "it/mutations_faults.rs"]
+mod mutations_faults;
 #[path = "it/statements.rs"]
 mod statements;
 // What delivery does when an answer keeps coming.

@@ -122,7 +122,7 @@ async fn query(shared: &Shared, db: &str, q: &str) -> std::result::Result<Value,
     let form = "application/x-www-form-urlencoded";
     let heard = ask(shared, Method::POST, &format!("/query?db={}", escape(db)), form, body.into()).await?;
     let answer: Value = serde_json::from_slice(&heard.body)
-        .map_err(|_| again(&heard, "unknown-answer", "an answer that is not understood".to_owned()))?;
+        .map_err(|_| again(&heard, FAILED, "an answer that is not understood".to_owned()))?;
     let error = answer["error"].as_str().or_else(|| answer["results"][0]["error"].as_str());
     let removes = q.get(..4).is_some_and(|word| ["DROP", "DELE"].iter().any(|known| known.eq_ignore_ascii_case(word)));
     match error {

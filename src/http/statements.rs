@@ -27,7 +27,11 @@ use crate::queue::{Door as By, Statement};
 use crate::route::{RouteName, WriteIdentity};
 
 /// Of an answer so much is judged; what lies beyond is passed on.
-const JUDGED_BYTES_MAX: usize = 1 << 20;
+const JUDGED_BYTES_MAX: usize = 256 << 10;
+/// A longer text is not cut into statements: its tokens would take many times as much.
+const TEXT_BYTES_MAX: usize = 1 << 20;
+/// Of one request; more are one record that cannot be carried out.
+const CHANGES_MAX: usize = 1000;
 
 /// What a request asks to be changed.
 #[derive(Debug)]
@@ -57,9 +61,15 @@ pub(super) async fn read(pipeline: &Pipeline, door: Door, head: &Parts, first: &
             let content_type = text(&head.headers, &CONTENT_TYPE);
             let version2 = pipeline.version.borrow().flavor == Flavor::Influx2;
             let form = Form::read(query, content_type, first, version2);
-            let (mut asked, count) = statements(&form, at_ns);
-            if !whole && !first.is_empty() {
-                let shown = format!("{call} with a body that was not read to its end");
+            let name = if version2 { place_of_version2(pipeline, &form).await } else { None };
+            let too_long = form.q.as_ref().is_some_and(|q| q.len() > TEXT_BYTES_MAX);
+            let (mut asked, count) = if too_long { (Vec::new(), 0) } else { statements(&form, at_ns, version2, name) };
+            let too_many = asked.len() > CHANGES_MAX;
+            if too_many {
+                asked.clear();
+            }
+            if too_long || too_many || !whole && !first.is_empty() {
+                let shown = format!("{call} with more than is read here");
                 asked.push(Asked {
                     statement: statement(By::Influxql, Class::Unread, None, shown),
                     run: Bytes::new(),
@@ -88,7 +98,7 @@ pub(super) async fn read(pipeline: &Pipeline, door: Door, head: &Parts, first: &
 }
 
 /// What of a query changes something, and how many statements it has.
-fn statements(form: &Form, at_ns: i64) -> (Vec<Asked>, usize) {
+fn statements(form: &Form, at_ns: i64, version2: bool, bucket: Option<RouteName>) -> (Vec<Asked>, usize) {
     let found = split(form.q.as_deref().unwrap_or_default());
     let asked = found.iter().enumerate().filter_map(|(at, found)| {
         let change = found.change.as_ref().filter(|change| change.class != Class::KillQuery)?;
@@ -97,7 +107,7 @@ fn statements(form: &Form, at_ns: i64) -> (Vec<Asked>, usize) {
         let statement = Statement {
             door: By::Influxql,
             class: change.class.name().to_owned(),
-            name: db.map(|db| RouteName::Database { db, rp }),
+            name: if version2 { bucket.clone() } else { db.map(|db| RouteName::Database { db, rp }) },
             parameters: found.has_parameters(),
             at_ns,
             shown: found.shown(),
@@ -106,6 +116,13 @@ fn statements(form: &Form, at_ns: i64) -> (Vec<Asked>, usize) {
         Some(Asked { statement, run: Bytes::copy_from_slice(run.as_bytes()), at })
     });
     (asked.collect(), found.len())
+}
+
+/// On 2.x a database is a bucket, by its mappings.
+async fn place_of_version2(pipeline: &Pipeline, form: &Form) -> Option<RouteName> {
+    let (db, rp) = (form.db.clone(), form.rp.clone());
+    let identity = WriteIdentity { db, rp, ..WriteIdentity::read(Api::V1, "") };
+    pipeline.resolver.name(&identity).await
 }
 
 /// A script as it is, or in JSON.

@@ -180,7 +180,9 @@ impl Scripted {
 
     fn reply(&self, mut write: Write) -> Reply {
         let mut inner = self.inner.lock().unwrap();
-        if !write.path.contains("/write") {
+        // A statement is in the body; questions have none.
+        let is_statement = write.path.contains("/query") && !write.body.is_empty();
+        if !write.path.contains("/write") && !is_statement {
             return Reply::new(204, "");
         }
         if write.body.trim().is_empty() {

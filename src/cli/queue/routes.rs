@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use crate::base::RouteId;
 use crate::cli::exit::Failure;
-use crate::queue::Intent;
+use crate::queue::{Intent, Statement};
 use crate::wal::look::{Look, Row, SegmentSeen, Sight};
 use crate::wal::{Damage, Kind};
 
@@ -22,6 +22,10 @@ impl Routes {
     /// The name in a record's own text; remembered with its number.
     pub(super) fn learn(&mut self, row: &Row) -> Option<String> {
         let record = &row.record;
+        if row.kind() == Some(Kind::Statement) {
+            let place = Statement::decode(&record.meta).ok()?.place();
+            return Some(place).filter(|place| !place.is_empty());
+        }
         if row.kind() != Some(Kind::Intent) {
             return None;
         }

@@ -15,7 +15,7 @@ use crate::base::{Lsn, SegmentId};
 use crate::cli::Global;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::talk::{Mark, Talk};
-use crate::queue::{Intent, Outcome};
+use crate::queue::{Intent, Outcome, Statement};
 use crate::wal::look::{Look, Row, SegmentSeen, SegmentState, Sight};
 use crate::wal::{Damage, Kind};
 
@@ -320,7 +320,17 @@ pub(super) fn row_text(row: &Row, route: Option<String>, found: Option<&Option<O
             let _ = writeln!(out, "            {shown}");
         }
     }
+    if bodies && let Some(statement) = statement(row) {
+        let shown: String = statement.shown.chars().map(printable).collect();
+        let _ = writeln!(out, "            {}: {shown}", statement.class);
+    }
     out
+}
+
+/// What a statement record says.
+fn statement(row: &Row) -> Option<Statement> {
+    let is_one = row.kind() == Some(Kind::Statement);
+    is_one.then(|| Statement::decode(&row.record.meta).ok()).flatten()
 }
 
 pub(super) fn row_document(row: &Row, route: Option<String>, found: Option<&Option<Outcome>>, bodies: bool) -> Value {
@@ -339,6 +349,12 @@ pub(super) fn row_document(row: &Row, route: Option<String>, found: Option<&Opti
         "excluded": intent.as_ref().map(|intent| intent.excluded),
         "outcome": found.and_then(Option::as_ref).map(outcome),
     });
+    if let Some(statement) = statement(row) {
+        document["class"] = json!(statement.class);
+        if bodies {
+            document["body"] = json!(statement.shown);
+        }
+    }
     if bodies && intent.is_some() {
         document["body"] = match std::str::from_utf8(&record.body) {
             Ok(text) => json!(text),

@@ -1,0 +1,185 @@
+//! A destination that refuses a statement, fails at it or falls silent; a place that stands still; a queue that takes nothing. Nothing
+//! of it stops delivery in silence, and nothing is lost without a word.
+
+use serde_json::Value;
+use twinline::sandbox::{Options, Sandbox};
+
+use crate::proxy::{Setup, Twinline};
+use crate::scripted::{Reply, Scripted, Write};
+
+const DONE: &str = r#"{"results":[{"statement_id":0}]}"#;
+
+struct Pair {
+    source: Sandbox,
+    destination: Scripted,
+    twinline: Twinline,
+}
+
+fn is_statement(write: &Write) -> bool {
+    write.path.contains("/query")
+}
+
+/// A sandbox with databases `d` and `e`, and a destination that takes writes; statements are answered by `script`.
+fn pair(queue: &str, mut script: impl FnMut(&Write) -> Reply + Send + 'static) -> Pair {
+    let source = Sandbox::spawn_thread(Options::default()).unwrap();
+    source.create_database("d");
+    source.create_database("e");
+    let destination =
+        Scripted::start(move |write| if is_statement(write) { script(write) } else { Reply::new(204, "") });
+    let url = |url: &str| format!("url = \"{url}\"\nkind = \"influxdb1\"");
+    let mut setup = Setup::new(url(&source.url()), url(&destination.url()));
+    setup.queue = queue.to_owned();
+    let twinline = setup.start();
+    Pair { source, destination, twinline }
+}
+
+impl Pair {
+    fn write(&self, db: &str, body: &str) {
+        let answer = self.twinline.call(&format!("POST /write?db={db}"), &[], body);
+        assert_eq!(answer.status, 204, "{}", answer.text());
+    }
+
+    fn run(&self, db: &str, q: &str) -> u16 {
+        self.twinline.call(&format!("GET /query?db={db}&q={}", crate::http::escape(q)), &[], "").status
+    }
+
+    /// What reached the destination, in order: statements as `db: text`, writes as their lines.
+    fn arrived(&self) -> Vec<String> {
+        let writes = self.destination.writes("");
+        writes
+            .iter()
+            .map(|write| if is_statement(write) { write.path.clone() } else { write.body.trim().to_owned() })
+            .collect()
+    }
+
+    fn why(&self) -> String {
+        let status = self.twinline.until("it is told", |status| status["statements_not_mirrored"] == 1);
+        status["statements"][0]["why"].as_str().unwrap().to_owned()
+    }
+}
+
+#[test]
+fn what_the_destination_refuses_is_told_and_delivery_goes_on() {
+    for (status, body) in [
+        (403, r#"{"error":"error authorizing query: user w not authorized"}"#),
+        (200, r#"{"results":[{"statement_id":0,"error":"cannot drop that"}]}"#),
+        (404, "not here"),
+    ] {
+        let pair = pair("", move |_| Reply::new(status, body));
+        pair.write("d", "m v=1 1");
+        assert_eq!(pair.run("d", "DROP MEASUREMENT m"), 200);
+        pair.write("d", "m v=2 2");
+        pair.twinline.delivered(2);
+        assert!(pair.why().contains("the destination refuses it"), "{}", pair.why());
+        assert_eq!(pair.arrived(), ["m v=1 1", "/query?db=d", "m v=2 2"]);
+    }
+}
+
+#[test]
+fn what_the_destination_keeps_failing_at_is_told_in_the_end() {
+    let pair = pair("", |_| Reply::new(500, r#"{"error":"engine: broken"}"#));
+    assert_eq!(pair.run("d", "DROP MEASUREMENT m"), 200);
+    pair.write("d", "m v=2 2");
+    pair.twinline.delivered(1);
+    assert!(pair.why().contains("failed 8 times"), "{}", pair.why());
+    assert_eq!(pair.destination.writes("/query").len(), 8);
+    let events = pair.twinline.admin("/api/v1/events?limit=1000").text();
+    assert!(events.contains("destination-remark") && events.contains("engine: broken"), "{events}");
+}
+
+/// Away, throttled, without an answer: tried again until it is done, with what follows behind it.
+#[test]
+fn a_statement_is_tried_until_it_has_an_answer_and_nothing_overtakes_it() {
+    let mut attempts = 0;
+    let pair = pair("", move |_| {
+        attempts += 1;
+        match attempts {
+            1 => Reply::Close,
+            2 => Reply::new(503, "away"),
+            3 => Reply::Answer(429, "slowly".to_owned(), vec!["Retry-After: 1".to_owned()]),
+            _ => Reply::new(200, DONE),
+        }
+    });
+    pair.write("d", "m v=1 1");
+    assert_eq!(pair.run("d", "DELETE FROM m"), 200);
+    pair.write("d", "m v=2 2");
+    pair.twinline.delivered(2);
+    let mut wanted = vec!["m v=1 1"];
+    wanted.extend(["/query?db=d"; 4]);
+    wanted.push("m v=2 2");
+    assert_eq!(pair.arrived(), wanted);
+    assert_eq!(pair.twinline.status()["statements_not_mirrored"], 0);
+    assert_eq!(pair.source.cells("d", "").len(), 1);
+}
+
+/// The place of another database stands still: a statement waits for its own alone. While it waits for that, `status` says so.
+#[test]
+fn a_statement_waits_for_its_own_place_alone_and_is_shown_waiting() {
+    let pair = pair("", |_| Reply::new(200, DONE));
+    let refuses = |db: &'static str| {
+        move |write: &Write| {
+            if is_statement(write) {
+                Reply::new(200, DONE)
+            } else if write.path.contains(db) {
+                Reply::new(404, r#"{"error":"database not found: \"x\""}"#)
+            } else {
+                Reply::new(204, "")
+            }
+        }
+    };
+    pair.destination.set(refuses("db=e"));
+    pair.write("e", "m v=1 1");
+    let stands = |status: &Value| !status["paused"].as_array().unwrap().is_empty();
+    pair.twinline.until("e stands still", stands);
+    pair.write("d", "m v=1 1");
+    assert_eq!(pair.run("d", "DROP MEASUREMENT m"), 200);
+    pair.write("d", "m v=2 2");
+    crate::proxy::eventually("d goes on", || {
+        let arrived: Vec<_> = pair.destination.writes("db=d").into_iter().map(|write| write.body).collect();
+        if arrived.len() == 3 { Ok(()) } else { Err(format!("{arrived:?}: {:#}", pair.twinline.status())) }
+    });
+    assert_eq!(pair.destination.writes("/query").len(), 1);
+    // Now one for the place itself.
+    assert_eq!(pair.run("e", "DROP MEASUREMENT m"), 200);
+    pair.twinline.until("it is shown", |status| {
+        status["paused"].as_array().unwrap().iter().any(|pause| pause["what"] == "delivery waits for a statement")
+    });
+    pair.destination.set(refuses("nothing"));
+    pair.write("e", "m v=3 3");
+    pair.twinline.delivered(4);
+    assert_eq!(pair.twinline.status()["paused"], serde_json::json!([]));
+    assert_eq!(pair.arrived().iter().filter(|seen| *seen == "/query?db=e").count(), 1);
+}
+
+/// The queue's disk hangs: a statement goes to the source and is told as one that may have run, or is refused, by configuration.
+#[test]
+fn a_statement_that_the_queue_cannot_take_is_told_or_refused() {
+    let pair_open = pair("stall_ms = 600", |_| Reply::new(200, DONE));
+    pair_open.write("d", "m v=1 1");
+    pair_open.twinline.delivered(1);
+    pair_open.twinline.hold("/wal/seg/");
+    assert_eq!(pair_open.run("d", "DROP MEASUREMENT m"), 200);
+    assert!(pair_open.why().contains("the queue could not take it (queue-stalled)"), "{}", pair_open.why());
+    pair_open.twinline.hold("");
+    pair_open.write("d", "m v=2 2");
+    let closed = pair("stall_ms = 600\non_unavailable = \"refuse\"", |_| Reply::new(200, DONE));
+    closed.write("d", "m v=1 1");
+    closed.twinline.delivered(1);
+    closed.twinline.hold("/wal/seg/");
+    assert_eq!(closed.run("d", "DROP MEASUREMENT m"), 503);
+    assert_eq!(closed.source.cells("d", "").len(), 1, "the source has not seen it");
+    closed.twinline.hold("");
+}
+
+/// `queue show` says what a record asks for.
+#[test]
+fn a_record_of_the_queue_shows_its_statement() {
+    let pair = pair("", |_| Reply::new(200, DONE));
+    assert_eq!(pair.run("d", "DROP MEASUREMENT shown"), 200);
+    pair.twinline.quiet();
+    let seen =
+        String::from_utf8(pair.twinline.command(&["queue", "show", "1", "--records", "--bodies"]).stdout).unwrap();
+    let row = seen.lines().find(|line| line.contains("statement")).unwrap_or_else(|| panic!("{seen}"));
+    assert!(row.contains(" d ") && row.contains("applied"), "{row}");
+    assert!(seen.contains("drop-measurement: DROP MEASUREMENT shown"), "{seen}");
+}
