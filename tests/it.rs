@@ -92,6 +92,9 @@ mod record;
 // Lines that one side refuses.
 #[path = "it/refused.rs"]
 mod refused;
+// Dead letters are put right from the source.
+#[path = "it/replay.rs"]
+mod replay;
 // A destination that answers from a script.
 #[path = "it/scripted.rs"]
 mod scripted;

@@ -40,9 +40,11 @@ pub enum Point {
     ResultsBack,
     /// Gaps go from the gap logs into the state store.
     GapsTaken,
+    /// The destination has taken what replaces a dead letter; the letter is there.
+    LetterReplaced,
 }
 
-const NAMES: [(&str, Point); 14] = [
+const NAMES: [(&str, Point); 15] = [
     ("parsed", Point::Parsed),
     ("intent-durable", Point::IntentDurable),
     ("answered", Point::Answered),
@@ -57,6 +59,7 @@ const NAMES: [(&str, Point); 14] = [
     ("bundle-leaves", Point::BundleLeaves),
     ("results-back", Point::ResultsBack),
     ("gaps-taken", Point::GapsTaken),
+    ("letter-replaced", Point::LetterReplaced),
 ];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -27,6 +27,40 @@ pub fn write_plain(untimed: &[u8], at_ns: i64, out: &mut Vec<u8>) {
     out.push(b'\n');
 }
 
+/// Appends a line in the same form from its parts, unescaped; tags in order. A value that no storage decodes stays as it is.
+pub fn write_parts<'p>(
+    (measurement, tags): (&[u8], impl Iterator<Item = (&'p [u8], &'p [u8])>),
+    fields: impl Iterator<Item = (&'p [u8], Value<'p>)>,
+    at_ns: i64,
+    out: &mut Vec<u8>,
+) {
+    escape::write_measurement(measurement, out);
+    for (key, value) in tags {
+        out.push(b',');
+        escape::write_tag(key, out);
+        out.push(b'=');
+        escape::write_tag(value, out);
+    }
+    let mut separator = b' ';
+    for (key, value) in fields {
+        out.push(separator);
+        separator = b',';
+        escape::write_field_key(key, out);
+        out.push(b'=');
+        match value {
+            // The shortest text that reads back as the same bits.
+            Value::Float(v) => out.extend_from_slice(format!("{v:?}").as_bytes()),
+            Value::Integer(v) => out.extend_from_slice(format!("{v}i").as_bytes()),
+            Value::Unsigned(v) => out.extend_from_slice(format!("{v}u").as_bytes()),
+            Value::Bool(v) => out.extend_from_slice(if v { b"true" } else { b"false" }),
+            Value::String(text) => escape::write_string(&text, out),
+            Value::Undecodable(raw) => out.extend_from_slice(raw),
+        }
+    }
+    write_time(at_ns, out);
+    out.push(b'\n');
+}
+
 /// A space and an integer.
 pub(super) fn write_time(units: i64, out: &mut Vec<u8>) {
     out.push(b' ');

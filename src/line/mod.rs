@@ -53,7 +53,7 @@ pub mod victoria;
 use std::iter::FusedIterator;
 
 pub use boundaries::{boundaries, boundaries_with};
-pub use canonical::{Unfit, may_be_unfit, unfit, unstorable, write_canonical, write_plain};
+pub use canonical::{Unfit, may_be_unfit, unfit, unstorable, write_canonical, write_parts, write_plain};
 pub use cut::{split, whole_lines};
 pub use inspect::{Outline, Summary, inspect, inspect_with, outline, outline_with};
 pub use point::{Field, FieldKind, Line, Malformed, Tag, Value};

@@ -40,14 +40,14 @@ fn refuses_bad(write: &Write) -> Reply {
     }
 }
 
-struct Refused {
-    _source: Sandbox,
-    _destination: Sandbox,
-    twinline: Twinline,
+pub(crate) struct Refused {
+    pub(crate) source: Sandbox,
+    pub(crate) destination: Sandbox,
+    pub(crate) twinline: Twinline,
 }
 
 /// Three letters of `m` and one of `n` in `d`, and one of `m` in `e`: at the destination their fields have another type.
-fn refused() -> Refused {
+pub(crate) fn refused() -> Refused {
     let [source, destination] = [(), ()].map(|()| Sandbox::spawn_thread(Options::default()).unwrap());
     for sandbox in [&source, &destination] {
         sandbox.create_database("d");
@@ -68,7 +68,7 @@ fn refused() -> Refused {
     }
     let status = twinline.settled(7);
     assert_eq!((&status["lines"]["delivered"], &status["lines"]["dead_lettered"]), (&2.into(), &5.into()));
-    Refused { _source: source, _destination: destination, twinline }
+    Refused { source, destination, twinline }
 }
 
 /// Straight to a database.

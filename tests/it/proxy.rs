@@ -341,6 +341,13 @@ impl Twinline {
         command(&self.directory, arguments).output().unwrap()
     }
 
+    /// The same, begun, with moments at which it ends.
+    pub(crate) fn begin_command(&self, arguments: &[&str], failpoints: &str) -> Child {
+        let mut command = command(&self.directory, arguments);
+        command.env("TWINLINE_FAILPOINTS", failpoints).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.spawn().unwrap()
+    }
+
     pub(crate) fn connect(&self) -> Connection {
         Connection::open(&self.addr).unwrap()
     }

@@ -18,7 +18,8 @@ pub(super) struct Letter {
 }
 
 impl Letter {
-    pub(super) fn new(stored: StoredLetter) -> Self {
+    /// `unit`: of the times in lines as they were sent.
+    pub(super) fn new(stored: StoredLetter, unit: Precision) -> Self {
         let name = RouteName::from_key(&stored.route);
         let route = match &name {
             Some(name) => name.to_string(),
@@ -29,8 +30,8 @@ impl Letter {
             let end = stored.text.iter().position(|byte| b", ".contains(byte)).unwrap_or(stored.text.len());
             stored.text[..end].to_vec()
         };
-        let read = line(&stored.text).map(|line| (line.measurement().into_owned(), line.timestamp_ns()));
-        let (measurement, time_ns) = read.unwrap_or_else(|| (head(), last_number(&stored.text)));
+        let read = line(&stored.text, unit).map(|line| (line.measurement().into_owned(), line.timestamp_ns()));
+        let (measurement, time_ns) = read.unwrap_or_else(|| (head(), last_number(&stored.text, unit)));
         Self { route, measurement, time_ns, stored }
     }
 
@@ -47,15 +48,16 @@ impl Letter {
 }
 
 /// The line as one of the two dialects reads it; the second takes more.
-pub(super) fn line(text: &[u8]) -> Option<Line<'_>> {
+pub(super) fn line(text: &[u8], unit: Precision) -> Option<Line<'_>> {
     [Dialect::Influx2, Dialect::Influx1].into_iter().find_map(|dialect| {
-        let mut all = lines(text, dialect, Precision::Nanosecond);
+        let mut all = lines(text, dialect, unit);
         let first = all.next()?.ok()?;
         all.next().is_none().then_some(first)
     })
 }
 
-fn last_number(text: &[u8]) -> Option<i64> {
+fn last_number(text: &[u8], unit: Precision) -> Option<i64> {
     let last = text.rsplit(|byte| *byte == b' ').next()?;
-    std::str::from_utf8(last).ok()?.parse().ok()
+    let number: i64 = std::str::from_utf8(last).ok()?.parse().ok()?;
+    number.checked_mul(unit.unit_ns())
 }

@@ -26,7 +26,7 @@ pub(super) fn fault(letter: &Letter, reading: Option<Reading>) -> Option<usize> 
 fn named_field(text: &[u8], reason: &str) -> Option<usize> {
     let (_, behind) = reason.split_once("input field \"")?;
     let (name, _) = behind.split_once("\" on measurement")?;
-    let line = line(text)?;
+    let line = line(text, Precision::Nanosecond)?;
     let field = line.fields().iter().find(|field| field.key().as_ref() == name.as_bytes())?;
     place(text, field.raw_value())
 }
@@ -104,7 +104,7 @@ mod tests {
 
     fn marked(code: &str, reason: &str, text: &[u8], reading: Option<Reading>) -> Option<String> {
         let (route, code, reason, text) = (String::new(), code.to_owned(), reason.to_owned(), text.to_vec());
-        let letter = Letter::new(StoredLetter { id: (Lsn(1), 0), route, code, reason, text });
+        let letter = Letter::new(StoredLetter { id: (Lsn(1), 0), route, code, reason, text }, Precision::Nanosecond);
         fault(&letter, reading).map(|at| String::from_utf8_lossy(&letter.stored.text[at..]).into_owned())
     }
 

@@ -8,6 +8,7 @@ mod letter;
 mod ls;
 mod marked;
 mod purge;
+mod replay;
 mod rows;
 mod show;
 mod stats;
@@ -48,6 +49,15 @@ enum Command {
     ///
     /// The file holds clients' data, for its owner alone. It is there under its name only when it is whole.
     Export(write::ExportArgs),
+    /// Repair their cells: write what the source holds there now to the destination; says what it would do, and does it with --execute
+    ///
+    /// For when the reason is mended: a measurement of another type was dropped at the destination, a rule changed. Of
+    /// each letter the source is asked for series, time and fields; where it has none of them any more, the letter is obsolete
+    /// and goes without a write. A letter goes only when the destination has acknowledged and the source still holds
+    /// what was written. Stopped at any moment, the same command does the rest. --raw sends the refused lines as they stand instead,
+    /// for one reason that is named: they may overwrite newer values. Needs a running twinline, and the rights to read
+    /// the source. Exit code 5 when some stay.
+    Replay(replay::ReplayArgs),
     /// Give them up for good; says what would go, and does it with --execute
     ///
     /// What is purged is at no other place any more: `export` it before. Makes room in the store (queue.dead_letter_max), so
@@ -87,6 +97,7 @@ pub(super) fn run(global: &Global, args: &DeadLetterArgs) -> Result<Exit, Failur
         Command::Show(args) => show::run(global, &Store::open(&place)?, args),
         Command::Stats(args) => stats::run(global, &Store::open(&place)?, args),
         Command::Export(args) => write::run(global, &Store::open(&place)?, args),
+        Command::Replay(args) => replay::run(global, &Store::of_running(&place)?, args),
         Command::Purge(args) => purge::run(global, &Store::of_running(&place)?, args),
     }
 }

@@ -36,7 +36,7 @@ pub(super) fn run(global: &Global, store: &Store<'_>, args: &ShowArgs) -> Result
         let what = format!("there is no dead letter {}", letter_name(args.id));
         return Err(Failure::new(Exit::Failed, what).hint(store.place.letters_command("ls --letters")));
     };
-    let letter = Letter::new(stored);
+    let letter = Letter::new(stored, store.unit());
     let next = store.place.letters_command(&format!("ls --reason {}", letter.stored.code));
     if talk.json() {
         talk.document(&document(&letter, fault(&letter, store.reading()), &next))?;

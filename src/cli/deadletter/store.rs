@@ -15,7 +15,7 @@ use crate::cli::talk::Talk;
 use crate::config::DestinationKind;
 use crate::control::{LettersDocument, RemovalDocument, letter_name};
 use crate::db::encode::escape;
-use crate::line::Reading;
+use crate::line::{Precision, Reading};
 use crate::state::{LetterFate, LetterFile, LetterId, LetterPage, LetterQuery};
 
 /// The letters of one destination.
@@ -62,7 +62,17 @@ impl<'a> Store<'a> {
         match self.place.config.as_ref()?.destination.kind {
             DestinationKind::Influxdb1 => Some(Reading::Influx1),
             DestinationKind::Influxdb2 => Some(Reading::Influx2),
+            DestinationKind::Victoriametrics => Some(Reading::VictoriaMetrics),
+            DestinationKind::Influxdb3 => Some(Reading::Influx3),
             _ => None,
+        }
+    }
+
+    /// The unit of the times in lines as they are sent.
+    pub(super) fn unit(&self) -> Precision {
+        match self.reading() {
+            Some(Reading::VictoriaMetrics) => Precision::Millisecond,
+            _ => Precision::Nanosecond,
         }
     }
 
@@ -106,7 +116,7 @@ impl<'a> Store<'a> {
                     return Ok(walked);
                 }
                 bar.inc(1);
-                let letter = Letter::new(stored);
+                let letter = Letter::new(stored, self.unit());
                 if letter.fits(filter) && each(letter)? == Next::Enough {
                     return Ok(walked);
                 }
