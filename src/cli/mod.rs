@@ -11,6 +11,7 @@ mod draft;
 pub mod exit;
 mod init;
 mod lint;
+mod plan;
 mod queue;
 mod run;
 mod status;
@@ -93,6 +94,12 @@ enum Command {
     /// database does not answer, 12 when credentials are refused or rights are missing. With -o nagios: 0 OK, 1 WARNING,
     /// 2 CRITICAL, 3 UNKNOWN.
     Check(check::CheckArgs),
+    /// Say what this pair of databases allows, before anything is mirrored
+    ///
+    /// Asks both what they are, and tells what the destination can hold, what is changed on the way there, and which steps of
+    /// a migration are possible with this pair, each with the reason. Changes nothing. Exit code 0, or 10 when a database
+    /// does not answer.
+    Plan(plan::PlanArgs),
     /// Run the proxy and the delivery until SIGTERM
     ///
     /// Listens where the clients of the source connect, keeps every accepted write on disk, and delivers it to the
@@ -213,6 +220,7 @@ fn dispatch(arguments: &Arguments) -> Result<Exit, Failure> {
         Command::Init(args) => init::run(global, args),
         Command::Validate(args) => validate::run(global, args),
         Command::Check(args) => check::run(global, args),
+        Command::Plan(args) => plan::run(global, args),
         Command::Run(args) => run::run(global, args),
         Command::Lint(args) => lint::run(global, args),
         Command::Status(args) => status::run(global, args),

@@ -23,19 +23,59 @@ pub enum Product {
     Victoria,
 }
 
+/// When what a destination has acknowledged survives the end of its process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ack {
+    /// At once.
+    Durable,
+    /// Some time later.
+    Later,
+}
+
+/// What a point that is written again becomes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Upsert {
+    /// Each field that it names is replaced, the others stay.
+    Cell,
+    /// Both stay.
+    None,
+}
+
+/// What becomes of values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exact {
+    /// They are kept to the bit, with their type.
+    Bits,
+    /// They are numbers, of which some digits are kept.
+    Digits,
+}
+
+/// What can be deleted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delete {
+    /// The points of a span of time.
+    Point,
+    /// Whole series.
+    Series,
+    /// Nothing smaller than a table.
+    None,
+}
+
 /// What a kind of database can do, as far as it decides what we may promise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Capabilities {
-    /// A point written again replaces the one that was there.
-    pub upsert: bool,
-    /// Every value can be read back with its type and all its digits.
+    /// When its answers can be relied on.
+    pub ack: Ack,
+    /// What overwriting does.
+    pub upsert: Upsert,
+    /// How much of a value is kept.
+    pub exact: Exact,
+    /// What can be deleted.
+    pub delete: Delete,
+    /// Every value can be read back by us with its type and all its digits.
     pub typed_read: bool,
-    /// Points of a time span can be deleted.
-    pub delete: bool,
     /// An answer of success means that every line is kept.
     pub truthful_answers: bool,
-    /// An answer of success means that the lines survive the end of the process.
-    pub durable_answers: bool,
 }
 
 impl Product {
@@ -116,30 +156,27 @@ impl Product {
     /// What it can do.
     #[must_use]
     pub const fn capabilities(self) -> Capabilities {
+        let influx = Capabilities {
+            ack: Ack::Durable,
+            upsert: Upsert::Cell,
+            exact: Exact::Bits,
+            delete: Delete::Point,
+            typed_read: true,
+            truthful_answers: true,
+        };
         match self {
-            Self::Influx1 | Self::Influx2 => Capabilities {
-                upsert: true,
-                typed_read: true,
-                delete: true,
-                truthful_answers: true,
-                durable_answers: true,
-            },
+            Self::Influx1 | Self::Influx2 => influx,
             // It has no call that deletes points, and its answers were read, not measured.
-            Self::Influx3 => Capabilities {
-                upsert: true,
-                typed_read: false,
-                delete: false,
-                truthful_answers: true,
-                durable_answers: true,
-            },
+            Self::Influx3 => Capabilities { delete: Delete::None, typed_read: false, ..influx },
             // Two samples of one millisecond both stay; a time outside retention is dropped with 204; what is younger than
             // some 5 s dies with the process.
             Self::Victoria => Capabilities {
-                upsert: false,
+                ack: Ack::Later,
+                upsert: Upsert::None,
+                exact: Exact::Digits,
+                delete: Delete::Series,
                 typed_read: false,
-                delete: false,
                 truthful_answers: false,
-                durable_answers: false,
             },
         }
     }

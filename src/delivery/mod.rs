@@ -57,7 +57,7 @@ use tokio::task::{JoinError, JoinSet};
 use crate::base::clock::SharedClock;
 use crate::base::{DestinationId, Error, Kind, Lsn, Result, Retry, Side};
 use crate::config::{Delivery as Settings, Mapping};
-use crate::db::product::Product;
+use crate::db::product::{Ack, Product};
 use crate::db::server::Server;
 use crate::queue::{Floors, LocalQueue, Opened, Scout};
 use crate::route::TargetKind;
@@ -222,7 +222,7 @@ fn begin(parts: &Parts, server: Server, floors: &Floors, inherited: Option<Lsn>)
         alive: Cell::new(false),
         stored_at: Cell::default(),
         stopping: Cell::new(false),
-        may_send: Cell::new(parts.product.capabilities().durable_answers),
+        may_send: Cell::new(parts.product.capabilities().ack == Ack::Durable),
         hold: parts.hold.clone(),
     });
     (shared, ledger)

@@ -150,6 +150,24 @@ fn what_victoriametrics_can_hold_arrives_and_the_rest_is_counted() {
     assert_eq!(samples.len(), 17, "{:?}", samples.keys());
 }
 
+#[test]
+fn a_plan_says_what_this_pair_allows() {
+    let (source, mut victoria) = (shared(Kind::One, 0), Victoria::start());
+    let place = Setup::new(source.section(), victoria.section().replace("victoriametrics", "auto")).place();
+    let text = String::from_utf8(place.command(&["plan"]).stdout).unwrap();
+    assert!(text.starts_with("influxdb1 1.13") && text.contains("to victoriametrics v1."), "{text}");
+    assert!(text.contains("texts are left out and counted") && text.contains("✗ flip"), "{text}");
+    let document: Value = serde_json::from_slice(&place.command(&["plan", "-o", "json"]).stdout).unwrap();
+    assert_eq!(
+        (&document["destination"]["kind"], &document["steps"][1]["possible"]),
+        (&"victoriametrics".into(), &true.into())
+    );
+    victoria.child.kill().unwrap();
+    let gone = place.command(&["plan"]);
+    let said = String::from_utf8(gone.stderr).unwrap();
+    assert!(gone.status.code() == Some(10) && said.contains("the destination: not reachable"), "{said}");
+}
+
 /// It answers before it keeps: killed, it loses what it had acknowledged some seconds before.
 #[test]
 fn what_victoriametrics_loses_with_its_process_is_sent_again() {

@@ -86,6 +86,34 @@ fn report(global: &Global, args: &CheckArgs) -> Result<Report, Failure> {
     Ok(Report::new(&config, findings, &option, running))
 }
 
+/// What the two databases are: kind and version of each; what is in the way, in words.
+pub(in crate::cli) fn products(config: &Config) -> Result<(Answered, Answered)> {
+    // Fails only when it was done before, which is as good.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|e| Error::disk("cannot start the event loop", e))?;
+    let asking = async {
+        let (at_source, at_destination) = (Subject::source(config)?, Subject::destination(config)?);
+        let clock = SystemClock::shared();
+        let (source, destination) = tokio::join!(reach::meet(&at_source, &clock), reach::meet(&at_destination, &clock));
+        let version = match destination.product.filter(|product| product.flavor().is_none()) {
+            Some(product) => product.ask_version(&at_destination.server).await.ok(),
+            None => None,
+        };
+        Ok((answered(&source, None), answered(&destination, version)))
+    };
+    tokio::task::LocalSet::new().block_on(&runtime, asking)
+}
+
+/// Kind and version of a database, or why they are not known.
+pub(in crate::cli) type Answered = std::result::Result<(Product, String), String>;
+
+fn answered(met: &Met, version: Option<String>) -> Answered {
+    let said = || met.findings.first().map_or_else(String::new, |finding| finding.text.clone());
+    let version = version.or_else(|| met.version.as_ref().map(|version| version.text.clone()));
+    met.product.map(|product| (product, version.unwrap_or_default())).ok_or_else(said)
+}
+
 /// All findings of the chosen groups (none chosen: of all).
 fn look(config: &Config, only: &[Group], clock: &SharedClock) -> Result<Vec<Finding>> {
     let wanted = |group: Group| only.is_empty() || only.contains(&group);

@@ -1,0 +1,184 @@
+//! `twinline plan`: what a pair of databases allows.
+//!
+//! Promise: a step is called possible only where the destination's measured capabilities carry it, and what this version of
+//! Twinline does not do yet is said.
+
+use std::fmt::Write as _;
+
+use serde_json::json;
+
+use super::Global;
+use super::check::{self, Answered};
+use super::exit::{Exit, Failure};
+use super::talk::{Mark, Talk};
+use crate::config::{Config, Unheld};
+use crate::db::product::{Ack, Capabilities, Delete, Exact, Product, Upsert};
+
+/// Options of `plan`.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct PlanArgs {}
+
+/// One step of a migration.
+#[derive(Debug, PartialEq, Eq)]
+struct Step {
+    name: &'static str,
+    is_possible: bool,
+    why: String,
+}
+
+pub(super) fn run(global: &Global, _: &PlanArgs) -> Result<Exit, Failure> {
+    let (talk, config) = (global.talk(), global.load()?.config);
+    let (source, destination) =
+        check::products(&config).map_err(|error| Failure::new(Exit::Config, error.to_string()))?;
+    let known = |answered: &Answered, side: &str| match answered {
+        Ok((product, version)) => Ok((*product, version.clone())),
+        Err(why) => Err(Failure::new(Exit::Unreachable, format!("the {side}: {why}")).hint("twinline check")),
+    };
+    let (source, destination) = (known(&source, "source")?, known(&destination, "destination")?);
+    let (holds, steps) = (holds(destination.0, &config), steps(source.0, destination.0));
+    if talk.json() {
+        talk.document(&document(&source, &destination, &holds, &steps))?;
+    } else {
+        talk.data(&text(talk, &source, &destination, &holds, &steps))?;
+    }
+    talk.next("twinline check");
+    Ok(Exit::Success)
+}
+
+/// What the destination holds, one sentence each.
+fn holds(product: Product, config: &Config) -> Vec<String> {
+    let Capabilities { ack, upsert, exact, delete, typed_read, truthful_answers } = product.capabilities();
+    let mut said = vec![
+        match exact {
+            Exact::Bits => "values keep their type and every bit",
+            Exact::Digits => "values become numbers of 15 to 16 digits, booleans 1 and 0, times milliseconds",
+        }
+        .to_owned(),
+        match upsert {
+            Upsert::Cell => "a point that is written again replaces the fields that it names",
+            Upsert::None => "a point that is written again stands beside the one before",
+        }
+        .to_owned(),
+        match delete {
+            Delete::Point => "points of a span of time can be deleted",
+            Delete::Series => "only whole series can be deleted",
+            Delete::None => "points cannot be deleted",
+        }
+        .to_owned(),
+    ];
+    if product == Product::Victoria {
+        said.insert(
+            1,
+            match config.destination.projection.texts {
+                Unheld::Drop => "texts are left out and counted (projection.texts)".to_owned(),
+                Unheld::DeadLetter => "lines with texts are put aside (projection.texts)".to_owned(),
+            },
+        );
+    }
+    if ack == Ack::Later {
+        said.push("it answers before the data is on its disk: the last 15 s stay in the queue".to_owned());
+    }
+    if !truthful_answers {
+        said.push("it may drop lines that it has acknowledged, such as those outside its retention".to_owned());
+    }
+    if !typed_read {
+        said.push("Twinline cannot read it back value by value".to_owned());
+    }
+    said
+}
+
+/// The way from the first write to the end of the old database.
+fn steps(source: Product, destination: Product) -> Vec<Step> {
+    use Product::{Influx1, Influx2};
+    let can = destination.capabilities();
+    let step = |name, is_possible, why: &str| Step { name, is_possible, why: why.to_owned() };
+    let is_exact = can.upsert == Upsert::Cell && can.exact == Exact::Bits;
+    let switches = matches!((source, destination), (Influx1, Influx1) | (Influx1, Influx2) | (Influx2, Influx2));
+    let queries = "clients' queries are understood by both";
+    let foreign = "clients cannot go on speaking to the source's API at this destination";
+    vec![
+        step("pass", true, "everything goes through to the source"),
+        match is_exact {
+            true => step("mirror", true, "every write arrives, the same at both"),
+            false => {
+                step("mirror", true, "every write arrives as far as the destination can hold it, the rest is counted")
+            }
+        },
+        match can.typed_read {
+            true => step("verify", true, "both sides can be compared value by value"),
+            false => step("verify", false, "the destination cannot be read back value by value"),
+        },
+        step("reads", switches, if switches { queries } else { foreign }),
+        step("flip", switches, if switches { "both take the same writes and answer them alike" } else { foreign }),
+        step(
+            "reverse",
+            switches,
+            if switches { "what the new database takes can go back to the old one" } else { foreign },
+        ),
+    ]
+}
+
+/// What is not built, whatever the pair allows.
+const NOT_YET: &str = "this version passes and mirrors; it does not copy history, compare, or switch over";
+
+fn text(
+    talk: Talk,
+    (source, source_version): &(Product, String),
+    (destination, destination_version): &(Product, String),
+    holds: &[String],
+    steps: &[Step],
+) -> String {
+    let mut out = String::new();
+    // Writing to a String does not fail.
+    let _ = writeln!(out, "{} {source_version} to {} {destination_version}\n", source.name(), destination.name(),);
+    let _ = writeln!(out, "THE DESTINATION");
+    for sentence in holds {
+        let _ = writeln!(out, "  {sentence}");
+    }
+    let _ = writeln!(out, "\nSTEPS");
+    for Step { name, is_possible, why } in steps {
+        let mark = talk.mark(if *is_possible { Mark::Good } else { Mark::Bad });
+        let _ = writeln!(out, "  {mark} {name:<8} {why}");
+    }
+    let _ = writeln!(out, "\n{} {NOT_YET}", talk.mark(Mark::Warning));
+    out
+}
+
+fn document(
+    source: &(Product, String),
+    destination: &(Product, String),
+    holds: &[String],
+    steps: &[Step],
+) -> serde_json::Value {
+    let side = |(product, version): &(Product, String)| json!({ "kind": product.name(), "version": version });
+    let steps: Vec<_> =
+        steps.iter().map(|step| json!({ "step": step.name, "possible": step.is_possible, "why": step.why })).collect();
+    json!({
+        "schema": "twinline.plan/1",
+        "source": side(source),
+        "destination": side(destination),
+        "destination_holds": holds,
+        "steps": steps,
+        "built": ["pass", "mirror"],
+        "next_steps": ["twinline check"],
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn possible(source: Product, destination: Product) -> Vec<&'static str> {
+        steps(source, destination).into_iter().filter(|step| step.is_possible).map(|step| step.name).collect()
+    }
+
+    #[test]
+    fn a_pair_without_a_way_to_switch_says_so_on_the_first_day() {
+        let all = ["pass", "mirror", "verify", "reads", "flip", "reverse"];
+        assert_eq!(possible(Product::Influx1, Product::Influx2), all);
+        assert_eq!(possible(Product::Influx2, Product::Influx1), ["pass", "mirror", "verify"]);
+        for destination in [Product::Victoria, Product::Influx3] {
+            assert_eq!(possible(Product::Influx1, destination), ["pass", "mirror"], "{destination:?}");
+        }
+    }
+}
