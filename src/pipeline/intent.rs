@@ -85,6 +85,13 @@ pub(super) struct Logged {
     gapped: bool,
 }
 
+impl Logged {
+    /// The place that it names.
+    pub(super) fn name(&self) -> Option<&RouteName> {
+        self.name.as_ref()
+    }
+}
+
 impl Pipeline {
     /// Makes the intent durable, or, where the queue is unavailable and we fail open, the gap that stands for it.
     pub(super) async fn log_intent(

@@ -20,6 +20,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::beside::beside;
 use super::cells::{Cell, cells};
+use super::changing::Meeting;
 use super::decode::{Decoded, NO_ROOM, is_gzip};
 use super::feed::{self, Feeder, Unread};
 use super::intent::Logged;
@@ -196,6 +197,8 @@ struct Passage<'p> {
     began: Instant,
     /// Other writes may touch its cells from the first piece to the answer.
     under_way: Option<UnderWay>,
+    /// … and deletes.
+    meeting: Meeting,
     /// What of it is in the log, in order.
     parts: Vec<Part>,
     /// What came of it, but for what was read before.
@@ -235,6 +238,7 @@ impl Pipeline {
             name,
             began: Instant::now(),
             under_way: None,
+            meeting: self.changing.write_begins(),
             parts: Vec::new(),
             bytes: 0,
         };
@@ -445,7 +449,11 @@ impl Passage<'_> {
                 kept = Kept::Unknown;
             }
             let end = before.saturating_add(part.lines.parsed.lines);
-            let met: Vec<u32> = within(&met, before, end).iter().map(|line| line - before).collect();
+            let mut met: Vec<u32> = within(&met, before, end).iter().map(|line| line - before).collect();
+            // Its text is gone: a delete may have reached all of it.
+            if self.meeting.is_met(self.name.as_ref(), &part.lines) {
+                met = (0..part.lines.parsed.lines).collect();
+            }
             before = end;
             self.pipeline.log_outcome(part.logged, &own, &part.lines, &met, part.arrived_ns).await?;
         }

@@ -10,6 +10,7 @@
 mod beside;
 mod broken;
 mod cells;
+mod changing;
 mod decode;
 mod feed;
 mod gap;
@@ -29,6 +30,7 @@ mod skew;
 mod stamp;
 mod statements;
 
+pub use changing::Changing;
 pub use decode::Limits;
 pub use held::{Held, HeldGaps};
 pub use keeper::GapKeeper;
@@ -136,6 +138,8 @@ pub struct Pipeline {
     pub silence: Silence,
     /// Writes under way, and the cells that two of them touch.
     pub overlaps: Overlaps,
+    /// Deletes under way.
+    pub changing: Changing,
     /// Figures.
     pub meters: EdgeMeters,
 }
@@ -164,6 +168,7 @@ impl Pipeline {
         let name = self.resolver.name(&identity).await;
         // Before the intent: of two writes that are not under way together the log then has the order of the source.
         let under_way = self.sets_out(name.as_ref(), &lines).await;
+        let meeting = self.changing.write_begins();
         let intent = match self.log_intent(name, &lines, arrived_ns).await {
             Ok(intent) => intent,
             Err(refused) => {
@@ -176,7 +181,8 @@ impl Pipeline {
         let (answer, source_time) = self.forward(&request, &lines).await;
         failpoint::hit(Point::Answered);
         let outcome = answer.outcome(&version, &lines);
-        let overlapping = self.has_ended(under_way, &outcome);
+        let met = meeting.lines_met(intent.name(), &lines);
+        let overlapping = both(self.has_ended(under_way, &outcome), met);
         if let Err(refused) = self.log_outcome(intent, &outcome, &lines, &overlapping, arrived_ns).await {
             return reply::unavailable(request.api, &refused);
         }
@@ -213,6 +219,16 @@ impl Pipeline {
         request.room.shrink_to(request.body.len() + lines.held_bytes());
         Ok(lines)
     }
+}
+
+/// Numbers of lines, in order, each once.
+fn both(mut some: Vec<u32>, others: Vec<u32>) -> Vec<u32> {
+    if !others.is_empty() {
+        some.extend(others);
+        some.sort_unstable();
+        some.dedup();
+    }
+    some
 }
 
 #[cfg(test)]

@@ -7,11 +7,13 @@ use bytes::Bytes;
 use tokio::time::timeout;
 
 use super::Pipeline;
+use super::changing::{Reach, UnderWay};
 use super::intent::Recorded;
 use super::reply::Refusal;
+use crate::base::clock::parse_rfc3339;
 use crate::base::{Lsn, RouteId};
 use crate::config::OnUnavailable;
-use crate::db::influxql::Ran;
+use crate::db::influxql::{Class, Deletion, Ran, split};
 use crate::queue::{Cause, Disposition, Outcome, Statement, Unavailable};
 use crate::state::{Event, EventKind, NotMirrored};
 use crate::wal::{Entry, Kind};
@@ -34,6 +36,32 @@ pub struct Changes {
     at: Vec<usize>,
     /// `None`: rows in the state store stand for them.
     recorded: Option<Recorded>,
+    /// Writes may meet them until their outcome is on record.
+    under_way: Option<UnderWay>,
+}
+
+/// What a statement or call may delete.
+fn reaches(asked: &Asked) -> Vec<Reach> {
+    let Some(name) = &asked.statement.name else { return Vec::new() };
+    let found = match Class::of_name(&asked.statement.class) {
+        Some(Class::Delete | Class::DropMeasurement | Class::DropSeries) => {
+            let text = std::str::from_utf8(&asked.run).unwrap_or_default();
+            split(text).first().and_then(|statement| statement.deletions(asked.statement.at_ns).ok())
+        }
+        Some(Class::ApiDelete) => api_deletion(&asked.run).map(|deletion| vec![deletion]),
+        _ => return Vec::new(),
+    };
+    let Some(found) = found else { return vec![Reach::all(name.clone())] };
+    let reach =
+        |Deletion { measurement, first_ns, last_ns, .. }| Reach { name: name.clone(), measurement, first_ns, last_ns };
+    found.into_iter().map(reach).collect()
+}
+
+fn api_deletion(body: &[u8]) -> Option<Deletion> {
+    let body: serde_json::Value = serde_json::from_slice(body).ok()?;
+    let time = |name: &str| parse_rfc3339(body.get(name)?.as_str()?);
+    let predicate = body.get("predicate").and_then(serde_json::Value::as_str).unwrap_or_default();
+    Deletion::of_predicate(predicate, time("start")?, time("stop")?).ok()
 }
 
 impl Pipeline {
@@ -43,10 +71,11 @@ impl Pipeline {
     /// Nothing can take it, or the configuration says to refuse then: the client must hear 503.
     pub async fn changes_asked(&self, asked: Vec<Asked>, arrived_ns: i64) -> Result<Changes, Refusal> {
         let at = asked.iter().map(|asked| asked.at).collect();
+        let under_way = self.changing.change_begins(asked.iter().flat_map(reaches).collect());
         let unavailable = match self.append_statements(&asked, arrived_ns).await {
             Ok(recorded) => {
                 self.queue_is_back(arrived_ns);
-                return Ok(Changes { at, recorded: Some(recorded) });
+                return Ok(Changes { at, recorded: Some(recorded), under_way });
             }
             Err(unavailable) => unavailable,
         };
@@ -70,7 +99,7 @@ impl Pipeline {
                 Err(_) => return Err(Refusal::Gap),
             }
         }
-        Ok(Changes { at, recorded: None })
+        Ok(Changes { at, recorded: None, under_way })
     }
 
     async fn append_statements(&self, asked: &[Asked], arrived_ns: i64) -> Result<Recorded, Unavailable> {
@@ -94,8 +123,12 @@ impl Pipeline {
     }
 
     /// Makes durable what became of them: `ran` is of all statements of the request, by their numbers.
-    pub async fn changes_ran(&self, changes: Changes, ran: &[Ran], status: u16) {
-        let Some(recorded) = changes.recorded else { return };
+    pub async fn changes_ran(&self, mut changes: Changes, ran: &[Ran], status: u16) {
+        let nothing_ran = changes.at.iter().all(|at| ran.get(*at) == Some(&Ran::No));
+        if nothing_ran && let Some(under_way) = changes.under_way.take() {
+            under_way.did_nothing();
+        }
+        let Some(recorded) = changes.recorded.take() else { return };
         let became = |at: &usize| match ran.get(*at) {
             Some(Ran::Yes) => (Disposition::Applied, Cause::None),
             Some(Ran::No) => (Disposition::NotApplied, Cause::None),

@@ -183,3 +183,23 @@ fn a_record_of_the_queue_shows_its_statement() {
     assert!(row.contains(" d ") && row.contains("applied"), "{row}");
     assert!(seen.contains("drop-measurement: DROP MEASUREMENT shown"), "{seen}");
 }
+
+/// A write and a delete under way at once: lines that the delete may have reached are doubt, all others are delivered.
+#[test]
+fn lines_that_a_delete_under_way_may_have_reached_are_doubt() {
+    let pair = pair("", |_| Reply::new(200, DONE));
+    pair.source.set_faults(twinline::sandbox::Faults { latency_ms: 4000, ..twinline::sandbox::Faults::default() });
+    let addr = pair.twinline.addr.clone();
+    let body = b"m v=1 5\nm v=2 50\nn v=3 5";
+    let write = std::thread::spawn(move || crate::http::call(&addr, "POST /write?db=d", &[], body).unwrap().status);
+    pair.twinline.until("it is under way", |status| status["lines"]["unanswered"] == 3);
+    assert_eq!(pair.run("d", "DELETE FROM m WHERE time < 10"), 200);
+    assert_eq!(write.join().unwrap(), 204);
+    pair.source.set_faults(twinline::sandbox::Faults::default());
+    // What was answered before is delivered, and what comes behind it too.
+    pair.write("d", "m v=9 9");
+    let status = pair.twinline.settled(4);
+    assert_eq!((&status["lines"]["delivered"], &status["lines"]["doubt"]), (&3.into(), &1.into()), "{status:#}");
+    assert_eq!(pair.arrived(), ["m v=2 50\nn v=3 5", "/query?db=d", "m v=9 9"]);
+    assert_eq!(status["regions"][0]["causes"], "overlap");
+}

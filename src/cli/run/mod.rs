@@ -35,7 +35,7 @@ use crate::delivery::{self, Hold, Writing, hold, shared_view};
 use crate::http::{Bound, Edge, Serve, bind, bind_unix, serve};
 use crate::line::Dialect;
 use crate::line::project::VictoriaRules;
-use crate::pipeline::{EdgeMeters, GapKeeper, Limits, Overlaps, Pipeline, Silence, Skew, passage_max};
+use crate::pipeline::{Changing, EdgeMeters, GapKeeper, Limits, Overlaps, Pipeline, Silence, Skew, passage_max};
 use crate::queue::Appender;
 use crate::route::{Catalogue, Resolver, TargetKind};
 use crate::state::{Event, EventKind, SharedState};
@@ -266,6 +266,7 @@ fn pipeline(
         epoch: EPOCH,
         silence: source.silence,
         overlaps: Overlaps::new(config.queue.overlap_lines, config.destination.delivery.late_write_max),
+        changing: Changing::default(),
         meters: EdgeMeters::default(),
     }
 }

@@ -43,6 +43,8 @@ pub(super) fn destination(root: &Section<'_>) -> Option<Destination> {
     if let (DestinationKind::Influxdb2, Some(server)) = (kind, &server) {
         second_generation(&section, server);
     }
+    // Drops of whole places wait for an operator's word; nothing else is known so far.
+    section.choice("drops", (), &[("ask", ())]);
     let projection = projection(section.section("projection"));
     let delivery = delivery(section.section("delivery"));
     section.finish();
