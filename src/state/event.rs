@@ -41,7 +41,8 @@ pub enum EventKind {
     DestinationRemark,
     /// Lines were dead-lettered; told at most once a minute for each code, with their number.
     DeadLetter,
-    /// Dead letters were removed: repaired from the source, found obsolete, sent as they stood, or purged.
+    /// Dead letters were removed: repaired from the source, found obsolete, sent as they stood, or purged; what goes within a minute
+    /// is one event, whose number grows.
     DeadLettersRemoved,
     /// A statement that the source ran, or may have run, was not carried out at the destination; told the first time.
     StatementNotMirrored,

@@ -176,10 +176,34 @@ pub(super) fn remove(tx: &Connection, destination: &str, removal: &Removal) -> r
         let sql = "INSERT INTO dead_letter_removed VALUES (?1, ?2, ?3)
                    ON CONFLICT DO UPDATE SET lines = lines + excluded.lines";
         tx.execute(sql, params![destination, fate.name(), count])?;
-        let text = format!("{count} dead letter(s) of {destination} are gone, {}", fate.told());
-        super::sqlite::write_event(tx, &Event { at_ns: *at_ns, kind: EventKind::DeadLettersRemoved, text })?;
+        tell(tx, destination, count, *fate, *at_ns)?;
     }
     Ok(count)
+}
+
+/// Thousands go page by page: what follows within this time is told in the same event.
+const ONE_EVENT_NS: i64 = 60_000_000_000;
+
+/// One event, whose number grows while nothing else happens.
+fn tell(tx: &Connection, destination: &str, count: u64, fate: LetterFate, at_ns: i64) -> rusqlite::Result<()> {
+    let (kind, rest) =
+        (EventKind::DeadLettersRemoved, format!(" dead letter(s) of {destination} are gone, {}", fate.told()));
+    let named = serde_json::to_string(&kind).unwrap_or_default();
+    let newest =
+        "SELECT id, text FROM event WHERE id = (SELECT max(id) FROM event) AND kind = ?1 AND at_ns BETWEEN ?2 AND ?3";
+    let before = tx
+        .query_row(newest, params![named, at_ns.saturating_sub(ONE_EVENT_NS), at_ns], |row| {
+            Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?))
+        })
+        .optional()?;
+    let known = before.and_then(|(id, text)| Some((id, text.strip_suffix(rest.as_str())?.parse::<u64>().ok()?)));
+    match known {
+        Some((id, known)) => {
+            let text = format!("{}{rest}", known + count);
+            tx.execute("UPDATE event SET text = ?1 WHERE id = ?2", params![text, id]).map(drop)
+        }
+        None => super::sqlite::write_event(tx, &Event { at_ns, kind, text: format!("{count}{rest}") }),
+    }
 }
 
 pub(super) fn newest(tx: &Connection, destination: &str, limit: usize) -> rusqlite::Result<Vec<DeadLetterRow>> {
@@ -332,6 +356,15 @@ mod tests {
         let texts: Vec<&str> = events.iter().map(|(_, event)| event.text.as_str()).collect();
         let purged = "2 dead letter(s) of main are gone, purged by an operator";
         assert_eq!(texts, [purged, "1 dead letter(s) of main are gone, repaired from the source"]);
+        let more = |at_ns, lsn| {
+            put(&state, &id, vec![letter(lsn, 0, "parse", b"x")]);
+            let removal = Removal { at_ns, ..gone(&[(lsn, 0)], LetterFate::Repaired, 9) };
+            assert_eq!(state.remove_letters(&id, removal).wait().unwrap(), 1);
+            state.events(0, 9).wait().unwrap().pop().unwrap().1.text
+        };
+        let told = |number: u64| format!("{number} dead letter(s) of main are gone, repaired from the source");
+        assert_eq!((more(2, 4), more(1 + ONE_EVENT_NS, 5)), (told(2), told(3)), "the same event, its number grown");
+        assert_eq!(more(2 + ONE_EVENT_NS, 6), told(1), "a new one after a minute");
         // Delivered again after a crash, and refused again.
         put(&state, &id, vec![letter(1, 0, "parse", b"abc")]);
         assert_eq!(

@@ -14,8 +14,9 @@ use crate::cli::Global;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::queue::stop::Stop;
 use crate::cli::queue::text::{plural, printable, time, time_or_null};
-use crate::cli::talk::Mark;
+use crate::cli::talk::{Mark, Talk};
 use crate::control::letter_name;
+use crate::line::Reading;
 use crate::state::{LetterId, LetterQuery};
 
 /// Options of `ls`.
@@ -62,15 +63,17 @@ struct Groups {
     all: HashMap<(String, String), Group>,
     lines: u64,
     bytes: u64,
-    /// Beyond [`GROUPS_MAX`].
-    others: u64,
+    /// Of each reason, of which there are a few, all its lines and bytes.
+    reasons: HashMap<String, (u64, u64)>,
 }
 
 impl Groups {
-    fn add(&mut self, letter: &Letter, store: &Store<'_>) {
+    fn add(&mut self, letter: &Letter, reading: Option<Reading>) {
         let bytes = letter.stored.text.len() as u64;
         self.lines += 1;
         self.bytes += bytes;
+        let reason = self.reasons.entry(letter.stored.code.clone()).or_default();
+        *reason = (reason.0 + 1, reason.1 + bytes);
         let mut measurement = letter.measurement_text();
         measurement.truncate(measurement.floor_char_boundary(NAME_BYTES_MAX));
         let key = (letter.stored.code.clone(), measurement);
@@ -84,32 +87,40 @@ impl Groups {
                 group.times = Some((from.min(at), to.max(at)));
             }
         } else if self.all.len() < GROUPS_MAX {
-            let shown = Shown::of(letter, store.reading());
+            let shown = Shown::of(letter, reading);
             let example = Example { id, route: letter.route.clone(), said: said(letter), shown };
             let group = Group { lines: 1, bytes, ids: (id, id), times: at.map(|at| (at, at)), example };
             self.all.insert(key, group);
-        } else {
-            self.others += 1;
         }
     }
 
     /// By reason, that with the most lines first, and by measurement within it.
-    fn sorted(self) -> Vec<(String, Vec<(String, Group)>)> {
-        let mut reasons: HashMap<String, Vec<(String, Group)>> = HashMap::new();
+    fn sorted(self) -> Vec<ByReason> {
+        let mut known: HashMap<String, Vec<(String, Group)>> = HashMap::new();
         for ((code, measurement), group) in self.all {
-            reasons.entry(code).or_default().push((measurement, group));
+            known.entry(code).or_default().push((measurement, group));
         }
-        let mut reasons: Vec<_> = reasons.into_iter().collect();
-        for (_, groups) in &mut reasons {
+        let reason = |(code, (lines, bytes)): (String, (u64, u64))| {
+            let mut groups = known.remove(&code).unwrap_or_default();
             groups.sort_by(|(a, one), (b, two)| two.lines.cmp(&one.lines).then_with(|| a.cmp(b)));
-        }
-        reasons.sort_by(|(a, one), (b, two)| lines_of(two).cmp(&lines_of(one)).then_with(|| a.cmp(b)));
+            let others = lines - groups.iter().map(|(_, group)| group.lines).sum::<u64>();
+            ByReason { code, lines, bytes, groups, others }
+        };
+        let mut reasons: Vec<ByReason> = self.reasons.into_iter().map(reason).collect();
+        reasons.sort_by(|one, two| two.lines.cmp(&one.lines).then_with(|| one.code.cmp(&two.code)));
         reasons
     }
 }
 
-fn lines_of(groups: &[(String, Group)]) -> u64 {
-    groups.iter().map(|(_, group)| group.lines).sum()
+/// All letters of one reason.
+#[derive(Debug)]
+struct ByReason {
+    code: String,
+    lines: u64,
+    bytes: u64,
+    groups: Vec<(String, Group)>,
+    /// Lines in no group, beyond [`GROUPS_MAX`].
+    others: u64,
 }
 
 pub(super) fn run(global: &Global, store: &Store<'_>, args: &LsArgs) -> Result<Exit, Failure> {
@@ -119,18 +130,18 @@ pub(super) fn run(global: &Global, store: &Store<'_>, args: &LsArgs) -> Result<E
     let (talk, stop) = (global.talk(), Stop::listen()?);
     let mut groups = Groups::default();
     let walked = store.walk((&args.filter, LetterQuery::default()), (talk, &stop), |letter| {
-        groups.add(&letter, store);
+        groups.add(&letter, store.reading());
         Ok(Next::More)
     })?;
-    let (lines, bytes, others, all) = (groups.lines, groups.bytes, groups.others, groups.all.len());
+    let (lines, bytes, all) = (groups.lines, groups.bytes, groups.all.len());
     let reasons = groups.sorted();
-    let next = match reasons.first().and_then(|(_, groups)| groups.first()) {
+    let next = match reasons.iter().find_map(|reason| reason.groups.first()) {
         Some((_, group)) => store.place.letters_command(&format!("show {}", letter_name(group.example.id))),
         None => "twinline status".to_owned(),
     };
     let mut left = args.limit as usize;
     if talk.json() {
-        let shown: Vec<Value> = reasons.iter().map(|(code, groups)| reason_document(code, groups, &mut left)).collect();
+        let shown: Vec<Value> = reasons.iter().map(|reason| reason.document(&mut left)).collect();
         talk.document(&json!({
             "schema": "twinline.deadletter.ls/1",
             "data_dir": store.place.data_dir.display().to_string(),
@@ -139,7 +150,6 @@ pub(super) fn run(global: &Global, store: &Store<'_>, args: &LsArgs) -> Result<E
             "lines": lines,
             "bytes": bytes,
             "groups": all,
-            "lines_in_no_group": others,
             "reasons": shown,
             "next_steps": [next],
         }))?;
@@ -148,20 +158,7 @@ pub(super) fn run(global: &Global, store: &Store<'_>, args: &LsArgs) -> Result<E
         if lines == 0 {
             let _ = writeln!(out, "{} no dead letters{}", talk.mark(Mark::Good), of(&args.filter));
         }
-        for (code, groups) in &reasons {
-            let (mark, lines) = (talk.mark(Mark::Bad), plural(lines_of(groups), "line"));
-            let size = ByteSize(groups.iter().map(|(_, group)| group.bytes).sum());
-            let _ = writeln!(out, "{mark} {code}: {lines}, {size}");
-            let shown = left.min(groups.len());
-            groups[..shown].iter().for_each(|(measurement, group)| group.text(measurement, &mut out));
-            left -= shown;
-            if groups.len() > shown {
-                let _ = writeln!(out, "  and {} more (--limit)", plural((groups.len() - shown) as u64, "measurement"));
-            }
-        }
-        if others > 0 {
-            let _ = writeln!(out, "  and {} of further measurements (--reason, --route)", plural(others, "line"));
-        }
+        reasons.iter().for_each(|reason| reason.text(talk, &mut left, &mut out));
         talk.data(&out)?;
     }
     if walked.interrupted.is_some() {
@@ -176,16 +173,35 @@ fn of(filter: &FilterArgs) -> String {
     if words.is_empty() { words } else { format!(" with{words}") }
 }
 
-fn reason_document(code: &str, groups: &[(String, Group)], left: &mut usize) -> Value {
-    let shown = (*left).min(groups.len());
-    *left -= shown;
-    json!({
-        "reason": code,
-        "lines": lines_of(groups),
-        "bytes": groups.iter().map(|(_, group)| group.bytes).sum::<u64>(),
-        "measurements": groups[..shown].iter().map(|(name, group)| group.document(name)).collect::<Vec<_>>(),
-        "more_measurements": groups.len() - shown,
-    })
+impl ByReason {
+    fn text(&self, talk: Talk, left: &mut usize, out: &mut String) {
+        let Self { code, lines, bytes, groups, others } = self;
+        let (mark, lines, size) = (talk.mark(Mark::Bad), plural(*lines, "line"), ByteSize(*bytes));
+        let _ = writeln!(out, "{mark} {code}: {lines}, {size}");
+        let shown = (*left).min(groups.len());
+        *left -= shown;
+        groups[..shown].iter().for_each(|(measurement, group)| group.text(measurement, out));
+        if groups.len() > shown {
+            let _ = writeln!(out, "  and {} more (--limit)", plural((groups.len() - shown) as u64, "measurement"));
+        }
+        if *others > 0 {
+            let _ = writeln!(out, "  and {} of further measurements (--route, --measurement)", plural(*others, "line"));
+        }
+    }
+
+    fn document(&self, left: &mut usize) -> Value {
+        let Self { code, lines, bytes, groups, others } = self;
+        let shown = (*left).min(groups.len());
+        *left -= shown;
+        json!({
+            "reason": code,
+            "lines": lines,
+            "bytes": bytes,
+            "measurements": groups[..shown].iter().map(|(name, group)| group.document(name)).collect::<Vec<_>>(),
+            "more_measurements": groups.len() - shown,
+            "lines_in_no_group": others,
+        })
+    }
 }
 
 impl Group {
@@ -226,5 +242,28 @@ impl Group {
             "to": self.times.and_then(|(_, to)| time_or_null(to)),
             "example": example,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::Lsn;
+    use crate::line::Precision;
+    use crate::state::StoredLetter;
+
+    /// Bounded, and no line falls out of the sums for that.
+    #[test]
+    fn letters_of_very_many_measurements_are_in_the_sums_of_their_reason() {
+        let mut groups = Groups::default();
+        let many = GROUPS_MAX as u64 + 7;
+        for at in 0..many {
+            let (route, code, reason) = (String::new(), "parse".to_owned(), String::new());
+            let text = format!("m{at} v=1 {at}").into_bytes();
+            let stored = StoredLetter { id: (Lsn(at), 0), route, code, reason, text };
+            groups.add(&Letter::new(stored, Precision::Nanosecond), None);
+        }
+        let [reason] = &groups.sorted()[..] else { panic!("one reason") };
+        assert_eq!((reason.lines, reason.groups.len(), reason.others), (many, GROUPS_MAX, 7));
     }
 }
