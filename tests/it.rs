@@ -10,6 +10,11 @@
 // Every accepted line is in one state; what idling costs.
 #[path = "it/account.rs"]
 mod account;
+// Clients that mean no good, and what they send.
+#[path = "it/adversarial.rs"]
+mod adversarial;
+#[path = "it/hostile.rs"]
+mod hostile;
 // Each answer of a destination, and what follows.
 #[path = "it/answers.rs"]
 mod answers;

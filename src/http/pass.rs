@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, EXPECT, HOST, TRANSFER_ENCODING};
 use http::request::Parts;
-use http::{Method, Request, Response};
+use http::{HeaderValue, Method, Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -121,6 +121,8 @@ fn prepare(pipeline: &Pipeline, mut head: Parts, body: RequestBody) -> Result<Re
     }
     if chunked {
         head.headers.remove(CONTENT_LENGTH);
+        // hyper sends no body of unknown length with a GET unless it is told to.
+        head.headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
     Ok(Request::from_parts(head, body))
 }
