@@ -67,7 +67,7 @@ impl Edge {
         let reply = match (host::refused(&request), api) {
             (Some(refused), _) => refused,
             (None, Some(api)) => self.write(api, request).await,
-            (None, None) => pass::pass(&self.0.pipeline, self.0.budget.room(), request).await,
+            (None, None) => pass::pass(&self.0.pipeline, &self.0.budget, request).await,
         };
         // The servers close behind an expectation that they do not know.
         let reply = if reply.status() == StatusCode::EXPECTATION_FAILED { closing(reply) } else { reply };

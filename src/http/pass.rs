@@ -23,13 +23,13 @@ use super::statements;
 use crate::db::client::{Answer, BodyError, Failure, RequestBody};
 use crate::db::hop;
 use crate::db::precision::Api;
-use crate::pipeline::{Pipeline, Refusal, Reply, ReplyBody, Room, unavailable};
+use crate::pipeline::{Budget, Pipeline, Refusal, Reply, ReplyBody, Room, unavailable};
 
-pub(super) async fn pass(pipeline: &Rc<Pipeline>, room: Room, request: Request<Incoming>) -> Reply {
+pub(super) async fn pass(pipeline: &Rc<Pipeline>, budget: &Budget, request: Request<Incoming>) -> Reply {
     let api = if request.uri().path().starts_with("/api/") { Api::V2 } else { Api::V1 };
     let may_move_names = may_move_names(&request);
     let unmirrored = is_remote_write(&request).then(|| request.uri().query().unwrap_or_default().to_owned());
-    let (head, body, changes) = look(pipeline, room, request).await;
+    let (head, body, changes) = look(pipeline, budget.room(), request).await;
     let outgoing = match prepare(pipeline, head, body) {
         Ok(outgoing) => outgoing,
         Err(error) => return unavailable(api, &Refusal::SourceDown(error.to_string())),
@@ -38,7 +38,13 @@ pub(super) async fn pass(pipeline: &Rc<Pipeline>, room: Room, request: Request<I
         None => send(pipeline, api, outgoing).await,
         Some(changes) => {
             // On a task of its own: when the client goes away, what was begun still gets its outcome.
-            let working = tokio::task::spawn_local(statements::change(Rc::clone(pipeline), api, outgoing, changes));
+            let working = tokio::task::spawn_local(statements::change(
+                Rc::clone(pipeline),
+                api,
+                outgoing,
+                changes,
+                budget.room(),
+            ));
             working.await.unwrap_or_else(|_| unavailable(api, &Refusal::Capacity("the request was given up")))
         }
     };

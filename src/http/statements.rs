@@ -22,7 +22,7 @@ use crate::db::client::{Answer, BodyError, Failure, RequestBody};
 use crate::db::influxql::{Answered, Class, Ran, ran, split};
 use crate::db::precision::Api;
 use crate::db::server::Flavor;
-use crate::pipeline::{Asked, Changes, Pipeline, Refusal, Reply, unavailable};
+use crate::pipeline::{Asked, Changes, Pipeline, Refusal, Reply, Room, unavailable};
 use crate::queue::{Door as By, Statement};
 use crate::route::{RouteName, WriteIdentity};
 
@@ -142,6 +142,7 @@ pub(super) async fn change(
     api: Api,
     outgoing: http::Request<RequestBody>,
     request: Request,
+    room: Room,
 ) -> Reply {
     let Request { door, asked, count } = request;
     let changes = match pipeline.changes_asked(asked, pipeline.clock.wall_ns()).await {
@@ -176,7 +177,7 @@ pub(super) async fn change(
         return super::pass::answer(Response::from_parts(head, body));
     }
     let (size, (frames, heard)) = (body.size_hint(), mpsc::channel(1));
-    tokio::task::spawn_local(hear(body, judge, frames));
+    tokio::task::spawn_local(hear(body, judge, room, frames));
     super::pass::answer_with(head, Box::pin(Heard { frames: heard, size, ended: false }))
 }
 
@@ -203,18 +204,23 @@ impl Judge {
                 ran(&answer, self.count, self.version2)
             }
             _ if self.status.is_success() => vec![Ran::Yes; self.count],
-            _ if self.status.is_client_error() => vec![Ran::No; self.count],
+            _ if is_refusal(self.status) => vec![Ran::No; self.count],
             _ => vec![Ran::Unknown; self.count],
         };
-        let nothing_ran = self.status.is_client_error();
+        let nothing_ran = is_refusal(self.status);
         // What could not be read has run unless the source has refused it.
         let ran = if nothing_ran { vec![Ran::No; self.count + 1] } else { ran };
         self.pipeline.changes_ran(self.changes, &ran, status).await;
     }
 }
 
+/// Whether a server that says so has done nothing; something in between may lose patience while it works.
+fn is_refusal(status: StatusCode) -> bool {
+    status.is_client_error() && status != StatusCode::REQUEST_TIMEOUT
+}
+
 /// Reads an answer to its end, whether or not anybody listens. Its last piece goes on once the outcome is durable.
-async fn hear(mut body: Answer, judge: Judge, frames: mpsc::Sender<Result<Frame<Bytes>, BodyError>>) {
+async fn hear(mut body: Answer, judge: Judge, mut room: Room, frames: mpsc::Sender<Result<Frame<Bytes>, BodyError>>) {
     let (mut heard, mut whole) = (Vec::new(), true);
     loop {
         let frame = match body.frame().await {
@@ -227,9 +233,11 @@ async fn hear(mut body: Answer, judge: Judge, frames: mpsc::Sender<Result<Frame<
             Some(Ok(frame)) => frame,
         };
         if let Some(data) = frame.data_ref() {
-            let room = JUDGED_BYTES_MAX - heard.len();
-            whole &= data.len() <= room;
-            heard.extend_from_slice(&data[..data.len().min(room)]);
+            let wanted = data.len().min(JUDGED_BYTES_MAX - heard.len());
+            // What finds no room is not judged; whether it ran is not known then.
+            let kept = if whole && room.try_grow(wanted) { wanted } else { 0 };
+            whole &= data.len() == kept;
+            heard.extend_from_slice(&data[..kept]);
         }
         if body.is_end_stream() {
             judge.settle(&heard, whole).await;

@@ -62,6 +62,8 @@ pub fn ran(answer: &Answered<'_>, statements: usize, version2: bool) -> Vec<Ran>
     let all = |ran| vec![ran; statements];
     match answer.status {
         200 => {}
+        // Of something in between that has lost patience.
+        408 => return all(Ran::Unknown),
         // Parsing and rights come before anything runs.
         400..=499 => return all(Ran::No),
         _ => return all(Ran::Unknown),
@@ -197,7 +199,7 @@ mod tests {
         assert_eq!(of("nothing", 1), [Unknown]);
         assert_eq!(of("", 1), [Unknown]);
         assert_eq!(of(r#"{"error":"timeout"}"#, 1), [Unknown]);
-        for status in [204, 500, 503, 302] {
+        for status in [204, 500, 503, 302, 408] {
             assert_eq!(judge(status, b"", 1, false, true), [Unknown], "{status}");
         }
         for status in [400, 401, 403] {
