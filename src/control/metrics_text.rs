@@ -61,6 +61,8 @@ impl Recorder {
         gauge!(metric::SCRUB_LAST).set(log.scrub.last_pass_ns.unwrap_or(0) as f64 / 1e9);
         if let Some(totals) = &figures.totals {
             gauge!(metric::DIRTY_REGIONS).set(totals.dirty_regions as f64);
+            let letters: u64 = totals.dead_letters.iter().map(|(_, lines)| lines).sum();
+            gauge!(metric::DEAD_LINES).set(letters as f64);
         }
         let mut text = self.0.render();
         commits(&mut text, log);
