@@ -18,6 +18,8 @@ mod hostile;
 // Each answer of a destination, and what follows.
 #[path = "it/answers.rs"]
 mod answers;
+#[path = "it/answers_other.rs"]
+mod answers_other;
 // The same for InfluxDB 3.
 #[path = "it/answers_influx3.rs"]
 mod answers_influx3;
@@ -79,6 +81,9 @@ mod outage;
 // Pairs of databases end equal to the writer's record.
 #[path = "it/pairs.rs"]
 mod pairs;
+// QuestDB as the destination.
+#[path = "it/questdb.rs"]
+mod questdb;
 // A route that takes nothing for long.
 #[path = "it/parked.rs"]
 mod parked;

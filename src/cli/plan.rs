@@ -56,6 +56,9 @@ fn holds(product: Product, config: &Config) -> Vec<String> {
         .to_owned(),
         match upsert {
             Upsert::Cell => "a point that is written again replaces the fields that it names",
+            Upsert::Row => {
+                "a point that is written again stands beside the one before, or replaces all of it (DEDUP UPSERT KEYS)"
+            }
             Upsert::None => "a point that is written again stands beside the one before",
         }
         .to_owned(),

@@ -81,6 +81,8 @@ pub enum DestinationKind {
     Influxdb3,
     /// VictoriaMetrics.
     Victoriametrics,
+    /// QuestDB.
+    Questdb,
     /// Asked at start.
     Auto,
 }
@@ -99,6 +101,10 @@ pub enum Unheld {
 pub struct Projection {
     /// Texts, where there are none (VictoriaMetrics). Default: left out.
     pub texts: Unheld,
+    /// Whether tables begin with the name of the database (QuestDB). Default: they do.
+    pub tables_name_database: bool,
+    /// Whether tables keep nanoseconds (QuestDB). Default: microseconds.
+    pub keeps_ns: bool,
 }
 
 /// TLS towards a database. Without effect on a plain `http` URL.

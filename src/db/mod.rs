@@ -12,6 +12,7 @@ pub mod hop;
 pub mod influxql;
 pub mod precision;
 pub mod product;
+pub mod questdb;
 pub mod read;
 pub mod server;
 pub mod tls;

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::Method;
 
 use super::server::{Flavor, Reply, Server};
-use super::victoria;
+use super::{questdb, victoria};
 use crate::base::Result;
 use crate::config::DestinationKind;
 
@@ -21,6 +21,8 @@ pub enum Product {
     Influx3,
     /// VictoriaMetrics, measured at 1.150.0.
     Victoria,
+    /// QuestDB, measured at 9.3.4.
+    Questdb,
 }
 
 /// When what a destination has acknowledged survives the end of its process.
@@ -37,6 +39,8 @@ pub enum Ack {
 pub enum Upsert {
     /// Each field that it names is replaced, the others stay.
     Cell,
+    /// Both stay, or the new one replaces the old as a whole: that hangs on the table.
+    Row,
     /// Both stay.
     None,
 }
@@ -80,7 +84,7 @@ pub struct Capabilities {
 
 impl Product {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Influx1, Self::Influx2, Self::Influx3, Self::Victoria];
+    pub const ALL: [Self; 5] = [Self::Influx1, Self::Influx2, Self::Influx3, Self::Victoria, Self::Questdb];
 
     /// As the configuration and `status` call it.
     #[must_use]
@@ -90,6 +94,7 @@ impl Product {
             Self::Influx2 => "influxdb2",
             Self::Influx3 => "influxdb3",
             Self::Victoria => "victoriametrics",
+            Self::Questdb => "questdb",
         }
     }
 
@@ -101,6 +106,7 @@ impl Product {
             DestinationKind::Influxdb2 => Some(Self::Influx2),
             DestinationKind::Influxdb3 => Some(Self::Influx3),
             DestinationKind::Victoriametrics => Some(Self::Victoria),
+            DestinationKind::Questdb => Some(Self::Questdb),
             DestinationKind::Auto => None,
         }
     }
@@ -114,11 +120,22 @@ impl Product {
     /// What an answer to `/ping` says, where it is no InfluxDB 1.x or 2.x.
     #[must_use]
     pub fn foreign(reply: &Reply) -> Option<Self> {
+        if questdb::is_its_ping(reply) {
+            return Some(Self::Questdb);
+        }
         let version = reply.headers.get("x-influxdb-version").and_then(|text| text.to_str().ok());
         if version.is_some_and(|text| text.trim_start_matches('v').starts_with("3.")) {
             return Some(Self::Influx3);
         }
         victoria::is_its_ping(reply).then_some(Self::Victoria)
+    }
+
+    /// As [`Product::foreign`]; asks where the answer leaves it open.
+    pub async fn find_foreign(server: &Server, reply: &Reply) -> Option<Self> {
+        match Self::foreign(reply) {
+            None if questdb::is_it(server, reply).await => Some(Self::Questdb),
+            found => found,
+        }
     }
 
     /// Asks for the version.
@@ -128,6 +145,9 @@ impl Product {
     pub async fn ask_version(self, server: &Server) -> Result<String> {
         if self == Self::Victoria {
             return Ok(victoria::about(server).await?.version);
+        }
+        if self == Self::Questdb {
+            return Ok(questdb::version(server).await?.unwrap_or_else(|| "unknown".to_owned()));
         }
         let reply = server.ask(Method::GET, "/ping", Bytes::new()).await?;
         let header = reply.headers.get("x-influxdb-version").and_then(|text| text.to_str().ok());
@@ -140,6 +160,7 @@ impl Product {
         match self {
             Self::Influx1 | Self::Influx2 | Self::Influx3 => "InfluxDB",
             Self::Victoria => "VictoriaMetrics",
+            Self::Questdb => "QuestDB",
         }
     }
 
@@ -149,7 +170,7 @@ impl Product {
         match self {
             Self::Influx1 => Some(Flavor::Influx1),
             Self::Influx2 => Some(Flavor::Influx2),
-            Self::Influx3 | Self::Victoria => None,
+            Self::Influx3 | Self::Victoria | Self::Questdb => None,
         }
     }
 
@@ -178,6 +199,8 @@ impl Product {
                 typed_read: false,
                 truthful_answers: false,
             },
+            // A value goes into a column of another type where it can, with 204.
+            Self::Questdb => Capabilities { upsert: Upsert::Row, delete: Delete::None, typed_read: false, ..influx },
         }
     }
 }

@@ -13,7 +13,7 @@ use http_body_util::{BodyExt, Full, Limited};
 use rustls_pki_types::ServerName;
 
 use super::client::{Client, Endpoint, RequestBody};
-use super::tls;
+use super::{questdb, tls};
 use crate::base::{Error, Kind, Result, Side};
 use crate::config;
 
@@ -204,6 +204,9 @@ impl Server {
     /// As [`Server::ask`]; or the answer is not that of an InfluxDB 1.x or 2.x.
     pub async fn version(&self) -> Result<Version> {
         let reply = self.ask(Method::GET, "/ping", Bytes::new()).await?;
+        if !questdb::is_its_ping(&reply) && questdb::is_it(self, &reply).await {
+            return Err(Error::new(Kind::Answer, self.side, "it is a QuestDB, which calls itself InfluxDB 2.7.4"));
+        }
         self.read_version(&reply)
     }
 
@@ -212,6 +215,9 @@ impl Server {
     /// # Errors
     /// The answer is not that of an InfluxDB 1.x or 2.x.
     pub fn read_version(&self, reply: &Reply) -> Result<Version> {
+        if questdb::is_its_ping(reply) {
+            return Err(Error::new(Kind::Answer, self.side, "it is a QuestDB, which calls itself InfluxDB 2.7.4"));
+        }
         let header = reply.headers.get("x-influxdb-version").and_then(|v| v.to_str().ok());
         header.and_then(Version::read).ok_or_else(|| {
             let said = header.map_or("no X-Influxdb-Version header".to_owned(), |text| format!("version \"{text}\""));

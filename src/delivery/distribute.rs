@@ -18,6 +18,7 @@ use super::doubt::{regions, unlisted};
 use super::lane::{Bounds, Position};
 use super::ledger::{self, Ledger, Tally};
 use super::letters;
+use super::merging::Merging;
 use super::passed::{Headers, Twice, headers_of};
 use super::target::TargetId;
 use super::view::Reading;
@@ -331,6 +332,8 @@ impl Distributor {
         let (former, room, writing) = (&self.former, &mut self.room, self.shared.writing);
         let looks_unfit = writing.may_be_unfit(&record.body, intent.dialect);
         let mut changes = Changes::default();
+        let addressed = self.shared.targets.get(target);
+        let mut merging = if writing.merges_lines() { Merging::of(record, intent, spans) } else { Merging::default() };
         applied_lines(record, intent, spans, |line, found| {
             let hash = found.series;
             let index = (hash % lanes as u64) as usize;
@@ -342,7 +345,8 @@ impl Distributor {
             // The pipeline stamps every line that parses before it is logged.
             let at_ns = found.time_ns.unwrap_or(intent.max_ns);
             // Changes are counted by record, whichever lanes have its lines behind them.
-            let written = writing.write((&record.body, &found), at_ns, intent, looks_unfit, (room, &mut changes));
+            let row = (&addressed.tables[..], merging.next(&found, intent));
+            let written = writing.write((&record.body, &found), at_ns, intent, looks_unfit, row, (room, &mut changes));
             if is_done {
                 return;
             }

@@ -23,6 +23,7 @@ mod lane;
 mod late;
 mod ledger;
 mod letters;
+mod merging;
 mod part;
 mod passed;
 mod pause;
@@ -36,12 +37,13 @@ mod statement;
 mod suspect;
 mod target;
 mod tell;
+mod twice;
 mod unsettled;
 mod view;
 mod writing;
 
 pub use hold::Hold;
-pub use target::write_path;
+pub use target::{table_prefix, write_path};
 pub use view::{ChangeView, PauseView, SharedView, View, shared_view, show_failure};
 pub use writing::Writing;
 
@@ -130,7 +132,7 @@ pub(crate) struct Shared {
     writing: Writing,
     id: DestinationId,
     settings: Settings,
-    gzip: bool,
+    gzip: Cell<bool>,
     dead_letter_bytes_max: u64,
     route_backlog_bytes: u64,
     /// Lines that wait in the log for a target that stands still, beside those that lanes count.
@@ -200,7 +202,7 @@ fn begin(parts: &Parts, server: Server, floors: &Floors, inherited: Option<Lsn>)
         product: parts.product,
         writing: parts.writing,
         id: parts.id.clone(),
-        gzip: parts.gzip,
+        gzip: Cell::new(parts.gzip),
         dead_letter_bytes_max: parts.dead_letter_bytes_max,
         route_backlog_bytes: parts.route_backlog_bytes,
         aside_lines: Cell::new(0),

@@ -29,6 +29,8 @@ pub(super) struct Met {
     pub(super) deaths: u32,
     /// How often the destination failed without a reason that we know.
     pub(super) errors: u32,
+    /// A request with it may have taken effect although it goes again.
+    pub(super) unsure: bool,
     /// When something of this happened for the first time.
     pub(super) failing_since: Option<Duration>,
 }
@@ -76,7 +78,7 @@ impl Part {
     /// Its first half; the second goes back to the front of `rest`. Both have still met nothing but a break.
     pub(super) fn halve(self, rest: &mut VecDeque<Self>) {
         let middle = self.lines.start + self.len() / 2;
-        let met = Met { breaks: self.met.breaks.min(1), ..Met::default() };
+        let met = Met { breaks: self.met.breaks.min(1), unsure: self.met.unsure, ..Met::default() };
         for lines in [middle..self.lines.end, self.lines.start..middle] {
             if !lines.is_empty() {
                 rest.push_front(Self { batch: Rc::clone(&self.batch), lines, met });
@@ -90,7 +92,11 @@ impl Part {
         if fits < self.len() {
             let middle = self.lines.start + fits;
             let lines = middle..self.lines.end;
-            rest.push_front(Self { batch: Rc::clone(&self.batch), lines, met: Met::default() });
+            rest.push_front(Self {
+                batch: Rc::clone(&self.batch),
+                lines,
+                met: Met { unsure: self.met.unsure, ..Met::default() },
+            });
             self.lines.end = middle;
         }
         self
@@ -107,7 +113,8 @@ impl Part {
             }
         }
         batch.share();
-        (batch.len() > 0).then(|| Self::whole(&Rc::new(batch)))
+        let met = Met { unsure: self.met.unsure, ..Met::default() };
+        (batch.len() > 0).then(|| Self { met, ..Self::whole(&Rc::new(batch)) })
     }
 }
 

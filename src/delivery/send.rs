@@ -11,7 +11,7 @@ use super::batch::Batch;
 use super::lane::Place;
 use super::part::Part;
 use super::settle::{Next, Work};
-use super::tell;
+use super::{tell, twice};
 use crate::base::failpoint::{self, Point};
 use crate::base::metric;
 use crate::state::Effects;
@@ -113,7 +113,7 @@ async fn bring_to_end(shared: &Shared, lane: usize, batch: &Rc<Batch>) -> End {
 }
 
 /// One request for a part, and what follows from its end.
-async fn one_request(work: &mut Work<'_>, part: Part) -> Next {
+async fn one_request(work: &mut Work<'_>, mut part: Part) -> Next {
     let (shared, target) = (work.shared, part.batch.target);
     let suspected = part.is_suspected();
     let turn = shared.crowd.turn(suspected).await;
@@ -128,6 +128,7 @@ async fn one_request(work: &mut Work<'_>, part: Part) -> Next {
         is_alive(shared, target).await;
     }
     let ended = attempt(shared, work.lane, &part, work.gzip).await;
+    part.met.unsure |= ended.verdict.open && twice::matters(shared.product);
     if let Some(until) = ended.open_until {
         work.open.add(&part, until);
     }

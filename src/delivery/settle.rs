@@ -10,8 +10,9 @@ use super::batch::Batch;
 use super::letters::{Refusal, bury, bury_all};
 use super::part::Part;
 use super::tell::{pause_destination, pause_target, remark, resumed};
+use super::twice;
 use crate::base::Lsn;
-use crate::db::answer::{Action, Limit, Verdict, quoted};
+use crate::db::answer::{Action, Limit, NO_GZIP, Verdict, quoted};
 
 /// A destination whose memory is full is left alone for so many first pauses.
 const CACHE_FULL_PAUSES: u32 = 8;
@@ -64,7 +65,13 @@ pub(super) enum Next {
 
 impl<'a> Work<'a> {
     pub(super) fn new(shared: &'a Shared, lane: usize, batch: &Rc<Batch>) -> Self {
-        Self { shared, lane, parts: VecDeque::from([Part::whole(batch)]), gzip: shared.gzip, open: Open::default() }
+        Self {
+            shared,
+            lane,
+            parts: VecDeque::from([Part::whole(batch)]),
+            gzip: shared.gzip.get(),
+            open: Open::default(),
+        }
     }
 
     /// Does what the answer asks for.
@@ -79,7 +86,7 @@ impl<'a> Work<'a> {
         let (code, reason) = (verdict.code, verdict.reason());
         let shown = || if verdict.status == 0 { reason.clone() } else { format!("{} {reason}", verdict.status) };
         match &verdict.action {
-            Action::Acknowledge => self.stored(&part, &verdict, began),
+            Action::Acknowledge => self.stored(&part, &verdict, began).await,
             Action::Again => {
                 part.met.again = true;
                 self.parts.push_front(part);
@@ -87,6 +94,9 @@ impl<'a> Work<'a> {
             Action::Plain { .. } => {
                 remark(shared, code, &format!("a compressed body was not understood, sent plain: {reason}"));
                 self.gzip = false;
+                if code == NO_GZIP {
+                    shared.gzip.set(false);
+                }
                 self.parts.push_front(part);
             }
             Action::Split => self.too_large(part, began, &reason).await,
@@ -128,7 +138,7 @@ impl<'a> Work<'a> {
         Next::Go
     }
 
-    fn stored(&self, part: &Part, verdict: &Verdict, began: Duration) {
+    async fn stored(&self, part: &Part, verdict: &Verdict, began: Duration) {
         let shared = self.shared;
         resumed(shared, part.batch.target, began);
         shared.sizes.taken(part.bytes());
@@ -136,6 +146,9 @@ impl<'a> Work<'a> {
         shared.crowd.went_well();
         if !verdict.code.is_empty() {
             remark(shared, verdict.code, &verdict.reason());
+        }
+        if part.met.unsure {
+            twice::tell(shared, part).await;
         }
     }
 

@@ -21,6 +21,8 @@ pub(super) struct Addressed {
     pub(super) target: Target,
     /// Path and query of a write with explicit nanoseconds.
     pub(super) path: String,
+    /// What its tables begin with, where the destination has tables alone (QuestDB).
+    pub(super) tables: Vec<u8>,
 }
 
 /// All targets that the source has kept a write for: as many as it has, or had, places.
@@ -89,9 +91,24 @@ impl Targets {
         let mut targets = self.targets.borrow_mut();
         let id = TargetId(u32::try_from(targets.len()).expect("routes are far fewer"));
         let path = write_path(self.product, &target);
-        targets.push(Rc::new(Addressed { target: target.clone(), path }));
+        let tables = table_prefix(&target, &self.kind).into_bytes();
+        targets.push(Rc::new(Addressed { target: target.clone(), path, tables }));
         self.ids.borrow_mut().insert(target, id);
         id
+    }
+}
+
+/// What the names of a place's tables begin with: `database_`, `database_policy_`, `bucket_`; with the organisation in front
+/// where several are mirrored.
+#[must_use]
+pub fn table_prefix(target: &Target, kind: &TargetKind) -> String {
+    match target {
+        Target::Database { db, rp } if rp.is_empty() => format!("{db}_"),
+        Target::Database { db, rp } => format!("{db}_{rp}_"),
+        Target::Bucket { org, bucket } => match kind {
+            TargetKind::Labels { source_org: None } if !org.is_empty() => format!("{org}_{bucket}_"),
+            _ => format!("{bucket}_"),
+        },
     }
 }
 
@@ -107,6 +124,10 @@ pub fn write_path(product: Product, target: &Target) -> String {
                 Target::Bucket { bucket, .. } => bucket.clone(),
             };
             format!("/api/v3/write_lp?db={}&precision=nanosecond&accept_partial=true", escape(&db))
+        }
+        // It reads the unit alone; the name is for whoever looks at requests.
+        (Product::Questdb, Target::Database { db: name, .. } | Target::Bucket { bucket: name, .. }) => {
+            format!("/write?db={}&precision=n", escape(name))
         }
         (Product::Victoria, Target::Database { db, rp }) => {
             let policy = if rp.is_empty() { String::new() } else { format!("&extra_label=rp={}", escape(rp)) };

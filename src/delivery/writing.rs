@@ -3,7 +3,10 @@
 //! Promise: what is written, read by the destination's own rules, is what the source keeps of the line, but for what
 //! [`Changes`] counts; a line that does not fit is named and not written.
 
-use crate::line::project::{Changes, VictoriaRules, influx3, victoria};
+use std::ops::Range;
+
+use super::merging::Row;
+use crate::line::project::{Changes, QuestRules, VictoriaRules, influx3, questdb, victoria};
 use crate::line::{self, Dialect, Outline, Precision};
 use crate::queue::Intent;
 
@@ -16,6 +19,8 @@ pub enum Writing {
     Influx3,
     /// As VictoriaMetrics does, with what it can hold.
     Victoria(VictoriaRules),
+    /// As QuestDB does, with what it can hold.
+    Questdb(QuestRules),
 }
 
 /// What becomes of one line.
@@ -31,18 +36,23 @@ pub(super) enum Written<'a> {
 impl Writing {
     /// Whether lines lose something on the way that is counted.
     pub(super) fn changes_lines(self) -> bool {
-        matches!(self, Self::Victoria(_))
+        matches!(self, Self::Victoria(_) | Self::Questdb(_))
+    }
+
+    /// Whether lines of one series and time go as one.
+    pub(super) fn merges_lines(self) -> bool {
+        matches!(self, Self::Questdb(_))
     }
 
     /// Whether some line of this body may not fit; a fast look that is wrong only by saying yes.
     pub(super) fn may_be_unfit(self, body: &[u8], from: Dialect) -> bool {
         match self {
             Self::Influx(to) => line::may_be_unfit(body, from, to),
-            Self::Influx3 | Self::Victoria(_) => true,
+            Self::Influx3 | Self::Victoria(_) | Self::Questdb(_) => true,
         }
     }
 
-    /// One line. `looks_unfit`: what [`Writing::may_be_unfit`] said of its body.
+    /// One line. `looks_unfit`: what [`Writing::may_be_unfit`] said of its body; `tables`: what names of tables begin with.
     #[inline(always)]
     pub(super) fn write<'a>(
         self,
@@ -50,6 +60,7 @@ impl Writing {
         at_ns: i64,
         intent: &Intent,
         looks_unfit: bool,
+        (tables, row): (&[u8], Row<'_>),
         (room, changes): (&'a mut Vec<u8>, &mut Changes),
     ) -> Written<'a> {
         match self {
@@ -80,6 +91,32 @@ impl Writing {
                     None => Written::Nothing,
                 }
             }
+            Self::Questdb(rules) => {
+                room.clear();
+                let (rules, mut unused) = ((rules, tables), Changes::default());
+                let alone = |changes: &mut Changes, room: &mut Vec<u8>| {
+                    with_line(body, found, intent, |line| {
+                        questdb(std::slice::from_ref(line), at_ns, rules, room, changes)
+                    })
+                };
+                let written = match row {
+                    Row::Alone => alone(changes, room),
+                    // It goes with the last line of its row; but each is put aside by itself.
+                    Row::Earlier => alone(&mut unused, room).map(|written| written.map(|()| room.clear())),
+                    Row::Last(spans) => {
+                        let all =
+                            spans.iter().map(|span| parsed(body, span.clone(), intent)).collect::<Option<Vec<_>>>();
+                        all.map(|lines| questdb(&lines, at_ns, rules, room, changes))
+                    }
+                };
+                match written {
+                    Some(Ok(())) if room.is_empty() => Written::Nothing,
+                    Some(Ok(())) => Written::Line(room, None),
+                    Some(Err(unfit)) => Written::Unfit(canonical(body, found, at_ns, intent.precision, room), unfit),
+                    // Read before, it is read again.
+                    None => Written::Nothing,
+                }
+            }
         }
     }
 }
@@ -93,11 +130,13 @@ fn with_line<T>(
 ) -> Option<T> {
     match &found.careful {
         Some(line) => Some(look(line)),
-        None => {
-            let line = line::lines(&body[found.span.clone()], intent.dialect, intent.precision).next()?.ok()?;
-            Some(look(&line))
-        }
+        None => Some(look(&parsed(body, found.span.clone(), intent)?)),
     }
+}
+
+/// The line at this place of a body.
+fn parsed<'a>(body: &'a [u8], span: Range<usize>, intent: &Intent) -> Option<line::Line<'a>> {
+    line::lines(&body[span], intent.dialect, intent.precision).next()?.ok()
 }
 
 /// A line as InfluxDB gets it: with nanoseconds and a line feed. Most lines are that already.

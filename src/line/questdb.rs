@@ -13,7 +13,7 @@
 
 mod binary;
 mod fault;
-mod number;
+pub(super) mod number;
 #[cfg(test)]
 mod tests;
 

@@ -18,6 +18,7 @@ mod report;
 mod retention;
 pub(in crate::cli) mod storage;
 mod subject;
+mod tables;
 #[cfg(test)]
 mod tests;
 
@@ -181,7 +182,7 @@ async fn rights_and_places(
     let places = if refused.is_some() { mapping::named_by_rules(&config.mapping) } else { listing.places };
     let (mut kind, mut may_ask) = (TargetKind::Database, false);
     match met_destination.product {
-        Some(Product::Victoria) => {
+        Some(Product::Victoria | Product::Questdb) => {
             (kind, may_ask) = (TargetKind::Labels { source_org: config.source.server.org.clone() }, true);
         }
         // A write of nothing is an error there, and says whether one of something may go in.
@@ -205,6 +206,9 @@ async fn rights_and_places(
         let probed = probe::probe_all(destination, product, plan.targets.keys()).await;
         findings.extend(auth::write_rights(destination, &probed));
         findings.extend(mapping::judge(&plan, &probed));
+        if product == Product::Questdb && wanted(Group::Mapping) {
+            findings.extend(tables::look(destination, config.destination.projection, &plan.targets, &kind).await);
+        }
         if let Some(flavor) = met_destination.flavor() {
             findings.extend(contents_of(config, source, (destination, flavor), (&plan, &probed), wanted).await);
         }

@@ -57,8 +57,9 @@ pub(super) async fn meet(subject: &Subject<'_>, clock: &SharedClock) -> Met {
     };
     let dated = Dated::read(&reply.headers, sent_ns, sent_ns.saturating_add(nanoseconds(took)));
     let version = subject.server.read_version(&reply);
+    let foreign = Product::find_foreign(&subject.server, &reply).await;
     let (product, finding) = match version.as_ref() {
-        _ if Product::foreign(&reply).is_some() => known_foreign(subject, Product::foreign(&reply), took).await,
+        _ if foreign.is_some() => known_foreign(subject, foreign, took).await,
         Ok(version) => known(subject, version, took),
         Err(error) => unknown(subject, &error.to_string(), error.next_step()),
     };

@@ -56,8 +56,11 @@ fn database(known: Option<&Known>, example: &str, name: &str) -> String {
     let known = known.unwrap_or(&nothing);
     let mut lines = Vec::new();
     // Not every kind can be a source.
-    let kinds =
-        if name == "SOURCE" { "influxdb1 | influxdb2" } else { "influxdb1 | influxdb2 | influxdb3 | victoriametrics" };
+    let kinds = if name == "SOURCE" {
+        "influxdb1 | influxdb2"
+    } else {
+        "influxdb1 | influxdb2 | influxdb3 | victoriametrics | questdb"
+    };
     match known.kind {
         "" => lines.push(format!("#kind = \"auto\"                         # {kinds} | auto: asked at start")),
         kind => lines.push(format!("kind = \"{kind}\"")),

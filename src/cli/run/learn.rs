@@ -70,7 +70,7 @@ async fn of_destination(config: &Config, server: &Server, state: &SharedState) -
     let foreign = match configured {
         Some(product) => product.flavor().is_none().then_some(product),
         None => match tokio::time::timeout(ASK_MAX, ping).await {
-            Ok(Ok(reply)) => Product::foreign(&reply),
+            Ok(Ok(reply)) => Product::find_foreign(server, &reply).await,
             _ => remembered(state).await.filter(|product| product.flavor().is_none()),
         },
     };

@@ -34,7 +34,7 @@ use crate::db::server::Server;
 use crate::delivery::{self, Hold, Writing, hold, shared_view};
 use crate::http::{Bound, Edge, Serve, bind, bind_unix, serve};
 use crate::line::Dialect;
-use crate::line::project::VictoriaRules;
+use crate::line::project::{QuestRules, VictoriaRules};
 use crate::pipeline::{Changing, EdgeMeters, GapKeeper, Limits, Overlaps, Pipeline, Silence, Skew, passage_max};
 use crate::queue::Appender;
 use crate::route::{Catalogue, Resolver, TargetKind};
@@ -183,7 +183,7 @@ fn target_kind(config: &Config, learnt: &Learnt) -> TargetKind {
     match learnt.destination.product {
         Product::Influx1 | Product::Influx3 => TargetKind::Database,
         Product::Influx2 => TargetKind::Bucket { org: config.destination.server.org.clone(), source_org },
-        Product::Victoria => TargetKind::Labels { source_org },
+        Product::Victoria | Product::Questdb => TargetKind::Labels { source_org },
     }
 }
 
@@ -195,6 +195,10 @@ fn writing(config: &Config, product: Product) -> Writing {
         Product::Victoria => {
             let refuse_texts = config.destination.projection.texts == Unheld::DeadLetter;
             Writing::Victoria(VictoriaRules { refuse_texts })
+        }
+        Product::Questdb => {
+            let projection = config.destination.projection;
+            Writing::Questdb(QuestRules { names_place: projection.tables_name_database, keeps_ns: projection.keeps_ns })
         }
     }
 }

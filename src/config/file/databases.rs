@@ -36,6 +36,7 @@ pub(super) fn destination(root: &Section<'_>) -> Option<Destination> {
         ("influxdb2", DestinationKind::Influxdb2),
         ("influxdb3", DestinationKind::Influxdb3),
         ("victoriametrics", DestinationKind::Victoriametrics),
+        ("questdb", DestinationKind::Questdb),
     ];
     let kind = section.choice("kind", DestinationKind::Auto, &kinds);
     let id = destination_id(&section);
@@ -53,7 +54,11 @@ pub(super) fn destination(root: &Section<'_>) -> Option<Destination> {
 
 fn projection(section: Section<'_>) -> Projection {
     let unheld = [("drop", Unheld::Drop), ("dead-letter", Unheld::DeadLetter)];
-    let projection = Projection { texts: section.choice("texts", Unheld::Drop, &unheld) };
+    let projection = Projection {
+        texts: section.choice("texts", Unheld::Drop, &unheld),
+        tables_name_database: section.choice("tables", true, &[("database_measurement", true), ("measurement", false)]),
+        keeps_ns: section.choice("resolution", false, &[("us", false), ("ns", true)]),
+    };
     section.finish();
     projection
 }

@@ -6,6 +6,7 @@
 
 mod destination;
 mod influx3;
+mod questdb;
 mod quoted;
 mod refused;
 mod retry_after;
@@ -13,6 +14,7 @@ mod source;
 mod victoria;
 
 pub use destination::{Action, Limit, Verdict, destination};
+pub use questdb::{COMMIT_ERROR, NO_GZIP};
 pub use quoted::{Refused, quoted};
 pub use retry_after::retry_after;
 pub use source::{Expired, Kept, Parsed, source};
@@ -30,6 +32,7 @@ pub fn of(product: Product, status: StatusCode, headers: &HeaderMap, body: &[u8]
         Product::Influx2 => destination(Flavor::Influx2, status, headers, body),
         Product::Influx3 => influx3::influx3(status, headers, body),
         Product::Victoria => victoria::victoria(status, headers, body),
+        Product::Questdb => questdb::questdb(status, headers, body),
     }
 }
 

@@ -17,11 +17,21 @@ pub enum Change {
     Name,
     /// A tag that stands in the place of the name of the database.
     Place,
+    /// A time that loses what is finer than a microsecond.
+    Microseconds,
+    /// An integer that is none there, left out.
+    IntegerLeftOut,
+    /// An unsigned integer, kept as a signed one.
+    UnsignedAsInteger,
+    /// A tag or field whose name another of its line has there, left out.
+    NameTaken,
+    /// A text that is not UTF-8, with a mark in place of what is not.
+    BrokenText,
 }
 
 impl Change {
     /// All of them, in the order of the stored counters.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 12] = [
         Self::TextLeftOut,
         Self::BooleanAsNumber,
         Self::Digits,
@@ -29,6 +39,11 @@ impl Change {
         Self::TimeLeftOut,
         Self::Name,
         Self::Place,
+        Self::Microseconds,
+        Self::IntegerLeftOut,
+        Self::UnsignedAsInteger,
+        Self::NameTaken,
+        Self::BrokenText,
     ];
 
     /// Short stable name.
@@ -42,6 +57,11 @@ impl Change {
             Self::TimeLeftOut => "time-left-out",
             Self::Name => "name",
             Self::Place => "place",
+            Self::Microseconds => "microseconds",
+            Self::IntegerLeftOut => "integer-left-out",
+            Self::UnsignedAsInteger => "unsigned-as-integer",
+            Self::NameTaken => "name-taken",
+            Self::BrokenText => "broken-text",
         }
     }
 
@@ -53,9 +73,14 @@ impl Change {
             Self::BooleanAsNumber => "booleans are kept as 1 and 0",
             Self::Digits => "numbers keep 15 to 16 digits",
             Self::Milliseconds => "times are cut to milliseconds",
-            Self::TimeLeftOut => "points of 1970 and before are left out",
+            Self::TimeLeftOut => "points of 1970-01-01 or before are left out",
             Self::Name => "names are written in another way",
             Self::Place => "a tag stands where the name of the database, policy or bucket would",
+            Self::Microseconds => "times are cut to microseconds",
+            Self::IntegerLeftOut => "integers that the destination cannot hold are left out",
+            Self::UnsignedAsInteger => "unsigned integers are kept as signed ones",
+            Self::NameTaken => "of names that are one without regard to case the first is kept",
+            Self::BrokenText => "what is not UTF-8 in a text is kept as U+FFFD",
         }
     }
 }

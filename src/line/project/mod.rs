@@ -6,12 +6,14 @@
 
 mod changes;
 mod influx3;
+mod questdb;
 #[cfg(test)]
 mod tests;
 mod victoria;
 
 pub use changes::{Change, Changes};
 pub use influx3::influx3;
+pub use questdb::{QuestRules, questdb, table_name};
 pub use victoria::{VictoriaRules, victoria};
 
 use super::point::{Field, Line};

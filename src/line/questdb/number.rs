@@ -35,7 +35,7 @@ pub(super) fn integer(text: &[u8]) -> Option<i64> {
 
 /// A float as Java writes it, blanks around it and a suffix allowed. One that is not zero but nearer to it than any float, or too
 /// large for one, is none.
-pub(super) fn float(text: &[u8]) -> Option<f64> {
+pub(in crate::line) fn float(text: &[u8]) -> Option<f64> {
     let blanks = text.iter().take_while(|byte| **byte <= b' ').count();
     let number = &text[blanks..];
     let (is_negative, number) = match number {
