@@ -105,6 +105,9 @@ mod refused;
 // Dead letters are put right from the source.
 #[path = "it/replay.rs"]
 mod replay;
+// Check 19: secrets stay secret.
+#[path = "it/secrets.rs"]
+mod secrets;
 // A destination that answers from a script.
 #[path = "it/scripted.rs"]
 mod scripted;

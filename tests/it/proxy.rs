@@ -336,6 +336,11 @@ impl Twinline {
         routes.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
     }
 
+    /// All that it has said on its standard error since its last start.
+    pub(crate) fn said(&self) -> String {
+        self.log.lock().unwrap().join("\n")
+    }
+
     /// Another command with the same configuration.
     pub(crate) fn command(&self, arguments: &[&str]) -> Output {
         command(&self.directory, arguments).output().unwrap()
