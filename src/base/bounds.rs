@@ -2,7 +2,7 @@
 //!
 //! Promise: `config` adds up these, and nobody holds more of the kind; what is another size elsewhere is not in any sum.
 
-/// Damaged bytes that one process copies to `wal/quarantine`.
+/// Damaged bytes that are copied to `wal/quarantine`, by all processes together.
 pub const QUARANTINE_BYTES: u64 = 64 << 20;
 /// The gap log beside the log.
 pub const GAP_LOG_BYTES: u64 = 2 << 20;

@@ -11,12 +11,16 @@ use std::collections::BTreeMap;
 
 use super::closing::{Closing, Growing};
 use super::distribute::{Distributor, last_of};
+use super::doubt::regions;
+use super::ledger::Tally;
+use super::send;
 use super::target::TargetId;
 use crate::base::bounds::READ_AGAIN_MAX;
-use crate::base::{Error, Kind as ErrorKind, Lsn, Result, Side};
-use crate::queue::{Fate, Intent, Judged, Scout, Spans};
+use crate::base::{Lsn, Result};
+use crate::queue::{Cause, Disposition, Fate, Intent, Judged, Scout, Spans};
 use crate::route::RouteName;
-use crate::wal::{Item, Kind, Reader, Record};
+use crate::state::Effects;
+use crate::wal::{Damage, Item, Kind, Reader, Record};
 
 /// Of what may wait in lanes, a target that stands still keeps this part.
 const SHARE: usize = 16;
@@ -43,6 +47,16 @@ impl Sum {
     }
 }
 
+/// What a record is that is read once more.
+pub(super) enum Again {
+    /// Nothing for this target.
+    Others,
+    /// The primary has kept lines of it for this target, all but those of the spans.
+    Its(Intent, Spans),
+    /// It was so; which lines stood in its outcome, which is lost.
+    Unjudged(Intent),
+}
+
 /// One target of which newer records wait in the log.
 #[derive(Debug, Default)]
 pub(super) struct Aside {
@@ -53,13 +67,15 @@ pub(super) struct Aside {
     /// Lines of records up to here are counted by their lanes.
     pub(super) counted_to: Lsn,
     /// Lines that lanes do not count.
-    sums: BTreeMap<RouteName, Sum>,
+    pub(super) sums: BTreeMap<RouteName, Sum>,
     /// Reads them again.
     again: Option<(Reader, Scout)>,
     /// The gap that this time has become.
     pub(super) gap: Option<Growing>,
     /// It is becoming a gap, or that grows.
     pub(super) closing: Option<Closing>,
+    /// Damaged records, first to last, of which some may be its own: how many lines that takes is known at the end.
+    unknown: Option<Damage>,
 }
 
 impl Aside {
@@ -76,7 +92,8 @@ impl Aside {
     /// Floors stay below these.
     fn holds(&self) -> Option<Lsn> {
         let closing = self.closing.as_ref().and_then(|closing| closing.from);
-        self.first.into_iter().chain(closing).min()
+        let unknown = self.unknown.as_ref().map(|damage| damage.first);
+        self.first.into_iter().chain(closing).chain(unknown).min()
     }
 }
 
@@ -245,6 +262,13 @@ impl Distributor {
             return Ok(false);
         };
         let done = self.read_some_again(target, first, &mut aside).await;
+        if matches!(done, Ok(true))
+            && let Some(damage) = aside.unknown.take()
+        {
+            // What was aside and was not met stood there.
+            let lost = std::mem::take(&mut aside.sums).into_iter().filter(|(_, sum)| sum.lines > 0).collect();
+            self.tell_lost(&damage, lost).await;
+        }
         // Also after a fault: the floors must not pass what was not dealt out again.
         if !matches!(done, Ok(true)) {
             self.asides.insert(target, aside);
@@ -279,12 +303,21 @@ impl Distributor {
                 }
                 Item::Damage(damage) => {
                     let lost = self.lost_meanwhile(&damage, target, &mut scout)?;
-                    for (name, sum) in &lost {
+                    for (name, lines) in lost.aside(aside.counted_to) {
                         if let Some(waiting) = aside.sums.get_mut(name) {
-                            waiting.lines = waiting.lines.saturating_sub(sum.lines);
+                            waiting.lines = waiting.lines.saturating_sub(lines);
                         }
                     }
-                    self.tell_lost(&damage, lost).await;
+                    if lost.is_unknown {
+                        let before = aside.unknown.take().unwrap_or(damage);
+                        aside.unknown = Some(Damage {
+                            last: damage.last,
+                            from_ns: before.from_ns.min(damage.from_ns),
+                            to_ns: before.to_ns.max(damage.to_ns),
+                            ..before
+                        });
+                    }
+                    self.tell_lost(&damage, lost.sums()).await;
                 }
             }
             aside.first = Some(reader.next_lsn());
@@ -300,7 +333,14 @@ impl Distributor {
         aside: &mut Aside,
         scout: &mut Scout,
     ) -> Result<()> {
-        let Some((intent, spans)) = self.applied_of(record, target, scout)? else { return Ok(()) };
+        let (intent, spans) = match self.applied_of(record, target, scout)? {
+            Again::Others => return Ok(()),
+            Again::Its(intent, spans) => (intent, spans),
+            Again::Unjudged(intent) => {
+                self.doubt_again(record, &intent, aside).await;
+                return Ok(());
+            }
+        };
         let before: u64 = self.counted_before(record, &intent, &spans).iter().sum();
         let others = spans.lines(Fate::NotApplied) + spans.lines(Fate::Doubt) + before;
         let lines = u64::from(record.lines).saturating_sub(others);
@@ -316,34 +356,54 @@ impl Distributor {
         Ok(())
     }
 
-    /// A record that is read once more, if the primary has kept lines of it for this target that are in no former gap.
-    pub(super) fn applied_of(
-        &self,
-        record: &Record,
-        target: TargetId,
-        scout: &mut Scout,
-    ) -> Result<Option<(Intent, Spans)>> {
-        if record.kind != Kind::Intent {
-            return Ok(None);
+    /// The outcome of a record that waited is lost: which of its lines the primary has kept nobody knows any more.
+    async fn doubt_again(&mut self, record: &Record, intent: &Intent, aside: &mut Aside) {
+        let judged = Judged { disposition: Disposition::Doubt, cause: Cause::Crash, spans: Spans::default() };
+        let lines = u64::from(record.lines);
+        if record.lsn > aside.counted_to {
+            if let Some(sum) = aside.sums.get_mut(&intent.name) {
+                sum.lines = sum.lines.saturating_sub(lines);
+            }
+        } else {
+            self.shared.lanes.iter().for_each(|lane| _ = lane.borrow_mut().lose_all(record.lsn));
         }
-        let judged = self.judged_again(record.lsn, scout)?;
-        let lines = judged.applied_lines(record.lines);
-        let Ok(intent) = Intent::decode(&record.meta) else { return Ok(None) };
-        let is_its = lines > 0 && !intent.excluded && self.shared.targets.of(&intent.name) == Some(target);
-        let is_new = is_its && !self.is_in_gap(record, &intent);
-        Ok(is_new.then_some((intent, judged.spans)))
+        let lsn = record.lsn.0;
+        tracing::error!(
+            event = "queue.damage",
+            lsn,
+            "the outcome of a record that waited in the log is damaged: it is doubt"
+        );
+        self.ledger.borrow_mut().note(record.lsn, Tally { doubt: lines, ..Tally::default() });
+        let dirty = regions(record, intent, &judged);
+        send::record_effects(&self.shared, Effects { dirty, ..Effects::default() }).await;
     }
 
-    /// The outcome of a record that is read once more.
-    pub(super) fn judged_again(&self, lsn: Lsn, scout: &mut Scout) -> Result<Judged> {
+    /// A record that is read once more, if the primary has kept lines of it for this target that are in no former gap.
+    pub(super) fn applied_of(&self, record: &Record, target: TargetId, scout: &mut Scout) -> Result<Again> {
+        if record.kind != Kind::Intent {
+            return Ok(Again::Others);
+        }
+        let judged = self.judged_again(record.lsn, scout)?;
+        let lines = judged.as_ref().map_or(u64::from(record.lines), |judged| judged.applied_lines(record.lines));
+        let Ok(intent) = Intent::decode(&record.meta) else { return Ok(Again::Others) };
+        let is_its = lines > 0 && !intent.excluded && self.shared.targets.of(&intent.name) == Some(target);
+        if !is_its || self.is_in_gap(record, &intent) {
+            return Ok(Again::Others);
+        }
+        Ok(match judged {
+            Some(judged) => Again::Its(intent, judged.spans),
+            None => Again::Unjudged(intent),
+        })
+    }
+
+    /// The outcome of a record that was dealt out or set aside before; `None` where it is not in the log any more. No other one
+    /// will come, and what lies behind must not wait for it.
+    pub(super) fn judged_again(&self, lsn: Lsn, scout: &mut Scout) -> Result<Option<Judged>> {
         while scout.resolved() < lsn && scout.advance(AGAIN_STEP)? {}
         if scout.resolved() < lsn {
-            let what = format!("the outcome of record {lsn} of the log, which is read once more");
-            return Err(Error::new(ErrorKind::Disk, Side::Own, what)
-                .retryable()
-                .hint("it was read before: the disk may be failing"));
+            scout.lose(lsn);
         }
-        Ok(scout.take(lsn))
+        Ok(if scout.has_lost(lsn) { None } else { Some(scout.take(lsn)) })
     }
 
     /// Whether a record lies in the gap of its route, by what was durable when we started. By name, in full or, where an

@@ -9,7 +9,7 @@
 
 use std::collections::BTreeMap;
 
-use super::aside::{Aside, Sum};
+use super::aside::{Again, Aside, Sum};
 use super::distribute::{Distributor, applied_lines, last_of};
 use super::target::TargetId;
 use super::tell;
@@ -35,6 +35,10 @@ pub(super) struct Closing {
     sums: BTreeMap<RouteName, Sum>,
     /// Of these, lines that lanes counted.
     pub(super) from_lanes: u64,
+    /// Of the others by route.
+    from_log: BTreeMap<RouteName, u64>,
+    /// Damage has taken more, of which nobody knows whose it is.
+    is_unknown: bool,
 }
 
 /// A gap that grows while its target stands still.
@@ -142,8 +146,21 @@ impl Distributor {
                 Item::Record(record) => record,
                 Item::Damage(damage) => {
                     // Which lane has which of them nobody can say any more.
-                    for (name, sum) in self.lost_meanwhile(&damage, target, scout)? {
-                        closing.sums.entry(name).or_insert(Sum::NONE).add(sum.lines, sum.from_ns, sum.to_ns);
+                    match self.lost_meanwhile(&damage, target, scout) {
+                        Ok(lost) => {
+                            closing.from_lanes += lost.in_lanes(aside.counted_to);
+                            closing.is_unknown |= lost.is_unknown;
+                            for (name, lines) in lost.aside(aside.counted_to) {
+                                *closing.from_log.entry(name.clone()).or_insert(0) += lines;
+                            }
+                            for (name, sum) in lost.sums() {
+                                closing.sums.entry(name).or_insert(Sum::NONE).add(sum.lines, sum.from_ns, sum.to_ns);
+                            }
+                        }
+                        Err(error) => {
+                            *reader = before;
+                            return Err(error);
+                        }
                     }
                     continue;
                 }
@@ -154,6 +171,12 @@ impl Distributor {
                     *reader = before;
                     return Err(error);
                 }
+            };
+            let of_target = match of_target {
+                Again::Others => None,
+                Again::Its(intent, spans) => Some((intent, spans)),
+                // All of it is in the gap then.
+                Again::Unjudged(intent) => Some((intent, Spans::default())),
             };
             if let Some((intent, spans)) = of_target {
                 let in_lanes = record.lsn <= aside.counted_to || aside.first.is_none_or(|first| record.lsn < first);
@@ -179,7 +202,9 @@ impl Distributor {
             return;
         }
         closing.sums.entry(intent.name.clone()).or_insert(Sum::NONE).add(sum.lines, sum.from_ns, sum.to_ns);
-        if in_lanes {
+        if !in_lanes {
+            *closing.from_log.entry(intent.name.clone()).or_insert(0) += sum.lines;
+        } else {
             closing.from_lanes += sum.lines;
             for (lane, lines) in self.shared.lanes.iter().zip(own).filter(|(_, lines)| *lines > 0) {
                 lane.borrow_mut().lose(record.lsn, lines);
@@ -197,6 +222,13 @@ impl Distributor {
         let dealt = self.dealt;
         let aside = self.asides.entry(target).or_default();
         let closing = aside.closing.get_or_insert_default();
+        if closing.is_unknown {
+            // What was aside and was not met stood in damaged records.
+            for (name, sum) in &aside.sums {
+                let lines = sum.lines.saturating_sub(closing.from_log.get(name).copied().unwrap_or(0));
+                closing.sums.entry(name.clone()).or_insert(Sum::NONE).add(lines, sum.from_ns, sum.to_ns);
+            }
+        }
         let from = closing.from.unwrap_or(dealt);
         let is_new = aside.gap.is_none();
         let mut gap =

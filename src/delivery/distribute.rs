@@ -56,6 +56,8 @@ pub(super) struct Distributor {
     pub(super) top: Lsn,
     /// Of damaged records up to there, lines that faster lanes have counted before; known from the first of them on.
     pub(super) twice: Option<Twice>,
+    /// Damage that was told before the start, by its records; known from the first on that is met.
+    pub(super) told: Option<BTreeMap<(Lsn, Lsn), u64>>,
     /// Tells that the log has grown.
     durable: Arc<Notify>,
     /// It has while we waited for room, and only the scout has looked.
@@ -118,14 +120,12 @@ impl Distributor {
         log: Arc<Wal>,
         floors: &Floors,
         gaps: Vec<BacklogGap>,
+        durable: Arc<Notify>,
     ) -> Result<Self> {
         let reader = log.reader(floors.lowest().next())?.keeping_more();
         let moved = floors.lanes.len() != shared.lanes.len() && ledger::is_known(floors);
         let former = moved.then(|| floors.lanes.clone());
         let top = floors.lanes.iter().copied().max().unwrap_or(Lsn::ZERO);
-        let durable = Arc::new(Notify::new());
-        let wake = Arc::clone(&durable);
-        log.on_durable(Box::new(move || wake.notify_one()));
         let (read, room) = (Rc::default(), Vec::new());
         let (ahead, ahead_bytes) = (VecDeque::new(), 0);
         let (asides, dealt, before_record) = (BTreeMap::new(), floors.lowest(), 0);
@@ -138,6 +138,7 @@ impl Distributor {
             former,
             top,
             twice: None,
+            told: None,
             durable,
             has_grown: false,
             read,
@@ -403,6 +404,11 @@ impl Distributor {
         self.look_for_counted(damage).await?;
         let headers = self.forget(damage)?;
         let lost = self.lost_of(damage, &headers);
+        if let Some(lines) = self.told.as_ref().and_then(|told| told.get(&(damage.first, damage.last))).copied() {
+            // Its rows stand, whoever has met it before the start.
+            self.ledger.borrow_mut().note(damage.last, Tally { damaged: lines, ..headers.tally });
+            return Ok(());
+        }
         let lines = lost.unwrap_or(0);
         self.ledger.borrow_mut().note(damage.last, Tally { damaged: lines, ..headers.tally });
         let gap = Gap {

@@ -51,6 +51,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::fmt;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
@@ -177,13 +178,29 @@ pub async fn run(opened: Opened, parts: Parts, server: Server, mut stop: watch::
     let (former, Opened { mut queue, mut floors, mut scout, .. }) = (opened.recovery.last, opened);
     // Whether there is anything to inherit or not: the mark goes before the first request.
     let mut inherits = !rest::taken(&parts.state, &parts.id).await;
+    let (grown, mut anew) = (Arc::new(Notify::new()), provisional::Anew::default());
+    let wake = Arc::clone(&grown);
+    queue.log().on_durable(Box::new(move || wake.notify_one()));
     loop {
         let (shared, ledger) = begin(&parts, server.clone(), &floors, inherits.then(|| queue.log().durable()));
-        let End::Again(kept) = deliver(shared, ledger, queue, floors, scout, &parts, &mut stop).await? else {
+        let with = (&parts, Arc::clone(&grown));
+        let End::Again(again) = deliver(Rc::clone(&shared), ledger, queue, floors, scout, with, &mut stop).await?
+        else {
             return Ok(());
         };
-        // Nothing that was sent to a dead process can take effect late.
-        ((queue, floors), inherits) = (*kept, false);
+        (queue, floors) = *again;
+        // What went to the process that answers now may still be under way there.
+        let now = parts.clock.monotonic();
+        inherits = !shared.lanes.iter().map(RefCell::borrow_mut).all(|mut lane| lane.is_at_rest(now));
+        let pause = anew.pause(now);
+        if !pause.is_zero() {
+            tell::begins_too_often(&shared, pause);
+            view::show_waiting(&shared, &parts.view);
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                _ = stop.wait_for(|stop| *stop) => return Ok(()),
+            }
+        }
         let from = floors.lowest();
         scout = Scout::new(queue.log().reader(from.next())?, from).with_former(former);
     }
@@ -244,14 +261,14 @@ async fn deliver(
     queue: LocalQueue,
     floors: Floors,
     scout: Scout,
-    parts: &Parts,
+    (parts, grown): (&Parts, Arc<Notify>),
     stop: &mut watch::Receiver<bool>,
 ) -> Result<End> {
     let asked = backlog_gaps(&shared, floors.lowest(), &parts.view, stop).await;
     let Some(gaps) = asked else { return Ok(End::Stopped) };
     let (scout, ledger) = (Rc::new(RefCell::new(scout)), Rc::new(RefCell::new(ledger)));
     let mut distributor =
-        Distributor::new(Rc::clone(&shared), Rc::clone(&scout), Rc::clone(&ledger), queue.log(), &floors, gaps)?;
+        Distributor::new(Rc::clone(&shared), Rc::clone(&scout), Rc::clone(&ledger), queue.log(), &floors, gaps, grown)?;
     let seen = Rc::new(Cell::new(provisional::Seen::default()));
     let waits = !shared.may_send.get();
     let mut keeper = Keeper {

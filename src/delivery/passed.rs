@@ -78,16 +78,11 @@ pub(super) struct Headers {
 pub(super) fn headers_of(log: &Wal, damage: &Damage, mut judge: impl FnMut(Lsn) -> Judged) -> Result<Headers> {
     let mut found = Headers { are_whole: true, ..Headers::default() };
     let mut headers = log.reader(damage.first)?;
+    let mut intents = Vec::new();
     while headers.next_lsn() <= damage.last {
         match headers.next_header()? {
             Some(Item::Record(record)) if record.lsn <= damage.last && record.kind == Kind::Intent => {
-                let judged = judge(record.lsn);
-                found.applied += judged.applied_lines(record.lines);
-                match judged.disposition {
-                    Disposition::NotApplied => found.tally.not_applied += u64::from(record.lines),
-                    Disposition::Gapped => found.tally.gapped += u64::from(record.lines),
-                    _ => found.tally.not_applied += judged.spans.lines(Fate::NotApplied),
-                }
+                intents.push((record.lsn, record.lines));
             }
             Some(Item::Record(_)) => {}
             Some(Item::Damage(_)) => found.are_whole = false,
@@ -97,6 +92,16 @@ pub(super) fn headers_of(log: &Wal, damage: &Damage, mut judge: impl FnMut(Lsn) 
             }
         }
     }
+    // When all are read: each may be asked for once.
+    for (lsn, lines) in intents {
+        let judged = judge(lsn);
+        found.applied += judged.applied_lines(lines);
+        match judged.disposition {
+            Disposition::NotApplied => found.tally.not_applied += u64::from(lines),
+            Disposition::Gapped => found.tally.gapped += u64::from(lines),
+            _ => found.tally.not_applied += judged.spans.lines(Fate::NotApplied),
+        }
+    }
     Ok(found)
 }
 
@@ -104,6 +109,35 @@ impl Headers {
     /// Of the lines of a damage, those that somebody expects.
     pub(super) fn expected(&self, damage: &Damage) -> u64 {
         damage.lines.saturating_sub(self.tally.not_applied + self.tally.gapped)
+    }
+}
+
+/// What damage has taken of what waited for a target.
+pub(super) struct Meanwhile {
+    damage: Damage,
+    records: Vec<(Lsn, RouteName, u64)>,
+    /// There was more, of which nobody knows whose it is.
+    pub(super) is_unknown: bool,
+}
+
+impl Meanwhile {
+    /// By route.
+    pub(super) fn sums(&self) -> BTreeMap<RouteName, Sum> {
+        let mut sums = BTreeMap::new();
+        for (_, name, lines) in &self.records {
+            sums.entry(name.clone()).or_insert(Sum::NONE).add(*lines, self.damage.from_ns, self.damage.to_ns);
+        }
+        sums
+    }
+
+    /// Of records that no lane has counted.
+    pub(super) fn aside(&self, counted_to: Lsn) -> impl Iterator<Item = (&RouteName, u64)> {
+        self.records.iter().filter(move |(lsn, ..)| *lsn > counted_to).map(|(_, name, lines)| (name, *lines))
+    }
+
+    /// Lines of the others.
+    pub(super) fn in_lanes(&self, counted_to: Lsn) -> u64 {
+        self.records.iter().filter(|(lsn, ..)| *lsn <= counted_to).map(|(_, _, lines)| lines).sum()
     }
 }
 
@@ -144,29 +178,30 @@ impl Distributor {
         by_lane
     }
 
-    /// What waited in the log for a target when it was damaged: lines by route, as far as their heads can be read and the
-    /// routes have numbers. The rest may be anybody's.
-    pub(super) fn lost_meanwhile(
-        &self,
-        damage: &Damage,
-        target: TargetId,
-        scout: &mut Scout,
-    ) -> Result<BTreeMap<RouteName, Sum>> {
-        let mut lost = BTreeMap::new();
+    /// What waited in the log for a target when it was damaged: lines by record, as far as their heads can be read and their
+    /// routes have numbers. What lanes have counted of it they lose.
+    pub(super) fn lost_meanwhile(&self, damage: &Damage, target: TargetId, scout: &mut Scout) -> Result<Meanwhile> {
+        let mut lost = Meanwhile { damage: *damage, records: Vec::new(), is_unknown: false };
         let mut headers = self.log.reader(damage.first)?;
         while headers.next_lsn() <= damage.last {
             match headers.next_header()? {
-                Some(Item::Record(record)) if record.lsn <= damage.last => {
-                    let lines = self.judged_again(record.lsn, scout)?.applied_lines(record.lines);
-                    let name =
-                        self.names.get(&record.route).filter(|name| self.shared.targets.of(name) == Some(target));
-                    if let Some(name) = name.filter(|_| lines > 0) {
-                        lost.entry(name.clone()).or_insert(Sum::NONE).add(lines, damage.from_ns, damage.to_ns);
+                Some(Item::Record(record)) if record.lsn <= damage.last && record.kind == Kind::Intent => {
+                    let judged = self.judged_again(record.lsn, scout)?;
+                    let lines = judged.map_or(u64::from(record.lines), |judged| judged.applied_lines(record.lines));
+                    let name = self.names.get(&record.route);
+                    lost.is_unknown |= name.is_none() && lines > 0;
+                    let of_target = |name: &&RouteName| self.shared.targets.of(name) == Some(target);
+                    if let Some(name) = name.filter(of_target).filter(|_| lines > 0) {
+                        lost.records.push((record.lsn, name.clone(), lines));
                     }
                 }
-                Some(_) => {}
+                Some(Item::Record(_)) => {}
+                Some(Item::Damage(_)) => lost.is_unknown = true,
                 None => break,
             }
+        }
+        for (lsn, _, _) in &lost.records {
+            self.shared.lanes.iter().for_each(|lane| _ = lane.borrow_mut().lose_all(*lsn));
         }
         Ok(lost)
     }
@@ -213,10 +248,13 @@ impl Distributor {
 
     /// Before the first damage that faster lanes have passed is dealt out: looks at everything up to the highest floor.
     pub(super) async fn look_for_counted(&mut self, damage: &Damage) -> Result<()> {
+        if self.told.is_none() {
+            self.told = Some(self.told_from(damage.first).await);
+        }
         if damage.first > self.top || self.twice.is_some() {
             return Ok(());
         }
-        let told = self.told_from(damage.first).await;
+        let told = self.told.clone().unwrap_or_default();
         let found = self.look_from(damage.first, &told).await?;
         let mut ledger = self.ledger.borrow_mut();
         let (met, damaged) = found.unwrap_or_default();
@@ -232,7 +270,10 @@ impl Distributor {
             match self.shared.state.damage_gaps(&self.shared.id, first.before()).await {
                 Ok(told) => {
                     tell::store_works(&self.shared);
-                    return told.into_iter().collect();
+                    // One damage may have taken lines of several routes.
+                    let mut sums = BTreeMap::new();
+                    told.into_iter().for_each(|(records, lines)| *sums.entry(records).or_insert(0) += lines);
+                    return sums;
                 }
                 Err(error) => tell::store_fails(&self.shared, &error),
             }

@@ -75,6 +75,27 @@ impl Provisional {
     }
 }
 
+/// Times between two beginnings that are told from an accident.
+const ANEW_WITHIN: Duration = Duration::from_secs(120);
+/// So many of them are one.
+const ANEW_MAX: usize = 3;
+/// Then each next one waits for so long.
+const ANEW_PAUSE: Duration = Duration::from_secs(30);
+
+/// How often delivery has begun again of late.
+#[derive(Debug, Default)]
+pub(super) struct Anew(VecDeque<Duration>);
+
+impl Anew {
+    /// It begins again now; the pause before. Behind one address there may be two processes, of which each look meets
+    /// another one.
+    pub(super) fn pause(&mut self, now: Duration) -> Duration {
+        self.0.retain(|at| now.saturating_sub(*at) < ANEW_WITHIN);
+        self.0.push_back(now);
+        if self.0.len() > ANEW_MAX { ANEW_PAUSE } else { Duration::ZERO }
+    }
+}
+
 /// Asks the destination, again and again, when its process began. Nothing is sent before the first answer.
 pub(super) async fn watch(shared: Rc<Shared>, seen: Rc<Cell<Seen>>) {
     loop {
@@ -125,6 +146,14 @@ mod tests {
         assert!(seen.get().is_another);
         seen.set(after(seen.get(), Some(8), at(120)));
         assert_eq!(ripe(121, 5), 3);
+    }
+
+    #[test]
+    fn who_begins_again_and_again_is_slowed_down() {
+        let at = Duration::from_secs;
+        let mut anew = Anew::default();
+        assert_eq!([0, 10, 20, 30, 60].map(|now| anew.pause(at(now)).as_secs()), [0, 0, 0, 30, 30]);
+        assert_eq!(anew.pause(at(500)), Duration::ZERO);
     }
 
     #[test]

@@ -80,6 +80,16 @@ pub(super) fn begins_again(shared: &Shared) {
     tell(shared, EventKind::DestinationRemark, text);
 }
 
+/// It does so again and again.
+pub(super) fn begins_too_often(shared: &Shared, pause: Duration) {
+    let reason = format!(
+        "another process answers at each look (its start time changes): are there two behind this address? Nothing is sent for \
+         {} s; give destination.url the address of one",
+        pause.as_secs()
+    );
+    pause_destination(shared, "begins-anew", reason, Some(pause));
+}
+
 /// The state store takes nothing, and delivery waits for it. It cannot take the event either: the log and `status` say it.
 pub(super) fn store_fails(shared: &Shared, error: &Error) {
     tracing::error!(%error, event = "state.retry", "delivery waits for the state store");

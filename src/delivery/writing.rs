@@ -78,7 +78,8 @@ impl Writing {
                 room.clear();
                 match with_line(body, found, intent, |line| influx3(line, at_ns, room)) {
                     Some(Err(unfit)) => Written::Unfit(canonical(body, found, at_ns, intent.precision, room), unfit),
-                    _ => Written::Line(room, None),
+                    Some(Ok(())) => Written::Line(room, None),
+                    None => Written::Unfit(canonical(body, found, at_ns, intent.precision, room), UNREAD),
                 }
             }
             Self::Victoria(rules) => {
@@ -87,8 +88,7 @@ impl Writing {
                     Some(Ok(())) if room.is_empty() => Written::Nothing,
                     Some(Ok(())) => Written::Line(room, None),
                     Some(Err(unfit)) => Written::Unfit(canonical(body, found, at_ns, intent.precision, room), unfit),
-                    // Read before, it is read again.
-                    None => Written::Nothing,
+                    None => Written::Unfit(canonical(body, found, at_ns, intent.precision, room), UNREAD),
                 }
             }
             Self::Questdb(rules) => {
@@ -120,6 +120,10 @@ impl Writing {
         }
     }
 }
+
+/// A line that was read before is read again; should it not be, it must not vanish.
+const UNREAD: line::Unfit =
+    line::Unfit { code: "unreadable", why: "it cannot be read any more: this is a bug", in_part: false };
 
 /// All of a line whose outline is known.
 fn with_line<T>(

@@ -5,7 +5,7 @@
 //! crash: that is all there is to rebuild. A long log is not read before clients are served: until the scout has passed what
 //! former processes wrote ([`Scout::counted`]), its sums are too small, and nobody can say which of their intents were left open.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
 use super::outcome::{Cause, Disposition, Outcome};
@@ -109,6 +109,8 @@ pub struct Scout {
     applied_lines: u64,
     /// What former processes wrote ends here.
     former: Lsn,
+    /// Intents whose outcomes are not in the log any more.
+    lost: BTreeSet<Lsn>,
 }
 
 impl Scout {
@@ -123,6 +125,7 @@ impl Scout {
             ahead: Ahead::default(),
             applied_lines: 0,
             former: Lsn::ZERO,
+            lost: BTreeSet::new(),
         }
     }
 
@@ -244,6 +247,18 @@ impl Scout {
     #[must_use]
     pub fn seen(&self) -> Lsn {
         self.seen
+    }
+
+    /// The outcomes of all intents up to here were in the log, and some are not any more: no others will come.
+    pub fn lose(&mut self, to: Lsn) {
+        let behind = self.unresolved.split_off(&to.next());
+        self.lost.extend(std::mem::replace(&mut self.unresolved, behind).into_keys());
+    }
+
+    /// Whether the outcome of this intent is lost; what lies below is forgotten.
+    pub fn has_lost(&mut self, lsn: Lsn) -> bool {
+        self.lost = self.lost.split_off(&lsn);
+        self.lost.contains(&lsn)
     }
 
     /// What became of an intent at or below [`Scout::resolved`]. Each may be asked once, in log order: what lies below is

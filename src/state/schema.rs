@@ -161,7 +161,7 @@ fn sound(connection: &Connection) -> Result<()> {
         vec!["1".to_owned()]
     };
     for table in tables {
-        let check = format!("PRAGMA quick_check({table})");
+        let check = format!("PRAGMA integrity_check({table})");
         let said: String = connection.query_row(&check, [], |row| row.get(0)).map_err(fault)?;
         if said != "ok" {
             let what = "state store: the file is damaged or was cut";

@@ -305,7 +305,8 @@ impl State for SqliteState {
             let sql =
                 "SELECT coalesce(max(lsn), 0) FROM (SELECT lsn FROM dead_letter UNION ALL SELECT last_lsn FROM gap
                        UNION ALL SELECT last_lsn FROM dirty_region UNION ALL SELECT last_lsn FROM dirty_seen
-                       UNION ALL SELECT last_lsn FROM statement)";
+                       UNION ALL SELECT last_lsn FROM statement
+                       UNION ALL SELECT lsn FROM dead_letter_over)";
             tx.query_row(sql, [], |row| row.get(0)).map(Lsn)
         })
     }

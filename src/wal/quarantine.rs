@@ -102,9 +102,8 @@ impl Quarantine {
 
     /// What former processes have kept; not more files than may lie here are looked at.
     fn bytes_of(&self, names: &[String]) -> io::Result<u64> {
-        let lengths =
-            names.iter().take(FILES_MAX).map(|name| self.disk.open(&self.dir.join(name), Open::Read)?.length());
-        lengths.sum()
+        let kept = names.iter().filter(|name| name.ends_with(".bytes") || name.ends_with(".txt")).take(FILES_MAX);
+        kept.map(|name| self.disk.open(&self.dir.join(name), Open::Read)?.length()).sum()
     }
 
     /// A new file, or one that was begun and not brought to its end.

@@ -88,4 +88,15 @@ impl Lane {
         }
         self.dead_above.remove(&lsn);
     }
+
+    /// The same for all lines of a record that nobody can read any more; how many they are. None where the record is not
+    /// told apart from its neighbours any more.
+    pub(in crate::delivery) fn lose_all(&mut self, lsn: Lsn) -> u64 {
+        let at = self.positions.partition_point(|span| span.position.lsn < lsn);
+        let Some(span) = self.positions.get_mut(at).filter(|span| span.first == lsn && span.position.lsn == lsn) else {
+            return 0;
+        };
+        self.dead_above.remove(&lsn);
+        u64::from(std::mem::take(&mut span.position.lines))
+    }
 }
