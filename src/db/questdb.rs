@@ -58,9 +58,12 @@ pub async fn rows(server: &Server, query: &str) -> Result<Option<Vec<Vec<Value>>
     Ok(rows.map(|rows| rows.dataset))
 }
 
-/// Tables in which a row that is sent again replaces the one that is there, in small letters; `None` where it does not say.
-pub async fn deduplicated(server: &Server) -> Option<HashSet<String>> {
-    let found = rows(server, "select table_name from tables() where dedup").await.ok().flatten()?;
+/// Tables in which a row that is sent again replaces the one that is there, in small letters; `None` where it refuses to say.
+///
+/// # Errors
+/// As [`Server::ask`].
+pub async fn deduplicated(server: &Server) -> Result<Option<HashSet<String>>> {
+    let found = rows(server, "select table_name from tables() where dedup").await?;
     let name = |row: &Vec<Value>| Some(row.first()?.as_str()?.to_lowercase());
-    Some(found.iter().filter_map(name).collect())
+    Ok(found.map(|rows| rows.iter().filter_map(name).collect()))
 }

@@ -168,6 +168,8 @@ pub(crate) struct Shared {
     may_send: Cell<bool>,
     /// While it lasts no request begins.
     hold: Hold,
+    /// What may stand twice at the destination, until that is told.
+    repeated: twice::Repeated,
 }
 
 /// Delivers until `stop` turns true, then makes the last floors durable.
@@ -219,6 +221,7 @@ fn begin(parts: &Parts, server: Server, floors: &Floors, inherited: Option<Lsn>)
         product: parts.product,
         writing: parts.writing,
         id: parts.id.clone(),
+        repeated: twice::Repeated::default(),
         gzip: Cell::new(parts.gzip),
         dead_letter_bytes_max: parts.dead_letter_bytes_max,
         route_backlog_bytes: parts.route_backlog_bytes,

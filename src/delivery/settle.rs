@@ -148,8 +148,9 @@ impl<'a> Work<'a> {
             remark(shared, verdict.code, &verdict.reason());
         }
         if part.met.unsure {
-            twice::tell(shared, part).await;
+            twice::note(shared, part);
         }
+        twice::tell(shared).await;
     }
 
     async fn too_large(&mut self, part: Part, began: Duration, reason: &str) {

@@ -29,13 +29,13 @@ enum Unit {
     S,
 }
 
-type Place = (Arc<Series>, Arc<[u8]>, i64);
+pub(crate) type Place = (Arc<Series>, Arc<[u8]>, i64);
 type Field = (Arc<[u8]>, Value);
 
 /// What must stand on both sides.
 #[derive(Debug, Default)]
 pub(crate) struct Record {
-    timed: HashMap<Place, Value>,
+    pub(crate) timed: HashMap<Place, Value>,
     untimed: BTreeMap<Series, [Field; 2]>,
     /// Lines that were answered with success.
     pub(crate) lines: u64,

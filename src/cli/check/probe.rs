@@ -40,6 +40,8 @@ pub(super) async fn probe_all<'t>(
     product: Product,
     targets: impl Iterator<Item = &'t Target>,
 ) -> Vec<Probed> {
+    // A write of nothing. QuestDB wants to be told its length, which a body without bytes has none of.
+    let nothing = if product == Product::Questdb { Bytes::from_static(b"\n") } else { Bytes::new() };
     let mut probed = Vec::new();
     let mut broken: Option<String> = None;
     for target in targets {
@@ -48,7 +50,7 @@ pub(super) async fn probe_all<'t>(
             (None, Target::Bucket { org, .. }) if org.is_empty() && product == Product::Influx2 => {
                 Verdict::NoOrganisation
             }
-            (None, _) => match subject.server.ask(Method::POST, &write_path(product, target), Bytes::new()).await {
+            (None, _) => match subject.server.ask(Method::POST, &write_path(product, target), nothing.clone()).await {
                 Ok(reply) => verdict(reply.status, &said(&reply), target),
                 Err(error) => {
                     broken = Some(error.to_string());

@@ -50,14 +50,14 @@ pub fn questdb(
         return Ok(());
     }
     let begin = out.len();
-    let mut columns = Columns::default();
+    let (mut columns, mut of_row) = (Columns::default(), Changes::default());
     let mut table = if rules.names_place { place.to_vec() } else { Vec::new() };
     table.extend_from_slice(&line.measurement());
     let (table, is_renamed) = name_of(&table, Kind::Table);
-    changes.add(Change::Name, u64::from(is_renamed));
+    of_row.add(Change::Name, u64::from(is_renamed));
     write_name(table.as_bytes(), out);
     line.in_order(|tag| {
-        let Some(name) = columns.take(&tag.key(), changes) else { return };
+        let Some(name) = columns.take(&tag.key(), &mut of_row) else { return };
         out.push(b',');
         write_name(name.as_bytes(), out);
         out.push(b'=');
@@ -82,6 +82,7 @@ pub fn questdb(
         out.truncate(begin);
         return Ok(());
     }
+    changes.add_all(&of_row);
     if !rules.keeps_ns && at_ns % NS_PER_US != 0 {
         changes.add(Change::Microseconds, cells);
     }
