@@ -125,6 +125,9 @@ mod mutations;
 mod mutations_faults;
 #[path = "it/statements.rs"]
 mod statements;
+// TLS toward clients and databases.
+#[path = "it/tls.rs"]
+mod tls;
 // What delivery does when an answer keeps coming.
 #[path = "it/stubborn.rs"]
 mod stubborn;

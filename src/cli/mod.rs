@@ -104,7 +104,7 @@ enum Command {
     ///
     /// Listens where the clients of the source connect, keeps every accepted write on disk, and delivers it to the
     /// destination. SIGTERM and Ctrl-C end it cleanly: requests under way get their answer and nothing acknowledged is
-    /// lost. SIGHUP changes nothing: the configuration is read at the start.
+    /// lost. SIGHUP has the certificates of listen.tls read again and changes nothing else.
     Run(run::RunArgs),
     /// Say what a server would make of a file of line protocol
     ///

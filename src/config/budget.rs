@@ -50,6 +50,8 @@ const READ_AHEAD: u64 = READ_AHEAD_BYTES as u64 + (4 << 20);
 const PER_OUTGOING: u64 = 32 << 10;
 /// Answer and buffers of one connection beside its request head.
 const PER_CONNECTION: u64 = 16 << 10;
+/// One record of TLS each way, and its state.
+const PER_TLS: u64 = 40 << 10;
 /// Names, counters and target of one route.
 const PER_ROUTE: u64 = 2 << 10;
 
@@ -59,6 +61,7 @@ pub fn memory_parts(config: &Config) -> Vec<BudgetPart> {
     let connections = |role| config.listeners(role).map(|listen| listen.max_connections as u64).sum::<u64>();
     let each = config.limits.max_header.0.saturating_add(PER_CONNECTION);
     let all = connections(Role::Proxy).saturating_add(connections(Role::Admin));
+    let encrypted: u64 = config.listen.iter().filter(|l| l.tls.is_some()).map(|l| l.max_connections as u64).sum();
     let delivery = &config.destination.delivery;
     // Each lane holds one batch as text and the same batch compressed.
     let batches = (delivery.lanes as u64).saturating_mul(delivery.batch_bytes.0).saturating_mul(2);
@@ -75,6 +78,7 @@ pub fn memory_parts(config: &Config) -> Vec<BudgetPart> {
         ),
         ("batches being sent (lanes × batch_bytes × 2)", batches),
         ("connections (max_connections × (max_header + 16 KiB))", all.saturating_mul(each)),
+        ("TLS of clients (max_connections × 40 KiB)", encrypted.saturating_mul(PER_TLS)),
         ("cells of unanswered requests (lanes × 10 MiB)", (delivery.lanes as u64).saturating_mul(LATE_CELLS)),
         ("tables of lanes (lanes × 3 MiB + 8 MiB)", (delivery.lanes as u64).saturating_mul(LANE_TABLES) + READ_AHEAD),
         ("connections to the databases (max_connections × 32 KiB)", outgoing.saturating_mul(PER_OUTGOING)),

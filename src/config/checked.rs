@@ -49,7 +49,7 @@ pub struct Listen {
     pub address: SocketAddr,
     /// What it is for.
     pub role: Role,
-    /// Connections at once, 1 to 65,536. Default 4096 for the proxy, 64 for the admin role.
+    /// Connections at once, 1 to 65,536. Default 4096 for the proxy, 2048 with TLS, 64 for the admin role.
     pub max_connections: usize,
     /// A connection without a request is closed after this. Default 330 s: longer than clients keep one for reuse.
     pub idle_timeout: Duration,
@@ -57,6 +57,19 @@ pub struct Listen {
     pub insecure: bool,
     /// Clients may put this before each path, `/influx/write`; without a slash at its end. Default: empty, none.
     pub path_prefix: String,
+    /// Clients speak TLS here. Default: they do not.
+    pub tls: Option<ListenTls>,
+}
+
+/// TLS toward clients: PEM files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListenTls {
+    /// Our certificate, and those between it and its authority.
+    pub cert: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
+    /// Clients must show a certificate of one of these authorities. Default: they need none.
+    pub client_ca: Option<PathBuf>,
 }
 
 /// What kind of database the source is.
@@ -116,6 +129,8 @@ pub struct Tls {
     pub server_name: Option<String>,
     /// Trust any certificate. Default no.
     pub insecure_skip_verify: bool,
+    /// Our own certificate and its key, where the database asks for one.
+    pub own: Option<(PathBuf, PathBuf)>,
 }
 
 /// How one database is reached.

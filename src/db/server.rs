@@ -109,7 +109,7 @@ impl Server {
             let shown = name.clone();
             let name = ServerName::try_from(name)
                 .map_err(|e| fault(format!("\"{shown}\" cannot be a host name")).because(e))?;
-            Some((tls::client(server.tls.ca.as_deref(), server.tls.insecure_skip_verify)?, name))
+            Some((tls::client(&server.tls)?, name))
         } else {
             None
         };

@@ -7,9 +7,10 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::CryptoProvider;
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 
 use crate::base::{Error, Kind, Result, Side};
+use crate::config;
 
 /// The crypto of this program: ring, and nothing else.
 #[must_use]
@@ -17,19 +18,29 @@ pub fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
 }
 
-/// Settings for one server. `ca`: PEM file with the authorities to trust, instead of the system's.
+/// Settings for one server.
 ///
 /// # Errors
-/// The file cannot be read or holds no certificate; the system has no roots.
-pub fn client(ca: Option<&Path>, skip_verify: bool) -> Result<Arc<ClientConfig>> {
+/// A file cannot be read or holds no certificate; certificate and key do not belong together; the system has no roots.
+pub fn client(tls: &config::Tls) -> Result<Arc<ClientConfig>> {
     let builder = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .map_err(|e| Error::new(Kind::Config, Side::Own, "TLS cannot be set up").because(e))?;
-    if skip_verify {
-        let verifier = Arc::new(TrustAnyone(provider()));
-        return Ok(Arc::new(builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth()));
-    }
-    Ok(Arc::new(builder.with_root_certificates(roots(ca)?).with_no_client_auth()))
+    let builder = if tls.insecure_skip_verify {
+        builder.dangerous().with_custom_certificate_verifier(Arc::new(TrustAnyone(provider())))
+    } else {
+        builder.with_root_certificates(roots(tls.ca.as_deref())?)
+    };
+    let Some((cert, key)) = &tls.own else { return Ok(Arc::new(builder.with_no_client_auth())) };
+    let fault = |key: &str, path: &Path, what: &str| {
+        Error::new(Kind::Config, Side::Own, format!("tls.{key} {}: {what}", path.display()))
+    };
+    let chain = CertificateDer::pem_file_iter(cert).and_then(Iterator::collect::<std::result::Result<Vec<_>, _>>);
+    let chain = chain.map_err(|e| fault("cert", cert, "cannot be read as a PEM file").because(e))?;
+    let private = PrivateKeyDer::from_pem_file(key)
+        .map_err(|e| fault("key", key, "cannot be read as a PEM file with a private key").because(e))?;
+    let settings = builder.with_client_auth_cert(chain, private);
+    Ok(Arc::new(settings.map_err(|e| fault("cert", cert, "does not fit the key").because(e))?))
 }
 
 fn roots(ca: Option<&Path>) -> Result<RootCertStore> {

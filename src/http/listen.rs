@@ -21,6 +21,7 @@ use tokio::task::JoinSet;
 
 use super::edge::write_api;
 use super::mount;
+use super::tls::Identity;
 use super::wire::{Answering, HEAD_WAIT, Wire};
 use crate::base::{Error, Kind, Result, Side, metric};
 use crate::pipeline::Reply;
@@ -41,7 +42,7 @@ pub struct Bound {
 }
 
 /// How connections of one listener are treated.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Serve {
     /// Connections at once; further ones wait in the system's queue.
     pub connections_max: usize,
@@ -53,6 +54,8 @@ pub struct Serve {
     pub drain_max: Duration,
     /// A path before all others under which clients find this listener; empty: none.
     pub path_prefix: Rc<str>,
+    /// Clients speak TLS.
+    pub tls: Option<Rc<Identity>>,
 }
 
 /// Binds an address.
@@ -95,7 +98,7 @@ where
         gauge.increment(1.0);
         let (limits, handle, stop) = (limits.clone(), handle.clone(), stop.clone());
         open.spawn_local(async move {
-            connection(stream, limits, handle, stop).await;
+            arrived(stream, limits, handle, stop).await;
             drop(permit);
         });
     }
@@ -199,6 +202,23 @@ async fn accept(
             tokio::time::sleep(Duration::from_millis(50)).await;
             None
         }
+    }
+}
+
+/// What comes before HTTP.
+async fn arrived<F, Fut>(stream: TcpStream, limits: Serve, handle: F, stop: watch::Receiver<bool>)
+where
+    F: Fn(Request<Incoming>) -> Fut + 'static,
+    Fut: Future<Output = Reply> + 'static,
+{
+    let Some(tls) = limits.tls.as_ref().map(|identity| identity.acceptor()) else {
+        return connection(stream, limits, handle, stop).await;
+    };
+    let shaken = tokio::time::timeout(limits.idle_timeout.min(HEAD_WAIT), tls.accept(stream)).await;
+    match shaken {
+        Ok(Ok(stream)) => connection(stream, limits, handle, stop).await,
+        Ok(Err(error)) => tracing::debug!(%error, event = "tls.refused", "a client does not come to TLS with us"),
+        Err(_) => {}
     }
 }
 

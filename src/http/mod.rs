@@ -14,7 +14,9 @@ mod listen;
 mod mount;
 mod pass;
 mod statements;
+mod tls;
 mod wire;
 
 pub use edge::Edge;
 pub use listen::{Bound, Serve, bind, bind_unix, serve, serve_unix};
+pub use tls::Identity;

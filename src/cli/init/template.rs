@@ -125,6 +125,7 @@ mod tests {
             "#to",
             "#kind",
             "#spare_dir",
+            "#path_prefix",
             "#max_age",
         ];
         let on = |line: &str| {

@@ -32,7 +32,7 @@ use crate::control::{Control, Facts, Recorder};
 use crate::db::product::Product;
 use crate::db::server::Server;
 use crate::delivery::{self, Hold, Writing, hold, shared_view};
-use crate::http::{Bound, Edge, Serve, bind, bind_unix, serve};
+use crate::http::{Bound, Edge, Identity, Serve, bind, bind_unix, serve};
 use crate::line::Dialect;
 use crate::line::project::{QuestRules, VictoriaRules};
 use crate::pipeline::{Changing, EdgeMeters, GapKeeper, Limits, Overlaps, Pipeline, Silence, Skew, passage_max};
@@ -115,7 +115,8 @@ async fn daemon(
     let kind = target_kind(&config, &learnt);
     let mut proxies = Vec::new();
     for listen in config.listeners(Role::Proxy) {
-        proxies.push((bind(listen.address).await?, listen.clone()));
+        let tls = listen.tls.clone().map(Identity::read).transpose()?.map(Rc::new);
+        proxies.push(Proxy { bound: bind(listen.address).await?, listen: listen.clone(), tls });
     }
     let admin = threads::bind_admin(&config)?;
     let facts = Arc::new(Mutex::new(facts(&config, &learnt, &proxies, &admin)));
@@ -135,7 +136,7 @@ async fn daemon(
         Control::new(sources, (view, hold), Arc::clone(&state), id, Arc::clone(&clock), Arc::clone(&facts), recorder)
             .with_max_age(config.queue.max_age);
     let controlling = threads::control(control, admin, bind_unix(&config.unix_socket)?, late_stopped)?;
-    let mut signals = Signals::listen(hangup)?;
+    let mut signals = Signals::listen(hangup, proxies.iter().filter_map(|proxy| proxy.tls.clone()).collect())?;
     let passing = Server::new(&config.source.server, Side::Source)?;
     // Nothing refuses the start from here on.
     tell(&state, clock.wall_ns(), EventKind::Started, format!("twinline {} started", env!("CARGO_PKG_VERSION")));
@@ -275,15 +276,22 @@ fn pipeline(
     }
 }
 
+/// One listener of clients.
+struct Proxy {
+    bound: Bound,
+    listen: crate::config::Listen,
+    tls: Option<Rc<Identity>>,
+}
+
 fn serve_all(
     config: &Config,
-    proxies: Vec<(Bound, crate::config::Listen)>,
+    proxies: Vec<Proxy>,
     edge: Edge,
     drain_max: Duration,
     stopped: &watch::Receiver<bool>,
 ) -> Vec<tokio::task::JoinHandle<()>> {
     let header_bytes_max = config.limits.max_header.as_usize();
-    let each = proxies.into_iter().map(|(bound, listen)| {
+    let each = proxies.into_iter().map(|Proxy { bound, listen, tls }| {
         tracing::info!(address = %bound.address, "clients may connect");
         let limits = Serve {
             connections_max: listen.max_connections,
@@ -291,6 +299,7 @@ fn serve_all(
             header_bytes_max,
             drain_max,
             path_prefix: listen.path_prefix.as_str().into(),
+            tls,
         };
         let edge = edge.clone();
         let handle = move |request| {
@@ -305,12 +314,12 @@ fn serve_all(
 fn facts(
     config: &Config,
     learnt: &Learnt,
-    proxies: &[(Bound, crate::config::Listen)],
+    proxies: &[Proxy],
     admin: &[(std::net::TcpListener, crate::config::Listen)],
 ) -> Facts {
     Facts {
         name: config.name.clone(),
-        proxy: proxies.iter().map(|(bound, _)| bound.address.to_string()).collect(),
+        proxy: proxies.iter().map(|proxy| proxy.bound.address.to_string()).collect(),
         admin: admin.iter().filter_map(|(socket, _)| socket.local_addr().ok()).map(|a| a.to_string()).collect(),
         source: learn::side(&config.source.server, learnt.source.flavor.into(), &learnt.source.text),
         destination: learn::side(&config.destination.server, learnt.destination.product, &learnt.destination.version),
@@ -338,10 +347,18 @@ fn listen(kind: SignalKind) -> Result<Signal> {
     signal(kind).map_err(|e| Error::disk("cannot listen for signals", e))
 }
 
-/// Says of each hangup that nothing follows from it.
-async fn pass_over(mut hangup: Signal) {
+/// At each hangup the certificates of listeners are read again, and nothing else.
+async fn read_again(mut hangup: Signal, identities: Vec<Rc<Identity>>) {
     while hangup.recv().await.is_some() {
-        tracing::info!("SIGHUP changes nothing: the configuration is read at the start; SIGTERM ends twinline");
+        for identity in &identities {
+            match identity.read_again() {
+                Ok(()) => {
+                    tracing::info!(event = "tls.read", "SIGHUP: certificate and key of a listener are read again")
+                }
+                Err(error) => tracing::error!(%error, event = "tls.kept", "SIGHUP: the certificate in use stays"),
+            }
+        }
+        tracing::info!("SIGHUP changes nothing else: the configuration is read at the start; SIGTERM ends twinline");
     }
 }
 
@@ -352,9 +369,9 @@ struct Signals {
 }
 
 impl Signals {
-    /// `hangup`: listened to since the process began, and passed over.
-    fn listen(hangup: Signal) -> Result<Self> {
-        tokio::task::spawn_local(pass_over(hangup));
+    /// `hangup`: listened to since the process began.
+    fn listen(hangup: Signal, identities: Vec<Rc<Identity>>) -> Result<Self> {
+        tokio::task::spawn_local(read_again(hangup, identities));
         Ok(Self { term: listen(SignalKind::terminate())?, int: listen(SignalKind::interrupt())? })
     }
 

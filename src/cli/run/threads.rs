@@ -86,6 +86,7 @@ pub(super) fn control(
             header_bytes_max: 64 << 10,
             drain_max: Duration::from_millis(500),
             path_prefix: "".into(),
+            tls: None,
         };
         let door = |door: Door| {
             let control = control.clone();

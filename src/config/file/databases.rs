@@ -133,15 +133,28 @@ fn base_url(section: &Section<'_>, example: &str) -> Option<BaseUrl> {
     }
 }
 
+/// A file that is there.
+pub(super) fn pem_file(table: &Section<'_>, key: &'static str) -> Option<PathBuf> {
+    let path = table.filled(key, &format!("/etc/twinline/{key}.pem")).map(|text| PathBuf::from(text.value))?;
+    if !path.is_file() {
+        table.fault(key, format!("there is no file {}", path.display()), None);
+    }
+    Some(path)
+}
+
 fn tls(section: &Section<'_>, url: Option<&BaseUrl>) -> Tls {
     let written = section.has("tls");
     let table = section.section("tls");
-    let ca = table.filled("ca", "/etc/twinline/ca.pem").map(|text| PathBuf::from(text.value));
-    if let Some(missing) = ca.as_ref().filter(|path| !path.is_file()) {
-        table.fault("ca", format!("there is no file {}", missing.display()), None);
+    let ca = pem_file(&table, "ca");
+    let (cert, key) = (pem_file(&table, "cert"), pem_file(&table, "key"));
+    for (name, there, other) in [("cert", cert.is_some(), "key"), ("key", key.is_some(), "cert")] {
+        if !there && table.has(other) && !table.has(name) {
+            table.fault(name, format!("is missing: {other} is of no use without it"), None);
+        }
     }
     let tls = Tls {
         ca,
+        own: cert.zip(key),
         server_name: table.filled("server_name", "influx.example").map(|text| text.value),
         insecure_skip_verify: table.flag("insecure_skip_verify", false),
     };

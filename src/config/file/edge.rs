@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use toml::de::DeValue;
 
-use crate::config::checked::{Listen, Role};
+use super::databases::pem_file;
+use crate::config::checked::{Listen, ListenTls, Role};
 use crate::config::document::Section;
 use crate::config::url::BaseUrl;
 
@@ -53,7 +54,7 @@ pub(super) fn listeners(root: &Section<'_>) -> Vec<Listen> {
 fn with_defaults(address: SocketAddr, role: Role) -> Listen {
     let max_connections = if role == Role::Proxy { 4096 } else { 64 };
     let idle_timeout = Duration::from_secs(330);
-    Listen { address, role, max_connections, idle_timeout, insecure: false, path_prefix: String::new() }
+    Listen { address, role, max_connections, idle_timeout, insecure: false, path_prefix: String::new(), tls: None }
 }
 
 fn one(section: &Section<'_>) -> Option<Listen> {
@@ -63,13 +64,18 @@ fn one(section: &Section<'_>) -> Option<Listen> {
         section.fault("address", "is missing", "address = \"127.0.0.1:8086\"".to_owned());
     }
     let address = text.and_then(|text| address(section, "address", &text.value));
-    let defaults = with_defaults(address.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 0))), role);
+    let mut defaults = with_defaults(address.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 0))), role);
+    if section.has("tls") {
+        // One takes half as much memory again.
+        defaults.max_connections = 2048;
+    }
     let most = Duration::from_secs(86_400);
     let listen = Listen {
         max_connections: section.count("max_connections", defaults.max_connections as u64, 1..=65_536) as usize,
         idle_timeout: section.span("idle_timeout", defaults.idle_timeout, Duration::from_secs(1)..=most),
         insecure: section.flag("insecure", false),
         path_prefix: path_prefix(section, role),
+        tls: tls(section, role),
         ..defaults
     };
     if is_admin(&listen) && !listen.address.ip().is_loopback() && !listen.insecure {
@@ -83,6 +89,24 @@ fn one(section: &Section<'_>) -> Option<Listen> {
         section.warn("insecure", "has no effect on a proxy listener");
     }
     address.map(|_| listen)
+}
+
+fn tls(section: &Section<'_>, role: Role) -> Option<ListenTls> {
+    if !section.has("tls") {
+        return None;
+    }
+    let table = section.section("tls");
+    let (cert, key, client_ca) = (pem_file(&table, "cert"), pem_file(&table, "key"), pem_file(&table, "client_ca"));
+    for name in ["cert", "key"] {
+        if !table.has(name) {
+            table.fault(name, "is missing", format!("{name} = \"/etc/twinline/{name}.pem\""));
+        }
+    }
+    table.finish();
+    if role == Role::Admin {
+        section.fault("tls", "is for clients: the admin side speaks HTTP in the clear, on this machine", None);
+    }
+    Some(ListenTls { cert: cert?, key: key?, client_ca })
 }
 
 /// Without a slash at its end.
