@@ -17,15 +17,15 @@ const HIDDEN: [&str; 3] = ["edge_039", "edge_041", "edge_071"];
 /// A field `time` beside another, which the servers strip with a refusal that leaves open what was kept: doubt.
 const DOUBT: [&str; 1] = ["edge_120"];
 
-struct Input {
+pub(crate) struct Input {
     /// Also its database; those that are refused share one.
-    name: String,
-    body: Vec<u8>,
-    accepted: bool,
+    pub(crate) name: String,
+    pub(crate) body: Vec<u8>,
+    pub(crate) accepted: bool,
 }
 
 /// Inputs from the data that the parser is tested with.
-fn inputs(kind: Kind) -> Vec<Input> {
+pub(crate) fn inputs(kind: Kind) -> Vec<Input> {
     let by = if kind == Kind::One { "influxdb-1.12.4" } else { "influxdb-2.9.1" };
     let text = include_str!("../corpus/line-protocol/lp_edge_cases.jsonl");
     let cases = text.lines().map(|line| serde_json::from_str::<Json>(line).unwrap());

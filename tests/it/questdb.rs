@@ -9,11 +9,13 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use twinline::cell::{Series, Value as Cell};
 
+use crate::awkward::inputs;
 use crate::database::{Kind, servers_program, shared};
 use crate::http::{call, escape};
 use crate::load::points;
 use crate::proxy::{Setup, Twinline, eventually};
 use crate::record::{Record, Writer};
+use crate::refused::ask;
 
 /// A process on a port and in a directory of its own.
 struct Questdb {
@@ -386,6 +388,29 @@ fn pair(kind: Kind, name: &str) {
     }
     eprintln!("{lines} lines, {cells} cells of rows are as predicted, {dead} dead letters");
     questdb.child.kill().unwrap();
+}
+
+/// Lines on which parsers disagree: QuestDB refuses none of what is sent to it.
+#[test]
+fn awkward_lines_are_written_so_that_questdb_takes_them() {
+    let (source, questdb) = (shared(Kind::One, 0), Questdb::start());
+    let twinline = Setup::new(source.section(), questdb.section("kind = \"questdb\"")).start();
+    let inputs = inputs(Kind::One);
+    for input in inputs.iter().filter(|input| input.accepted) {
+        let name = format!("quest_{}", input.name);
+        source.create(&name);
+        // Some names it takes apart and refuses.
+        let answer = twinline.call(&format!("POST /write?db={name}"), &[&source.authorization()], &input.body);
+        assert!(matches!(answer.status, 204 | 400), "{}", answer.text());
+    }
+    let status = twinline.quiet();
+    let letters = ask(&twinline, "/api/v1/dead-letters?limit=1000");
+    for letter in letters["lines"].as_array().unwrap() {
+        assert_eq!(letter["code"], "unstorable", "{letter:#}");
+    }
+    let told = twinline.admin("/api/v1/events?limit=1000").text();
+    assert!(!told.contains("paused"), "{told}");
+    eprintln!("{} dead letters, {:?}", status["lines"]["dead_lettered"], changes(&status));
 }
 
 #[test]
