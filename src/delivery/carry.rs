@@ -59,8 +59,8 @@ struct Heard {
 impl Distributor {
     /// Does these, one after the other. `Ok(Err)`: the destination refuses one, and why.
     pub(super) async fn carry_out(&mut self, steps: &[Step], shown: &str) -> Result<std::result::Result<(), String>> {
-        let mut open_until = Duration::ZERO;
-        for step in steps {
+        let (mut open_until, mut end) = (Duration::ZERO, Ok(()));
+        'steps: for step in steps {
             let settings = &self.shared.settings;
             let mut backoff = Backoff::new(settings.retry_initial, settings.retry_max);
             let mut failures = 0;
@@ -70,15 +70,19 @@ impl Distributor {
                 }
                 let (code, why, asked, open) = match attempt(&self.shared, step).await {
                     Ended::Done => break,
-                    Ended::Refused(why) => return Ok(Err(format!("the destination refuses it: {why}"))),
+                    Ended::Refused(why) => {
+                        end = Err(format!("the destination refuses it: {why}"));
+                        break 'steps;
+                    }
                     Ended::Again { code, why, asked, open } => (code, why, asked, open),
                 };
-                failures += u32::from(code == FAILED);
-                if failures >= FAILURES_MAX {
-                    return Ok(Err(format!("the destination failed {failures} times at it: {why}")));
-                }
                 if open {
                     open_until = self.shared.clock.monotonic() + self.shared.settings.late_write_max;
+                }
+                failures += u32::from(code == FAILED);
+                if failures >= FAILURES_MAX {
+                    end = Err(format!("the destination failed {failures} times at it: {why}"));
+                    break 'steps;
                 }
                 tell::remark(&self.shared, code, &format!("{shown} waits: {why}"));
                 self.shared.pauses.statement_waits(code, format!("{shown}: {why}"), self.shared.clock.monotonic());
@@ -86,9 +90,9 @@ impl Distributor {
                 self.idle_until(until).await?;
             }
         }
-        // An older request that deletes must not come over newer points.
+        // An older request that deletes must not come over newer points, however the last one ended.
         self.idle_until(open_until).await?;
-        Ok(Ok(()))
+        Ok(end)
     }
 
     fn may_not_send(&self) -> bool {

@@ -20,6 +20,7 @@ use super::ledger::{self, Ledger, Tally};
 use super::letters;
 use super::merging::Merging;
 use super::passed::{Headers, Twice, headers_of};
+use super::statement;
 use super::target::TargetId;
 use super::view::Reading;
 use super::writing::Written;
@@ -403,6 +404,9 @@ impl Distributor {
     async fn damage(&mut self, damage: &Damage) -> Result<()> {
         self.look_for_counted(damage).await?;
         let headers = self.forget(damage)?;
+        for (lsn, at_ns) in &headers.statements {
+            statement::note_damaged(&self.shared, *lsn, *at_ns).await;
+        }
         let lost = self.lost_of(damage, &headers);
         if let Some(lines) = self.told.as_ref().and_then(|told| told.get(&(damage.first, damage.last))).copied() {
             // Its rows stand, whoever has met it before the start.

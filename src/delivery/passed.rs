@@ -64,12 +64,14 @@ impl Twice {
 }
 
 /// What the headers of damaged records still say.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Headers {
     /// Lines that the primary has kept.
     pub(super) applied: u64,
     /// Lines that nobody expects.
     pub(super) tally: Tally,
+    /// Statements that were not refused, with when they came, ns.
+    pub(super) statements: Vec<(Lsn, i64)>,
     /// Whether each of them can be read.
     are_whole: bool,
 }
@@ -78,11 +80,11 @@ pub(super) struct Headers {
 pub(super) fn headers_of(log: &Wal, damage: &Damage, mut judge: impl FnMut(Lsn) -> Judged) -> Result<Headers> {
     let mut found = Headers { are_whole: true, ..Headers::default() };
     let mut headers = log.reader(damage.first)?;
-    let mut intents = Vec::new();
+    let mut asked = Vec::new();
     while headers.next_lsn() <= damage.last {
         match headers.next_header()? {
-            Some(Item::Record(record)) if record.lsn <= damage.last && record.kind == Kind::Intent => {
-                intents.push((record.lsn, record.lines));
+            Some(Item::Record(record)) if record.lsn <= damage.last => {
+                asked.extend(matches!(record.kind, Kind::Intent | Kind::Statement).then_some(record));
             }
             Some(Item::Record(_)) => {}
             Some(Item::Damage(_)) => found.are_whole = false,
@@ -92,13 +94,18 @@ pub(super) fn headers_of(log: &Wal, damage: &Damage, mut judge: impl FnMut(Lsn) 
             }
         }
     }
-    // When all are read: each may be asked for once.
-    for (lsn, lines) in intents {
-        let judged = judge(lsn);
-        found.applied += judged.applied_lines(lines);
+    // When all are read: each may be judged once, in order.
+    for record in asked {
+        let (judged, lines) = (judge(record.lsn), u64::from(record.lines));
+        if record.kind == Kind::Statement {
+            let ran = !matches!(judged.disposition, Disposition::NotApplied | Disposition::Gapped);
+            found.statements.extend(ran.then_some((record.lsn, record.received_ns)));
+            continue;
+        }
+        found.applied += judged.applied_lines(record.lines);
         match judged.disposition {
-            Disposition::NotApplied => found.tally.not_applied += u64::from(lines),
-            Disposition::Gapped => found.tally.gapped += u64::from(lines),
+            Disposition::NotApplied => found.tally.not_applied += lines,
+            Disposition::Gapped => found.tally.gapped += lines,
             _ => found.tally.not_applied += judged.spans.lines(Fate::NotApplied),
         }
     }

@@ -14,7 +14,7 @@ use super::plan::{Plan, plan};
 use super::send::STATE_RETRY;
 use super::target::TargetId;
 use super::{Shared, tell};
-use crate::base::{Error, Kind as ErrorKind, Result, Side, metric};
+use crate::base::{Error, Kind as ErrorKind, Lsn, Result, Side, metric};
 use crate::queue::{Cause, Disposition, Statement};
 use crate::state::{EventKind, NotMirrored};
 use crate::wal::Record;
@@ -118,13 +118,30 @@ fn doubtful(cause: Cause) -> &'static str {
     }
 }
 
+/// One that ran, or may have, and of which damage of the log has left nothing but its place in the order.
+pub(super) async fn note_damaged(shared: &Shared, lsn: Lsn, at_ns: i64) {
+    let why = "its record in the log is damaged: compare what both databases hold".to_owned();
+    let noted = NotMirrored {
+        lsn,
+        class: "damaged".to_owned(),
+        place: String::new(),
+        text: "a statement that cannot be read any more".to_owned(),
+        why,
+        at_ns,
+    };
+    note_row(shared, noted).await;
+}
+
 /// Makes durable that one was not carried out; waits as long as that takes, because the position must not move before.
 async fn note(shared: &Shared, record: &Record, statement: &Statement, why: String) {
     let Statement { class, shown, .. } = statement.clone();
     let (place, at_ns) = (statement.place(), record.received_ns);
-    let at = if place.is_empty() { String::new() } else { format!(" at {place}") };
-    let text = format!("{shown}{at} is not mirrored: {why}");
-    let noted = NotMirrored { lsn: record.lsn, class, place, text: shown, why, at_ns };
+    note_row(shared, NotMirrored { lsn: record.lsn, class, place, text: shown, why, at_ns }).await;
+}
+
+async fn note_row(shared: &Shared, noted: NotMirrored) {
+    let at = if noted.place.is_empty() { String::new() } else { format!(" at {}", noted.place) };
+    let text = format!("{}{at} is not mirrored: {}", noted.text, noted.why);
     loop {
         match shared.state.note_statement(&shared.id, noted.clone()).await {
             Ok(is_new) => {
