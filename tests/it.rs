@@ -10,6 +10,9 @@
 // Every accepted line is in one state; what idling costs.
 #[path = "it/account.rs"]
 mod account;
+// Sockets that were opened before the program; a connection that is kept.
+#[path = "it/activation.rs"]
+mod activation;
 // Clients that mean no good, and what they send.
 #[path = "it/adversarial.rs"]
 mod adversarial;

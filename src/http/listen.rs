@@ -58,11 +58,11 @@ pub struct Serve {
     pub tls: Option<Rc<Identity>>,
 }
 
-/// Binds an address.
+/// Binds an address, or takes the socket that was opened for it before.
 ///
 /// # Errors
 /// The address is taken or not ours.
-pub async fn bind(address: SocketAddr) -> Result<Bound> {
+pub async fn bind(address: SocketAddr, passed: Option<std::net::TcpListener>) -> Result<Bound> {
     let fault = |e: std::io::Error| {
         let hint = match e.kind() {
             std::io::ErrorKind::AddrInUse => "another program listens there: stop it, or change `listen`",
@@ -71,7 +71,10 @@ pub async fn bind(address: SocketAddr) -> Result<Bound> {
         };
         Error::new(Kind::Config, Side::Own, format!("cannot listen on {address}")).because(e).hint(hint)
     };
-    let listener = TcpListener::bind(address).await.map_err(fault)?;
+    let listener = match passed {
+        Some(listener) => TcpListener::from_std(listener).map_err(fault)?,
+        None => TcpListener::bind(address).await.map_err(fault)?,
+    };
     let address = listener.local_addr().map_err(fault)?;
     Ok(Bound { listener, address })
 }

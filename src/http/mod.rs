@@ -13,10 +13,12 @@ mod host;
 mod listen;
 mod mount;
 mod pass;
+mod passed;
 mod statements;
 mod tls;
 mod wire;
 
 pub use edge::Edge;
 pub use listen::{Bound, Serve, bind, bind_unix, serve, serve_unix};
+pub use passed::Passed;
 pub use tls::Identity;

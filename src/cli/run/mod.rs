@@ -32,7 +32,7 @@ use crate::control::{Control, Facts, Recorder};
 use crate::db::product::Product;
 use crate::db::server::Server;
 use crate::delivery::{self, Hold, Writing, hold, shared_view};
-use crate::http::{Bound, Edge, Identity, Serve, bind, bind_unix, serve};
+use crate::http::{Bound, Edge, Identity, Passed, Serve, bind, bind_unix, serve};
 use crate::line::Dialect;
 use crate::line::project::{QuestRules, VictoriaRules};
 use crate::pipeline::{Changing, EdgeMeters, GapKeeper, Limits, Overlaps, Pipeline, Silence, Skew, passage_max};
@@ -83,6 +83,7 @@ pub(super) fn run(global: &Global, args: &RunArgs) -> Result<Exit, Failure> {
         .mode(0o700)
         .create(&config.data_dir)
         .map_err(|e| Error::disk(format!("cannot make data_dir {}", config.data_dir.display()), e))?;
+    let passed = Passed::from_env()?;
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     runtime.enable_all().max_blocking_threads(BLOCKING_THREADS_MAX);
     // A runtime of one thread that owns its tasks: a `LocalSet` inside another one wakes itself with a system call a turn.
@@ -91,7 +92,7 @@ pub(super) fn run(global: &Global, args: &RunArgs) -> Result<Exit, Failure> {
     // From here on a hangup ends nothing: not even a start should be cut by a terminal that closes.
     let hangup = runtime.block_on(async { listen(SignalKind::hangup()) })?;
     let stores = stores::open(&config, &clock, args.adopt_log)?;
-    let exit = runtime.block_on(daemon(config, args.drain_timeout, clock, stores, (recorder, hangup)))?;
+    let exit = runtime.block_on(daemon(config, args.drain_timeout, clock, stores, (recorder, hangup, passed)))?;
     Ok(exit)
 }
 
@@ -105,7 +106,7 @@ async fn daemon(
     drain: Duration,
     clock: SharedClock,
     stores: Stores,
-    (recorder, hangup): (Recorder, Signal),
+    (recorder, hangup, passed): (Recorder, Signal, Passed),
 ) -> Result<Exit> {
     let Stores { state, opened, gaps } = stores;
     let source = Server::new(&config.source.server, Side::Source)?;
@@ -113,12 +114,7 @@ async fn daemon(
     let learnt = learn::learn(&config, &source, &destination, &state).await?;
     same::refuse(&config, (&source, &destination), &learnt, &state, clock.wall_ns()).await?;
     let kind = target_kind(&config, &learnt);
-    let mut proxies = Vec::new();
-    for listen in config.listeners(Role::Proxy) {
-        let tls = listen.tls.clone().map(Identity::read).transpose()?.map(Rc::new);
-        proxies.push(Proxy { bound: bind(listen.address).await?, listen: listen.clone(), tls });
-    }
-    let admin = threads::bind_admin(&config)?;
+    let (proxies, admin) = listeners(&config, passed).await?;
     let facts = Arc::new(Mutex::new(facts(&config, &learnt, &proxies, &admin)));
     let (stop, stopped) = watch::channel(false);
     let (late_stop, late_stopped) = watch::channel(false);
@@ -274,6 +270,22 @@ fn pipeline(
         changing: Changing::default(),
         meters: EdgeMeters::default(),
     }
+}
+
+/// Binds all addresses, those of clients first.
+async fn listeners(
+    config: &Config,
+    mut passed: Passed,
+) -> Result<(Vec<Proxy>, Vec<(std::net::TcpListener, crate::config::Listen)>)> {
+    let mut proxies = Vec::new();
+    for listen in config.listeners(Role::Proxy) {
+        let tls = listen.tls.clone().map(Identity::read).transpose()?.map(Rc::new);
+        let bound = bind(listen.address, passed.take(listen.address)).await?;
+        proxies.push(Proxy { bound, listen: listen.clone(), tls });
+    }
+    let admin = threads::bind_admin(config, &mut passed)?;
+    passed.finish()?;
+    Ok((proxies, admin))
 }
 
 /// One listener of clients.

@@ -14,7 +14,7 @@ use crate::config::{self, Config, Listen, Role};
 use crate::control::{Control, Door};
 use crate::db::server::Server;
 use crate::delivery::{self, Parts};
-use crate::http::{Bound, Serve, serve, serve_unix};
+use crate::http::{Bound, Passed, Serve, serve, serve_unix};
 use crate::queue::Opened;
 
 use super::watched::Watched;
@@ -22,9 +22,10 @@ use super::watched::Watched;
 const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 
 /// Binds the admin listeners now, so that a taken port is an error at start.
-pub(super) fn bind_admin(config: &Config) -> Result<Vec<(StdListener, Listen)>> {
+pub(super) fn bind_admin(config: &Config, passed: &mut Passed) -> Result<Vec<(StdListener, Listen)>> {
     let bind = |listen: &Listen| {
-        let socket = StdListener::bind(listen.address).and_then(|socket| socket.set_nonblocking(true).map(|()| socket));
+        let opened = passed.take(listen.address).map_or_else(|| StdListener::bind(listen.address), Ok);
+        let socket = opened.and_then(|socket| socket.set_nonblocking(true).map(|()| socket));
         let socket = socket.map_err(|e| {
             Error::new(Kind::Config, Side::Own, format!("cannot listen on {}", listen.address))
                 .because(e)
