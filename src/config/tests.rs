@@ -163,6 +163,13 @@ fn listeners_that_cannot_be_meant_are_refused() {
         ("[[listen]]\naddress = \"127.0.0.1:1\"\n[[listen]]\naddress = \"127.0.0.1:1\"\n", "listened on already"),
         ("[[listen]]\naddress = \"127.0.0.1:1\"\n[[listen]]\naddress = \"0.0.0.0:2\"\nrole = \"admin\"\n", "insecure"),
         ("[[listen]]\naddress = \"127.0.0.1:1\"\npath_prefix = \"influx\"\n", "begins with /"),
+        ("[[listen]]\naddress = \"127.0.0.1:1\"\ntls = { cert = \"Cargo.toml\" }\n", "key: is missing"),
+        ("[[listen]]\naddress = \"127.0.0.1:1\"\ntls = { cert = \"none\", key = \"Cargo.toml\" }\n", "no file none"),
+        (
+            "[[listen]]\naddress = \"127.0.0.1:1\"\n[[listen]]\naddress = \"127.0.0.1:2\"\nrole = \"admin\"\n\
+             tls = { cert = \"Cargo.toml\", key = \"Cargo.toml\" }\n",
+            "in the clear",
+        ),
         ("[[listen]]\naddress = \"127.0.0.1:1\"\npath_prefix = \"/a?b\"\n", "begins with /"),
         ("[listen]\naddress = \"127.0.0.1:1\"\n", "[[listen]]"),
         ("listen = []\n", "nothing would accept"),
