@@ -16,7 +16,7 @@ use super::aside::Aside;
 use super::batch::{self, LineAt};
 use super::doubt::{regions, unlisted};
 use super::lane::{Bounds, Position};
-use super::ledger::{self, Ledger, Tally};
+use super::ledger::{Ledger, Tally};
 use super::letters;
 use super::merging::Merging;
 use super::passed::{Headers, Twice, headers_of};
@@ -51,8 +51,8 @@ pub(super) struct Distributor {
     pub(super) ledger: Rc<RefCell<Ledger>>,
     pub(super) log: Arc<Wal>,
     reader: Reader,
-    /// Floors of a former run with another number of lanes: lines at or below them are counted already.
-    former: Option<Vec<Lsn>>,
+    /// Floors of former runs with other numbers of lanes: lines at or below them are counted already.
+    former: Vec<Vec<Lsn>>,
     /// The highest floor at the start.
     pub(super) top: Lsn,
     /// Of damaged records up to there, lines that faster lanes have counted before; known from the first of them on.
@@ -124,8 +124,7 @@ impl Distributor {
         durable: Arc<Notify>,
     ) -> Result<Self> {
         let reader = log.reader(floors.lowest().next())?.keeping_more();
-        let moved = floors.lanes.len() != shared.lanes.len() && ledger::is_known(floors);
-        let former = moved.then(|| floors.lanes.clone());
+        let former = ledger.borrow().former().to_vec();
         let top = floors.lanes.iter().copied().max().unwrap_or(Lsn::ZERO);
         let (read, room) = (Rc::default(), Vec::new());
         let (ahead, ahead_bytes) = (VecDeque::new(), 0);
@@ -352,7 +351,7 @@ impl Distributor {
             if is_done {
                 return;
             }
-            let repeated = record.lsn <= counted_to || is_repeated(former.as_deref(), record.lsn, hash);
+            let repeated = record.lsn <= counted_to || is_repeated(former, record.lsn, hash);
             own[index].counted += u32::from(!repeated);
             own[index].has_lines = true;
             let (text, unfit) = match written {
@@ -381,9 +380,9 @@ impl Distributor {
         Ok(held_bytes > 0)
     }
 
-    /// Whether a former run with another number of lanes has counted a line of this record and series.
+    /// Whether some former run with another number of lanes has counted a line of this record and series.
     pub(super) fn is_repeated(&self, lsn: Lsn, series: u64) -> bool {
-        is_repeated(self.former.as_deref(), lsn, series)
+        is_repeated(&self.former, lsn, series)
     }
 
     /// Tells each lane how many lines of the record are its own.
@@ -561,8 +560,8 @@ pub(super) fn applied_lines<'a>(
     });
 }
 
-fn is_repeated(former: Option<&[Lsn]>, lsn: Lsn, series: u64) -> bool {
-    former.is_some_and(|floors| !floors.is_empty() && lsn <= floors[(series % floors.len() as u64) as usize])
+fn is_repeated(former: &[Vec<Lsn>], lsn: Lsn, series: u64) -> bool {
+    former.iter().any(|floors| !floors.is_empty() && lsn <= floors[(series % floors.len() as u64) as usize])
 }
 
 /// Hash of a place at the destination. Equal hashes of different places cost a wait, never order.

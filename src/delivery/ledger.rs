@@ -14,6 +14,7 @@ use super::lane::Lane;
 use crate::base::Lsn;
 use crate::line::project::Changes;
 use crate::queue::Floors;
+use crate::wal::cursor::COUNTERS_MAX;
 
 /// Lines of intents that were not delivered, by reason.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -40,8 +41,8 @@ impl Tally {
 
 /// Layout of the counters: version, five sums of the tally, then delivered and dead of each lane, then up to which record
 /// the tally counts (absent in older files: up to the lowest floor), then how many lines lanes have counted above the lowest floor
-/// (absent in older files: not known, and taken for none), then cells by the reason of their change (as many as reasons were
-/// known then). The version also stands for the hash that deals lines
+/// (absent in older files: not known, and taken for none), then how many reasons of changed cells follow, and cells by reason;
+/// then, for each former number of lanes with floors above the lowest, how many floors follow, and these. The version also stands for the hash that deals lines
 /// out to lanes: 1 was another one.
 const VERSION: u64 = 2;
 const LANES_AT: usize = 6;
@@ -70,12 +71,15 @@ pub(super) struct Ledger {
     total: Tally,
     /// Lines above the lowest floor that lanes have counted in former runs, and that were not met again yet.
     ahead: u64,
+    /// Floors of former runs with other numbers of lanes, where some are above the lowest: the lines up to them are counted,
+    /// and only they say which these are. Oldest first.
+    former: Vec<Vec<Lsn>>,
 }
 
 impl Ledger {
     /// `counted`: the record up to which `base` counts.
     pub(super) fn new(base: Tally, counted: Lsn) -> Self {
-        Self { base, counted, above: VecDeque::new(), total: base, ahead: 0 }
+        Self { base, counted, above: VecDeque::new(), total: base, ahead: 0, former: Vec::new() }
     }
 
     /// A record with lines that enter no lane. What was counted before is not counted again.
@@ -110,6 +114,11 @@ impl Ledger {
         self.ahead
     }
 
+    /// Floors of former runs with other numbers of lanes: the lines up to them are counted already.
+    pub(super) fn former(&self) -> &[Vec<Lsn>] {
+        &self.former
+    }
+
     /// So many of them were met again; a lane knows of them from now on.
     pub(super) fn meet(&mut self, lines: u64) {
         self.ahead = self.ahead.saturating_sub(lines);
@@ -139,7 +148,19 @@ impl Ledger {
         let lowest = floors.lowest();
         let above: u64 = lanes.iter().map(|lane| lane.borrow_mut().counted_above(lowest)).sum();
         floors.counters.extend([self.counted.0, self.ahead + above]);
-        floors.counters.extend_from_slice(self.base.changes.counts());
+        let changes = self.base.changes.counts();
+        floors.counters.push(changes.len() as u64);
+        floors.counters.extend_from_slice(changes);
+        self.former.retain(|former| former.iter().any(|floor| *floor > lowest));
+        let takes = |former: &[Vec<Lsn>]| former.iter().map(|former| 1 + former.len()).sum::<usize>();
+        // Where all do not fit, lines of the oldest may count twice after a crash.
+        while floors.counters.len() + takes(&self.former) > COUNTERS_MAX {
+            self.former.remove(0);
+        }
+        for former in &self.former {
+            floors.counters.push(former.len() as u64);
+            floors.counters.extend(former.iter().map(|floor| floor.0));
+        }
         let Tally { not_applied, doubt, gapped, excluded, damaged, .. } = self.base;
         floors.counters[..LANES_AT].copy_from_slice(&[VERSION, not_applied, doubt, gapped, excluded, damaged]);
         floors
@@ -153,6 +174,14 @@ pub(super) fn is_known(floors: &Floors) -> bool {
     counters.first() == Some(&VERSION) && counters.len() >= lanes_end
 }
 
+/// A number, and so many more behind it.
+fn counted_row<'a>(rest: &mut &'a [u64]) -> Option<&'a [u64]> {
+    let (count, behind) = rest.split_first()?;
+    let (row, left) = behind.split_at_checked(usize::try_from(*count).ok()?)?;
+    *rest = left;
+    Some(row)
+}
+
 /// Lanes and sums as they were made durable. With another number of lanes than before, or another way to deal lines out,
 /// all start at the lowest floor: lines go to other lanes now, and only a contiguous repetition keeps their order.
 pub(super) fn restore(floors: &Floors, lanes: usize) -> (Vec<Lane>, Ledger) {
@@ -160,10 +189,17 @@ pub(super) fn restore(floors: &Floors, lanes: usize) -> (Vec<Lane>, Ledger) {
     let known = is_known(floors);
     let at = |index: usize| if known { counters[index] } else { 0 };
     let counted_at = LANES_AT + 2 * floors.lanes.len();
-    let changes = Changes::stored(counters.get(counted_at + 2..).filter(|_| known).unwrap_or_default());
+    let mut rest = counters.get(counted_at + 2..).filter(|_| known).unwrap_or_default();
+    let changes = Changes::stored(counted_row(&mut rest).unwrap_or_default());
     let base = Tally { not_applied: at(1), doubt: at(2), gapped: at(3), excluded: at(4), damaged: at(5), changes };
     let counted = counters.get(counted_at).filter(|_| known).map_or(Lsn::ZERO, |at| Lsn(*at));
     let mut ledger = Ledger::new(base, counted.max(floors.lowest()));
+    while let Some(former) = counted_row(&mut rest) {
+        ledger.former.push(former.iter().map(|floor| Lsn(*floor)).collect());
+    }
+    if known && floors.lanes.len() != lanes {
+        ledger.former.push(floors.lanes.clone());
+    }
     let sums = |lane: usize| (at(LANES_AT + 2 * lane), at(LANES_AT + 2 * lane + 1));
     if known && floors.lanes.len() == lanes {
         ledger.ahead = counters.get(LANES_AT + 2 * lanes + 1).copied().unwrap_or(0);
@@ -201,6 +237,26 @@ mod tests {
         let (other, _) = restore(&floors, 3);
         assert!(other.iter().all(|lane| lane.floor() == Lsn(5)));
         assert_eq!(other.iter().map(|lane| lane.delivered).sum::<u64>(), 140);
+    }
+
+    #[test]
+    fn floors_of_other_numbers_of_lanes_are_known_until_the_lowest_has_come_up_to_them() {
+        let lane = |floor| RefCell::new(Lane::new(Lsn(floor), 0, 0));
+        let floors = Ledger::new(Tally::default(), Lsn(0)).floors(&[lane(5), lane(9)]);
+        let (_, mut ledger) = restore(&floors, 3);
+        assert_eq!(ledger.former(), [[Lsn(5), Lsn(9)]]);
+        let floors = ledger.floors(&[lane(6), lane(7), lane(8)]);
+        let (_, mut ledger) = restore(&floors, 1);
+        assert_eq!(ledger.former(), [vec![Lsn(5), Lsn(9)], vec![Lsn(6), Lsn(7), Lsn(8)]]);
+        let (_, mut again) = restore(&ledger.floors(&[lane(8)]), 1);
+        assert_eq!(again.former(), [[Lsn(5), Lsn(9)]], "the other is behind");
+        assert!(restore(&again.floors(&[lane(9)]), 1).1.former().is_empty());
+        for _ in 0..20 {
+            ledger.former.push(vec![Lsn(99); 60]);
+        }
+        let floors = ledger.floors(&[lane(10)]);
+        assert!(floors.counters.len() <= COUNTERS_MAX);
+        assert!(restore(&floors, 1).1.former().iter().all(|former| former.len() == 60));
     }
 
     #[test]

@@ -162,9 +162,13 @@ fn rest_until_drained(name: &str, cycles: u64, proxy: &mut Proxy, writers: &Writ
 /// While nothing is written, a crash changes nothing in the accounts, whatever is in the queue.
 fn rebuilt(proxy: &mut Proxy, writers: &Writers) {
     writers.set_paused(true);
-    // A request that its client has given up may still wait for the source.
+    // A request that its client has given up may still wait for the source, or, on a busy machine, to be read at all.
     let is_whole = |status: &Status| !status.queue.counting && status.lines.unanswered == 0;
-    let before = wait_for("every request to end", || Some(proxy.status_now()).filter(is_whole));
+    let before = wait_for("every request to end", || {
+        let first = Some(proxy.status_now()).filter(is_whole)?;
+        std::thread::sleep(Duration::from_millis(500));
+        Some(proxy.status_now()).filter(is_whole).filter(|second| sum(second) == sum(&first))
+    });
     accounts(&before, writers);
     proxy.kill9();
     proxy.start();

@@ -291,3 +291,39 @@ fn what_is_damaged_while_it_waits_in_the_log_is_told_and_holds_nobody_up() {
         assert_eq!(destination.cells("later", "").len() as u64, 30 * LINES - gap - doubt, "{what}");
     }
 }
+
+/// Each number of lanes deals lines out in another way, and some lanes are ahead of others.
+#[test]
+fn each_line_is_counted_once_however_often_lanes_change_and_the_process_dies() {
+    let (source, destination, mut setup) = hurrying();
+    source.create_database("later");
+    let small = "batch_bytes = \"64KiB\"\npending_bytes = \"1MiB\"\nlane_lead = \"1MiB\"";
+    setup.delivery.push_str(&format!("\nlanes = 3\n{small}\n"));
+    let mut twinline = setup.start();
+    // One line, and so one lane that stays behind.
+    assert_eq!(twinline.call("POST /write?db=later", &[], "m v=1 1\n").status, 204);
+    twinline.until("it stands still", |status| status["paused"][0]["code"] == "database-missing");
+    let mut accepted = 1;
+    let mut lanes = 3;
+    for (round, next) in [1, 7, 7, 2, 7, 4].into_iter().enumerate() {
+        assert_eq!(twinline.call("POST /write?db=d", &[], body(round as u64)).status, 204);
+        accepted += LINES;
+        eventually("all others are delivered", || {
+            let arrived = destination.cells("d", "").len() as u64;
+            if arrived == accepted - 1 { Ok(()) } else { Err(format!("{arrived} lines")) }
+        });
+        // Some floors are durable by then, some are not.
+        std::thread::sleep(std::time::Duration::from_millis(150 * (round as u64 % 3)));
+        twinline.stop(Signal::KILL);
+        let change = |text: String| text.replace(&format!("lanes = {lanes}\n"), &format!("lanes = {next}\n"));
+        twinline.start_again_with(change, "");
+        lanes = next;
+        twinline.counted(accepted);
+        twinline.stop(Signal::KILL);
+        twinline.start_again();
+        twinline.counted(accepted);
+    }
+    destination.create_database("later");
+    let status = twinline.settled(accepted);
+    assert_eq!(status["lines"]["delivered"], accepted, "{status:#}");
+}
