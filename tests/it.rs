@@ -146,6 +146,9 @@ mod typed_read;
 // A part of the program dies.
 #[path = "it/broken.rs"]
 mod broken;
+// A database that is no InfluxDB.
+#[path = "it/foreign.rs"]
+mod foreign;
 // VictoriaMetrics as the destination.
 #[path = "it/victoria.rs"]
 mod victoria;

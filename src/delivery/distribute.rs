@@ -68,7 +68,7 @@ pub(super) struct Distributor {
     ahead: VecDeque<Item>,
     ahead_bytes: usize,
     /// A line that is being written.
-    room: Vec<u8>,
+    line_buffer: Vec<u8>,
     /// Routes that something was dealt out of, by their numbers (at most `limits.routes`): a damaged record has no other name.
     pub(super) names: HashMap<RouteId, RouteName>,
     /// Targets of which records are set aside.
@@ -126,7 +126,7 @@ impl Distributor {
         let reader = log.reader(floors.lowest().next())?.keeping_more();
         let former = ledger.borrow().former().to_vec();
         let top = floors.lanes.iter().copied().max().unwrap_or(Lsn::ZERO);
-        let (read, room) = (Rc::default(), Vec::new());
+        let (read, line_buffer) = (Rc::default(), Vec::new());
         let (ahead, ahead_bytes) = (VecDeque::new(), 0);
         let (asides, dealt, before_record) = (BTreeMap::new(), floors.lowest(), 0);
         Ok(Self {
@@ -144,7 +144,7 @@ impl Distributor {
             read,
             ahead,
             ahead_bytes,
-            room,
+            line_buffer,
             names: HashMap::new(),
             asides,
             gaps,
@@ -330,7 +330,7 @@ impl Distributor {
         let mut dead_letters = Vec::new();
         let mut held_bytes = 0;
         let mut lane_of: Vec<_> = self.shared.lanes.iter().map(RefCell::borrow_mut).collect();
-        let (former, room, writing) = (&self.former, &mut self.room, self.shared.writing);
+        let (former, buffer, writing) = (&self.former, &mut self.line_buffer, self.shared.writing);
         let looks_unfit = writing.may_be_unfit(&record.body, intent.dialect);
         let mut changes = Changes::default();
         let addressed = self.shared.targets.get(target);
@@ -347,7 +347,8 @@ impl Distributor {
             let at_ns = found.time_ns.unwrap_or(intent.max_ns);
             // Changes are counted by record, whichever lanes have its lines behind them.
             let row = (&addressed.tables[..], merging.next(&found, intent));
-            let written = writing.write((&record.body, &found), at_ns, intent, looks_unfit, row, (room, &mut changes));
+            let written =
+                writing.write((&record.body, &found), at_ns, intent, looks_unfit, row, (buffer, &mut changes));
             if is_done {
                 return;
             }

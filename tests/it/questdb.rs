@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead as _, BufReader, Read as _};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
@@ -11,49 +12,29 @@ use twinline::cell::{Series, Value as Cell};
 
 use crate::awkward::inputs;
 use crate::database::{Kind, servers_program, shared};
+use crate::foreign::Foreign;
 use crate::http::{call, escape};
 use crate::load::points;
 use crate::proxy::{Setup, Twinline, eventually};
 use crate::record::{Record, Writer};
 use crate::refused::ask;
 
-/// A process on a port and in a directory of its own.
-struct Questdb {
-    addr: String,
-    child: Child,
-    directory: tempfile::TempDir,
-}
-
-impl Drop for Questdb {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
+struct Questdb(Foreign);
 
 /// Rows of a table, each a value by the name of its column; what is missing is left out.
 type Rows = Vec<BTreeMap<String, Value>>;
 
 impl Questdb {
     fn start() -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let (child, addr) = spawn(&directory, "127.0.0.1:0");
-        Self { addr, child, directory }
-    }
-
-    /// Killed at once, and started again where it was.
-    fn kill_and_start(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-        (self.child, _) = spawn(&self.directory, &self.addr);
+        Self(Foreign::start(spawn))
     }
 
     fn section(&self, kind: &str) -> String {
-        format!("url = \"http://{}\"\n{kind}", self.addr)
+        format!("url = \"http://{}\"\n{kind}", self.0.addr)
     }
 
     fn ask(&self, query: &str) -> Value {
-        let answer = call(&self.addr, &format!("GET /exec?query={}", escape(query)), &[], b"").unwrap();
+        let answer = call(&self.0.addr, &format!("GET /exec?query={}", escape(query)), &[], b"").unwrap();
         assert!(answer.status == 200, "{query}: {}", answer.text());
         answer.json()
     }
@@ -82,7 +63,7 @@ impl Questdb {
     }
 }
 
-fn spawn(directory: &tempfile::TempDir, addr: &str) -> (Child, String) {
+fn spawn(directory: &Path, addr: &str) -> (Child, String) {
     // Java itself, not the script: a killed script leaves it behind.
     let jar = servers_program("questdb", "questdb").with_file_name("questdb.jar");
     let mut command = Command::new("java");
@@ -91,7 +72,7 @@ fn spawn(directory: &tempfile::TempDir, addr: &str) -> (Child, String) {
         "io.questdb/io.questdb.ServerMain",
         "-d",
     ]);
-    command.arg(directory.path()).arg("-n").env("QDB_HTTP_BIND_TO", addr);
+    command.arg(directory).arg("-n").env("QDB_HTTP_BIND_TO", addr);
     for off in ["HTTP_MIN", "PG", "LINE_TCP", "TELEMETRY"] {
         command.env(format!("QDB_{off}_ENABLED"), "false");
     }
@@ -387,7 +368,7 @@ fn pair(kind: Kind, name: &str) {
         }
     }
     eprintln!("{lines} lines, {cells} cells of rows are as predicted, {dead} dead letters");
-    questdb.child.kill().unwrap();
+    questdb.0.child.kill().unwrap();
 }
 
 /// Lines on which parsers disagree: QuestDB refuses none of what is sent to it.
@@ -447,7 +428,7 @@ fn a_table_that_replaces_rows_has_each_once_whoever_dies() {
         for _ in 0..40 {
             more(&twinline, 50);
         }
-        questdb.kill_and_start();
+        questdb.0.kill_and_start();
         if round == 1 {
             twinline.stop(rustix::process::Signal::KILL);
             twinline.start_again();

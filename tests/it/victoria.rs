@@ -3,53 +3,33 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader};
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::database::{Kind, shared};
+use crate::database::{Kind, servers_program, shared};
+use crate::foreign::Foreign;
 use crate::http::call;
 use crate::proxy::{Setup, eventually};
 
-/// A process on a port and in a directory of its own.
-struct Victoria {
-    addr: String,
-    child: Child,
-    directory: tempfile::TempDir,
-}
-
-impl Drop for Victoria {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
+struct Victoria(Foreign);
 
 /// Samples of one metric by its labels: milliseconds and values, in order.
 type Samples = BTreeMap<String, Vec<(i64, f64)>>;
 
 impl Victoria {
     fn start() -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let (child, addr) = spawn(&directory, "127.0.0.1:0");
-        Self { addr, child, directory }
-    }
-
-    /// Killed at once, and started again where it was.
-    fn kill_and_start(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-        (self.child, _) = spawn(&self.directory, &self.addr);
+        Self(Foreign::start(spawn))
     }
 
     fn section(&self) -> String {
-        format!("url = \"http://{}\"\nkind = \"victoriametrics\"", self.addr)
+        format!("url = \"http://{}\"\nkind = \"victoriametrics\"", self.0.addr)
     }
 
     fn samples(&self) -> Samples {
-        let ask = |line: &str| call(&self.addr, line, &[], b"").unwrap();
+        let ask = |line: &str| call(&self.0.addr, line, &[], b"").unwrap();
         assert!(ask("GET /internal/force_flush").status < 300);
         let text = ask("GET /api/v1/export?match[]=%7B__name__!=%22%22%7D").text();
         let mut samples = Samples::new();
@@ -66,12 +46,9 @@ impl Victoria {
     }
 }
 
-fn spawn(directory: &tempfile::TempDir, addr: &str) -> (Child, String) {
-    let home = || PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".cache/twinline-servers");
-    let program = std::env::var_os("TWINLINE_SERVERS").map_or_else(home, PathBuf::from).join("bin/victoria-metrics");
-    assert!(program.exists(), "{} is not there: tests/servers/get victoriametrics", program.display());
-    let mut command = Command::new(program);
-    command.arg("-storageDataPath").arg(directory.path()).args(["-httpListenAddr", addr, "-retentionPeriod", "100y"]);
+fn spawn(directory: &Path, addr: &str) -> (Child, String) {
+    let mut command = Command::new(servers_program("victoria-metrics", "victoriametrics"));
+    command.arg("-storageDataPath").arg(directory).args(["-httpListenAddr", addr, "-retentionPeriod", "100y"]);
     command.args(["-memory.allowedBytes", "200MB"]).stdout(Stdio::null()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
@@ -162,7 +139,7 @@ fn a_plan_says_what_this_pair_allows() {
         (&document["destination"]["kind"], &document["steps"][1]["possible"]),
         (&"victoriametrics".into(), &true.into())
     );
-    victoria.child.kill().unwrap();
+    victoria.0.child.kill().unwrap();
     let gone = place.command(&["plan"]);
     let said = String::from_utf8(gone.stderr).unwrap();
     assert!(gone.status.code() == Some(10) && said.contains("the destination: not reachable"), "{said}");
@@ -190,7 +167,7 @@ fn what_victoriametrics_loses_with_its_process_is_sent_again() {
             write(&twinline, 50);
             std::thread::sleep(Duration::from_millis(20));
         }
-        victoria.kill_and_start();
+        victoria.0.kill_and_start();
         if round == 1 {
             // Ours may die as well.
             twinline.stop(rustix::process::Signal::KILL);
