@@ -72,7 +72,7 @@ fn holds(product: Product, config: &Config) -> Vec<String> {
     if product == Product::Victoria {
         said.insert(
             1,
-            match config.destination.projection.texts {
+            match config.destination().projection.texts {
                 Unheld::Drop => "texts are left out and counted (projection.texts)".to_owned(),
                 Unheld::DeadLetter => "lines with texts are put aside (projection.texts)".to_owned(),
             },

@@ -1,6 +1,6 @@
 //! The budgets of memory and of `data_dir`: every part that grows with load, added up before anything is started.
 
-use super::{Config, Role};
+use super::{Config, Delivery, Role};
 use crate::base::bounds::{
     COUNTED_MAX, GAP_LOG_BYTES, LOG_BODY_BYTES, LOG_CHUNK_BYTES, LOG_GROUP_BYTES, LOG_SPARES, LOG_SPARES_FEW,
     QUARANTINE_BYTES, READ_AGAIN_MAX, READ_AHEAD_BYTES,
@@ -20,15 +20,21 @@ pub struct BudgetPart {
 const FIXED: u64 = 64 << 20;
 /// Buffers of one chunk of the log: delivery reads once with many, and ahead of itself, after damage, and for each target that is read
 /// again or counted twice, with few; so does scrubbing, which may have damaged bytes copied; and files are filled ahead.
-const LOG_CHUNKS: usize =
-    1 + LOG_SPARES + (1 + LOG_SPARES_FEW) * (1 + 3 + 2 * READ_AGAIN_MAX + 2 * COUNTED_MAX + 1) + 1 + 1;
-/// Records of full size: the last one that is read ahead, one as it is stored and unpacked, and one under scrubbing.
-const LOG_RECORDS: usize = 1 + 2 + 1;
+const LOG_CHUNKS: usize = (1 + LOG_SPARES_FEW) + 1 + 1;
+/// … of the delivery to one destination.
+const DELIVERY_CHUNKS: usize = 1 + LOG_SPARES + (1 + LOG_SPARES_FEW) * (1 + 3 + 2 * READ_AGAIN_MAX + 2 * COUNTED_MAX);
+/// Records of full size: one under scrubbing; and for each destination the last one that is read ahead, and one as it is stored and
+/// unpacked.
+const LOG_RECORDS: usize = 1;
+const DELIVERY_RECORDS: usize = 1 + 2;
 /// Names and more that a record holds beside its body.
 const RECORD_META_BYTES: usize = 64 << 10;
-/// What the log and its readers hold, beside bundles that wait.
+/// What the log holds, beside bundles that wait.
 const LOG: u64 =
     (LOG_CHUNKS * LOG_CHUNK_BYTES + LOG_RECORDS * (LOG_BODY_BYTES + RECORD_META_BYTES) + LOG_GROUP_BYTES) as u64;
+/// What the readers of one destination hold.
+const LOG_READERS: u64 =
+    (DELIVERY_CHUNKS * LOG_CHUNK_BYTES + DELIVERY_RECORDS * (LOG_BODY_BYTES + RECORD_META_BYTES)) as u64;
 /// A line whose cell is remembered while its write is under way: 33 bytes in a table that may be half empty and is copied
 /// when it grows, and its place in the list of its write.
 const PER_LINE: u64 = 128;
@@ -55,18 +61,23 @@ const PER_TLS: u64 = 40 << 10;
 /// Names, counters and target of one route.
 const PER_ROUTE: u64 = 2 << 10;
 
-/// Every bounded part of the process's memory, with its bound. Their sum is at most `limits.memory` in any [`Config`] that was loaded.
+/// Every bounded part of the process's memory, with its bound; what each destination has counts for each. Their sum is at most `limits.memory` in any [`Config`] that was loaded.
 #[must_use]
 pub fn memory_parts(config: &Config) -> Vec<BudgetPart> {
     let connections = |role| config.listeners(role).map(|listen| listen.max_connections as u64).sum::<u64>();
     let each = config.limits.max_header.0.saturating_add(PER_CONNECTION);
     let all = connections(Role::Proxy).saturating_add(connections(Role::Admin));
     let encrypted: u64 = config.listen.iter().filter(|l| l.tls.is_some()).map(|l| l.max_connections as u64).sum();
-    let delivery = &config.destination.delivery;
+    let destinations = config.destinations.len() as u64;
+    let each_delivery = |part: &dyn Fn(&Delivery) -> u64| {
+        config.destinations.iter().fold(0u64, |sum, one| sum.saturating_add(part(&one.delivery)))
+    };
     // Each lane holds one batch as text and the same batch compressed.
-    let batches = (delivery.lanes as u64).saturating_mul(delivery.batch_bytes.0).saturating_mul(2);
+    let batches = |one: &Delivery| (one.lanes as u64).saturating_mul(one.batch_bytes.0).saturating_mul(2);
+    let lanes = each_delivery(&|one| one.lanes as u64);
+    let to_destinations: u64 = config.destinations.iter().map(|one| one.server.max_connections as u64).sum();
     // Queries have connections of their own to the source.
-    let outgoing = 2 * config.source.server.max_connections as u64 + config.destination.server.max_connections as u64;
+    let outgoing = 2 * config.source.server.max_connections as u64 + to_destinations;
     let gap_logs = 1 + u64::from(config.queue.spare_dir.is_some());
     [
         ("request bodies (limits.in_flight, at least 28 MiB)", config.limits.in_flight.0.max(LARGE_BODY)),
@@ -74,18 +85,21 @@ pub fn memory_parts(config: &Config) -> Vec<BudgetPart> {
         // Room that grows ahead of its lines, and what finds the held ones.
         (
             "lines waiting in lanes (pending_bytes × 1.5)",
-            delivery.pending_bytes.0.saturating_add(delivery.pending_bytes.0 / 2),
+            each_delivery(&|one| one.pending_bytes.0.saturating_add(one.pending_bytes.0 / 2)),
         ),
-        ("batches being sent (lanes × batch_bytes × 2)", batches),
+        ("batches being sent (lanes × batch_bytes × 2)", each_delivery(&batches)),
         ("connections (max_connections × (max_header + 16 KiB))", all.saturating_mul(each)),
         ("TLS of clients (max_connections × 40 KiB)", encrypted.saturating_mul(PER_TLS)),
-        ("cells of unanswered requests (lanes × 10 MiB)", (delivery.lanes as u64).saturating_mul(LATE_CELLS)),
-        ("tables of lanes (lanes × 3 MiB + 8 MiB)", (delivery.lanes as u64).saturating_mul(LANE_TABLES) + READ_AHEAD),
+        ("cells of unanswered requests (lanes × 10 MiB)", lanes.saturating_mul(LATE_CELLS)),
+        (
+            "tables of lanes (lanes × 3 MiB + 8 MiB)",
+            lanes.saturating_mul(LANE_TABLES).saturating_add(destinations * READ_AHEAD),
+        ),
         ("connections to the databases (max_connections × 32 KiB)", outgoing.saturating_mul(PER_OUTGOING)),
         ("gap logs (6 MiB each)", gap_logs * PER_GAP_LOG),
-        ("routes (limits.routes × 2 KiB)", (config.limits.routes as u64).saturating_mul(PER_ROUTE)),
+        ("routes (limits.routes × 2 KiB)", (config.limits.routes as u64).saturating_mul(destinations * PER_ROUTE)),
         ("lines under way (queue.overlap_lines × 128 B)", (config.queue.overlap_lines as u64).saturating_mul(PER_LINE)),
-        ("buffers of the log and of its readers", LOG),
+        ("buffers of the log and of its readers", LOG + destinations * LOG_READERS),
         ("the program itself", FIXED),
     ]
     .into_iter()
@@ -100,7 +114,7 @@ pub fn disk_parts(config: &Config) -> Vec<BudgetPart> {
     [
         ("queue.max_size", queue.max_size.0),
         ("queue.reserve_free", queue.reserve_free.0),
-        ("queue.dead_letter_max", queue.dead_letter_max.0),
+        ("queue.dead_letter_max", queue.dead_letter_max.0.saturating_mul(config.destinations.len() as u64)),
         ("queue.ballast", queue.ballast.0),
         ("wal/quarantine", QUARANTINE_BYTES),
         ("wal/gaps.log", GAP_LOG_BYTES),

@@ -8,6 +8,9 @@ use super::{BaseUrl, Mapping, Secret};
 use crate::base::DestinationId;
 use crate::base::size::ByteSize;
 
+/// Destinations at most.
+pub const DESTINATIONS_MAX: usize = 8;
+
 /// A whole, checked configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
@@ -21,8 +24,8 @@ pub struct Config {
     pub unix_socket: PathBuf,
     /// The database in front of which we stand.
     pub source: Source,
-    /// The database that receives the copy.
-    pub destination: Destination,
+    /// The databases that receive the copy, 1 to [`DESTINATIONS_MAX`], each with an id of its own.
+    pub destinations: Vec<Destination>,
     /// What goes where.
     pub mapping: Mapping,
     /// The log on disk.
@@ -281,7 +284,8 @@ pub struct Limits {
     pub max_decompression_ratio: u32,
     /// Request bodies held at once. Default 224 MiB.
     pub in_flight: ByteSize,
-    /// What all budgets together may take; see [`super::memory_parts`]. Default 1 GiB.
+    /// What all budgets together may take; see [`super::memory_parts`]. Default 1 GiB, and 320 MiB for each
+    /// destination beyond the first.
     pub memory: ByteSize,
     /// Routes that are listed, 1 to 1,000,000. Default 10,000.
     pub routes: usize,
@@ -313,6 +317,34 @@ impl Config {
     /// The listeners of one role, in the order of the file.
     pub fn listeners(&self, role: Role) -> impl Iterator<Item = &Listen> {
         self.listen.iter().filter(move |listen| listen.role == role)
+    }
+
+    /// The first destination; the only one of what [`Config::each`] gives.
+    #[must_use]
+    pub fn destination(&self) -> &Destination {
+        self.destinations.first().expect("a configuration has a destination: what reads it refuses others")
+    }
+
+    /// One configuration for each destination, as if it were the only one.
+    pub fn each(&self) -> impl Iterator<Item = Self> {
+        self.destinations.iter().map(|one| Self { destinations: vec![one.clone()], ..self.clone() })
+    }
+
+    /// The configuration of one destination; where none is named, of the only one.
+    ///
+    /// # Errors
+    /// There is none of that name, or several and none is named.
+    pub fn one(&self, id: Option<&str>) -> Result<Self, String> {
+        let ids: Vec<&str> = self.destinations.iter().map(|one| one.id.as_str()).collect();
+        let listed = ids.join(", ");
+        let found = match id {
+            None if ids.len() > 1 => return Err(format!("there are several destinations: {listed}")),
+            None => Some(0),
+            Some(id) => ids.iter().position(|own| *own == id),
+        };
+        let at =
+            found.ok_or_else(|| format!("there is no destination {}; there is {listed}", id.unwrap_or_default()))?;
+        Ok(Self { destinations: vec![self.destinations[at].clone()], ..self.clone() })
     }
 }
 

@@ -22,6 +22,8 @@ const GIB: u64 = 1 << 30;
 const TIB: u64 = 1 << 40;
 /// A configuration is never larger; a larger file is the wrong one.
 const MAX_FILE_BYTES: u64 = MIB;
+/// What each destination beyond the first adds to the default of `limits.memory`.
+const MORE_MEMORY: u64 = 320 * MIB;
 /// A path of a Unix socket may have so many bytes on Linux.
 const MAX_SOCKET_PATH: usize = 107;
 
@@ -126,14 +128,16 @@ fn parts(root: &Section<'_>) -> Option<Config> {
     let unix_socket = unix_socket(root, &data_dir);
     let listen = edge::listeners(root);
     let source = databases::source(root);
-    let destination = databases::destination(root);
+    let destinations = databases::destinations(root);
     let mapping = rules::mapping(root);
     let queue = queue(root.section("queue"));
-    let limits = limits(root.section("limits"));
+    let limits = limits(root.section("limits"), destinations.as_ref().map_or(1, Vec::len));
     let log = log(root.section("log"));
-    let (source, destination) = (source?, destination?);
-    edge::no_loop(root, &listen, &source.server.url, &destination.server.url);
-    let config = Config { name, data_dir, listen, unix_socket, source, destination, mapping, queue, limits, log };
+    let (source, destinations) = (source?, destinations?);
+    for destination in &destinations {
+        edge::no_loop(root, &listen, &source.server.url, &destination.server.url);
+    }
+    let config = Config { name, data_dir, listen, unix_socket, source, destinations, mapping, queue, limits, log };
     // With other faults some values are defaults in place of what was meant, and the sum would mislead.
     if root.doc.errors.borrow().is_empty() {
         fits_in_memory(root, &config);
@@ -200,12 +204,13 @@ fn queue(section: Section<'_>) -> Queue {
     queue
 }
 
-fn limits(section: Section<'_>) -> Limits {
+fn limits(section: Section<'_>, destinations: usize) -> Limits {
+    let memory = GIB + MORE_MEMORY * destinations.saturating_sub(1) as u64;
     let limits = Limits {
         max_body: section.size("max_body", ByteSize(256 * MIB), KIB..=TIB),
         max_decompression_ratio: section.count("max_decompression_ratio", 1_100, 10..=10_000) as u32,
         in_flight: section.size("in_flight", ByteSize(224 * MIB), MIB..=TIB),
-        memory: section.size("memory", ByteSize(GIB), 64 * MIB..=1024 * TIB),
+        memory: section.size("memory", ByteSize(memory), 64 * MIB..=1024 * TIB),
         routes: section.count("routes", 10_000, 1..=1_000_000) as usize,
         max_header: section.size("max_header", ByteSize(64 * KIB), 8 * KIB..=MIB),
     };

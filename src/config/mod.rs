@@ -16,8 +16,8 @@ mod url;
 
 pub use budget::{BudgetPart, budget_sum, disk_parts, log_waiting, memory_parts};
 pub use checked::{
-    Compression, Config, Delivery, Destination, DestinationKind, Limits, Listen, ListenTls, Log, LogCompression,
-    LogFormat, OnUnavailable, Projection, Queue, Role, Server, Source, SourceKind, Tls, Unheld,
+    Compression, Config, DESTINATIONS_MAX, Delivery, Destination, DestinationKind, Limits, Listen, ListenTls, Log,
+    LogCompression, LogFormat, OnUnavailable, Projection, Queue, Role, Server, Source, SourceKind, Tls, Unheld,
 };
 pub use fault::{ConfigError, Position};
 pub use file::{Environment, Loaded, load, load_with, parse};

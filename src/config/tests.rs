@@ -1,3 +1,5 @@
+mod several;
+
 use std::time::Duration;
 
 use super::*;
@@ -43,15 +45,15 @@ fn the_shortest_file_gets_every_default() {
     assert_eq!((config.listen[0].role, config.listen[0].max_connections), (Role::Proxy, 4096));
     assert_eq!(config.listen[0].idle_timeout, Duration::from_secs(330));
     assert_eq!((config.source.kind, config.source.server.max_connections), (SourceKind::Auto, 256));
-    assert_eq!((config.destination.id.as_str(), config.destination.server.max_connections), ("main", 64));
-    assert_eq!(config.destination.delivery.batch_wait, Duration::from_millis(20));
-    assert_eq!(config.destination.delivery.pending_bytes, ByteSize(64 << 20));
+    assert_eq!((config.destination().id.as_str(), config.destination().server.max_connections), ("main", 64));
+    assert_eq!(config.destination().delivery.batch_wait, Duration::from_millis(20));
+    assert_eq!(config.destination().delivery.pending_bytes, ByteSize(64 << 20));
     assert_eq!(config.queue.segment_size, ByteSize(128 << 20));
     assert_eq!(config.queue.stall, Duration::from_secs(3));
     assert_eq!(config.limits.max_decompression_ratio, 1_100);
     assert_eq!(config.log, Log { format: LogFormat::Auto, level: "info".to_owned() });
     assert!(config.mapping.rules.is_empty());
-    assert!(config.destination.gzip(), "auto compresses to another machine");
+    assert!(config.destination().gzip(), "auto compresses to another machine");
 }
 
 #[test]
@@ -81,8 +83,8 @@ to = { db = "bench" }
     assert_eq!(loaded.warnings, Vec::<String>::new());
     let config = loaded.config;
     assert_eq!(config.listeners(Role::Admin).count(), 1);
-    assert_eq!(config.destination.delivery.retry_max, Duration::from_secs(1));
-    assert!(!config.destination.gzip(), "auto does not compress to this machine");
+    assert_eq!(config.destination().delivery.retry_max, Duration::from_secs(1));
+    assert!(!config.destination().gzip(), "auto does not compress to this machine");
     let rule = Rule {
         from: Pattern::Database { db: Match::Is("bench".to_owned()), rp: Match::Any },
         to: Target::Database { db: Some("bench".to_owned()), rp: None },
@@ -223,7 +225,7 @@ fn secrets_come_from_four_places_and_are_never_shown() {
         ("\"hunter2\"", true),
     ] {
         let loaded = parse(&with(&format!("token = {token}\n")), &env).unwrap_or_else(|e| panic!("{}", show(&e)));
-        let secret = loaded.config.destination.server.token.as_ref().expect("a token");
+        let secret = loaded.config.destination().server.token.as_ref().expect("a token");
         assert_eq!(secret.expose(), "hunter2", "{token}");
         let shown = format!("{loaded:?}");
         assert!(!shown.contains("hunter2"), "{token}: {shown}");
@@ -267,7 +269,7 @@ fn tls_settings_are_read_and_doubtful_ones_are_warned_of() {
     let text =
         with("tls = { insecure_skip_verify = true, server_name = \"influx\" }\n").replace("http://new", "https://new");
     let loaded = good(&text);
-    assert_eq!(loaded.config.destination.server.tls.server_name.as_deref(), Some("influx"));
+    assert_eq!(loaded.config.destination().server.tls.server_name.as_deref(), Some("influx"));
     assert_eq!(loaded.warnings.len(), 1, "{:?}", loaded.warnings);
     assert_eq!(
         one_fault(&text.replace("server_name = \"influx\"", "ca = \"/nonexistent.pem\"")).2,

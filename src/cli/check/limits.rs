@@ -69,7 +69,7 @@ pub(super) async fn body(source: &Subject<'_>, config: &Config, target: &Target)
 
 /// Whether the destination takes our batches.
 pub(super) async fn batch(destination: &Subject<'_>, config: &Config, target: &Target) -> Finding {
-    let ours = config.destination.delivery.batch_bytes;
+    let ours = config.destination().delivery.batch_bytes;
     let found = |state, text: String| destination.found(Group::Limits, state, Code::BATCH_LIMIT, text);
     match takes(destination, target, ours.0).await {
         Ok(true) => found(State::Ok, format!("takes batches of {ours} (delivery.batch_bytes)")),

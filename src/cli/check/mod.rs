@@ -192,7 +192,7 @@ async fn rights_and_places(
     if let Some(flavor) = met_destination.flavor() {
         if flavor == Flavor::Influx2 {
             kind = TargetKind::Bucket {
-                org: config.destination.server.org.clone(),
+                org: config.destination().server.org.clone(),
                 source_org: config.source.server.org.clone(),
             };
         }
@@ -207,7 +207,7 @@ async fn rights_and_places(
         findings.extend(auth::write_rights(destination, &probed));
         findings.extend(mapping::judge(&plan, &probed));
         if product == Product::Questdb && wanted(Group::Mapping) {
-            findings.extend(tables::look(destination, config.destination.projection, &plan.targets, &kind).await);
+            findings.extend(tables::look(destination, config.destination().projection, &plan.targets, &kind).await);
         }
         if let Some(flavor) = met_destination.flavor() {
             findings.extend(contents_of(config, source, (destination, flavor), (&plan, &probed), wanted).await);

@@ -56,7 +56,7 @@ impl Report {
             ok: exit == Exit::Success,
             exit_code: exit as u8,
             source: config.source.server.url.to_string(),
-            destination: config.destination.server.url.to_string(),
+            destination: config.destination().server.url.to_string(),
             data_dir: config.data_dir.display().to_string(),
             findings,
             summary,

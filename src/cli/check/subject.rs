@@ -56,9 +56,9 @@ impl<'c> Subject<'c> {
     }
 
     pub(super) fn destination(config: &'c Config) -> Result<Self> {
-        let configured = Product::configured(config.destination.kind);
-        let server = Server::new(&config.destination.server, Side::Destination)?;
-        let config = &config.destination.server;
+        let configured = Product::configured(config.destination().kind);
+        let server = Server::new(&config.destination().server, Side::Destination)?;
+        let config = &config.destination().server;
         Ok(Self { about: About::Destination, section: "destination", config, configured, server })
     }
 

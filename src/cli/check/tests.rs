@@ -116,7 +116,7 @@ fn a_database_that_does_not_answer_is_told_whatever_group_was_asked_for() {
 fn another_kind_than_configured_is_a_failure() {
     let rig = Rig::new();
     let mut config = rig.config(&rig.destination.url(), "");
-    config.destination.kind = crate::config::DestinationKind::Influxdb2;
+    config.destinations[0].kind = crate::config::DestinationKind::Influxdb2;
     let findings = look(&config, &[], &SystemClock::shared()).unwrap();
     let product = with(&findings, Code::PRODUCT);
     assert!(product[0].state == State::Failed && product[0].text.contains("influxdb2"), "{product:?}");

@@ -42,7 +42,7 @@ impl<'a> Store<'a> {
         }
         let file = LetterFile::open(&place.data_dir.join("state.db")).map_err(failure)?;
         let id = match &place.config {
-            Some(config) => config.destination.id.clone(),
+            Some(config) => config.destination().id.clone(),
             None => only(&file)?,
         };
         Ok(Self { place, file: Some((file, id)) })
@@ -59,7 +59,7 @@ impl<'a> Store<'a> {
 
     /// As the destination reads lines, where the configuration says so.
     pub(super) fn reading(&self) -> Option<Reading> {
-        match self.place.config.as_ref()?.destination.kind {
+        match self.place.config.as_ref()?.destination().kind {
             DestinationKind::Influxdb1 => Some(Reading::Influx1),
             DestinationKind::Influxdb2 => Some(Reading::Influx2),
             DestinationKind::Victoriametrics => Some(Reading::VictoriaMetrics),

@@ -164,8 +164,8 @@ mod tests {
         let config = crate::config::parse(&text, &env).unwrap_or_else(|e| panic!("{e:?}\n{text}")).config;
         assert_eq!(config.source.server.url.to_string(), "http://old:8086");
         assert_eq!(config.source.server.username.as_deref(), Some("value"));
-        assert_eq!(config.destination.server.url.to_string(), "https://new:8086");
-        assert_eq!(config.destination.server.org.as_deref(), Some("acme"));
+        assert_eq!(config.destination().server.url.to_string(), "https://new:8086");
+        assert_eq!(config.destination().server.org.as_deref(), Some("acme"));
         assert_eq!(config.mapping.rules.len(), 1);
         assert!(text.contains("${NEW_TOKEN}"), "a reference is kept: {text}");
     }

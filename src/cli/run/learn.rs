@@ -65,7 +65,7 @@ pub(super) async fn learn(
 const DESTINATION_KIND: &str = "kind.destination";
 
 async fn of_destination(config: &Config, server: &Server, state: &SharedState) -> Result<Met> {
-    let configured = Product::configured(config.destination.kind);
+    let configured = Product::configured(config.destination().kind);
     let ping = server.ask(Method::GET, "/ping", Bytes::new());
     let foreign = match configured {
         Some(product) => product.flavor().is_none().then_some(product),

@@ -72,6 +72,8 @@ pub(super) fn run(global: &Global, args: &RunArgs) -> Result<Exit, Failure> {
         asked.map_err(|e| Error::disk("cannot ask to be ended with the starting process", e.into()))?;
     }
     let config = global.load()?.config;
+    // Reading several comes first.
+    config.one(None).map_err(|what| Failure::new(Exit::Config, format!("{what}: this version delivers to one")))?;
     logging::start(&config.log, global.verbose);
     // Fails only when it was done before, which is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
@@ -110,7 +112,7 @@ async fn daemon(
 ) -> Result<Exit> {
     let Stores { state, opened, gaps } = stores;
     let source = Server::new(&config.source.server, Side::Source)?;
-    let destination = Server::new(&config.destination.server, Side::Destination)?;
+    let destination = Server::new(&config.destination().server, Side::Destination)?;
     let learnt = learn::learn(&config, &source, &destination, &state).await?;
     same::refuse(&config, (&source, &destination), &learnt, &state, clock.wall_ns()).await?;
     let kind = target_kind(&config, &learnt);
@@ -123,9 +125,9 @@ async fn daemon(
 
     let watched = Watched { state: Arc::clone(&state), clock: Arc::clone(&clock) };
     let parts = delivery_parts(&config, &learnt, kind.clone(), &state, &clock, (Arc::clone(&view), hold.clone()));
-    let to = config.destination.server.clone();
+    let to = config.destination().server.clone();
     let delivering = threads::delivery(opened, parts, to, late_stopped.clone(), watched.clone())?;
-    let id = config.destination.id.clone();
+    let id = config.destination().id.clone();
     let silence = Silence::default();
     let sources = (Arc::clone(&log), gaps.held(), silence.clone());
     let control =
@@ -179,7 +181,7 @@ fn target_kind(config: &Config, learnt: &Learnt) -> TargetKind {
     let source_org = config.source.server.org.clone();
     match learnt.destination.product {
         Product::Influx1 | Product::Influx3 => TargetKind::Database,
-        Product::Influx2 => TargetKind::Bucket { org: config.destination.server.org.clone(), source_org },
+        Product::Influx2 => TargetKind::Bucket { org: config.destination().server.org.clone(), source_org },
         Product::Victoria | Product::Questdb => TargetKind::Labels { source_org },
     }
 }
@@ -190,11 +192,11 @@ fn writing(config: &Config, product: Product) -> Writing {
         Product::Influx2 => Writing::Influx(Dialect::Influx2),
         Product::Influx3 => Writing::Influx3,
         Product::Victoria => {
-            let refuse_texts = config.destination.projection.texts == Unheld::DeadLetter;
+            let refuse_texts = config.destination().projection.texts == Unheld::DeadLetter;
             Writing::Victoria(VictoriaRules { refuse_texts })
         }
         Product::Questdb => {
-            let projection = config.destination.projection;
+            let projection = config.destination().projection;
             Writing::Questdb(QuestRules { names_place: projection.tables_name_database, keeps_ns: projection.keeps_ns })
         }
     }
@@ -211,13 +213,13 @@ fn delivery_parts(
     delivery::Parts {
         product: learnt.destination.product,
         writing: writing(config, learnt.destination.product),
-        id: config.destination.id.clone(),
+        id: config.destination().id.clone(),
         kind,
         mapping: config.mapping.clone(),
-        settings: config.destination.delivery.clone(),
-        gzip: config.destination.gzip(),
+        settings: config.destination().delivery.clone(),
+        gzip: config.destination().gzip(),
         dead_letter_bytes_max: config.queue.dead_letter_max.0,
-        route_backlog_bytes: config.destination.delivery.route_backlog.0.min(config.queue.max_size.0 / 2),
+        route_backlog_bytes: config.destination().delivery.route_backlog.0.min(config.queue.max_size.0 / 2),
         state: Arc::clone(state),
         clock: Arc::clone(clock),
         hold,
@@ -266,7 +268,7 @@ fn pipeline(
         on_unavailable: config.queue.on_unavailable,
         epoch: EPOCH,
         silence: source.silence,
-        overlaps: Overlaps::new(config.queue.overlap_lines, config.destination.delivery.late_write_max),
+        overlaps: Overlaps::new(config.queue.overlap_lines, config.destination().delivery.late_write_max),
         changing: Changing::default(),
         meters: EdgeMeters::default(),
     }
@@ -334,8 +336,8 @@ fn facts(
         proxy: proxies.iter().map(|proxy| proxy.bound.address.to_string()).collect(),
         admin: admin.iter().filter_map(|(socket, _)| socket.local_addr().ok()).map(|a| a.to_string()).collect(),
         source: learn::side(&config.source.server, learnt.source.flavor.into(), &learnt.source.text),
-        destination: learn::side(&config.destination.server, learnt.destination.product, &learnt.destination.version),
-        destination_id: config.destination.id.to_string(),
+        destination: learn::side(&config.destination().server, learnt.destination.product, &learnt.destination.version),
+        destination_id: config.destination().id.to_string(),
     }
 }
 

@@ -51,7 +51,7 @@ async fn ask(config: &Config, (source, destination): (&Server, &Server), learnt:
         Mark::ask(source, Some(learnt.source.text.clone())),
         Mark::ask(destination, Some(learnt.destination.version.clone())),
         resolve(&config.source.server),
-        resolve(&config.destination.server),
+        resolve(&config.destination().server),
     );
     Same::of((&source_mark, &destination_mark), (&source_at, &destination_at))
 }

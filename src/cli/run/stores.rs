@@ -114,7 +114,7 @@ fn log_is_gone(disk: &Arc<dyn Disk>, config: &Config, state: &SharedState, now_n
 /// The new log goes on behind every record that the state store speaks of: under a number used twice a new record would be
 /// taken for one that is in a gap, or a dead letter, already.
 fn keep_numbers(disk: &Arc<dyn Disk>, config: &Config, highest: Lsn) -> Result<()> {
-    let (dir, id) = (config.data_dir.join("wal"), &config.destination.id);
+    let (dir, id) = (config.data_dir.join("wal"), &config.destination().id);
     let known = cursor::load(disk.as_ref(), &dir, id)?.cursor;
     let mut cursor = known.unwrap_or_else(|| Cursor { floors: vec![highest], ..Cursor::start(id.clone(), 1) });
     if cursor.durable_seen >= highest {
@@ -135,7 +135,7 @@ fn missed(disk: &dyn Disk, config: &Config) -> Result<Option<(Lsn, Lsn)>> {
     for id in cursor::list(disk, &dir)? {
         let Some(cursor) = cursor::load(disk, &dir, &id)?.cursor else { continue };
         durable = durable.max(cursor.durable_seen);
-        if id == config.destination.id {
+        if id == config.destination().id {
             floor = cursor.lowest_floor().unwrap_or(floor);
         }
     }
@@ -164,7 +164,7 @@ fn open_queue(
         node,
         ..wal::Options::new(config.data_dir.join("wal"))
     };
-    LocalQueue::open_locked(lock, disk, Arc::clone(clock), options, config.destination.id.clone(), EPOCH)
+    LocalQueue::open_locked(lock, disk, Arc::clone(clock), options, config.destination().id.clone(), EPOCH)
 }
 
 pub(super) fn tell(state: &SharedState, at_ns: i64, kind: EventKind, text: String) {

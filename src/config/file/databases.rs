@@ -9,7 +9,8 @@ use super::{GIB, KIB, MIB};
 use crate::base::DestinationId;
 use crate::base::size::ByteSize;
 use crate::config::checked::{
-    Compression, Delivery, Destination, DestinationKind, Projection, Server, Source, SourceKind, Tls, Unheld,
+    Compression, DESTINATIONS_MAX, Delivery, Destination, DestinationKind, Projection, Server, Source, SourceKind, Tls,
+    Unheld,
 };
 use crate::config::document::Section;
 use crate::config::secret::Secret;
@@ -28,8 +29,31 @@ pub(super) fn source(root: &Section<'_>) -> Option<Source> {
     Some(Source { kind, server: server? })
 }
 
-pub(super) fn destination(root: &Section<'_>) -> Option<Destination> {
-    let section = root.section("destination");
+/// `[destination]`, or `[[destination]]` once for each.
+pub(super) fn destinations(root: &Section<'_>) -> Option<Vec<Destination>> {
+    let tables = match root.peek("destination") {
+        Some(DeValue::Array(_)) => root.sections("destination"),
+        _ => vec![root.section("destination")],
+    };
+    if tables.is_empty() || tables.len() > DESTINATIONS_MAX {
+        let what = format!("has {} entries, not 1 to {DESTINATIONS_MAX}", tables.len());
+        root.fault("destination", what, "[[destination]] once for each database".to_owned());
+    }
+    let several = tables.len() > 1;
+    let mut read: Vec<Option<Destination>> = Vec::new();
+    for section in tables {
+        if several && !section.has("id") {
+            let _ = section.value("id");
+            section.fault("id", "is missing: each of several destinations has its own", "id = \"second\"".to_owned());
+        }
+        let known: Vec<&Destination> = read.iter().flatten().collect();
+        let one = destination(section, &known);
+        read.push(one);
+    }
+    read.into_iter().collect()
+}
+
+fn destination(section: Section<'_>, others: &[&Destination]) -> Option<Destination> {
     let kinds = [
         ("auto", DestinationKind::Auto),
         ("influxdb1", DestinationKind::Influxdb1),
@@ -44,12 +68,27 @@ pub(super) fn destination(root: &Section<'_>) -> Option<Destination> {
     if let (DestinationKind::Influxdb2, Some(server)) = (kind, &server) {
         second_generation(&section, server);
     }
+    if let Some(id) = id.as_ref().filter(|id| section.has("id") && others.iter().any(|other| other.id == **id)) {
+        let what = format!("\"{id}\" is the id of another destination: floors and state go by it");
+        section.fault("id", what, format!("id = \"{id}-{}\"", others.len() + 1));
+    }
+    if let Some(server) = &server
+        && let Some(other) = others.iter().find(|other| is_same_place(&other.server, server))
+    {
+        let what = format!("is that of destination \"{}\" above: it would get everything twice", other.id);
+        section.fault("url", what, "the address of another database, or another org".to_owned());
+    }
     // Drops of whole places wait for an operator's word; nothing else is known so far.
     section.choice("drops", (), &[("ask", ())]);
     let projection = projection(section.section("projection"));
     let delivery = delivery(section.section("delivery"));
     section.finish();
     Some(Destination { id: id?, kind, server: server?, projection, delivery })
+}
+
+fn is_same_place(one: &Server, other: &Server) -> bool {
+    let (a, b) = (&one.url, &other.url);
+    a.authority().eq_ignore_ascii_case(&b.authority()) && a.path_prefix == b.path_prefix && one.org == other.org
 }
 
 fn projection(section: Section<'_>) -> Projection {

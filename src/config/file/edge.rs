@@ -150,7 +150,7 @@ pub(super) fn no_loop(root: &Section<'_>, listen: &[Listen], source: &BaseUrl, d
     if source.authority().eq_ignore_ascii_case(&destination.authority())
         && source.path_prefix == destination.path_prefix
     {
-        root.section("destination").fault(
+        part(root, "destination", destination).fault(
             "url",
             "is the source itself: every write would come back as its own copy",
             "the address of the new database".to_owned(),
@@ -158,13 +158,27 @@ pub(super) fn no_loop(root: &Section<'_>, listen: &[Listen], source: &BaseUrl, d
     }
     for (name, url) in [("source", source), ("destination", destination)] {
         if listen.iter().any(|listen| reaches(url, listen.address)) {
-            root.section(if name == "source" { "source" } else { "destination" }).fault(
+            part(root, name, url).fault(
                 "url",
                 format!("is an address on which twinline itself listens: it would forward to itself for ever ({url})"),
                 "the address of the database".to_owned(),
             );
         }
     }
+}
+
+/// The table with the address of a database: the only one of this name, else the one that has it.
+fn part<'a>(root: &Section<'a>, name: &'static str, url: &BaseUrl) -> Section<'a> {
+    if !matches!(root.peek(name), Some(DeValue::Array(_))) {
+        return root.section(name);
+    }
+    let mut tables = root.sections(name);
+    let has_it = |table: &Section<'_>| match table.peek("url") {
+        Some(DeValue::String(text)) => BaseUrl::parse(text).is_ok_and(|own| own == *url),
+        _ => false,
+    };
+    let at = tables.iter().position(has_it).unwrap_or(0);
+    tables.swap_remove(at)
 }
 
 fn reaches(url: &BaseUrl, listen: SocketAddr) -> bool {

@@ -190,15 +190,15 @@ fn settle(store: &Store<'_>, letters: &[Letter], ends: &Ends) -> Result<(), Fail
 
 impl Sides {
     fn new(config: &Config, (source, destination): (Flavor, Flavor), execute: bool) -> Result<Self, Failure> {
-        let server = Server::new(&config.destination.server, Side::Destination)?;
+        let server = Server::new(&config.destination().server, Side::Destination)?;
         let (kind, dialect) = match destination {
             Flavor::Influx1 => (TargetKind::Database, Dialect::Influx1),
             Flavor::Influx2 => {
-                let (org, source_org) = (config.destination.server.org.clone(), config.source.server.org.clone());
+                let (org, source_org) = (config.destination().server.org.clone(), config.source.server.org.clone());
                 (TargetKind::Bucket { org, source_org }, Dialect::Influx2)
             }
         };
-        let bytes_max = config.destination.delivery.batch_bytes.as_usize();
+        let bytes_max = config.destination().delivery.batch_bytes.as_usize();
         Ok(Self {
             source: Source::new(config, source)?,
             destination: Destination { server, flavor: destination, bytes_max },
