@@ -131,6 +131,9 @@ mod statements;
 // TLS toward clients and databases.
 #[path = "it/tls.rs"]
 mod tls;
+// Fewer requests at once.
+#[path = "it/crowded.rs"]
+mod crowded;
 // What delivery does when an answer keeps coming.
 #[path = "it/stubborn.rs"]
 mod stubborn;

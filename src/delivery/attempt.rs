@@ -46,6 +46,9 @@ pub(super) async fn attempt(shared: &Shared, lane: usize, part: &Part, gzip: boo
         Err(verdict) => (verdict, true),
     };
     shared.alive.set(verdict.status != 0);
+    if verdict.crowded {
+        shared.crowd.crowded();
+    }
     let open_until = verdict.open.then(|| shared.clock.monotonic() + shared.settings.late_write_max);
     if let Some(until) = open_until {
         shared.lanes[lane].borrow_mut().unanswered(&part.batch, &part.lines, until);
@@ -75,7 +78,10 @@ fn outcome(action: &Action) -> &'static str {
 type Heard = (StatusCode, http::HeaderMap, Vec<u8>, bool);
 
 async fn send(shared: &Shared, target: TargetId, text: Bytes, gzip: bool) -> Result<Heard, Verdict> {
-    let silent = |action, code, said: String, open| Verdict { action, code, said, status: 0, open, crowded: false };
+    // A server with too many connections closes one without a word.
+    let crowded = |code| code == BROKEN;
+    let silent =
+        |action, code, said: String, open| Verdict { action, code, said, status: 0, open, crowded: crowded(code) };
     let retry = || Action::Retry { after_s: None };
     let request = request(shared, target, text, gzip)
         .map_err(|error| silent(Action::Pause(Limit::Route), "our-request", error.to_string(), false))?;

@@ -80,9 +80,6 @@ impl<'a> Work<'a> {
         let Ended { verdict, began, whole, .. } = ended;
         let verdict = if self.gzip { verdict } else { verdict.plain_failed() };
         let verdict = if part.met.again { verdict.again_failed() } else { verdict };
-        if verdict.crowded {
-            shared.crowd.crowded();
-        }
         let (code, reason) = (verdict.code, verdict.reason());
         let shown = || if verdict.status == 0 { reason.clone() } else { format!("{} {reason}", verdict.status) };
         match &verdict.action {

@@ -25,6 +25,8 @@ pub(crate) struct Write {
 pub(crate) enum Reply {
     /// An answer with further headers, each without line end.
     Answer(u16, String, Vec<String>),
+    /// 204 after so long: others come meanwhile, if they are sent.
+    Slow(Duration),
     /// The connection is closed without a byte.
     Close,
     /// The process dies and is back after so long: every connection is closed, new ones are refused meanwhile.
@@ -44,6 +46,8 @@ struct Inner {
     writes: Vec<Write>,
     probes: u64,
     deaths: u64,
+    /// Slow answers that have not left yet, and the most of them at once.
+    slow: (usize, usize),
     open: Vec<TcpStream>,
     listener: Option<TcpListener>,
 }
@@ -70,6 +74,7 @@ impl Scripted {
             writes: Vec::new(),
             probes: 0,
             deaths: 0,
+            slow: (0, 0),
             open: Vec::new(),
             listener: None,
         };
@@ -96,6 +101,11 @@ impl Scripted {
     pub(crate) fn probes_and_deaths(&self) -> (u64, u64) {
         let inner = self.inner.lock().unwrap();
         (inner.probes, inner.deaths)
+    }
+
+    /// How many slow answers were waited for at once, at most.
+    pub(crate) fn most_at_once(&self) -> usize {
+        self.inner.lock().unwrap().slow.1
     }
 
     /// Accepts until the listener is taken away.
@@ -166,6 +176,15 @@ impl Scripted {
                     };
                     stream.write_all(answer.as_bytes()).ok()?;
                 }
+                Reply::Slow(after) => {
+                    {
+                        let slow = &mut self.inner.lock().unwrap().slow;
+                        *slow = (slow.0 + 1, slow.1.max(slow.0 + 1));
+                    }
+                    std::thread::sleep(after);
+                    self.inner.lock().unwrap().slow.0 -= 1;
+                    stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").ok()?;
+                }
                 Reply::Close => {
                     let _ = stream.shutdown(Shutdown::Both);
                     return None;
@@ -190,8 +209,10 @@ impl Scripted {
             return Reply::new(204, "");
         }
         let reply = (inner.script)(&write);
-        if let Reply::Answer(status, ..) = reply {
-            write.status = status;
+        match reply {
+            Reply::Answer(status, ..) => write.status = status,
+            Reply::Slow(_) => write.status = 204,
+            Reply::Close | Reply::Die(_) => {}
         }
         inner.writes.push(write);
         reply
