@@ -72,6 +72,9 @@ mod full_disk;
 // Bad and large input.
 #[path = "it/limits.rs"]
 mod limits;
+// What the source has.
+#[path = "it/inventory.rs"]
+mod inventory;
 // Writers at work.
 #[path = "it/load.rs"]
 mod load;

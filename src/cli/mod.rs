@@ -10,6 +10,7 @@ mod demo;
 mod draft;
 pub mod exit;
 mod init;
+mod inventory;
 mod lint;
 mod plan;
 mod queue;
@@ -100,6 +101,12 @@ enum Command {
     /// a migration are possible with this pair, each with the reason. Changes nothing. Exit code 0, or 10 when a database
     /// does not answer.
     Plan(plan::PlanArgs),
+    /// List what the source has that writes by itself, or must be made anew at the destination
+    ///
+    /// Databases or buckets, continuous queries and tasks with their targets, subscriptions, listeners beside HTTP, users,
+    /// tokens and the rest, each with what Twinline does about it and what to type at the destination. Changes nothing, and
+    /// shows no password. Exit code 0, 5 when rights are missing to see all of it, 10 when the source does not answer.
+    Inventory(inventory::InventoryArgs),
     /// Run the proxy and the delivery until SIGTERM
     ///
     /// Listens where the clients of the source connect, keeps every accepted write on disk, and delivers it to the
@@ -221,6 +228,7 @@ fn dispatch(arguments: &Arguments) -> Result<Exit, Failure> {
         Command::Validate(args) => validate::run(global, args),
         Command::Check(args) => check::run(global, args),
         Command::Plan(args) => plan::run(global, args),
+        Command::Inventory(args) => inventory::run(global, args),
         Command::Run(args) => run::run(global, args),
         Command::Lint(args) => lint::run(global, args),
         Command::Status(args) => status::run(global, args),

@@ -11,13 +11,13 @@ mod forms;
 pub(super) mod identity;
 mod limits;
 mod mapping;
-mod places;
+pub(in crate::cli) mod places;
 mod probe;
 mod reach;
 mod report;
 mod retention;
 pub(in crate::cli) mod storage;
-mod subject;
+pub(in crate::cli) mod subject;
 mod tables;
 #[cfg(test)]
 mod tests;

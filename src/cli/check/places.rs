@@ -11,24 +11,24 @@ use crate::db::server::Flavor;
 use crate::route::{RouteName, Target};
 
 /// Places that are looked at; the finding says when there are more.
-pub(super) const PLACES_MAX: usize = 1000;
+pub(in crate::cli) const PLACES_MAX: usize = 1000;
 const PAGE: usize = 100;
 
 /// One place at the source.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Place {
-    pub(super) name: RouteName,
+pub(in crate::cli) struct Place {
+    pub(in crate::cli) name: RouteName,
     /// How long it keeps points; zero is for ever. `None` where we may not see it.
-    pub(super) keep: Option<Duration>,
+    pub(in crate::cli) keep: Option<Duration>,
     /// 1.x: what its policy is called there.
-    pub(super) policy: Option<String>,
+    pub(in crate::cli) policy: Option<String>,
     /// The time that one of its shards covers, where the server tells.
-    pub(super) shard: Option<Duration>,
+    pub(in crate::cli) shard: Option<Duration>,
 }
 
 impl Place {
     /// Database and policy by which InfluxQL knows it; an empty policy is the default.
-    pub(super) fn for_influxql(&self) -> (String, String) {
+    pub(in crate::cli) fn for_influxql(&self) -> (String, String) {
         match &self.name {
             RouteName::Database { db, rp } => (db.clone(), self.policy.clone().unwrap_or_else(|| rp.clone())),
             RouteName::Bucket { bucket, .. } => of_bucket(bucket),
@@ -36,7 +36,7 @@ impl Place {
     }
 
     /// Whether a target of ours is this place.
-    pub(super) fn is(&self, target: &Target) -> bool {
+    pub(in crate::cli) fn is(&self, target: &Target) -> bool {
         match (&self.name, target) {
             (RouteName::Database { db, rp }, Target::Database { db: to, rp: policy }) => {
                 db == to && (rp == policy || self.policy.as_ref() == Some(policy))
@@ -48,23 +48,23 @@ impl Place {
 }
 
 /// The database and policy that 2.x answers for a bucket without being told.
-pub(super) fn of_bucket(bucket: &str) -> (String, String) {
+pub(in crate::cli) fn of_bucket(bucket: &str) -> (String, String) {
     let (db, rp) = bucket.split_once('/').unwrap_or((bucket, "autogen"));
     (db.to_owned(), rp.to_owned())
 }
 
 /// What there is.
 #[derive(Debug, Default)]
-pub(super) struct Listing {
-    pub(super) places: Vec<Place>,
+pub(in crate::cli) struct Listing {
+    pub(in crate::cli) places: Vec<Place>,
     /// Databases whose policies we may not see.
-    pub(super) closed: Vec<String>,
+    pub(in crate::cli) closed: Vec<String>,
     /// There are more than [`PLACES_MAX`].
-    pub(super) more: bool,
+    pub(in crate::cli) more: bool,
 }
 
 /// Lists what the source has, without what it keeps for itself.
-pub(super) async fn list(subject: &Subject<'_>, flavor: Flavor) -> Result<Listing, Unanswered> {
+pub(in crate::cli) async fn list(subject: &Subject<'_>, flavor: Flavor) -> Result<Listing, Unanswered> {
     let mut listing = match flavor {
         Flavor::Influx1 => policies(subject).await,
         Flavor::Influx2 => buckets(subject).await,

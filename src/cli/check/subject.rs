@@ -16,19 +16,19 @@ const QUOTED_CHARS: usize = 300;
 
 /// One of the two databases.
 #[derive(Debug)]
-pub(super) struct Subject<'c> {
+pub(in crate::cli) struct Subject<'c> {
     pub(super) about: About,
     /// Its section in the configuration.
-    pub(super) section: &'static str,
-    pub(super) config: &'c config::Server,
+    pub(in crate::cli) section: &'static str,
+    pub(in crate::cli) config: &'c config::Server,
     /// As the configuration says; `None`: to be asked.
-    pub(super) configured: Option<Product>,
-    pub(super) server: Server,
+    pub(in crate::cli) configured: Option<Product>,
+    pub(in crate::cli) server: Server,
 }
 
 /// Why a question has no useful answer.
 #[derive(Debug)]
-pub(super) enum Unanswered {
+pub(in crate::cli) enum Unanswered {
     /// The server said no.
     Refused(StatusCode, String),
     /// The server did not say anything.
@@ -36,7 +36,7 @@ pub(super) enum Unanswered {
 }
 
 impl Unanswered {
-    pub(super) fn text(&self) -> String {
+    pub(in crate::cli) fn text(&self) -> String {
         match self {
             Self::Refused(status, said) => format!("{}: {said}", status.as_u16()),
             Self::Broken(error) => error.to_string(),
@@ -45,7 +45,7 @@ impl Unanswered {
 }
 
 impl<'c> Subject<'c> {
-    pub(super) fn source(config: &'c Config) -> Result<Self> {
+    pub(in crate::cli) fn source(config: &'c Config) -> Result<Self> {
         let configured = match config.source.kind {
             SourceKind::Influxdb1 => Some(Product::Influx1),
             SourceKind::Influxdb2 => Some(Product::Influx2),
@@ -73,12 +73,12 @@ impl<'c> Subject<'c> {
         Finding::new(group, self.about, state, code, text)
     }
 
-    pub(super) fn has_credentials(&self) -> bool {
+    pub(in crate::cli) fn has_credentials(&self) -> bool {
         self.server.authorization().is_some()
     }
 
     /// A GET that must answer with JSON.
-    pub(super) async fn json(&self, path: &str) -> std::result::Result<Value, Unanswered> {
+    pub(in crate::cli) async fn json(&self, path: &str) -> std::result::Result<Value, Unanswered> {
         let reply = self.server.ask(Method::GET, path, Bytes::new()).await.map_err(Unanswered::Broken)?;
         if !reply.status.is_success() {
             return Err(Unanswered::Refused(reply.status, said(&reply)));
@@ -87,7 +87,7 @@ impl<'c> Subject<'c> {
     }
 
     /// An InfluxQL statement that only reads; gives the rows of its first series.
-    pub(super) async fn statement(&self, statement: &str) -> std::result::Result<Rows, Unanswered> {
+    pub(in crate::cli) async fn statement(&self, statement: &str) -> std::result::Result<Rows, Unanswered> {
         let answer = self.json(&format!("/query?q={}", escape(statement))).await?;
         if let Some(error) = answer.pointer("/results/0/error").and_then(Value::as_str) {
             return Err(Unanswered::Refused(StatusCode::OK, error.to_owned()));
@@ -99,7 +99,7 @@ impl<'c> Subject<'c> {
 impl Subject<'_> {
     /// An InfluxQL statement that only reads, about one database and policy (empty: its default); gives all series of its
     /// answer, each with its name.
-    pub(super) async fn series(
+    pub(in crate::cli) async fn series(
         &self,
         (db, rp): (&str, &str),
         statement: &str,
@@ -117,11 +117,11 @@ impl Subject<'_> {
 
 /// The rows of one series of an InfluxQL answer.
 #[derive(Debug)]
-pub(super) struct Rows(Value);
+pub(in crate::cli) struct Rows(Value);
 
 impl Rows {
     /// One column of all rows; values that are missing are null.
-    pub(super) fn column(&self, name: &str) -> Vec<Value> {
+    pub(in crate::cli) fn column(&self, name: &str) -> Vec<Value> {
         let columns = self.0.get("columns").and_then(Value::as_array);
         let at = columns.and_then(|columns| columns.iter().position(|c| c.as_str() == Some(name)));
         let rows = self.0.get("values").and_then(Value::as_array).into_iter().flatten();
@@ -130,12 +130,12 @@ impl Rows {
 }
 
 /// A name in an InfluxQL statement.
-pub(super) fn identifier(name: &str) -> String {
+pub(in crate::cli) fn identifier(name: &str) -> String {
     format!("\"{}\"", name.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n"))
 }
 
 /// A word of a shell command.
-pub(super) fn shell_word(text: &str) -> String {
+pub(in crate::cli) fn shell_word(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:".contains(c);
     if !text.is_empty() && text.chars().all(plain) {
         text.to_owned()
@@ -145,7 +145,7 @@ pub(super) fn shell_word(text: &str) -> String {
 }
 
 /// The sentence in an error answer.
-pub(super) fn said(reply: &Reply) -> String {
+pub(in crate::cli) fn said(reply: &Reply) -> String {
     let json: Option<Value> = serde_json::from_slice(&reply.body).ok();
     let sentence = json.as_ref().and_then(|json| ["error", "message"].iter().find_map(|key| json.get(key)?.as_str()));
     let text = sentence.map_or_else(|| String::from_utf8_lossy(&reply.body).trim().to_owned(), str::to_owned);
