@@ -131,6 +131,8 @@ mod mutations;
 mod mutations_faults;
 #[path = "it/statements.rs"]
 mod statements;
+#[path = "it/statements_decided.rs"]
+mod statements_decided;
 // TLS toward clients and databases.
 #[path = "it/tls.rs"]
 mod tls;

@@ -15,6 +15,7 @@ mod lint;
 mod plan;
 mod queue;
 mod run;
+mod statements;
 mod status;
 pub mod talk;
 mod validate;
@@ -136,6 +137,12 @@ enum Command {
     /// a configuration). Changes nothing without --execute.
     #[command(name = "deadletter")]
     DeadLetter(deadletter::DeadLetterArgs),
+    /// Look at the statements that the source ran and the destination did not, and say what becomes of each
+    ///
+    /// Each of them blocks a cutover: drops of whole databases and policies, what the destination cannot do or refused, and what
+    /// may have run. Works beside a running twinline and, for looking, on the directory of a stopped one (--data-dir DIR for
+    /// one without a configuration). Changes nothing without --execute.
+    Statements(statements::StatementsArgs),
     /// See it work: two databases, an outage, a crash, and the proof that nothing is missing
     ///
     /// Needs nothing: both databases live in this process, on 127.0.0.1, and everything goes when it ends. About 30 s. The
@@ -234,6 +241,7 @@ fn dispatch(arguments: &Arguments) -> Result<Exit, Failure> {
         Command::Status(args) => status::run(global, args),
         Command::Queue(args) => queue::run(global, args),
         Command::DeadLetter(args) => deadletter::run(global, args),
+        Command::Statements(args) => statements::run(global, args),
         Command::Demo(args) => demo::run(global, args),
         Command::Completions(args) => completions::run(global, args),
         Command::Version => version::run(global),

@@ -14,6 +14,7 @@ use super::letters;
 use super::metrics_text::Recorder;
 use super::pressure;
 use super::queue::{QueueFacts, held_document, moment};
+use super::statements;
 use super::status::{Facts, full_text, status};
 use crate::base::DestinationId;
 use crate::base::clock::SharedClock;
@@ -118,6 +119,7 @@ impl Control {
                 "/api/v1/queue/pause" => return self.set_hold(true).await,
                 "/api/v1/queue/resume" => return self.set_hold(false).await,
                 "/api/v1/dead-letters/remove" => return letters::remove(&self.sources, request.into_body()).await,
+                "/api/v1/statements/clear" => return statements::clear(&self.sources, request.into_body()).await,
                 _ => {}
             }
         }
@@ -148,6 +150,7 @@ impl Control {
             "/api/v1/queue" if door == Door::Socket => document_reply(StatusCode::OK, &json!(self.queue_facts())),
             "/api/v1/events" => self.events(query).await,
             "/api/v1/dead-letters" if door == Door::Socket => self.dead_letters(query).await,
+            "/api/v1/statements" if door == Door::Socket => statements::page(&self.sources, query).await,
             "/api/v1/dead-letters/page" if door == Door::Socket => letters::page(&self.sources, query).await,
             _ => text(StatusCode::NOT_FOUND, "/healthz /readyz /metrics /api/v1/status /api/v1/events\n".to_owned()),
         }

@@ -9,10 +9,12 @@ mod letters;
 mod metrics_text;
 mod pressure;
 mod queue;
+mod statements;
 mod status;
 
 pub use api::{Control, Door};
 pub use letters::{LetterDocument, LettersDocument, RemovalDocument, letter_id, letter_name};
 pub use metrics_text::Recorder;
 pub use queue::QueueFacts;
+pub use statements::{DecidedDocument, DecisionDocument, StatementsDocument};
 pub use status::{Facts, Side, Status, render};

@@ -401,6 +401,9 @@ fn next_steps(status: &Status) -> Vec<String> {
     if status.paused.iter().any(|pause| pause.code == "dead-letters-full") {
         return vec!["twinline deadletter ls".to_owned()];
     }
+    if status.paused.is_empty() && status.statements_not_mirrored > 0 {
+        return vec!["twinline statements ls".to_owned()];
+    }
     if let Some(pause) = status.paused.first() {
         return vec![format!("{}: {}", pause.what, pause.reason), "twinline check".to_owned()];
     }
@@ -554,7 +557,7 @@ fn statements(out: &mut String, status: &Status) {
     }
     let more = status.statements.len().saturating_sub(STATEMENTS_SHOWN);
     if more > 0 {
-        let _ = writeln!(out, "  and {more} more kinds of statements (twinline status -o json)");
+        let _ = writeln!(out, "  and {more} more kinds of statements (twinline statements ls)");
     }
 }
 

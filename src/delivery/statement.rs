@@ -128,6 +128,7 @@ pub(super) async fn note_damaged(shared: &Shared, lsn: Lsn, at_ns: i64) {
         text: "a statement that cannot be read any more".to_owned(),
         why,
         at_ns,
+        carry: None,
     };
     note_row(shared, noted).await;
 }
@@ -136,7 +137,7 @@ pub(super) async fn note_damaged(shared: &Shared, lsn: Lsn, at_ns: i64) {
 async fn note(shared: &Shared, record: &Record, statement: &Statement, why: String) {
     let Statement { class, shown, .. } = statement.clone();
     let (place, at_ns) = (statement.place(), record.received_ns);
-    note_row(shared, NotMirrored { lsn: record.lsn, class, place, text: shown, why, at_ns }).await;
+    note_row(shared, NotMirrored { lsn: record.lsn, class, place, text: shown, why, at_ns, carry: None }).await;
 }
 
 async fn note_row(shared: &Shared, noted: NotMirrored) {
@@ -144,9 +145,9 @@ async fn note_row(shared: &Shared, noted: NotMirrored) {
     let text = format!("{}{at} is not mirrored: {}", noted.text, noted.why);
     loop {
         match shared.state.note_statement(&shared.id, noted.clone()).await {
-            Ok(is_new) => {
+            Ok(noted) => {
                 tell::store_works(shared);
-                if is_new {
+                if noted.is_new {
                     tell::tell(shared, EventKind::StatementNotMirrored, text);
                 }
                 return;

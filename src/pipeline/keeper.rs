@@ -85,7 +85,7 @@ impl GapKeeper {
     /// Notes a statement that the log could not take; true when there was none like it.
     pub(super) async fn note_statement(&self, noted: NotMirrored) -> Result<bool, NotKept> {
         let noted = timeout(self.each, self.state.note_statement(&self.destination, noted)).await;
-        noted.ok().and_then(Result::ok).ok_or(NotKept)
+        noted.ok().and_then(Result::ok).map(|noted| noted.is_new).ok_or(NotKept)
     }
 
     async fn keep_in(&self, log: &GapLog, gap: &Gap) -> Result<(), NotKept> {

@@ -88,7 +88,7 @@ impl Pipeline {
             let why = format!("the queue could not take it ({}): it may have run", unavailable.gap_cause());
             let place = asked.statement.place();
             let text = format!("{shown}, at {place}, is not mirrored: {why}");
-            let noted = NotMirrored { lsn: Lsn::ZERO, class, place, text: shown, why, at_ns: arrived_ns };
+            let noted = NotMirrored { lsn: Lsn::ZERO, class, place, text: shown, why, at_ns: arrived_ns, carry: None };
             match self.gaps.note_statement(noted).await {
                 Ok(true) => {
                     tracing::warn!(event = ?EventKind::StatementNotMirrored, "{text}");

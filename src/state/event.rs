@@ -46,6 +46,12 @@ pub enum EventKind {
     DeadLettersRemoved,
     /// A statement that the source ran, or may have run, was not carried out at the destination; told the first time.
     StatementNotMirrored,
+    /// An operator wants one of them carried out at the destination now.
+    StatementConfirmed,
+    /// What came of that.
+    StatementDone,
+    /// An operator has seen to one of them: it does not block a cutover any more.
+    StatementCleared,
     /// The source's clock and ours differ.
     ClockSkew,
     /// The source has answered no write for some seconds; at most once a minute.

@@ -21,7 +21,9 @@ pub use gaps::{BacklogGap, GapRow};
 pub use letters::{LetterFate, LetterFile, LetterId, LetterPage, LetterQuery, PAGE_LETTERS_MAX, Removal, StoredLetter};
 pub use peek::peek;
 pub use sqlite::SqliteState;
-pub use statements::{NotMirrored, StatementRow};
+pub use statements::{
+    NotMirrored, Noted, StatementChange, StatementFile, StatementQuery, StatementRow, StatementState,
+};
 
 use std::collections::HashMap;
 use std::fmt;
@@ -248,8 +250,12 @@ pub trait State: Send + Sync + fmt::Debug {
     /// Records, first and last, that are in gaps from damage of the log, with their lines; only those that end above `floor`.
     fn damage_gaps(&self, destination: &DestinationId, floor: Lsn) -> Pending<Vec<((Lsn, Lsn), u64)>>;
     /// Notes a statement that the source ran, or may have run, and that was not carried out at the destination; idempotent by its
-    /// record. True when it is the first one like it.
-    fn note_statement(&self, destination: &DestinationId, noted: NotMirrored) -> Pending<bool>;
+    /// record.
+    fn note_statement(&self, destination: &DestinationId, noted: NotMirrored) -> Pending<Noted>;
+    /// Some rows of such statements, at most 1,000.
+    fn statements(&self, destination: &DestinationId, query: StatementQuery) -> Pending<Vec<StatementRow>>;
+    /// Changes a row of them; false when it is not there, or not as it must be for that.
+    fn change_statement(&self, destination: &DestinationId, id: i64, change: StatementChange) -> Pending<bool>;
     /// Sums of one destination.
     fn totals(&self, destination: &DestinationId) -> Pending<Totals>;
     /// The newest dead letters, at most `limit`.

@@ -7,7 +7,7 @@ use rusqlite::Connection;
 use crate::base::{Error, Kind, Result, Side};
 
 /// What leads from each version to the next; an empty file has version 0. What was released is never changed.
-const STEPS: [&str; 8] = [
+const STEPS: [&str; 9] = [
     FIRST,
     ROUTE_NAMES,
     DIRTY_LINES,
@@ -16,6 +16,7 @@ const STEPS: [&str; 8] = [
     DIRTY_BY_NAME,
     LETTERS_REMOVED,
     super::statements::TABLE,
+    super::statements::KEPT,
 ];
 
 const FIRST: &str = "

@@ -15,8 +15,9 @@ use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use tokio::sync::oneshot;
 
 use super::{
-    BacklogGap, DeadLetterRow, Effects, Event, Gap, GapTaken, LetterPage, LetterQuery, NotMirrored, Pending,
-    ROUTE_BACKLOG, Removal, State, Totals, dirty, gaps, letters, schema, statements,
+    BacklogGap, DeadLetterRow, Effects, Event, Gap, GapTaken, LetterPage, LetterQuery, NotMirrored, Noted, Pending,
+    ROUTE_BACKLOG, Removal, State, StatementChange, StatementQuery, StatementRow, Totals, dirty, gaps, letters, schema,
+    statements,
 };
 use crate::base::{DestinationId, Error, Kind, Lsn, Result, RouteId, Side};
 
@@ -242,9 +243,19 @@ impl State for SqliteState {
         self.call("cannot list gaps", move |tx| gaps::damage(tx, &destination, floor))
     }
 
-    fn note_statement(&self, destination: &DestinationId, noted: NotMirrored) -> Pending<bool> {
+    fn note_statement(&self, destination: &DestinationId, noted: NotMirrored) -> Pending<Noted> {
         let destination = destination.to_string();
         self.call("cannot note a statement", move |tx| statements::note(tx, &destination, &noted))
+    }
+
+    fn statements(&self, destination: &DestinationId, query: StatementQuery) -> Pending<Vec<StatementRow>> {
+        let destination = destination.to_string();
+        self.call("cannot list statements", move |tx| statements::select(tx, &destination, query))
+    }
+
+    fn change_statement(&self, destination: &DestinationId, id: i64, change: StatementChange) -> Pending<bool> {
+        let destination = destination.to_string();
+        self.call("cannot change a statement's row", move |tx| statements::change(tx, &destination, id, &change))
     }
 
     fn totals(&self, destination: &DestinationId) -> Pending<Totals> {

@@ -85,6 +85,11 @@ impl Place {
         format!("twinline deadletter{} {words}", self.option)
     }
 
+    /// A command about statements of this place that we propose.
+    pub(in crate::cli) fn statements_command(&self, words: &str) -> String {
+        format!("twinline statements{} {words}", self.option)
+    }
+
     /// A request with a document to the running twinline.
     pub(in crate::cli) fn send<T: serde::de::DeserializeOwned>(&self, path: &str, body: &[u8]) -> Result<T, Failure> {
         understood(&send(&self.socket, "POST", path, body)?)
