@@ -90,6 +90,9 @@ mod pairs;
 // QuestDB as the destination.
 #[path = "it/questdb.rs"]
 mod questdb;
+// Places that are missing at the destination.
+#[path = "it/missing.rs"]
+mod missing;
 // A route that takes nothing for long.
 #[path = "it/parked.rs"]
 mod parked;

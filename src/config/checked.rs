@@ -179,6 +179,8 @@ pub struct Destination {
     pub server: Server,
     /// What becomes of what it cannot hold.
     pub projection: Projection,
+    /// Whether databases, policies and buckets that are missing there are made. Default: they are not.
+    pub create: bool,
     /// How lines are sent to it.
     pub delivery: Delivery,
 }

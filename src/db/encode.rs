@@ -21,6 +21,17 @@ pub fn escape(text: &str) -> String {
     utf8_percent_encode(text, NON_ALPHANUMERIC).to_string()
 }
 
+/// A word of a shell command.
+#[must_use]
+pub fn shell_word(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:".contains(c);
+    if !text.is_empty() && text.chars().all(plain) {
+        text.to_owned()
+    } else {
+        format!("'{}'", text.replace('\'', "'\\''"))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::Read;
@@ -32,6 +43,8 @@ mod tests {
         let mut text = Vec::new();
         flate2::read::GzDecoder::new(&gzip(b"m v=1\n")[..]).read_to_end(&mut text).unwrap();
         assert_eq!(text, b"m v=1\n");
+        assert_eq!(shell_word("db/rp"), "db/rp");
+        assert_eq!(shell_word("it's $HOME"), "'it'\\''s $HOME'");
         assert_eq!(escape("a b/ö&"), "a%20b%2F%C3%B6%26");
     }
 }

@@ -107,6 +107,14 @@ impl Distributor {
     }
 }
 
+/// One attempt alone; why it failed.
+pub(super) async fn once(shared: &Shared, step: &Step) -> std::result::Result<(), String> {
+    match attempt(shared, step).await {
+        Ended::Done => Ok(()),
+        Ended::Refused(why) | Ended::Again { why, .. } => Err(why),
+    }
+}
+
 async fn attempt(shared: &Shared, step: &Step) -> Ended {
     let done = match step {
         Step::Query { db, q } => query(shared, db, q).await.map(drop),

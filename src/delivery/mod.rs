@@ -23,6 +23,7 @@ mod lane;
 mod late;
 mod ledger;
 mod letters;
+mod making;
 mod merging;
 mod part;
 mod passed;
@@ -104,6 +105,8 @@ pub struct Parts {
     pub settings: Settings,
     /// Whether bodies are compressed.
     pub gzip: bool,
+    /// Makes places that are missing; the source, to ask for their names.
+    pub create: Option<crate::config::Server>,
     /// Room for dead letters, bytes.
     pub dead_letter_bytes_max: u64,
     /// Log that one target may hold back while it stands still, bytes.
@@ -134,6 +137,8 @@ pub(crate) struct Shared {
     id: DestinationId,
     settings: Settings,
     gzip: Cell<bool>,
+    /// Makes places that are missing, if it may.
+    making: Option<making::Making>,
     dead_letter_bytes_max: u64,
     route_backlog_bytes: u64,
     /// Lines that wait in the log for a target that stands still, beside those that lanes count.
@@ -184,7 +189,9 @@ pub async fn run(opened: Opened, parts: Parts, server: Server, mut stop: watch::
     let wake = Arc::clone(&grown);
     queue.log().on_durable(Box::new(move || wake.notify_one()));
     loop {
-        let (shared, ledger) = begin(&parts, server.clone(), &floors, inherits.then(|| queue.log().durable()));
+        let making = parts.create.as_ref().map(making::Making::new).transpose()?;
+        let with = (server.clone(), making);
+        let (shared, ledger) = begin(&parts, with, &floors, inherits.then(|| queue.log().durable()));
         let with = (&parts, Arc::clone(&grown));
         let End::Again(again) = deliver(Rc::clone(&shared), ledger, queue, floors, scout, with, &mut stop).await?
         else {
@@ -209,7 +216,12 @@ pub async fn run(opened: Opened, parts: Parts, server: Server, mut stop: watch::
 }
 
 /// Lanes and sums as they were made durable. `inherited`: to where a former process may have requests under way.
-fn begin(parts: &Parts, server: Server, floors: &Floors, inherited: Option<Lsn>) -> (Rc<Shared>, Ledger) {
+fn begin(
+    parts: &Parts,
+    (server, making): (Server, Option<making::Making>),
+    floors: &Floors,
+    inherited: Option<Lsn>,
+) -> (Rc<Shared>, Ledger) {
     let lanes_count = parts.settings.lanes;
     let (mut lanes, ledger) = ledger::restore(floors, lanes_count);
     if let Some(end) = inherited.filter(|end| *end > floors.lowest()) {
@@ -223,6 +235,7 @@ fn begin(parts: &Parts, server: Server, floors: &Floors, inherited: Option<Lsn>)
         id: parts.id.clone(),
         repeated: twice::Repeated::default(),
         gzip: Cell::new(parts.gzip),
+        making,
         dead_letter_bytes_max: parts.dead_letter_bytes_max,
         route_backlog_bytes: parts.route_backlog_bytes,
         aside_lines: Cell::new(0),

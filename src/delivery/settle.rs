@@ -8,6 +8,7 @@ use super::Shared;
 use super::attempt::Ended;
 use super::batch::Batch;
 use super::letters::{Refusal, bury, bury_all};
+use super::making;
 use super::part::Part;
 use super::tell::{pause_destination, pause_target, remark, resumed};
 use super::twice;
@@ -127,10 +128,7 @@ impl<'a> Work<'a> {
                 pause_destination(shared, code, shown(), None);
                 self.parts.push_front(part);
             }
-            Action::Pause(Limit::Route) => {
-                pause_target(shared, target, code, shown());
-                return Next::Parked;
-            }
+            Action::Pause(Limit::Route) => return self.place_refuses(part, (code, shown()), began).await,
         }
         Next::Go
     }
@@ -182,6 +180,20 @@ impl<'a> Work<'a> {
         bury(self.shared, self.lane, &part, found).await;
         if let Some(left) = left {
             self.parts.push_front(left);
+        }
+    }
+
+    /// Its place takes nothing: it may be missing, and made.
+    async fn place_refuses(&mut self, part: Part, (code, said): (&'static str, String), began: Duration) -> Next {
+        match making::make(self.shared, part.batch.target, code, began).await {
+            Ok(()) => {
+                self.parts.push_front(part);
+                Next::Go
+            }
+            Err(next) => {
+                pause_target(self.shared, part.batch.target, code, said + &next);
+                Next::Parked
+            }
         }
     }
 

@@ -13,6 +13,7 @@ pub use catalogue::{Catalogue, Route};
 pub use identity::WriteIdentity;
 pub use mapping::{TargetKind, map};
 pub use resolve::Resolver;
+pub(crate) use resolve::default_policy;
 
 use std::fmt;
 

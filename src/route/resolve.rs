@@ -253,7 +253,7 @@ fn is_id(text: &str) -> bool {
 }
 
 /// From the answer to SHOW RETENTION POLICIES: the row whose `default` is true.
-fn default_policy(answer: &Value) -> Option<String> {
+pub(crate) fn default_policy(answer: &Value) -> Option<String> {
     let series = answer.pointer("/results/0/series/0")?;
     let columns = series.get("columns")?.as_array()?;
     let at = |name| columns.iter().position(|c| c.as_str() == Some(name));

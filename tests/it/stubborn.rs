@@ -60,9 +60,8 @@ impl Pair {
     }
 }
 
-/// Check 33.
 #[test]
-fn every_form_of_retry_after_is_understood() {
+fn check_33_every_form_of_retry_after_is_understood() {
     let pair = pair();
     let forms: [(&[&str], &str, f64); 6] = [
         (&["Retry-After: 3"], "quota", 3.0),
@@ -93,9 +92,8 @@ fn every_form_of_retry_after_is_understood() {
     }
 }
 
-/// Check 34.
 #[test]
-fn the_largest_size_is_learned_and_one_line_above_it_is_put_aside() {
+fn check_34_the_largest_size_is_learned_and_one_line_above_it_is_put_aside() {
     const LIMIT: usize = 20_000;
     let pair = pair();
     pair.destination.set(|write: &Write| match write.body.len() > LIMIT {
@@ -144,34 +142,9 @@ fn a_token_that_is_revoked_for_a_while_loses_nothing_and_is_told_once() {
     assert_eq!((pair.told("destination-paused").len(), pair.told("destination-resumed").len()), (1, 1));
 }
 
-/// Check 36, on real servers: nothing is created yet, and the message names what is missing.
+/// What InfluxDB 2.x refuses with the whole batch: known before it is sent.
 #[test]
-fn a_missing_bucket_or_policy_is_named_until_it_is_there() {
-    let source = shared(Kind::One, 0);
-    for (kind, name, code, named) in [
-        (Kind::Two, "absent_2", "bucket-missing", "absent_2/r"),
-        (Kind::One, "absent_1", "policy-missing", "retention policy not found: r"),
-    ] {
-        let destination = shared(kind, 1);
-        source.create(name);
-        source.create(&format!("{name}/r"));
-        destination.create(name);
-        let twinline = Setup::new(source.section(), destination.section()).start();
-        let write = |path: &str, body: &str| assert_eq!(twinline.call(&format!("POST {path}"), &[], body).status, 204);
-        write(&format!("/write?db={name}&rp=r"), "m v=1 1");
-        write(&format!("/write?db={name}"), "m v=2 2");
-        let paused = twinline.until("it stands still", |status| status["paused"][0]["code"] == code);
-        assert!(paused["paused"][0]["reason"].as_str().unwrap().contains(named), "{paused:#}");
-        assert!(paused["paused"][0]["what"].as_str().unwrap().contains(name), "{paused:#}");
-        destination.create(&format!("{name}/r"));
-        twinline.delivered(2);
-        assert_eq!((destination.cells(name).len(), destination.cells(&format!("{name}/r")).len()), (1, 1));
-    }
-}
-
-/// Check 38, and what InfluxDB 2.x refuses with the whole batch: known before it is sent.
-#[test]
-fn one_line_that_influxdb_2_would_refuse_with_all_others_is_put_aside_alone() {
+fn check_38_one_line_that_influxdb_2_would_refuse_with_all_others_is_put_aside_alone() {
     let name = "reserved";
     let (source, destination) = (shared(Kind::One, 0), shared(Kind::Two, 0));
     source.create(name);

@@ -7,7 +7,8 @@ use http::StatusCode;
 use super::finding::{About, Code, Finding, Group, State};
 use super::probe::{Probed, Verdict};
 use super::report::some_of;
-use super::subject::{Subject, Unanswered, identifier, shell_word};
+use super::subject::{Subject, Unanswered, identifier};
+use crate::db::encode::shell_word;
 use crate::db::server::Flavor;
 use crate::route::Target;
 

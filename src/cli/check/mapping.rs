@@ -8,8 +8,9 @@ use super::finding::{About, Code, Finding, Group, State};
 use super::places::{Listing, PLACES_MAX, Place};
 use super::probe::{Probed, Verdict};
 use super::report::some_of;
-use super::subject::{identifier, shell_word};
+use super::subject::identifier;
 use crate::config::{Mapping, Match, Pattern};
+use crate::db::encode::shell_word;
 use crate::route::{RouteName, Target, TargetKind, map};
 
 /// What must be at a place of the destination.

@@ -5,7 +5,8 @@ use std::time::Duration;
 use super::finding::{Code, Finding, Group, State};
 use super::mapping::{Plan, Wanted, span};
 use super::places::{Listing, Place};
-use super::subject::{Subject, identifier, shell_word};
+use super::subject::{Subject, identifier};
+use crate::db::encode::shell_word;
 use crate::route::Target;
 
 /// Findings of one kind that are told one by one.

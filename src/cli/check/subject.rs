@@ -134,16 +134,6 @@ pub(in crate::cli) fn identifier(name: &str) -> String {
     format!("\"{}\"", name.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n"))
 }
 
-/// A word of a shell command.
-pub(in crate::cli) fn shell_word(text: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:".contains(c);
-    if !text.is_empty() && text.chars().all(plain) {
-        text.to_owned()
-    } else {
-        format!("'{}'", text.replace('\'', "'\\''"))
-    }
-}
-
 /// The sentence in an error answer.
 pub(in crate::cli) fn said(reply: &Reply) -> String {
     let json: Option<Value> = serde_json::from_slice(&reply.body).ok();
@@ -179,7 +169,5 @@ mod tests {
     #[test]
     fn names_are_quoted_for_the_place_where_they_are_typed() {
         assert_eq!(identifier("a\"b\\c"), "\"a\\\"b\\\\c\"");
-        assert_eq!(shell_word("db/rp"), "db/rp");
-        assert_eq!(shell_word("it's $HOME"), "'it'\\''s $HOME'");
     }
 }

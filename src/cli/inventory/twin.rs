@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::super::check::subject::shell_word;
+use crate::db::encode::shell_word;
 use crate::db::influxql::identifier;
 use crate::db::product::Product;
 use crate::route::Target;

@@ -9,10 +9,11 @@ use std::collections::HashMap;
 use serde_json::Value;
 
 use super::super::check::places;
-use super::super::check::subject::{Subject, Unanswered, shell_word};
+use super::super::check::subject::{Subject, Unanswered};
 use super::item::{Fate, Group, Item, Unknown};
 use super::script::targets;
 use super::{INSIDE, ITEMS_MAX, Known, place};
+use crate::db::encode::shell_word;
 use crate::db::server::Flavor;
 
 const PAGE: usize = 100;

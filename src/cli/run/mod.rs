@@ -218,6 +218,7 @@ fn delivery_parts(
         mapping: config.mapping.clone(),
         settings: config.destination().delivery.clone(),
         gzip: config.destination().gzip(),
+        create: config.destination().create.then(|| config.source.server.clone()),
         dead_letter_bytes_max: config.queue.dead_letter_max.0,
         route_backlog_bytes: config.destination().delivery.route_backlog.0.min(config.queue.max_size.0 / 2),
         state: Arc::clone(state),

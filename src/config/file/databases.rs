@@ -80,10 +80,15 @@ fn destination(section: Section<'_>, others: &[&Destination]) -> Option<Destinat
     }
     // Drops of whole places wait for an operator's word; nothing else is known so far.
     section.choice("drops", (), &[("ask", ())]);
+    let create = section.choice("create", false, &[("missing", true), ("never", false)]);
+    let names_alone = [DestinationKind::Influxdb3, DestinationKind::Victoriametrics, DestinationKind::Questdb];
+    if section.has("create") && names_alone.contains(&kind) {
+        section.warn("create", "has no effect: this kind of destination makes what is missing by itself");
+    }
     let projection = projection(section.section("projection"));
     let delivery = delivery(section.section("delivery"));
     section.finish();
-    Some(Destination { id: id?, kind, server: server?, projection, delivery })
+    Some(Destination { id: id?, kind, server: server?, projection, create, delivery })
 }
 
 fn is_same_place(one: &Server, other: &Server) -> bool {

@@ -1,0 +1,156 @@
+//! Places that are missing at the destination: made once, where the configuration says so (`create = "missing"`); else the pause says
+//! what to type.
+//!
+//! Promises: what is made keeps points for ever, whatever the source does: expiry begins with the end of the migration. Nothing is made
+//! that was there in this process' time: who has removed it since is not overruled.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::Method;
+use tokio::sync::Mutex;
+
+use super::plan::Step;
+use super::target::TargetId;
+use super::{Shared, carry, tell};
+use crate::base::{Result, Side};
+use crate::config;
+use crate::db::encode::{escape, shell_word};
+use crate::db::influxql::identifier;
+use crate::db::server::Server;
+use crate::route::{RouteName, Target, default_policy};
+use crate::state::EventKind;
+
+const DATABASE_MISSING: &str = "database-missing";
+const POLICY_MISSING: &str = "policy-missing";
+const BUCKET_MISSING: &str = "bucket-missing";
+
+/// Makes what is missing.
+pub(super) struct Making {
+    /// Says how its default policies are called.
+    source: Server,
+    /// What was made, and when, by the monotonic clock. Locked while something is: other lanes miss the same.
+    made: Mutex<HashMap<TargetId, Duration>>,
+}
+
+impl Making {
+    pub(super) fn new(source: &config::Server) -> Result<Self> {
+        Ok(Self { source: Server::new(source, Side::Source)?, made: Mutex::default() })
+    }
+}
+
+/// A request that began at `began` was answered with this code. `Ok`: what it needs is there now. Else what whoever reads of the pause
+/// is told beside the destination's words; empty where nothing of this is missing.
+pub(super) async fn make(
+    shared: &Shared,
+    target: TargetId,
+    code: &'static str,
+    began: Duration,
+) -> std::result::Result<(), String> {
+    let place = &shared.targets.get(target).target;
+    let Some(making) = &shared.making else { return Err(advice(place, code)) };
+    if advice(place, code).is_empty() {
+        return Err(String::new());
+    }
+    let mut made = making.made.lock().await;
+    match made.get(&target) {
+        Some(at) if *at >= began => return Ok(()),
+        Some(_) => return Err(format!("; it was made and is missing again{}", advice(place, code))),
+        None => {}
+    }
+    let name = match place {
+        Target::Database { db, .. } if code == DATABASE_MISSING => policy_of_source(shared, making, db).await,
+        _ => None,
+    };
+    for step in steps(place, code, name.as_deref()) {
+        carry::once(shared, &step).await.map_err(|why| format!("; making it failed: {why}{}", advice(place, code)))?;
+    }
+    made.insert(target, shared.clock.monotonic());
+    let text = format!(
+        "{place} was missing at destination {} and is made (create = \"missing\"); it keeps points for ever",
+        shared.id
+    );
+    tell::tell(shared, EventKind::DestinationRemark, text);
+    Ok(())
+}
+
+/// What the source's default policy of the same database is called, where that is not as usual.
+async fn policy_of_source(shared: &Shared, making: &Making, db: &str) -> Option<String> {
+    let same = shared.targets.of(&RouteName::Database { db: db.to_owned(), rp: String::new() })?;
+    let is_same =
+        matches!(&shared.targets.get(same).target, Target::Database { db: to, rp } if to == db && rp.is_empty());
+    if !is_same {
+        return None;
+    }
+    let q = escape(&format!("SHOW RETENTION POLICIES ON {}", identifier(db)));
+    let reply = making.source.ask(Method::GET, &format!("/query?q={q}"), Bytes::new()).await.ok()?;
+    default_policy(&serde_json::from_slice(&reply.body).ok()?).filter(|name| name != "autogen")
+}
+
+/// What makes a place that an answer with this code misses; nothing where we cannot.
+fn steps(place: &Target, code: &str, policy: Option<&str>) -> Vec<Step> {
+    match place {
+        Target::Bucket { org, bucket } if code == BUCKET_MISSING => {
+            vec![Step::CreateBucket { org: org.clone(), bucket: bucket.clone(), keep_s: 0 }]
+        }
+        Target::Database { db, rp } => {
+            statements(db, rp, code, policy).into_iter().map(|q| Step::Query { db: db.clone(), q }).collect()
+        }
+        Target::Bucket { .. } => Vec::new(),
+    }
+}
+
+fn statements(db: &str, rp: &str, code: &str, policy: Option<&str>) -> Vec<String> {
+    let mut all = Vec::new();
+    if code == DATABASE_MISSING {
+        let named = policy.map(|name| format!(" WITH DURATION INF REPLICATION 1 NAME {}", identifier(name)));
+        all.push(format!("CREATE DATABASE {}{}", identifier(db), named.unwrap_or_default()));
+    }
+    if !rp.is_empty() && (code == DATABASE_MISSING || code == POLICY_MISSING) {
+        let (rp, db) = (identifier(rp), identifier(db));
+        all.push(format!("CREATE RETENTION POLICY {rp} ON {db} DURATION INF REPLICATION 1"));
+    }
+    all
+}
+
+/// What makes it by hand.
+fn advice(place: &Target, code: &str) -> String {
+    let typed = match place {
+        Target::Bucket { org, bucket } if code == BUCKET_MISSING => {
+            format!("influx bucket create --org {} --name {}", shell_word(org), shell_word(bucket))
+        }
+        Target::Bucket { .. } => return String::new(),
+        Target::Database { db, rp } => statements(db, rp, code, None).join("; "),
+    };
+    if typed.is_empty() {
+        return String::new();
+    }
+    format!(". Next, at the destination: {typed} (or create = \"missing\" in [destination])")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_made_keeps_everything_and_is_named_as_a_whole() {
+        let place = |db: &str, rp: &str| Target::Database { db: db.to_owned(), rp: rp.to_owned() };
+        let said = |place: &Target, code| advice(place, code);
+        assert_eq!(
+            said(&place("a\"b", "w"), DATABASE_MISSING),
+            ". Next, at the destination: CREATE DATABASE \"a\\\"b\"; CREATE RETENTION POLICY \"w\" ON \"a\\\"b\" DURATION INF \
+             REPLICATION 1 (or create = \"missing\" in [destination])"
+        );
+        assert!(!said(&place("d", "w"), POLICY_MISSING).contains("CREATE DATABASE"));
+        assert_eq!(said(&place("d", ""), POLICY_MISSING), "", "nobody knows its name");
+        assert_eq!(said(&place("d", ""), "forbidden"), "");
+        let bucket = Target::Bucket { org: "my org".to_owned(), bucket: "d/r".to_owned() };
+        assert!(said(&bucket, BUCKET_MISSING).contains("influx bucket create --org 'my org' --name d/r ("));
+        assert!(steps(&bucket, "org-missing", None).is_empty());
+        assert_eq!(
+            statements("d", "", DATABASE_MISSING, Some("weekly")),
+            ["CREATE DATABASE \"d\" WITH DURATION INF REPLICATION 1 NAME \"weekly\""]
+        );
+    }
+}
