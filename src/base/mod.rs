@@ -8,6 +8,7 @@ pub mod crc;
 pub mod disk;
 pub mod error;
 pub mod failpoint;
+pub mod glob;
 pub mod id;
 pub mod map;
 pub mod metric;
@@ -16,4 +17,5 @@ pub(crate) mod sync;
 
 pub use clock::{Clock, SystemClock};
 pub use error::{Error, Kind, Result, Retry, Side};
+pub use glob::Glob;
 pub use id::{DestinationId, Epoch, Incarnation, Lsn, RequestId, RouteId, SegmentId};

@@ -11,6 +11,7 @@ mod fault;
 mod file;
 mod interpolate;
 mod mapping;
+mod naming;
 mod secret;
 mod url;
 
@@ -21,7 +22,8 @@ pub use checked::{
 };
 pub use fault::{ConfigError, Position};
 pub use file::{Environment, Loaded, load, load_with, parse};
-pub use mapping::{Mapping, Match, Pattern, Rule, Target, Unmapped};
+pub use mapping::{Mapping, Match, Pattern, Rule, Target, Unmapped, is_system};
+pub use naming::{Names, Naming};
 pub use secret::Secret;
 pub use url::BaseUrl;
 

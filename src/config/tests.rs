@@ -87,7 +87,7 @@ to = { db = "bench" }
     assert!(!config.destination().gzip(), "auto does not compress to this machine");
     let rule = Rule {
         from: Pattern::Database { db: Match::Is("bench".to_owned()), rp: Match::Any },
-        to: Target::Database { db: Some("bench".to_owned()), rp: None },
+        to: Target::Database { db: Some(Naming::fixed("bench")), rp: None },
     };
     assert_eq!(config.mapping.rules, vec![rule]);
 }
@@ -283,7 +283,12 @@ fn rules_that_cannot_be_meant_are_refused() {
     for (rules, key) in [
         ("[[mapping.rule]]\nfrom = { db = \"a\" }\n", "mapping.rule.to"),
         ("[[mapping.rule]]\nfrom = { db = \"a\", bucket = \"b\" }\nto = { db = \"a\" }\n", "mapping.rule.from"),
-        ("[[mapping.rule]]\nfrom = { db = \"a*\" }\nto = { db = \"a\" }\n", "mapping.rule.from.db"),
+        ("[[mapping.rule]]\nfrom = { db = \"a\" }\nto = { db = \"a*\" }\n", "mapping.rule.to.db"),
+        ("[[mapping.rule]]\nfrom = { bucket = \"a\" }\nto = { bucket = \"a{name}\" }\n", "mapping.rule.to.bucket"),
+        (
+            "[[mapping.rule]]\nfrom = { db = \"a*\" }\nto = { db = \"{db}\" }\n[[mapping.rule]]\nfrom = { db = \"ab?\" }\nto = { db = \"b\" }\n",
+            "mapping.rule.from",
+        ),
         ("[[mapping.rule]]\nfrom = {}\nto = { db = \"a\" }\n", "mapping.rule.from"),
         ("[[mapping.rule]]\nfrom = \"a\"\nto = { db = \"a\" }\n", "mapping.rule.from"),
         ("[[mapping.rule]]\nfrom = { db = \"\" }\nto = { db = \"a\" }\n", "mapping.rule.from.db"),
@@ -296,13 +301,17 @@ fn rules_that_cannot_be_meant_are_refused() {
         let (_, _, named, text) = one_fault(&with(rules));
         assert_eq!(named, key, "{rules}: {text}");
     }
-    let merged = good(&with("[[mapping.rule]]\nfrom = { db = \"*\" }\nto = { bucket = \"all\" }\n"));
+    let forms = "[[mapping.rule]]\nfrom = { db = \"telegraf-*\" }\nto = { db = \"prod_{db}\", rp = \"{rp}\" }\n\
+                 [[mapping.rule]]\nfrom = { db = \"*\" }\nto = { db = \"*\" }\n\
+                 [[mapping.rule]]\nfrom = { db = \"_internal\" }\nto = { db = \"seen\" }\n";
+    assert_eq!(good(&with(forms)).warnings, Vec::<String>::new());
+    let merged = good(&with("[[mapping.rule]]\nfrom = { db = \"a*\" }\nto = { bucket = \"all\" }\n"));
     assert_eq!(merged.warnings.len(), 1, "{:?}", merged.warnings);
     let bucket =
         good(&with("[[mapping.rule]]\nfrom = { bucket = \"b\", org = \"o\" }\nto = { db = \"d\", rp = \"\" }\n"));
     assert_eq!(
         bucket.config.mapping.rules[0].to,
-        Target::Database { db: Some("d".to_owned()), rp: Some(String::new()) }
+        Target::Database { db: Some(Naming::fixed("d")), rp: Some(Naming::fixed("")) }
     );
 }
 

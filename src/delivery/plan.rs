@@ -42,6 +42,20 @@ pub(super) enum Step {
 /// Stands for a policy, or a database, that no rule names.
 const ANY: &str = "\u{1}any";
 
+/// Policies that stand for all there may be: the default one, one that no rule names, and one of each form that some rule names.
+fn policies(mapping: &Mapping) -> impl Iterator<Item = String> {
+    let of_rule = |name: &Match| match name {
+        Match::Any => None,
+        Match::Is(name) => Some(name.clone()),
+        Match::Like(glob) => Some(glob.sample(ANY)),
+    };
+    let named = mapping.rules.iter().filter_map(move |rule| match &rule.from {
+        Pattern::Database { rp, .. } => of_rule(rp),
+        Pattern::Bucket { bucket, .. } => of_rule(bucket)?.split_once('/').map(|(_, rp)| rp.to_owned()),
+    });
+    ["", ANY].map(str::to_owned).into_iter().chain(named)
+}
+
 /// What becomes of a statement that ran; `run` is the record's body.
 pub(super) fn plan(statement: &Statement, run: &[u8], mapping: &Mapping, kind: &TargetKind) -> Plan {
     let world = World { mapping, kind };
@@ -168,13 +182,9 @@ impl World<'_> {
         let RouteName::Database { db, rp } = name else {
             return (map(self.mapping, name, self.kind).into_iter().collect(), false);
         };
-        let named = self.mapping.rules.iter().filter_map(|rule| match &rule.from {
-            Pattern::Database { rp: Match::Is(rp), .. } => Some(rp.as_str()),
-            _ => None,
-        });
         let (mut places, mut partly) = (BTreeSet::new(), false);
-        for rp in ["", ANY, rp].into_iter().chain(named) {
-            let place = map(self.mapping, &RouteName::Database { db: db.clone(), rp: rp.to_owned() }, self.kind);
+        for rp in policies(self.mapping).chain([rp.clone()]) {
+            let place = map(self.mapping, &RouteName::Database { db: db.clone(), rp }, self.kind);
             partly |= place.is_none();
             places.extend(place);
         }
@@ -188,20 +198,37 @@ impl World<'_> {
         }
         let wanted = place_name(target);
         let by_rule = self.mapping.rules.iter().any(|rule| {
-            let to = match &rule.to {
-                To::Database { db, .. } => db.as_deref(),
-                To::Bucket { bucket, .. } => {
-                    bucket.as_deref().map(|bucket| bucket.split('/').next().unwrap_or_default())
-                }
-            };
+            let (To::Database { db: to, .. } | To::Bucket { bucket: to, .. }) = &rule.to;
             let (Pattern::Database { db: from, .. } | Pattern::Bucket { bucket: from, .. }) = &rule.from;
-            to == Some(wanted) && *from != Match::Is(own.to_owned())
+            let whole = if let Target::Bucket { bucket, .. } = target { bucket } else { wanted };
+            let is_own_alone = matches!(from, Match::Is(name) if name == own || name.split('/').next() == Some(own));
+            !is_own_alone
+                && to
+                    .as_ref()
+                    .is_some_and(|to| [to, &to.head()].iter().any(|to| to.may_be(wanted, own) || to.may_be(whole, own)))
         });
         let by_name = || {
             let same = RouteName::Database { db: wanted.to_owned(), rp: String::new() };
             map(self.mapping, &same, self.kind).is_some_and(|other| place_name(&other) == wanted)
         };
         by_rule || wanted != own && by_name()
+    }
+
+    /// Whether [`buckets_of`] finds every bucket of a database.
+    fn finds_buckets(&self, db: &str) -> bool {
+        let bucket = |rp: &str| match map(
+            self.mapping,
+            &RouteName::Database { db: db.to_owned(), rp: rp.to_owned() },
+            self.kind,
+        ) {
+            Some(Target::Bucket { bucket, .. }) => bucket,
+            _ => String::new(),
+        };
+        let default = bucket("");
+        policies(self.mapping).filter(|rp| rp.contains(ANY)).all(|rp| {
+            let found = bucket(&rp);
+            !found.contains(ANY) || found == format!("{db}/{rp}") || found == format!("{default}/{rp}")
+        })
     }
 
     /// A delete over a whole database. `q`: as a statement of 1.x; `deletions`: what both families can say.
@@ -225,6 +252,9 @@ impl World<'_> {
                     return Err("its policies go to several databases".to_owned());
                 }
                 Step::Query { db: to.clone(), q: q().map_err(untranslated)? }
+            }
+            Some(Target::Bucket { .. }) if !self.finds_buckets(db) => {
+                return Err("by the rules of mapping its policies have other names there".to_owned());
             }
             Some(Target::Bucket { org, .. }) => {
                 let bodies = deletions().map_err(untranslated)?.iter().map(Deletion::api_body).collect();
@@ -280,17 +310,15 @@ fn place_name(target: &Target) -> &str {
 
 /// Which of the destination's buckets hold what is mirrored of a database.
 pub(super) fn buckets_of(db: &str, listed: &[String], mapping: &Mapping, kind: &TargetKind) -> Vec<String> {
-    let policies = listed.iter().filter_map(|bucket| bucket.strip_prefix(db)?.strip_prefix('/'));
-    let named = mapping.rules.iter().filter_map(|rule| match &rule.from {
-        Pattern::Database { rp: Match::Is(rp), .. } => Some(rp.as_str()),
-        _ => None,
-    });
-    let places = ["", ANY].into_iter().chain(policies).chain(named).filter_map(|rp| {
-        match map(mapping, &RouteName::Database { db: db.to_owned(), rp: rp.to_owned() }, kind)? {
-            Target::Bucket { bucket, .. } => Some(bucket),
-            Target::Database { .. } => None,
-        }
-    });
+    let place = |rp: String| match map(mapping, &RouteName::Database { db: db.to_owned(), rp }, kind)? {
+        Target::Bucket { bucket, .. } => Some(bucket),
+        Target::Database { .. } => None,
+    };
+    // Of a policy the bucket is called as of the default one, with its name behind it.
+    let default = place(String::new()).unwrap_or_default();
+    let of = |begin: &str, bucket: &String| Some(bucket.strip_prefix(begin)?.strip_prefix('/')?.to_owned());
+    let there = listed.iter().flat_map(|bucket| [of(db, bucket), of(&default, bucket)]).flatten();
+    let places = policies(mapping).chain(there).filter_map(place);
     let places: BTreeSet<String> = places.filter(|bucket| listed.contains(bucket)).collect();
     places.into_iter().collect()
 }
@@ -298,7 +326,7 @@ pub(super) fn buckets_of(db: &str, listed: &[String], mapping: &Mapping, kind: &
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Rule, Unmapped};
+    use crate::config::{Naming, Rule, Unmapped};
 
     const NOW: i64 = 1_700_000_000_000_000_000;
 
@@ -311,8 +339,12 @@ mod tests {
         Pattern::Database { db: Match::Is(db.into()), rp: Match::Any }
     }
 
+    fn like(db: &str) -> Pattern {
+        Pattern::Database { db: Match::new(db), rp: Match::Any }
+    }
+
     fn to(db: &str) -> To {
-        To::Database { db: Some(db.into()), rp: None }
+        To::Database { db: Some(Naming::new(db).unwrap()), rp: None }
     }
 
     fn bucket_kind() -> TargetKind {
@@ -370,6 +402,18 @@ mod tests {
         let merged = rules(&[(database("d"), to("all")), (database("c"), to("all"))]);
         assert_eq!(of("DROP MEASUREMENT m", &merged, &kind), Plan::Report(MERGED.to_owned()));
         let every = Pattern::Database { db: Match::Any, rp: Match::Any };
+        let prefixed = rules(&[(like("d*"), to("prod_{db}"))]);
+        assert_eq!(of("DROP MEASUREMENT m", &prefixed, &kind), query("prod_d", "DROP MEASUREMENT m", true));
+        let into_one = rules(&[(like("d*"), to("all"))]);
+        assert_eq!(of("DROP MEASUREMENT m", &into_one, &kind), Plan::Report(MERGED.to_owned()));
+        let both = rules(&[(like("d*"), to("prod_{db}")), (database("e"), to("prod_d"))]);
+        assert_eq!(of("DROP MEASUREMENT m", &both, &kind), Plan::Report(MERGED.to_owned()));
+        let policy_of = |name: &str| To::Bucket { bucket: Some(Naming::fixed(name)), org: None };
+        let policies = rules(&[(database("d"), policy_of("all/x")), (database("e"), policy_of("all/y"))]);
+        assert_eq!(of("DROP MEASUREMENT m", &policies, &kind), Plan::Report(MERGED.to_owned()));
+        let bucket = Pattern::Bucket { bucket: Match::Is("d/p".into()), org: Match::Any };
+        let by_bucket = rules(&[(bucket, To::Database { db: None, rp: None })]);
+        assert!(matches!(of("DROP MEASUREMENT m", &by_bucket, &kind), Plan::Report(why) if why.contains("part")));
         let onto_another = rules(&[(database("d"), to("c")), (every, To::Database { db: None, rp: None })]);
         assert_eq!(of("DROP MEASUREMENT m", &onto_another, &kind), Plan::Report(MERGED.to_owned()));
         let one_policy = Pattern::Database { db: Match::Is("d".into()), rp: Match::Is("p".into()) };
@@ -400,8 +444,15 @@ mod tests {
         }
         let listed = ["d", "d/p", "dd", "e", "d/p/q"].map(str::to_owned);
         assert_eq!(buckets_of("d", &listed, &none, &kind), ["d", "d/p", "d/p/q"]);
-        let renamed = rules(&[(database("d"), To::Bucket { bucket: Some("e".into()), org: None })]);
+        let renamed = rules(&[(database("d"), To::Bucket { bucket: Some(Naming::fixed("e")), org: None })]);
         assert_eq!(buckets_of("d", &listed, &renamed, &kind), ["e"]);
+        let of_policies =
+            |bucket: &str| rules(&[(like("d*"), To::Bucket { bucket: Some(Naming::new(bucket).unwrap()), org: None })]);
+        let listed = ["x_d", "x_d/p", "d/p", "x_dd"].map(str::to_owned);
+        assert_eq!(buckets_of("d", &listed, &of_policies("x_{bucket}"), &kind), ["x_d", "x_d/p"]);
+        assert_eq!(buckets_of("d", &listed, &of_policies("x_{db}/{rp}"), &kind), ["x_d", "x_d/p"]);
+        assert!(matches!(of("DELETE FROM m", &of_policies("x_{bucket}"), &kind), Plan::Run { .. }));
+        assert!(matches!(of("DELETE FROM m", &of_policies("{rp}_{db}"), &kind), Plan::Report(_)));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! From a place at the source to a place at the destination, by the configured rules or, without any, by identity.
 
 use super::{RouteName, Target};
-use crate::config::{Mapping, Pattern, Target as To};
+use crate::config::{Mapping, Names, Pattern, Rule, Target as To, is_system};
 
 /// What names the destination has.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,14 +23,30 @@ pub enum TargetKind {
     },
 }
 
-/// Where a route goes; `None`: no rule names it, and it stays at the source alone.
+/// Where a route goes; `None`: no rule names it, or the source keeps it for itself, and it stays at the source alone.
 #[must_use]
 pub fn map(mapping: &Mapping, name: &RouteName, kind: &TargetKind) -> Option<Target> {
     if mapping.rules.is_empty() {
-        return is_mirrored(name, kind).then(|| identity(name, kind));
+        return (!name.is_system() && is_mirrored(name, kind)).then(|| identity(name, kind));
     }
-    let rule = mapping.rules.iter().find(|rule| matches(&rule.from, name))?;
-    Some(apply(&rule.to, name, kind))
+    Some(apply(&rule_of(mapping, name)?.to, name, kind))
+}
+
+/// The rule that decides about a route, if one names it.
+#[must_use]
+pub fn rule_of<'m>(mapping: &'m Mapping, name: &RouteName) -> Option<&'m Rule> {
+    let is_system = name.is_system();
+    mapping.rules.iter().find(|rule| matches(&rule.from, name) && (!is_system || rule.from.names_one()))
+}
+
+impl RouteName {
+    /// Whether the servers keep it for themselves: what they measure of themselves, and their tasks' doings.
+    #[must_use]
+    pub fn is_system(&self) -> bool {
+        match self {
+            Self::Database { db: name, .. } | Self::Bucket { bucket: name, .. } => is_system(name),
+        }
+    }
 }
 
 /// Whether identity may take it: not a bucket of another organisation than the one that is mirrored.
@@ -84,23 +100,35 @@ fn identity(name: &RouteName, kind: &TargetKind) -> Target {
 }
 
 fn apply(to: &To, name: &RouteName, kind: &TargetKind) -> Target {
+    let whole;
+    let names = match name {
+        RouteName::Database { db, rp } => {
+            whole = bucket_name(db, rp);
+            Names { db, rp, bucket: &whole, org: "" }
+        }
+        RouteName::Bucket { org, bucket } => {
+            let (db, rp) = bucket.split_once('/').unwrap_or((bucket, ""));
+            Names { db, rp, bucket, org }
+        }
+    };
+    let of = |naming: &Option<crate::config::Naming>| naming.as_ref().map(|naming| naming.of(names));
     match (to, identity(name, kind)) {
         (To::Database { db, rp }, Target::Database { db: own_db, rp: own_rp }) => {
             // A rule that renames the database without naming a policy sends everything to that database's default.
-            let rp = rp.clone().unwrap_or(if db.is_some() { String::new() } else { own_rp });
-            Target::Database { db: db.clone().unwrap_or(own_db), rp }
+            let rp = of(rp).unwrap_or(if db.is_some() { String::new() } else { own_rp });
+            Target::Database { db: of(db).unwrap_or(own_db), rp }
         }
         (To::Bucket { bucket, org }, Target::Bucket { org: own_org, bucket: own_bucket }) => {
-            Target::Bucket { org: org.clone().unwrap_or(own_org), bucket: bucket.clone().unwrap_or(own_bucket) }
+            Target::Bucket { org: of(org).unwrap_or(own_org), bucket: of(bucket).unwrap_or(own_bucket) }
         }
         (To::Database { db, rp }, Target::Bucket { org, bucket }) => {
-            let bucket = db.as_ref().map_or(bucket, |db| bucket_name(db, rp.as_deref().unwrap_or_default()));
+            let bucket = of(db).map_or(bucket, |db| bucket_name(&db, &of(rp).unwrap_or_default()));
             Target::Bucket { org, bucket }
         }
-        (To::Bucket { bucket, .. }, Target::Database { db, rp }) => match bucket {
+        (To::Bucket { bucket, .. }, Target::Database { db, rp }) => match of(bucket) {
             None => Target::Database { db, rp },
             Some(bucket) => {
-                let (db, rp) = bucket.split_once('/').unwrap_or((bucket, ""));
+                let (db, rp) = bucket.split_once('/').unwrap_or((&bucket, ""));
                 Target::Database { db: db.to_owned(), rp: rp.to_owned() }
             }
         },
@@ -115,7 +143,7 @@ fn bucket_name(db: &str, rp: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Match, Rule, Unmapped};
+    use crate::config::{Match, Naming, Rule, Unmapped};
 
     fn database(db: &str, rp: &str) -> RouteName {
         RouteName::Database { db: db.into(), rp: rp.into() }
@@ -148,7 +176,7 @@ mod tests {
     fn the_first_rule_that_fits_decides_and_the_rest_stays_at_the_source() {
         let rule = |db: &str, rp: Match, to: &str| Rule {
             from: Pattern::Database { db: Match::Is(db.into()), rp },
-            to: To::Bucket { bucket: Some(to.into()), org: None },
+            to: To::Bucket { bucket: Some(Naming::fixed(to)), org: None },
         };
         let mapping = rules(vec![rule("d", Match::Is(String::new()), "first"), rule("d", Match::Any, "second")]);
         assert_eq!(map(&mapping, &database("d", ""), &bucket_kind()), bucket("first"));
@@ -160,9 +188,44 @@ mod tests {
     fn a_renamed_database_takes_all_policies_into_its_default() {
         let mapping = rules(vec![Rule {
             from: Pattern::Database { db: Match::Is("bench".into()), rp: Match::Any },
-            to: To::Database { db: Some("bench".into()), rp: None },
+            to: To::Database { db: Some(Naming::fixed("bench")), rp: None },
         }]);
         let target = Some(Target::Database { db: "bench".into(), rp: String::new() });
         assert_eq!(map(&mapping, &database("bench", "x"), &TargetKind::Database), target);
+    }
+
+    #[test]
+    fn forms_take_what_fits_and_names_of_the_source_go_into_new_ones() {
+        let from = |db: &str, rp: &str| Pattern::Database { db: Match::new(db), rp: Match::new(rp) };
+        let to = |db: &str, rp: &str| To::Database { db: Naming::new(db).ok(), rp: Naming::new(rp).ok() };
+        let mapping = rules(vec![
+            Rule { from: from("telegraf-?u", "*"), to: to("prod_{db}", "{rp}") },
+            Rule { from: from("*", "w*"), to: to("{db}", "long") },
+        ]);
+        let of = |db, rp| map(&mapping, &database(db, rp), &TargetKind::Database).map(|target| target.to_string());
+        assert_eq!(of("telegraf-eu", "").as_deref(), Some("database prod_telegraf-eu"));
+        assert_eq!(of("telegraf-eu", "week").as_deref(), Some("database prod_telegraf-eu, policy week"));
+        assert_eq!(of("telegraf-us1", "week").as_deref(), Some("database telegraf-us1, policy long"));
+        assert_eq!((of("telegraf-us1", ""), of("Telegraf-eu", "")), (None, None));
+        let as_bucket = map(&mapping, &database("telegraf-eu", "week"), &bucket_kind());
+        assert_eq!(as_bucket, bucket("prod_telegraf-eu/week"));
+    }
+
+    #[test]
+    fn what_a_source_keeps_for_itself_goes_where_a_rule_names_it() {
+        let system = database("_internal", "monitor");
+        let tasks = RouteName::Bucket { org: "x".into(), bucket: "_tasks".into() };
+        let every = |db: &str| Rule {
+            from: Pattern::Database { db: Match::new(db), rp: Match::Any },
+            to: To::Database { db: None, rp: None },
+        };
+        let all = rules(vec![every("*")]);
+        for mapping in [&rules(Vec::new()), &all] {
+            assert_eq!(map(mapping, &system, &TargetKind::Database), None);
+            assert_eq!(map(mapping, &tasks, &bucket_kind()), None);
+            assert!(map(mapping, &database("_mine", ""), &TargetKind::Database).is_some());
+        }
+        let named = rules(vec![every("*"), every("_internal")]);
+        assert!(map(&named, &system, &TargetKind::Database).is_some());
     }
 }

@@ -11,7 +11,7 @@ mod resolve;
 
 pub use catalogue::{Catalogue, Route};
 pub use identity::WriteIdentity;
-pub use mapping::{TargetKind, map};
+pub use mapping::{TargetKind, map, rule_of};
 pub use resolve::Resolver;
 pub(crate) use resolve::default_policy;
 

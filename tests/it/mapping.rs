@@ -111,3 +111,31 @@ fn rules_rename_and_what_none_names_stays_at_the_source_and_is_counted() {
     let excluded = text.lines().find(|line| line.trim_start().starts_with("excluded")).unwrap();
     assert_eq!(excluded.split_whitespace().last(), Some("3"));
 }
+
+/// Every database of a form goes to a name made of its own, with its policies; what a form does not take stays.
+#[test]
+fn forms_of_names_go_to_names_made_of_them() {
+    for (kind, number) in [(Kind::One, 1), (Kind::Two, 0)] {
+        let (source, destination) = (shared(Kind::One, 0), shared(kind, number));
+        let own = if kind == Kind::One { "form" } else { "like" };
+        for name in ["-a", "-a/week", "-b", "x"] {
+            source.create(&format!("{own}{name}"));
+        }
+        for name in ["-a", "-a/week", "-b"] {
+            destination.create(&format!("prod_{own}{name}"));
+        }
+        let rule = format!(
+            "[[mapping.rule]]\nfrom = {{ db = \"{own}-?\" }}\nto = {{ db = \"prod_{{db}}\", rp = \"{{rp}}\" }}\n"
+        );
+        let twinline = Setup::new(source.section(), destination.section()).more(&rule).start();
+        write(&twinline, &format!("/write?db={own}-a"), "m v=1i 1");
+        write(&twinline, &format!("/write?db={own}-a&rp=week"), "m v=2i 2");
+        write(&twinline, &format!("/write?db={own}-b"), "m v=3i 3");
+        write(&twinline, &format!("/write?db={own}x"), "m v=4i 4");
+        let status = twinline.settled(4);
+        assert_eq!((&status["lines"]["delivered"], &status["lines"]["excluded"]), (&3.into(), &1.into()));
+        for (name, time) in [("-a", 1), ("-a/week", 2), ("-b", 3)] {
+            assert_eq!(held(&destination, &format!("prod_{own}{name}")), [(time, format!("{time}i"))], "{name}");
+        }
+    }
+}

@@ -80,6 +80,7 @@ impl Code {
     pub(super) const WRITE_PROBE: Self = Self(2317);
     pub(super) const NOT_EMPTY: Self = Self(2318);
     pub(super) const ROWS_TWICE: Self = Self(2319);
+    pub(super) const SYSTEM: Self = Self(2320);
     pub(super) const KEEPS: Self = Self(2101);
     pub(super) const SHARDS: Self = Self(2102);
     pub(super) const FIELD_TYPES: Self = Self(2204);

@@ -31,6 +31,8 @@ pub(super) struct Plan {
     pub(super) targets: BTreeMap<Target, Wanted>,
     /// What no rule names.
     unmapped: Vec<String>,
+    /// What the source keeps for itself, and no rule names exactly.
+    system: Vec<String>,
 }
 
 impl Plan {
@@ -38,7 +40,8 @@ impl Plan {
         let mut plan = Self::default();
         for place in places {
             let Some(target) = map(mapping, &place.name, kind) else {
-                plan.unmapped.push(place.name.to_string());
+                let stays = if place.name.is_system() { &mut plan.system } else { &mut plan.unmapped };
+                stays.push(place.name.to_string());
                 continue;
             };
             let wanted = plan.targets.entry(target).or_default();
@@ -84,7 +87,11 @@ pub(super) fn listed(listing: &Listing, refused: Option<&str>) -> Option<Finding
     if listing.more {
         return Some(unknown(format!("the source has more than {PLACES_MAX} places; only these were checked")));
     }
-    listing.places.is_empty().then(|| unknown("the source has nothing yet: there is nothing to check".to_owned()))
+    listing
+        .places
+        .iter()
+        .all(|place| place.name.is_system())
+        .then(|| unknown("the source has nothing yet: there is nothing to check".to_owned()))
 }
 
 /// Where the destination cannot be asked, nothing is known of its places.
@@ -113,6 +120,11 @@ pub(super) fn judge(plan: &Plan, probed: &[Probed]) -> Vec<Finding> {
         findings.push(
             found(State::Warning, Code::UNMAPPED, text).fix("a [[mapping.rule]] for each that is to be mirrored"),
         );
+    }
+    if !plan.system.is_empty() {
+        let text =
+            format!("the source keeps for itself, and only a rule with its name mirrors: {}", some_of(&plan.system));
+        findings.push(found(State::Ok, Code::SYSTEM, text));
     }
     let mut organisations = BTreeMap::<&str, usize>::new();
     let mut unclear = BTreeMap::<&str, Vec<String>>::new();
@@ -190,7 +202,7 @@ pub(super) fn span(keep: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Rule, Target as To, Unmapped};
+    use crate::config::{Naming, Rule, Target as To, Unmapped};
 
     fn place(db: &str, rp: &str, hours: u64) -> Place {
         let name = RouteName::Database { db: db.into(), rp: rp.into() };
@@ -232,7 +244,7 @@ mod tests {
 
     #[test]
     fn places_that_go_to_one_target_are_asked_about_once_and_the_longest_retention_counts() {
-        let to = To::Bucket { bucket: Some("all".into()), org: None };
+        let to = To::Bucket { bucket: Some(Naming::fixed("all")), org: None };
         let from = Pattern::Database { db: Match::Is("a".into()), rp: Match::Any };
         let rules = Mapping { unmapped: Unmapped::SourceOnly, rules: vec![Rule { from, to }] };
         let places = [place("a", "", 24), place("a", "week", 168), place("x", "", 0)];
@@ -249,6 +261,15 @@ mod tests {
             "zero is for ever"
         );
         assert_eq!(named_by_rules(&rules).len(), 1);
+    }
+
+    #[test]
+    fn what_the_source_keeps_for_itself_is_listed_and_not_wanted() {
+        let none = Mapping { unmapped: Unmapped::SourceOnly, rules: Vec::new() };
+        let plan = Plan::new(&none, &[place("a", "", 0), place("_internal", "", 24)], &bucket_kind());
+        assert_eq!(plan.targets.len(), 1);
+        let system = judge(&plan, &[]);
+        assert!(system.iter().any(|f| f.code == Code::SYSTEM && f.text.ends_with(": _internal")), "{system:?}");
     }
 
     #[test]

@@ -63,7 +63,7 @@ pub(in crate::cli) struct Listing {
     pub(in crate::cli) more: bool,
 }
 
-/// Lists what the source has, without what it keeps for itself.
+/// Lists what the source has, with what it keeps for itself.
 pub(in crate::cli) async fn list(subject: &Subject<'_>, flavor: Flavor) -> Result<Listing, Unanswered> {
     let mut listing = match flavor {
         Flavor::Influx1 => policies(subject).await,
@@ -78,7 +78,7 @@ pub(in crate::cli) async fn list(subject: &Subject<'_>, flavor: Flavor) -> Resul
 async fn policies(subject: &Subject<'_>) -> Result<Listing, Unanswered> {
     let mut listing = Listing::default();
     let names = subject.statement("SHOW DATABASES").await?.column("name");
-    for db in names.iter().filter_map(Value::as_str).filter(|db| *db != "_internal") {
+    for db in names.iter().filter_map(Value::as_str) {
         if listing.places.len() >= PLACES_MAX {
             listing.more = true;
             break;
@@ -114,7 +114,7 @@ async fn buckets(subject: &Subject<'_>) -> Result<Listing, Unanswered> {
     for offset in (0..).step_by(PAGE) {
         let answer = subject.json(&format!("/api/v2/buckets?limit={PAGE}&offset={offset}{of}")).await?;
         let page = answer.get("buckets").and_then(Value::as_array).cloned().unwrap_or_default();
-        for bucket in page.iter().filter(|bucket| bucket.get("type").and_then(Value::as_str) != Some("system")) {
+        for bucket in &page {
             let Some(name) = bucket.get("name").and_then(Value::as_str) else { continue };
             let keep = bucket.pointer("/retentionRules/0/everySeconds").map_or(Some(0), Value::as_u64);
             let name = RouteName::Bucket { org: org.unwrap_or_default().to_owned(), bucket: name.to_owned() };

@@ -46,7 +46,7 @@ async fn databases(subject: &Subject<'_>, known: &Known<'_>) -> Group {
         Ok(listing) => listing,
         Err(why) => return Group::unknown(name, title, unknown(subject, &why, "ALL PRIVILEGES")),
     };
-    let items = listing.places.iter().map(|one| place(one, known)).collect();
+    let items = listing.places.iter().filter(|one| !one.name.is_system()).map(|one| place(one, known)).collect();
     let mut group = Group { more: listing.more, ..Group::of(name, title, items) };
     if let Some(first) = listing.closed.first() {
         let user = identifier(subject.config.username.as_deref().unwrap_or("twinline"));

@@ -64,7 +64,8 @@ async fn buckets(subject: &Subject<'_>, known: &Known<'_>) -> Group {
     let (name, title) = ("buckets", "BUCKETS");
     match places::list(subject, Flavor::Influx2).await {
         Ok(listing) => {
-            let items = listing.places.iter().map(|one| place(one, known)).collect();
+            let items =
+                listing.places.iter().filter(|one| !one.name.is_system()).map(|one| place(one, known)).collect();
             Group { more: listing.more, ..Group::of(name, title, items) }
         }
         Err(why) => Group::unknown(name, title, unknown(subject, &why)),

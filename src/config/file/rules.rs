@@ -4,8 +4,9 @@ use toml::de::DeValue;
 
 use crate::config::document::Section;
 use crate::config::mapping::{Mapping, Match, Pattern, Rule, Target, Unmapped};
+use crate::config::naming::Naming;
 
-const FROM: &str = "from = { db = \"telegraf\", rp = \"*\" } or { bucket = \"telegraf\", org = \"my-org\" }";
+const FROM: &str = "from = { db = \"telegraf-*\", rp = \"*\" } or { bucket = \"telegraf\", org = \"my-org\" }";
 const TO: &str = "to = { db = \"telegraf\" } or { bucket = \"telegraf\", org = \"my-org\" }";
 
 pub(super) fn mapping(root: &Section<'_>) -> Mapping {
@@ -82,10 +83,6 @@ fn name(side: &Section<'_>, key: &'static str) -> Option<Option<String>> {
         return Some(None);
     }
     let text = side.string(key, "name")?.value;
-    if text != "*" && text.contains('*') {
-        side.fault(key, format!("\"{text}\": \"*\" stands for a whole name only"), format!("{key} = \"*\""));
-        return None;
-    }
     if text.is_empty() && key != "rp" {
         side.fault(key, "is empty", format!("{key} = \"name\", or leave the key out"));
         return None;
@@ -96,7 +93,7 @@ fn name(side: &Section<'_>, key: &'static str) -> Option<Option<String>> {
 fn pattern(side: Section<'_>, rule: &Section<'_>) -> Option<Pattern> {
     let (by_bucket, first, second) = names(&side, rule, "from", FROM)?;
     side.finish();
-    let of = |name: Option<String>| name.filter(|n| n != "*").map_or(Match::Any, Match::Is);
+    let of = |name: Option<String>| name.map_or(Match::Any, |name| Match::new(&name));
     Some(if by_bucket {
         Pattern::Bucket { bucket: of(first), org: of(second) }
     } else {
@@ -106,11 +103,23 @@ fn pattern(side: Section<'_>, rule: &Section<'_>) -> Option<Pattern> {
 
 fn target(side: Section<'_>, rule: &Section<'_>) -> Option<Target> {
     let (by_bucket, first, second) = names(&side, rule, "to", TO)?;
+    let keys = if by_bucket { ["bucket", "org"] } else { ["db", "rp"] };
+    let own = |name: Option<String>, key| {
+        let Some(name) = name.filter(|n| n != "*") else { return Some(None) };
+        let what = match Naming::new(&name) {
+            Ok(_) if name.contains('*') => format!("\"{name}\": \"*\" stands for a whole name only here"),
+            Ok(naming) => return Some(Some(naming)),
+            Err(what) => what,
+        };
+        side.fault(key, what, format!("{key} = \"prod_{{db}}\", or \"*\" for the name that it has"));
+        None
+    };
+    let (first, second) = (own(first, keys[0]), own(second, keys[1]));
     side.finish();
-    let own = |name: Option<String>| name.filter(|n| n != "*");
+    let (first, second) = (first?, second?);
     Some(if by_bucket {
-        Target::Bucket { bucket: own(first), org: own(second) }
+        Target::Bucket { bucket: first, org: second }
     } else {
-        Target::Database { db: own(first), rp: own(second) }
+        Target::Database { db: first, rp: second }
     })
 }
