@@ -160,6 +160,9 @@ mod broken;
 // A database that is no InfluxDB.
 #[path = "it/foreign.rs"]
 mod foreign;
+// Clients on a Unix socket.
+#[path = "it/unix.rs"]
+mod unix;
 // VictoriaMetrics as the destination.
 #[path = "it/victoria.rs"]
 mod victoria;

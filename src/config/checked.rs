@@ -1,10 +1,9 @@
 //! What the program uses. Every value is within its range, every combination makes sense, every default is filled in.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{BaseUrl, Mapping, Secret};
+use super::{Address, BaseUrl, Mapping, Secret};
 use crate::base::DestinationId;
 use crate::base::size::ByteSize;
 
@@ -48,8 +47,8 @@ pub enum Role {
 /// One address we listen on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listen {
-    /// Address and port; port 0 lets the system choose.
-    pub address: SocketAddr,
+    /// Where it is.
+    pub address: Address,
     /// What it is for.
     pub role: Role,
     /// Connections at once, 1 to 65,536. Default 4096 for the proxy, 2048 with TLS, 64 for the admin role.

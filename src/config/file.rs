@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use toml::de::DeTable;
 
+use super::address::SOCKET_PATH_MAX;
 use super::budget::{budget_sum, memory_parts};
 use super::checked::{Config, Limits, Log, LogCompression, LogFormat, OnUnavailable, Queue};
 use super::document::{Document, Section, extent, plain_size};
@@ -24,8 +25,6 @@ const TIB: u64 = 1 << 40;
 const MAX_FILE_BYTES: u64 = MIB;
 /// What each destination beyond the first adds to the default of `limits.memory`.
 const MORE_MEMORY: u64 = 320 * MIB;
-/// A path of a Unix socket may have so many bytes on Linux.
-const MAX_SOCKET_PATH: usize = 107;
 
 /// Looks up an environment variable.
 pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
@@ -134,6 +133,7 @@ fn parts(root: &Section<'_>) -> Option<Config> {
     let limits = limits(root.section("limits"), destinations.as_ref().map_or(1, Vec::len));
     let log = log(root.section("log"));
     let (source, destinations) = (source?, destinations?);
+    edge::no_shared_socket(root, &listen, &unix_socket);
     for destination in &destinations {
         edge::no_loop(root, &listen, &source.server.url, &destination.server.url);
     }
@@ -149,10 +149,10 @@ fn unix_socket(root: &Section<'_>, data_dir: &Path) -> PathBuf {
     let section = root.section("listen_unix");
     let written = section.filled("path", "/run/twinline/twinline.sock").map(|text| PathBuf::from(text.value));
     let path = written.unwrap_or_else(|| data_dir.join("twinline.sock"));
-    if path.as_os_str().len() > MAX_SOCKET_PATH {
+    if path.as_os_str().len() > SOCKET_PATH_MAX {
         section.fault(
             "path",
-            format!("\"{}\" is longer than the {MAX_SOCKET_PATH} bytes that a socket may have", path.display()),
+            format!("\"{}\" is longer than the {SOCKET_PATH_MAX} bytes that a socket may have", path.display()),
             "path = \"/run/twinline/twinline.sock\"".to_owned(),
         );
     }

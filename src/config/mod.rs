@@ -3,6 +3,7 @@
 //! Promise: a [`Config`] that exists is complete and consistent; nothing behind this door checks a setting again. Every fault of a file
 //! is found in one pass, with line, column, key and what to write. Secrets are never printed.
 
+mod address;
 mod budget;
 mod checked;
 mod document;
@@ -15,6 +16,7 @@ mod naming;
 mod secret;
 mod url;
 
+pub use address::Address;
 pub use budget::{BudgetPart, budget_sum, disk_parts, log_waiting, memory_parts};
 pub use checked::{
     Compression, Config, DESTINATIONS_MAX, Delivery, Destination, DestinationKind, Limits, Listen, ListenTls, Log,

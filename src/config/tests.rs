@@ -173,6 +173,14 @@ fn listeners_that_cannot_be_meant_are_refused() {
             "in the clear",
         ),
         ("[[listen]]\naddress = \"127.0.0.1:1\"\npath_prefix = \"/a?b\"\n", "begins with /"),
+        ("[[listen]]\naddress = \"unix:run/a.sock\"\n", "begins with /"),
+        ("[[listen]]\naddress = \"unix:/run/a.sock\"\nmode = \"rw\"\n", "three octal digits"),
+        ("[[listen]]\naddress = \"unix:/var/lib/twinline/twinline.sock\"\n", "is the socket of operators"),
+        ("[[listen]]\naddress = \"unix:/a\"\n[[listen]]\naddress = \"unix:/a\"\nmode = \"0600\"\n", "listened on already"),
+        (
+            "[[listen]]\naddress = \"127.0.0.1:1\"\n[[listen]]\naddress = \"unix:/a\"\nrole = \"admin\"\n",
+            "is a socket for clients",
+        ),
         ("[listen]\naddress = \"127.0.0.1:1\"\n", "[[listen]]"),
         ("listen = []\n", "nothing would accept"),
     ] {
@@ -340,6 +348,13 @@ fn the_defaults_fit_with_everything_that_reads_the_log() {
 fn a_socket_path_that_the_system_cannot_bind_is_refused() {
     let long = format!("data_dir = \"/{}\"\n{SHORTEST}", "d".repeat(120));
     assert_eq!(bad(&long)[0].key, "listen_unix.path");
+    let socket = |bytes: usize| {
+        let path = "p".repeat(bytes - 1);
+        format!("[[listen]]\naddress = \"unix:/{path}\"\n[source]\nurl = \"http://a\"\n[destination]\nurl = \"http://b\"\n")
+    };
+    assert_eq!(bad(&socket(108))[0].key, "listen.address");
+    let listen = &good(&socket(107)).config.listen[0];
+    assert!(matches!(&listen.address, Address::Unix(path, 0o660) if path.as_os_str().len() == 107));
     let other = good(&format!("{long}[listen_unix]\npath = \"/run/t.sock\"\n"));
     assert_eq!(other.config.unix_socket.to_str(), Some("/run/t.sock"));
 }

@@ -1,9 +1,5 @@
 //! Sockets and connections: bounded in number, closed when idle for long, drained on a stop.
 
-use std::net::SocketAddr;
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
-use std::os::unix::net::{UnixListener as StdUnixListener, UnixStream as StdUnixStream};
-use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,15 +11,16 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream, UnixListener};
-use tokio::sync::{Semaphore, watch};
+use tokio::net::UnixListener;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 
 use super::edge::write_api;
 use super::mount;
+use super::socket::{Bound, Socket, Stream};
 use super::tls::Identity;
 use super::wire::{Answering, HEAD_WAIT, Wire};
-use crate::base::{Error, Kind, Result, Side, metric};
+use crate::base::metric;
 use crate::pipeline::Reply;
 
 /// Headers of one request. The servers count bytes, not headers; a table of so many is made for each request, which costs a few
@@ -31,15 +28,6 @@ use crate::pipeline::Reply;
 const HEADERS_MAX: usize = 1000;
 /// hyper takes no smaller bound.
 const HEADER_BYTES_LEAST: usize = 8 << 10;
-
-/// A listener that is bound.
-#[derive(Debug)]
-pub struct Bound {
-    /// The socket.
-    pub listener: TcpListener,
-    /// Where it really listens.
-    pub address: SocketAddr,
-}
 
 /// How connections of one listener are treated.
 #[derive(Clone, Debug)]
@@ -58,27 +46,6 @@ pub struct Serve {
     pub tls: Option<Rc<Identity>>,
 }
 
-/// Binds an address, or takes the socket that was opened for it before.
-///
-/// # Errors
-/// The address is taken or not ours.
-pub async fn bind(address: SocketAddr, passed: Option<std::net::TcpListener>) -> Result<Bound> {
-    let fault = |e: std::io::Error| {
-        let hint = match e.kind() {
-            std::io::ErrorKind::AddrInUse => "another program listens there: stop it, or change `listen`",
-            std::io::ErrorKind::PermissionDenied => "ports below 1024 need CAP_NET_BIND_SERVICE",
-            _ => "check `listen` in the configuration",
-        };
-        Error::new(Kind::Config, Side::Own, format!("cannot listen on {address}")).because(e).hint(hint)
-    };
-    let listener = match passed {
-        Some(listener) => TcpListener::from_std(listener).map_err(fault)?,
-        None => TcpListener::bind(address).await.map_err(fault)?,
-    };
-    let address = listener.local_addr().map_err(fault)?;
-    Ok(Bound { listener, address })
-}
-
 /// Accepts connections until `stop` turns true, then lets requests under way end; after `drain_max` it cuts them.
 pub async fn serve<F, Fut>(bound: Bound, limits: Serve, handle: F, mut stop: watch::Receiver<bool>)
 where
@@ -90,7 +57,7 @@ where
     let mut open = JoinSet::new();
     loop {
         let accepted = tokio::select! {
-            accepted = accept(&bound.listener, &permits) => accepted,
+            accepted = accept(&bound.socket, &permits) => accepted,
             Some(_) = open.join_next() => {
                 gauge.decrement(1.0);
                 continue;
@@ -118,52 +85,6 @@ where
     }
 }
 
-/// Binds the local socket; only its owner may open it. A socket that a dead process left behind is replaced; nothing else
-/// that stands there is.
-///
-/// # Errors
-/// The directory is missing or not ours; a file stands there; a living process listens there.
-pub fn bind_unix(path: &Path) -> Result<StdUnixListener> {
-    let fault = |e: std::io::Error| {
-        Error::new(Kind::Config, Side::Own, format!("cannot open the socket {}", path.display()))
-            .because(e)
-            .hint("check `listen_unix.path`: the directory must exist and belong to this user")
-    };
-    clear_dead_socket(path, &fault)?;
-    let listener = StdUnixListener::bind(path).map_err(fault)?;
-    listener.set_nonblocking(true).map_err(fault)?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(fault)?;
-    Ok(listener)
-}
-
-fn clear_dead_socket(path: &Path, fault: &impl Fn(std::io::Error) -> Error) -> Result<()> {
-    use std::io::ErrorKind;
-
-    match std::fs::symlink_metadata(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(fault(error)),
-        Ok(found) if !found.file_type().is_socket() => {
-            let what = format!("{} exists and is no socket: it is left as it is", path.display());
-            return Err(Error::new(Kind::Config, Side::Own, what).hint("change `listen_unix.path`"));
-        }
-        Ok(_) => {}
-    }
-    match StdUnixStream::connect(path) {
-        Err(error) if error.kind() == ErrorKind::ConnectionRefused => {}
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(fault(error)),
-        Ok(_) => {
-            let what = format!("another process listens on the socket {}", path.display());
-            let hint = "stop it, or give this one a `listen_unix.path` of its own";
-            return Err(Error::new(Kind::Locked, Side::Own, what).hint(hint));
-        }
-    }
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != ErrorKind::NotFound => Err(fault(error)),
-        _ => Ok(()),
-    }
-}
-
 /// Serves the local socket until `stop` turns true.
 pub async fn serve_unix<F, Fut>(listener: UnixListener, limits: Serve, handle: F, mut stop: watch::Receiver<bool>)
 where
@@ -188,17 +109,10 @@ where
     }
 }
 
-async fn accept(
-    listener: &TcpListener,
-    permits: &Arc<Semaphore>,
-) -> Option<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+async fn accept(socket: &Socket, permits: &Arc<Semaphore>) -> Option<(Stream, OwnedSemaphorePermit)> {
     let permit = Arc::clone(permits).acquire_owned().await.ok()?;
-    match listener.accept().await {
-        Ok((stream, _)) => {
-            // Costs latency only, should it fail.
-            let _ = stream.set_nodelay(true);
-            Some((stream, permit))
-        }
+    match socket.accept().await {
+        Ok((stream, _)) => Some((stream, permit)),
         Err(error) => {
             // Out of file descriptors, most likely: leave the rest of the program some air.
             tracing::warn!(%error, "a connection could not be accepted");
@@ -209,7 +123,7 @@ async fn accept(
 }
 
 /// What comes before HTTP.
-async fn arrived<F, Fut>(stream: TcpStream, limits: Serve, handle: F, stop: watch::Receiver<bool>)
+async fn arrived<F, Fut>(stream: Stream, limits: Serve, handle: F, stop: watch::Receiver<bool>)
 where
     F: Fn(Request<Incoming>) -> Fut + 'static,
     Fut: Future<Output = Reply> + 'static,
@@ -267,23 +181,4 @@ fn of_version(version: Version, mut reply: Reply) -> Reply {
         *reply.version_mut() = version;
     }
     reply
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_a_dead_socket_is_replaced() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("s.sock");
-        let living = bind_unix(&path).unwrap();
-        assert_eq!(bind_unix(&path).unwrap_err().kind(), Kind::Locked);
-        drop(living);
-        drop(bind_unix(&path).unwrap());
-        let file = dir.path().join("notes");
-        std::fs::write(&file, "mine").unwrap();
-        assert_eq!(bind_unix(&file).unwrap_err().kind(), Kind::Config);
-        assert_eq!(std::fs::read(&file).unwrap(), b"mine");
-    }
 }

@@ -14,11 +14,13 @@ mod listen;
 mod mount;
 mod pass;
 mod passed;
+mod socket;
 mod statements;
 mod tls;
 mod wire;
 
 pub use edge::Edge;
-pub use listen::{Bound, Serve, bind, bind_unix, serve, serve_unix};
-pub use passed::Passed;
+pub use listen::{Serve, serve, serve_unix};
+pub use passed::{Passed, PassedSocket};
+pub use socket::{Bound, Socket, bind, bind_unix};
 pub use tls::Identity;

@@ -32,8 +32,8 @@ pub(super) async fn own_listener(
         Ok(addresses) => addresses,
         Err(error) => return found(State::Unknown, format!("its host name cannot be resolved: {error}")),
     };
-    let hit =
-        listeners.iter().find(|listen| addresses.iter().any(|address| reaches(*address, listen.address, is_ours)));
+    let listens = |at: SocketAddr| addresses.iter().any(|address| reaches(*address, at, is_ours));
+    let hit = listeners.iter().find(|listen| listen.address.tcp().is_some_and(listens));
     if let Some(listen) = hit {
         let text = format!("{} is our own listener {}", subject.config.url, listen.address);
         return found(State::Failed, text).fix(fix);

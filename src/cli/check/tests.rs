@@ -128,7 +128,7 @@ fn a_name_for_our_own_listener_is_found_although_the_text_differs() {
     let rig = Rig::new();
     let mut config = rig.config(&rig.destination.url(), "");
     // Every address of this machine, and the database's port.
-    config.listen[0].address = ([0, 0, 0, 0], rig.destination.addr().port()).into();
+    config.listen[0].address = std::net::SocketAddr::from(([0, 0, 0, 0], rig.destination.addr().port())).into();
     let findings = look(&config, &[Group::Loop], &SystemClock::shared()).unwrap();
     let states: Vec<State> = findings.iter().map(|f| f.state).collect();
     assert_eq!(states, [State::Ok, State::Failed], "{findings:#?}");

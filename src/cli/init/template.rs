@@ -179,7 +179,7 @@ mod tests {
             ..Known::default()
         };
         let config = read(&fill(&Beginning { source: Some(old), destination: Some(new) })).config;
-        assert_eq!(config.listen[0].address.port(), 8088, "8087 is the source's");
+        assert_eq!(config.listen[0].address.tcp().unwrap().port(), 8088, "8087 is the source's");
         assert_eq!(config.source.server.username.as_deref(), Some("u\\"));
         assert_eq!(config.destination().server.token.as_ref().map(|t| t.expose()), Some("x"));
         assert_eq!(config.mapping.rules.len(), 1);

@@ -133,7 +133,7 @@ async fn daemon(
     let control =
         Control::new(sources, (view, hold), Arc::clone(&state), id, Arc::clone(&clock), Arc::clone(&facts), recorder)
             .with_max_age(config.queue.max_age);
-    let controlling = threads::control(control, admin, bind_unix(&config.unix_socket)?, late_stopped)?;
+    let controlling = threads::control(control, admin, bind_unix(&config.unix_socket, 0o600, "listen_unix.path")?, late_stopped)?;
     let mut signals = Signals::listen(hangup, proxies.iter().filter_map(|proxy| proxy.tls.clone()).collect())?;
     let passing = Server::new(&config.source.server, Side::Source)?;
     // Nothing refuses the start from here on.
@@ -283,7 +283,7 @@ async fn listeners(
     let mut proxies = Vec::new();
     for listen in config.listeners(Role::Proxy) {
         let tls = listen.tls.clone().map(Identity::read).transpose()?.map(Rc::new);
-        let bound = bind(listen.address, passed.take(listen.address)).await?;
+        let bound = bind(&listen.address, passed.take(&listen.address)).await?;
         proxies.push(Proxy { bound, listen: listen.clone(), tls });
     }
     let admin = threads::bind_admin(config, &mut passed)?;

@@ -5,7 +5,7 @@ use std::panic::AssertUnwindSafe;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::UnixListener;
 use tokio::runtime::LocalOptions;
 use tokio::sync::watch;
 
@@ -14,7 +14,7 @@ use crate::config::{self, Config, Listen, Role};
 use crate::control::{Control, Door};
 use crate::db::server::Server;
 use crate::delivery::{self, Parts};
-use crate::http::{Bound, Passed, Serve, serve, serve_unix};
+use crate::http::{Bound, Passed, PassedSocket, Serve, serve, serve_unix};
 use crate::queue::Opened;
 
 use super::watched::Watched;
@@ -24,7 +24,11 @@ const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 /// Binds the admin listeners now, so that a taken port is an error at start.
 pub(super) fn bind_admin(config: &Config, passed: &mut Passed) -> Result<Vec<(StdListener, Listen)>> {
     let bind = |listen: &Listen| {
-        let opened = passed.take(listen.address).map_or_else(|| StdListener::bind(listen.address), Ok);
+        let opened = match (passed.take(&listen.address), listen.address.tcp()) {
+            (Some(PassedSocket::Tcp(socket)), _) => Ok(socket),
+            (_, Some(address)) => StdListener::bind(address),
+            (_, None) => Err(std::io::ErrorKind::AddrNotAvailable.into()),
+        };
         let socket = opened.and_then(|socket| socket.set_nonblocking(true).map(|()| socket));
         let socket = socket.map_err(|e| {
             Error::new(Kind::Config, Side::Own, format!("cannot listen on {}", listen.address))
@@ -97,10 +101,9 @@ pub(super) fn control(
             }
         };
         for (listener, listen) in admin {
-            match listener.local_addr().and_then(|address| TcpListener::from_std(listener).map(|l| (l, address))) {
-                Ok((listener, address)) => {
-                    tracing::info!(%address, "operators may connect");
-                    let bound = Bound { listener, address };
+            match Bound::tcp(listener) {
+                Ok(bound) => {
+                    tracing::info!(address = %bound.address, "operators may connect");
                     tokio::task::spawn_local(serve(bound, limits(Some(&listen)), door(Door::Listener), stop.clone()));
                 }
                 Err(error) => tracing::error!(%error, "an admin listener cannot be served"),

@@ -1,14 +1,19 @@
 //! Where clients and operators connect.
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 use std::time::Duration;
 
 use toml::de::DeValue;
 
 use super::databases::pem_file;
+use crate::config::address::{Address, SOCKET_PATH_MAX};
 use crate::config::checked::{Listen, ListenTls, Role};
 use crate::config::document::Section;
 use crate::config::url::BaseUrl;
+
+/// Its owner and its group may open a socket of clients.
+const SOCKET_MODE: u32 = 0o660;
 
 const EXAMPLE: &str = "listen = \"127.0.0.1:8086\", or a [[listen]] table with address and role";
 
@@ -38,7 +43,7 @@ pub(super) fn listeners(root: &Section<'_>) -> Vec<Listen> {
     for section in tables {
         let listen = one(&section);
         if let Some(listen) = listen {
-            if listen.address.port() != 0 && all.iter().any(|other: &Listen| other.address == listen.address) {
+            if all.iter().any(|other: &Listen| other.address.meets(&listen.address)) {
                 section.fault("address", format!("{} is listened on already", listen.address), None);
             }
             all.push(listen);
@@ -51,7 +56,7 @@ pub(super) fn listeners(root: &Section<'_>) -> Vec<Listen> {
     all
 }
 
-fn with_defaults(address: SocketAddr, role: Role) -> Listen {
+fn with_defaults(address: Address, role: Role) -> Listen {
     let max_connections = if role == Role::Proxy { 4096 } else { 64 };
     let idle_timeout = Duration::from_secs(330);
     Listen { address, role, max_connections, idle_timeout, insecure: false, path_prefix: String::new(), tls: None }
@@ -64,7 +69,8 @@ fn one(section: &Section<'_>) -> Option<Listen> {
         section.fault("address", "is missing", "address = \"127.0.0.1:8086\"".to_owned());
     }
     let address = text.and_then(|text| address(section, "address", &text.value));
-    let mut defaults = with_defaults(address.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 0))), role);
+    let address = with_mode(section, address);
+    let mut defaults = with_defaults(address.clone().unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 0)).into()), role);
     if section.has("tls") {
         // One takes half as much memory again.
         defaults.max_connections = 2048;
@@ -78,12 +84,16 @@ fn one(section: &Section<'_>) -> Option<Listen> {
         tls: tls(section, role),
         ..defaults
     };
-    if is_admin(&listen) && !listen.address.ip().is_loopback() && !listen.insecure {
+    let is_open = listen.address.tcp().is_some_and(|address| !address.ip().is_loopback());
+    if is_admin(&listen) && is_open && !listen.insecure {
         section.fault(
             "address",
             format!("{} can be reached from outside and the admin side asks nobody who he is", listen.address),
             "address = \"127.0.0.1:9086\", or insecure = true when the network itself keeps others away".to_owned(),
         );
+    }
+    if is_admin(&listen) && listen.address.unix().is_some() {
+        section.fault("address", "is a socket for clients: that of operators is [listen_unix]", None);
     }
     if listen.insecure && !is_admin(&listen) {
         section.warn("insecure", "has no effect on a proxy listener");
@@ -127,9 +137,12 @@ fn path_prefix(section: &Section<'_>, role: Role) -> String {
     path.to_owned()
 }
 
-fn address(section: &Section<'_>, key: &'static str, text: &str) -> Option<SocketAddr> {
+fn address(section: &Section<'_>, key: &'static str, text: &str) -> Option<Address> {
     if let Ok(address) = text.parse() {
-        return Some(address);
+        return Some(Address::Tcp(address));
+    }
+    if let Some(path) = text.strip_prefix("unix:") {
+        return unix(section, key, path);
     }
     let (what, port) = match text.rsplit_once(':') {
         Some(("" | "*", port)) => ("has no address; 0.0.0.0 is every address of this machine", port),
@@ -145,6 +158,46 @@ fn address(section: &Section<'_>, key: &'static str, text: &str) -> Option<Socke
     None
 }
 
+fn unix(section: &Section<'_>, key: &'static str, path: &str) -> Option<Address> {
+    let what = if !path.starts_with('/') {
+        format!("\"{path}\" is no path that begins with /")
+    } else if path.len() > SOCKET_PATH_MAX {
+        format!("\"{path}\" is longer than the {SOCKET_PATH_MAX} bytes that a socket may have")
+    } else if path.ends_with('/') || path.contains('\0') {
+        format!("\"{path}\" names no file")
+    } else {
+        return Some(Address::Unix(path.into(), SOCKET_MODE));
+    };
+    section.fault(key, what, format!("{key} = \"unix:/run/twinline/influx.sock\""));
+    None
+}
+
+/// A socket with the rights that are written beside it.
+fn with_mode(section: &Section<'_>, address: Option<Address>) -> Option<Address> {
+    const KEY: &str = "mode";
+    let Some(text) = section.filled(KEY, "0660") else { return address };
+    let mode = u32::from_str_radix(&text.value, 8).ok().filter(|mode| *mode <= 0o777);
+    if mode.is_none() {
+        let what = format!("\"{}\" is no set of rights: three octal digits, as for chmod", text.value);
+        section.fault(KEY, what, "mode = \"0660\"".to_owned());
+    }
+    match address? {
+        Address::Unix(path, default) => Some(Address::Unix(path, mode.unwrap_or(default))),
+        address => {
+            section.warn(KEY, "has no effect on an address with a port");
+            Some(address)
+        }
+    }
+}
+
+/// Refuses a socket of clients where that of operators is.
+pub(super) fn no_shared_socket(root: &Section<'_>, listen: &[Listen], operators: &Path) {
+    if listen.iter().any(|listen| listen.address.unix() == Some(operators)) {
+        let what = format!("unix:{} is the socket of operators", operators.display());
+        root.fault("listen", what, "another path, or another listen_unix.path".to_owned());
+    }
+}
+
 /// Refuses what would certainly talk to itself: databases that are one and the same, and a listener that is one of them.
 pub(super) fn no_loop(root: &Section<'_>, listen: &[Listen], source: &BaseUrl, destination: &BaseUrl) {
     if source.authority().eq_ignore_ascii_case(&destination.authority())
@@ -157,7 +210,7 @@ pub(super) fn no_loop(root: &Section<'_>, listen: &[Listen], source: &BaseUrl, d
         );
     }
     for (name, url) in [("source", source), ("destination", destination)] {
-        if listen.iter().any(|listen| reaches(url, listen.address)) {
+        if listen.iter().filter_map(|listen| listen.address.tcp()).any(|listen| reaches(url, listen)) {
             part(root, name, url).fault(
                 "url",
                 format!("is an address on which twinline itself listens: it would forward to itself for ever ({url})"),
