@@ -99,6 +99,9 @@ mod parked;
 // Answers pass through unchanged.
 #[path = "it/pass.rs"]
 mod pass;
+// Clients behind a balancer that says who they are.
+#[path = "it/proxied.rs"]
+mod proxied;
 // The built program as a process.
 #[path = "it/proxy.rs"]
 mod proxy;

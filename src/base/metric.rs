@@ -39,6 +39,7 @@ metrics_table! {
     HTTP_REQUESTS = "twinline_http_requests_total", Counter, "Answers to clients, by kind of request and status.";
     BODIES_BROKEN = "twinline_http_bodies_broken_total", Counter, "Bodies of writes that did not come whole, by how: ends, framing, late.";
     HTTP_CONNECTIONS = "twinline_http_connections", Gauge, "Client connections open.";
+    PROXY_CLOSED = "twinline_http_proxy_header_closed_total", Counter, "Connections closed for want of a PROXY header to be believed, by why: empty, malformed, late, untrusted.";
     INGEST_LINES = "twinline_ingest_lines_total", Counter, "Lines that parse in writes that arrived.";
     INGEST_BYTES = "twinline_ingest_bytes_total", Counter, "Bytes of write bodies that arrived, as sent.";
     WRITE_OUTCOMES = "twinline_write_outcomes_total", Counter, "Writes by what the source kept of them.";

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{Address, BaseUrl, Mapping, Secret};
+use super::{Address, BaseUrl, Mapping, Network, Secret};
 use crate::base::DestinationId;
 use crate::base::size::ByteSize;
 
@@ -51,7 +51,7 @@ pub struct Listen {
     pub address: Address,
     /// What it is for.
     pub role: Role,
-    /// Connections at once, 1 to 65,536. Default 4096 for the proxy, 2048 with TLS, 64 for the admin role.
+    /// Connections at once, 1 to 65,536. Default 4096 for the proxy, 2048 with TLS, 64 for a Unix socket and the admin role.
     pub max_connections: usize,
     /// A connection without a request is closed after this. Default 330 s: longer than clients keep one for reuse.
     pub idle_timeout: Duration,
@@ -61,6 +61,9 @@ pub struct Listen {
     pub path_prefix: String,
     /// Clients speak TLS here. Default: they do not.
     pub tls: Option<ListenTls>,
+    /// Connections begin with a header of the PROXY protocol, which is believed from these, or from everywhere where there are
+    /// none. Default: they do not.
+    pub proxied: Option<Vec<Network>>,
 }
 
 /// TLS toward clients: PEM files.

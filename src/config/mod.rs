@@ -13,6 +13,7 @@ mod file;
 mod interpolate;
 mod mapping;
 mod naming;
+mod network;
 mod secret;
 mod url;
 
@@ -26,6 +27,7 @@ pub use fault::{ConfigError, Position};
 pub use file::{Environment, Loaded, load, load_with, parse};
 pub use mapping::{Mapping, Match, Pattern, Rule, Target, Unmapped, is_system};
 pub use naming::{Names, Naming};
+pub use network::Network;
 pub use secret::Secret;
 pub use url::BaseUrl;
 

@@ -176,10 +176,19 @@ fn listeners_that_cannot_be_meant_are_refused() {
         ("[[listen]]\naddress = \"unix:run/a.sock\"\n", "begins with /"),
         ("[[listen]]\naddress = \"unix:/run/a.sock\"\nmode = \"rw\"\n", "three octal digits"),
         ("[[listen]]\naddress = \"unix:/var/lib/twinline/twinline.sock\"\n", "is the socket of operators"),
-        ("[[listen]]\naddress = \"unix:/a\"\n[[listen]]\naddress = \"unix:/a\"\nmode = \"0600\"\n", "listened on already"),
+        (
+            "[[listen]]\naddress = \"unix:/a\"\n[[listen]]\naddress = \"unix:/a\"\nmode = \"0600\"\n",
+            "listened on already",
+        ),
         (
             "[[listen]]\naddress = \"127.0.0.1:1\"\n[[listen]]\naddress = \"unix:/a\"\nrole = \"admin\"\n",
             "is a socket for clients",
+        ),
+        ("[[listen]]\naddress = \"127.0.0.1:1\"\nproxy_protocol = true\ntrusted = [\"10.0.0.0/33\"]\n", "at most 32"),
+        (
+            "[[listen]]\naddress = \"127.0.0.1:1\"\n[[listen]]\naddress = \"127.0.0.1:2\"\nrole = \"admin\"\n\
+             proxy_protocol = true\n",
+            "is for clients",
         ),
         ("[listen]\naddress = \"127.0.0.1:1\"\n", "[[listen]]"),
         ("listen = []\n", "nothing would accept"),
@@ -350,7 +359,9 @@ fn a_socket_path_that_the_system_cannot_bind_is_refused() {
     assert_eq!(bad(&long)[0].key, "listen_unix.path");
     let socket = |bytes: usize| {
         let path = "p".repeat(bytes - 1);
-        format!("[[listen]]\naddress = \"unix:/{path}\"\n[source]\nurl = \"http://a\"\n[destination]\nurl = \"http://b\"\n")
+        format!(
+            "[[listen]]\naddress = \"unix:/{path}\"\n[source]\nurl = \"http://a\"\n[destination]\nurl = \"http://b\"\n"
+        )
     };
     assert_eq!(bad(&socket(108))[0].key, "listen.address");
     let listen = &good(&socket(107)).config.listen[0];

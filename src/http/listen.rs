@@ -1,5 +1,7 @@
 //! Sockets and connections: bounded in number, closed when idle for long, drained on a stop.
 
+use std::fmt;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +19,7 @@ use tokio::task::JoinSet;
 
 use super::edge::write_api;
 use super::mount;
+use super::proxied::Proxied;
 use super::socket::{Bound, Socket, Stream};
 use super::tls::Identity;
 use super::wire::{Answering, HEAD_WAIT, Wire};
@@ -44,6 +47,22 @@ pub struct Serve {
     pub path_prefix: Rc<str>,
     /// Clients speak TLS.
     pub tls: Option<Rc<Identity>>,
+    /// Connections begin with a header of the PROXY protocol.
+    pub proxied: Option<Rc<Proxied>>,
+}
+
+/// Where the client of a request is: what the PROXY protocol says, else the other end of its connection; nothing for a socket in the
+/// file system. Among the request's extensions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Client(pub Option<IpAddr>);
+
+impl fmt::Display for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(ip) => ip.fmt(f),
+            None => f.write_str("a local process"),
+        }
+    }
 }
 
 /// Accepts connections until `stop` turns true, then lets requests under way end; after `drain_max` it cuts them.
@@ -64,11 +83,11 @@ where
             }
             _ = stop.wait_for(|stop| *stop) => break,
         };
-        let Some((stream, permit)) = accepted else { continue };
+        let Some(((stream, peer), permit)) = accepted else { continue };
         gauge.increment(1.0);
         let (limits, handle, stop) = (limits.clone(), handle.clone(), stop.clone());
         open.spawn_local(async move {
-            arrived(stream, limits, handle, stop).await;
+            arrived(stream, peer, limits, handle, stop).await;
             drop(permit);
         });
     }
@@ -103,16 +122,16 @@ where
         };
         let (limits, handle, stop) = (limits.clone(), handle.clone(), stop.clone());
         tokio::task::spawn_local(async move {
-            connection(stream, limits, handle, stop).await;
+            connection(stream, Client(None), limits, handle, stop).await;
             drop(permit);
         });
     }
 }
 
-async fn accept(socket: &Socket, permits: &Arc<Semaphore>) -> Option<(Stream, OwnedSemaphorePermit)> {
+async fn accept(socket: &Socket, permits: &Arc<Semaphore>) -> Option<((Stream, Option<IpAddr>), OwnedSemaphorePermit)> {
     let permit = Arc::clone(permits).acquire_owned().await.ok()?;
     match socket.accept().await {
-        Ok((stream, _)) => Some((stream, permit)),
+        Ok(came) => Some((came, permit)),
         Err(error) => {
             // Out of file descriptors, most likely: leave the rest of the program some air.
             tracing::warn!(%error, "a connection could not be accepted");
@@ -123,23 +142,38 @@ async fn accept(socket: &Socket, permits: &Arc<Semaphore>) -> Option<(Stream, Ow
 }
 
 /// What comes before HTTP.
-async fn arrived<F, Fut>(stream: Stream, limits: Serve, handle: F, stop: watch::Receiver<bool>)
-where
+async fn arrived<F, Fut>(
+    mut stream: Stream,
+    peer: Option<IpAddr>,
+    limits: Serve,
+    handle: F,
+    stop: watch::Receiver<bool>,
+) where
     F: Fn(Request<Incoming>) -> Fut + 'static,
     Fut: Future<Output = Reply> + 'static,
 {
+    let client = match &limits.proxied {
+        None => Client(peer),
+        Some(proxied) => match proxied.client(&mut stream, peer).await {
+            Ok(client) => Client(client),
+            Err(_) => return,
+        },
+    };
     let Some(tls) = limits.tls.as_ref().map(|identity| identity.acceptor()) else {
-        return connection(stream, limits, handle, stop).await;
+        return connection(stream, client, limits, handle, stop).await;
     };
     let shaken = tokio::time::timeout(limits.idle_timeout.min(HEAD_WAIT), tls.accept(stream)).await;
     match shaken {
-        Ok(Ok(stream)) => connection(stream, limits, handle, stop).await,
-        Ok(Err(error)) => tracing::debug!(%error, event = "tls.refused", "a client does not come to TLS with us"),
+        Ok(Ok(stream)) => connection(stream, client, limits, handle, stop).await,
+        Ok(Err(error)) => {
+            let client = client.to_string();
+            tracing::debug!(%error, client, event = "tls.refused", "a client does not come to TLS with us");
+        }
         Err(_) => {}
     }
 }
 
-async fn connection<S, F, Fut>(stream: S, limits: Serve, handle: F, mut stop: watch::Receiver<bool>)
+async fn connection<S, F, Fut>(stream: S, client: Client, limits: Serve, handle: F, mut stop: watch::Receiver<bool>)
 where
     S: AsyncRead + AsyncWrite + Unpin,
     F: Fn(Request<Incoming>) -> Fut + 'static,
@@ -148,7 +182,8 @@ where
     let answering = Rc::new(Answering::default());
     let stream = Wire::new(stream, Rc::clone(&answering), limits.idle_timeout.min(HEAD_WAIT));
     let service = service_fn(move |request: Request<Incoming>| {
-        let request = mount::below(&limits.path_prefix, request);
+        let mut request = mount::below(&limits.path_prefix, request);
+        request.extensions_mut().insert(client);
         let under_way = answering.begin(write_api(&request).is_some());
         let version = request.version();
         let reply = handle(request);

@@ -14,13 +14,15 @@ mod listen;
 mod mount;
 mod pass;
 mod passed;
+mod proxied;
 mod socket;
 mod statements;
 mod tls;
 mod wire;
 
 pub use edge::Edge;
-pub use listen::{Serve, serve, serve_unix};
+pub use listen::{Client, Serve, serve, serve_unix};
 pub use passed::{Passed, PassedSocket};
+pub use proxied::Proxied;
 pub use socket::{Bound, Socket, bind, bind_unix};
 pub use tls::Identity;

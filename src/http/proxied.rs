@@ -170,8 +170,12 @@ async fn binary<S: AsyncRead + Unpin>(stream: &mut S) -> Result<Option<IpAddr>, 
     };
     // Address family and transport. What of it has no address of a client leaves the connection's own.
     let from = match family {
-        0x11 => <[u8; 4]>::try_from(rest.get(..12).ok_or(Closed::Malformed)?.split_at(4).0).map(Ipv4Addr::from).map(IpAddr::V4),
-        0x21 => <[u8; 16]>::try_from(rest.get(..36).ok_or(Closed::Malformed)?.split_at(16).0).map(Ipv6Addr::from).map(IpAddr::V6),
+        0x11 => <[u8; 4]>::try_from(rest.get(..12).ok_or(Closed::Malformed)?.split_at(4).0)
+            .map(Ipv4Addr::from)
+            .map(IpAddr::V4),
+        0x21 => <[u8; 16]>::try_from(rest.get(..36).ok_or(Closed::Malformed)?.split_at(16).0)
+            .map(Ipv6Addr::from)
+            .map(IpAddr::V6),
         0x31 if rest.len() < 216 => return Err(Closed::Malformed),
         0x00 | 0x10 | 0x12 | 0x20 | 0x22 | 0x30..=0x32 => return Ok(None),
         _ if is_local => return Ok(None),
@@ -222,7 +226,7 @@ mod tests {
             assert_eq!(got, said, "{line}");
             assert!(got.is_err() || left == 5, "{line}: {left}");
         }
-        assert_eq!(read(b"PROXY UNKNOWN\n\r\n").0, Ok(None), "only CR LF ends it");
+        assert_eq!(read(b"PROXY UNKNOWN \n\r\n").0, Ok(None), "only CR LF ends it");
         let longest = format!("PROXY UNKNOWN {}\r\n", "x".repeat(LINE_MAX - 16));
         assert_eq!((longest.len(), read(longest.as_bytes())), (LINE_MAX, (Ok(None), 0)));
         let long = format!("PROXY UNKNOWN {}\r\n", "x".repeat(LINE_MAX - 15));

@@ -126,6 +126,7 @@ mod tests {
             "#kind",
             "#spare_dir",
             "#path_prefix",
+            "#trusted",
             "#max_age",
         ];
         let on = |line: &str| {

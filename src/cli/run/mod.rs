@@ -32,7 +32,7 @@ use crate::control::{Control, Facts, Recorder};
 use crate::db::product::Product;
 use crate::db::server::Server;
 use crate::delivery::{self, Hold, Writing, hold, shared_view};
-use crate::http::{Bound, Edge, Identity, Passed, Serve, bind, bind_unix, serve};
+use crate::http::{Bound, Edge, Identity, Passed, Proxied, Serve, bind, bind_unix, serve};
 use crate::line::Dialect;
 use crate::line::project::{QuestRules, VictoriaRules};
 use crate::pipeline::{Changing, EdgeMeters, GapKeeper, Limits, Overlaps, Pipeline, Silence, Skew, passage_max};
@@ -133,7 +133,8 @@ async fn daemon(
     let control =
         Control::new(sources, (view, hold), Arc::clone(&state), id, Arc::clone(&clock), Arc::clone(&facts), recorder)
             .with_max_age(config.queue.max_age);
-    let controlling = threads::control(control, admin, bind_unix(&config.unix_socket, 0o600, "listen_unix.path")?, late_stopped)?;
+    let controlling =
+        threads::control(control, admin, bind_unix(&config.unix_socket, 0o600, "listen_unix.path")?, late_stopped)?;
     let mut signals = Signals::listen(hangup, proxies.iter().filter_map(|proxy| proxy.tls.clone()).collect())?;
     let passing = Server::new(&config.source.server, Side::Source)?;
     // Nothing refuses the start from here on.
@@ -315,6 +316,7 @@ fn serve_all(
             drain_max,
             path_prefix: listen.path_prefix.as_str().into(),
             tls,
+            proxied: listen.proxied.map(|trusted| Rc::new(Proxied::new(trusted))),
         };
         let edge = edge.clone();
         let handle = move |request| {

@@ -92,6 +92,7 @@ pub(super) fn control(
             drain_max: Duration::from_millis(500),
             path_prefix: "".into(),
             tls: None,
+            proxied: None,
         };
         let door = |door: Door| {
             let control = control.clone();

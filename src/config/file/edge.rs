@@ -10,6 +10,7 @@ use super::databases::pem_file;
 use crate::config::address::{Address, SOCKET_PATH_MAX};
 use crate::config::checked::{Listen, ListenTls, Role};
 use crate::config::document::Section;
+use crate::config::network::Network;
 use crate::config::url::BaseUrl;
 
 /// Its owner and its group may open a socket of clients.
@@ -57,9 +58,19 @@ pub(super) fn listeners(root: &Section<'_>) -> Vec<Listen> {
 }
 
 fn with_defaults(address: Address, role: Role) -> Listen {
-    let max_connections = if role == Role::Proxy { 4096 } else { 64 };
+    let many = role == Role::Proxy && address.tcp().is_some();
+    let max_connections = if many { 4096 } else { 64 };
     let idle_timeout = Duration::from_secs(330);
-    Listen { address, role, max_connections, idle_timeout, insecure: false, path_prefix: String::new(), tls: None }
+    Listen {
+        address,
+        role,
+        max_connections,
+        idle_timeout,
+        insecure: false,
+        path_prefix: String::new(),
+        tls: None,
+        proxied: None,
+    }
 }
 
 fn one(section: &Section<'_>) -> Option<Listen> {
@@ -70,8 +81,9 @@ fn one(section: &Section<'_>) -> Option<Listen> {
     }
     let address = text.and_then(|text| address(section, "address", &text.value));
     let address = with_mode(section, address);
-    let mut defaults = with_defaults(address.clone().unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 0)).into()), role);
-    if section.has("tls") {
+    let mut defaults =
+        with_defaults(address.clone().unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 0)).into()), role);
+    if section.has("tls") && defaults.address.tcp().is_some() {
         // One takes half as much memory again.
         defaults.max_connections = 2048;
     }
@@ -82,6 +94,7 @@ fn one(section: &Section<'_>) -> Option<Listen> {
         insecure: section.flag("insecure", false),
         path_prefix: path_prefix(section, role),
         tls: tls(section, role),
+        proxied: proxied(section, role, address.as_ref()),
         ..defaults
     };
     let is_open = listen.address.tcp().is_some_and(|address| !address.ip().is_loopback());
@@ -117,6 +130,32 @@ fn tls(section: &Section<'_>, role: Role) -> Option<ListenTls> {
         section.fault("tls", "is for clients: the admin side speaks HTTP in the clear, on this machine", None);
     }
     Some(ListenTls { cert: cert?, key: key?, client_ca })
+}
+
+/// Who is believed when he says for whom he comes.
+fn proxied(section: &Section<'_>, role: Role, address: Option<&Address>) -> Option<Vec<Network>> {
+    const EXAMPLE: &str = "trusted = [\"10.0.0.0/8\"]";
+    let (is_on, written) = (section.flag("proxy_protocol", false), section.strings("trusted", EXAMPLE));
+    let mut trusted = Vec::new();
+    for text in written.iter().flatten() {
+        match text.parse() {
+            Ok(network) => trusted.push(network),
+            Err(what) => section.fault("trusted", format!("\"{text}\" {what}"), EXAMPLE.to_owned()),
+        }
+    }
+    if !is_on {
+        if section.has("trusted") {
+            section.warn("trusted", "has no effect without proxy_protocol = true");
+        }
+        return None;
+    }
+    if role == Role::Admin {
+        section.fault("proxy_protocol", "is for clients: nobody stands in front of the admin side", None);
+    }
+    if trusted.is_empty() && address.and_then(Address::tcp).is_some_and(|address| !address.ip().is_loopback()) {
+        section.warn("proxy_protocol", "without `trusted` whoever reaches this address may claim to be anybody");
+    }
+    Some(trusted)
 }
 
 /// Without a slash at its end.
