@@ -1,4 +1,4 @@
-//! The parser alone, built from the package's own source: with nothing else of the package it is built in seconds.
+//! What reads text, built from the package's own source: with nothing else of the package it is built in seconds.
 
 #![allow(dead_code, unreachable_pub)]
 
@@ -7,3 +7,15 @@ extern crate self as twinline;
 pub mod checks;
 #[path = "../src/line/mod.rs"]
 pub mod line;
+
+/// Times as text, for statements.
+#[path = "../src/base"]
+pub mod base {
+    pub mod clock;
+}
+
+/// Statements.
+#[path = "../src/db"]
+pub mod db {
+    pub mod influxql;
+}

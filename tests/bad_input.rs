@@ -97,6 +97,7 @@ fn what_once_failed_is_read_well() {
         checks::levels(&input);
         checks::scanners(&input);
         checks::rewrites(&input);
+        checks::statements(&input);
         dialects(&input);
         count += 1;
     }

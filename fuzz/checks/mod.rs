@@ -8,12 +8,14 @@ mod levels;
 mod operations;
 mod rewrites;
 mod scanners;
+mod statements;
 mod values;
 
 pub use dialects::{dialects, in_bounds};
 pub use levels::levels;
 pub use rewrites::rewrites;
 pub use scanners::scanners;
+pub use statements::statements;
 pub use values::values;
 
 use std::ops::Range;

@@ -39,7 +39,12 @@ impl Statement<'_> {
         let all = Deletion { measurement: None, first_ns: TIMES.0, last_ns: TIMES.1, tags: Vec::new() };
         let skip = match change.class {
             Class::DropMeasurement => {
-                let measurement = change.measurement.clone().ok_or(Untranslated("it names no measurement"))?;
+                // An empty name in a predicate may mean all of them.
+                let named = change.measurement.clone().filter(|name| !name.is_empty());
+                let measurement = named.ok_or(Untranslated("it names no measurement"))?;
+                if self.tokens().len() > 3 {
+                    return Err(Untranslated("it says more than a measurement"));
+                }
                 return Ok(vec![Deletion { measurement: Some(measurement), ..all }]);
             }
             Class::Delete => 1,
@@ -48,6 +53,9 @@ impl Statement<'_> {
         };
         let mut reading = Reading { text: self.text(), rest: self.tokens().get(skip..).unwrap_or_default(), now_ns };
         let measurements = reading.sources()?;
+        if measurements.iter().any(String::is_empty) {
+            return Err(Untranslated("it names no measurement"));
+        }
         let mut deletion = all;
         if reading.keyword("where") {
             reading.conditions(&mut deletion, '\'')?;
@@ -81,7 +89,7 @@ impl Deletion {
         let named = |tag: &(String, String)| tag.0 == "_measurement";
         deletion.measurement = deletion.tags.iter().find(|tag| named(tag)).map(|(_, name)| name.clone());
         deletion.tags.retain(|tag| !named(tag));
-        if deletion.tags.iter().any(|(key, _)| key.starts_with('_') || key == "time") {
+        if deletion.tags.iter().any(|(key, _)| key.starts_with('_') || key.eq_ignore_ascii_case("time")) {
             return Err(Untranslated("its predicate speaks of more than a measurement and tags"));
         }
         Ok(deletion)
@@ -206,6 +214,10 @@ impl Reading<'_> {
         let first = self.next()?;
         let mut at = match first.kind {
             Kind::Number => spelled_number(first.of(self.text))?,
+            Kind::Sign if first.is_sign(self.text, "-") => {
+                let number = self.next().filter(|token| token.kind == Kind::Number)?.of(self.text);
+                format!("-{number}").parse().ok().or_else(|| span_ns(number)?.checked_neg())?
+            }
             Kind::Text => spelled_time(&first.said(self.text)?)?,
             Kind::Word | Kind::Name if first.name(self.text)?.eq_ignore_ascii_case("now") => {
                 self.sign(&["("])?;
@@ -303,6 +315,8 @@ mod tests {
         assert_eq!(span("time > '1970-01-02'"), (86_400_000_000_001, last));
         assert_eq!(span("time > '1970-01-02 00:00:01.5' - 1d"), (1_500_000_001, last));
         assert_eq!(span("time > '1970-01-01T01:00:00+01:00'"), (1, last));
+        // Before 1970, as 1.13 takes them.
+        assert_eq!(span("time >= -9223372036854775806 AND time < - 1h"), (first, -3_600_000_000_001));
     }
 
     #[test]
@@ -329,6 +343,9 @@ mod tests {
             "DELETE FROM d.r.m",
             "DELETE FROM m LIMIT 1",
             "DROP DATABASE x",
+            "DROP MEASUREMENT \"\"",
+            "DROP MEASUREMENT now()",
+            "DELETE FROM a, \"\"",
         ] {
             assert!(read(text).is_err(), "{text}");
         }
