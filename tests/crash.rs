@@ -30,7 +30,7 @@ use base::Database;
 use story::{Weather, still, story};
 
 #[test]
-fn kills_on_sandboxes_lose_nothing() {
+fn check_37_kills_on_sandboxes_lose_nothing() {
     story("sandboxes", &Database::sandbox(), &Database::sandbox(), Weather::Fair);
 }
 
@@ -40,7 +40,7 @@ fn kills_during_outages_lose_nothing() {
 }
 
 #[test]
-fn kills_on_real_servers_lose_nothing() {
+fn check_37_kills_on_real_servers_lose_nothing() {
     let (source, destination) = (Database::influxdb1(), Database::influxdb2());
     story("influxdb 1 to 2", &source, &destination, Weather::Fair);
 }

@@ -5,6 +5,51 @@
 //! pair of databases is written with (20,000; one million in the long tier), `TWINLINE_OUTAGE_S` how long a destination
 //! is
 //! away (5).
+//!
+//! The forty checks of the facts (§8): where each is, as `check_NN_…`, and what of it is not.
+//!
+//! | check | where | not |
+//! | --- | --- | --- |
+//! | 1 | `it/captures_write.rs`, `it/captures_other.rs` | |
+//! | 2 | `it/captures_other.rs` (among the requests of 1) | no name of its own |
+//! | 3 | `it/clients/cli.rs` | |
+//! | 4 | `it/clients/python.rs` | |
+//! | 5 | `it/clients/node.rs` | |
+//! | 6 | `it/clients/python.rs` | |
+//! | 7 | `it/clients/node.rs` | |
+//! | 8 | `it/clients/go.rs` | the clients for Java |
+//! | 9 | `it/clients/telegraf.rs` | 24 h: seconds |
+//! | 10 | `it/clients/telegraf.rs` | the output for 3.x |
+//! | 11 | `it/clients/cli.rs` | |
+//! | 12 | `it/clients/grafana.rs` | SQL; recorded requests, no Grafana |
+//! | 13 | `it/double.rs` | 10 million rows, the time of the first byte |
+//! | 14 | `it/activation.rs` | 4 min of idling |
+//! | 15 | `it/pass.rs` | |
+//! | 16 | `it/limits.rs` | |
+//! | 17 | `it/captures_other.rs` | the close at the connection limit is a 503 of ours |
+//! | 18 | `it/captures_other.rs` | the added latency |
+//! | 19 | `it/secrets.rs` | |
+//! | 20 | `it/exact.rs` | |
+//! | 21 | `it/exact.rs` | sources 1.13 and 2.9 alone |
+//! | 22 | `it/exact.rs` | what the destination lacks is listed, not read back yet |
+//! | 23 | `it/exact.rs` | the same |
+//! | 24 | `it/exact.rs` | |
+//! | 25 | `it/mutations.rs` | |
+//! | 26 | `it/exact.rs` | as 22 |
+//! | 27 | `it/limits.rs` | |
+//! | 28 | `it/mutations.rs` | |
+//! | 29 | `it/mutations.rs` | `SELECT INTO` is told |
+//! | 30 | `it/statements.rs` | |
+//! | 31 | `it/outage.rs` | 24 h: `TWINLINE_OUTAGE_S`; latency: `benches/faults` |
+//! | 32 | `it/answers.rs`, `it/answers_other.rs`, `it/answers_influx3.rs` | |
+//! | 33 | `it/stubborn.rs` | |
+//! | 34 | `it/stubborn.rs` | |
+//! | 35 | `it/revoked.rs`, `it/stubborn.rs` | one hour: `TWINLINE_REVOKED_S` |
+//! | 36 | `it/missing.rs` | |
+//! | 37 | `crash.rs` | 200 kills: `TWINLINE_KILL_CYCLES` |
+//! | 38 | `it/stubborn.rs`, `it/replay.rs` | 1.x to 3.x is scripted alone, in 32 |
+//! | 39 | `it/victoria.rs`, `it/questdb.rs` | |
+//! | 40 | | a soak of the whole program |
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "tests wait on real time and end at a surprise")]
 
 // Every accepted line is in one state; what idling costs.
@@ -54,6 +99,12 @@ mod damage;
 // A source that shows what reaches it.
 #[path = "it/double.rs"]
 mod double;
+// Times, partial writes, ends without an answer: each cell is on both sides or listed.
+#[path = "it/exact.rs"]
+mod exact;
+// The table above is true.
+#[path = "it/forty.rs"]
+mod forty;
 // Faults that no real server makes on demand.
 #[path = "it/faults.rs"]
 mod faults;
@@ -117,6 +168,9 @@ mod refused;
 // Dead letters are put right from the source.
 #[path = "it/replay.rs"]
 mod replay;
+// A token that does not hold for a while.
+#[path = "it/revoked.rs"]
+mod revoked;
 // Check 19: secrets stay secret.
 #[path = "it/secrets.rs"]
 mod secrets;

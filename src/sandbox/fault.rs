@@ -32,7 +32,7 @@ pub struct WriteFault {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum WriteAction {
-    /// It is answered so and not applied.
+    /// It is answered so, and not applied unless that is said.
     Answer {
         /// HTTP status.
         status: u16,
@@ -42,6 +42,9 @@ pub enum WriteAction {
         /// Further headers, by name.
         #[serde(default)]
         headers: Vec<(String, String)>,
+        /// Whether it is applied first.
+        #[serde(default)]
+        applied: bool,
     },
     /// It is received, perhaps applied, and then the connection is closed without an answer.
     Drop {
@@ -94,7 +97,7 @@ mod tests {
     fn faults_are_written_as_json() {
         let text = r#"{"latency_ms":5,"writes":{"action":{"answer":{"status":503,"body":"busy"}},"next":3}}"#;
         let faults: Faults = serde_json::from_str(text).unwrap();
-        let action = WriteAction::Answer { status: 503, body: "busy".to_owned(), headers: Vec::new() };
+        let action = WriteAction::Answer { status: 503, body: "busy".to_owned(), headers: Vec::new(), applied: false };
         assert_eq!(faults.writes, Some(WriteFault { action, next: Some(3) }));
         assert!(serde_json::from_str::<Faults>(r#"{"latency":5}"#).is_err());
     }

@@ -182,7 +182,10 @@ async fn write(shared: &Shared, request: Request<Incoming>) -> Result<Reply, Cut
     changes.mark_unchanged();
     match action {
         None => Ok(apply(shared, &parameters, received, gzip)),
-        Some(WriteAction::Answer { status, body, headers }) => Ok(scripted(status, body, &headers)),
+        Some(WriteAction::Answer { status, body, headers, applied }) => {
+            let _ = applied.then(|| apply(shared, &parameters, received, gzip));
+            Ok(scripted(status, body, &headers))
+        }
         Some(WriteAction::Drop { applied }) => {
             let _ = applied.then(|| apply(shared, &parameters, received, gzip));
             Err(Cut)

@@ -302,12 +302,12 @@ fn all() -> Vec<Case> {
 }
 
 #[test]
-fn influxdb_1_is_heard_byte_for_byte() {
+fn check_01_influxdb_1_is_heard_byte_for_byte() {
     filled(Kind::One).assert_alike(&all(), &EXCEPTED);
 }
 
 #[test]
-fn influxdb_2_is_heard_byte_for_byte() {
+fn check_01_influxdb_2_is_heard_byte_for_byte() {
     filled(Kind::Two).assert_alike(&all(), &EXCEPTED);
 }
 
@@ -418,7 +418,7 @@ fn query(database: &Database, authorization: &[&str], statement: &str) {
 }
 
 #[test]
-fn credentials_for_influxdb_1_are_its_own_to_judge() {
+fn check_18_credentials_for_influxdb_1_are_its_own_to_judge() {
     let source = Database::start_with(Kind::One, &[("HTTP_AUTH_ENABLED", "true")]);
     let section = format!("{}\nusername = \"admin\"\npassword = \"secret\"", source.section());
     let early = Pair::before(source, &section, "");
@@ -441,7 +441,7 @@ fn credentials_for_influxdb_1_are_its_own_to_judge() {
 }
 
 #[test]
-fn credentials_for_influxdb_2_are_its_own_to_judge() {
+fn check_18_credentials_for_influxdb_2_are_its_own_to_judge() {
     let source = Database::start(Kind::Two);
     source.create("cap");
     let section = source.section();
@@ -450,7 +450,7 @@ fn credentials_for_influxdb_2_are_its_own_to_judge() {
 }
 
 #[test]
-fn limits_of_influxdb_1_are_its_own_to_say() {
+fn check_17_limits_of_influxdb_1_are_its_own_to_say() {
     let source = Database::start_with(Kind::One, &[("HTTP_MAX_BODY_SIZE", "100000")]);
     source.create("cap");
     let section = source.section();
@@ -472,7 +472,7 @@ fn limits_of_influxdb_1_are_its_own_to_say() {
 }
 
 #[test]
-fn a_throttled_influxdb_1_says_so_itself() {
+fn check_17_a_throttled_influxdb_1_says_so_itself() {
     let settings = [
         ("HTTP_MAX_CONCURRENT_WRITE_LIMIT", "1"),
         ("HTTP_MAX_ENQUEUED_WRITE_LIMIT", "1"),
@@ -501,7 +501,7 @@ fn a_throttled_influxdb_1_says_so_itself() {
 /// A server with too many connections closes new ones without a word. Clients share Twinline's connections to it, so few of
 /// them meet that; those that do are told to come again.
 #[test]
-fn an_influxdb_1_with_too_many_connections_is_met_with_a_503() {
+fn check_17_an_influxdb_1_with_too_many_connections_is_met_with_a_503() {
     let source = Database::start_with(Kind::One, &[("HTTP_MAX_CONNECTION_LIMIT", "6")]);
     source.create("cap");
     let section = source.section();

@@ -189,11 +189,11 @@ fn cases() -> Vec<Case> {
 }
 
 #[test]
-fn writes_to_influxdb_1_are_answered_byte_for_byte() {
+fn check_01_writes_to_influxdb_1_are_answered_byte_for_byte() {
     Pair::start(Kind::One).assert_alike(&cases(), &[]);
 }
 
 #[test]
-fn writes_to_influxdb_2_are_answered_byte_for_byte() {
+fn check_01_writes_to_influxdb_2_are_answered_byte_for_byte() {
     Pair::start(Kind::Two).assert_alike(&cases(), &[]);
 }

@@ -77,7 +77,7 @@ fn start() -> (Twinline, Receiver<Seen>) {
 }
 
 #[test]
-fn a_client_that_goes_away_ends_its_query_at_the_source() {
+fn check_13_a_client_that_goes_away_ends_its_query_at_the_source() {
     let (twinline, seen) = start();
     for path in ["/slow-body", "/slow-head"] {
         let mut client = twinline.connect();

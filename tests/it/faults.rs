@@ -33,7 +33,7 @@ fn faults(action: WriteAction, next: Option<u64>) -> Faults {
 
 fn answer(status: u16, body: &str, headers: &[(&str, &str)]) -> WriteAction {
     let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-    WriteAction::Answer { status, body: body.to_owned(), headers }
+    WriteAction::Answer { status, body: body.to_owned(), headers, applied: false }
 }
 
 impl Pair {

@@ -93,7 +93,7 @@ fn through(twinline: &Twinline, database: &Database, line: &str, headers: &[&str
 }
 
 #[test]
-fn a_body_of_100_mb_gets_the_413_of_1_13() {
+fn check_27_a_body_of_100_mb_gets_the_413_of_1_13() {
     let (source, destination) = (shared(Kind::One, 0), shared(Kind::Two, 0));
     let name = "large_1_13";
     source.create(name);
@@ -227,7 +227,7 @@ fn a_large_body_shares_its_time_with_others_and_only_common_cells_are_doubt() {
 }
 
 #[test]
-fn a_gzip_bomb_gets_a_413_in_the_form_of_its_api() {
+fn check_27_a_gzip_bomb_gets_a_413_in_the_form_of_its_api() {
     let (source, _destination, twinline) = sandboxes("[limits]\nmax_body = \"16MiB\"");
     // A small one, and one that is large itself: many members are one body.
     let member = gzip(&vec![b'\n'; 64 << 20]);
@@ -255,7 +255,7 @@ fn a_gzip_bomb_gets_a_413_in_the_form_of_its_api() {
 }
 
 #[test]
-fn broken_gzip_gets_the_sources_own_answer_small_and_large() {
+fn check_16_broken_gzip_gets_the_sources_own_answer_small_and_large() {
     for kind in [Kind::One, Kind::Two] {
         let (source, destination) = (shared(kind, 0), shared(Kind::One, 1));
         let name = "broken_gzip";

@@ -34,11 +34,11 @@ fn outage(source: Kind, destination: Kind, signal: Signal, name: &str) {
 }
 
 #[test]
-fn influxdb_23397_a_stopped_destination_is_caught_up_with() {
+fn influxdb_23397_check_31_a_stopped_destination_is_caught_up_with() {
     outage(Kind::One, Kind::Two, Signal::TERM, "outage_stopped");
 }
 
 #[test]
-fn a_killed_destination_is_caught_up_with() {
+fn check_31_a_killed_destination_is_caught_up_with() {
     outage(Kind::Two, Kind::One, Signal::KILL, "outage_killed");
 }

@@ -167,7 +167,7 @@ fn answers_to_wrong_credentials_pass_through_unchanged() {
 
 /// Bodies that come in chunks, and clients that wait for `100 Continue` before they send one.
 #[test]
-fn chunked_and_expected_bodies_are_written() {
+fn check_15_chunked_and_expected_bodies_are_written() {
     for kind in [Kind::One, Kind::Two] {
         let name = if kind == Kind::One { "bodies_1" } else { "bodies_2" };
         let (source, destination, twinline) = between(kind, name);
@@ -194,7 +194,7 @@ fn chunked_and_expected_bodies_are_written() {
 
 /// HTTP/1.0 clients and clients that close get what they would get directly.
 #[test]
-fn old_and_closing_clients_are_answered_alike() {
+fn check_15_old_and_closing_clients_are_answered_alike() {
     let (source, _destination, twinline) = between(Kind::One, "old_clients");
     for request in [
         "GET /ping HTTP/1.0\r\n\r\n",

@@ -109,9 +109,8 @@ fn shown(us: i64) -> Value {
     json!(format!("2023-11-14T22:13:{:02}.{:06}Z", 20 + us / 1_000_000, us % 1_000_000))
 }
 
-/// Check 39, for QuestDB.
 #[test]
-fn what_questdb_can_hold_arrives_with_its_types_and_the_rest_is_counted() {
+fn check_39_what_questdb_can_hold_arrives_with_its_types_and_the_rest_is_counted() {
     let (name, other) = ("to_quest", "to_quest2");
     let (source, questdb) = (shared(Kind::One, 0), Questdb::start());
     source.create(name);

@@ -213,9 +213,9 @@ fn an_interrupted_replay_ends_at_once_and_the_next_one_does_the_rest() {
     equal(&source, &destination, "e", 2);
 }
 
-/// Check 38 and its mending: a measurement of another type at InfluxDB 2, refused by it, dropped there, and repaired.
+/// Check 38, and its mending: a measurement of another type at InfluxDB 2, refused by it, dropped there, and repaired.
 #[test]
-fn a_type_conflict_between_real_servers_is_repaired_once_it_is_dropped() {
+fn check_38_a_type_conflict_between_real_servers_is_repaired_once_it_is_dropped() {
     let name = "replayed";
     let (source, destination) = (shared(Kind::One, 0), shared(Kind::Two, 0));
     source.create(name);

@@ -120,9 +120,9 @@ fn check_34_the_largest_size_is_learned_and_one_line_above_it_is_put_aside() {
     assert_eq!(pair.told("destination-remark").len(), 1);
 }
 
-/// Check 35.
+/// For a while, and asked again meanwhile.
 #[test]
-fn a_token_that_is_revoked_for_a_while_loses_nothing_and_is_told_once() {
+fn check_35_a_token_that_is_revoked_for_a_while_loses_nothing_and_is_told_once() {
     let pair = pair();
     pair.destination.set(|_| Reply::new(401, "{\"error\":\"authorization failed\"}\n"));
     for at in 0..50 {

@@ -60,9 +60,8 @@ fn spawn(directory: &Path, addr: &str) -> (Child, String) {
     (child, said.expect("it starts"))
 }
 
-/// Check 39, for VictoriaMetrics.
 #[test]
-fn what_victoriametrics_can_hold_arrives_and_the_rest_is_counted() {
+fn check_39_what_victoriametrics_can_hold_arrives_and_the_rest_is_counted() {
     let name = "to_victoria";
     let (source, victoria) = (shared(Kind::One, 0), Victoria::start());
     source.create(name);
