@@ -7,6 +7,7 @@
 pub mod arguments;
 pub mod bodies;
 pub mod database;
+pub mod gate;
 pub mod load;
 pub mod program;
 pub mod stub;

@@ -20,8 +20,8 @@ pub struct Message {
     pub gzip: bool,
     /// Whether the connection ends after it.
     pub close: bool,
-    /// Value of `Authorization`.
-    pub authorization: String,
+    /// The headers as they came, with their line ends, but those about the length.
+    pub headers: Vec<u8>,
 }
 
 impl Message {
@@ -52,12 +52,15 @@ impl Message {
             }
             let Some((name, value)) = text.split_once(':') else { return Err(malformed("a header")) };
             let value = value.trim();
+            let is_length = ["content-length", "transfer-encoding"].contains(&name.to_ascii_lowercase().as_str());
+            if !is_length {
+                self.headers.extend_from_slice(&line);
+            }
             match name.to_ascii_lowercase().as_str() {
                 "content-length" => length = value.parse().map_err(|_| malformed("a length"))?,
                 "transfer-encoding" => chunked = true,
                 "content-encoding" => self.gzip = value.eq_ignore_ascii_case("gzip"),
                 "connection" => self.close = value.eq_ignore_ascii_case("close"),
-                "authorization" => value.clone_into(&mut self.authorization),
                 _ => {}
             }
         }
@@ -88,6 +91,17 @@ impl Message {
                 return Ok(());
             }
         }
+    }
+
+    /// The whole again, with its length.
+    #[must_use]
+    pub fn whole(&self) -> Vec<u8> {
+        let length = if self.first.starts_with("HTTP/1.1 204") {
+            String::new()
+        } else {
+            format!("Content-Length: {}\r\n", self.body.len())
+        };
+        [self.first.as_bytes(), b"\r\n", &self.headers, length.as_bytes(), b"\r\n", &self.body].concat()
     }
 
     /// The target of a request.
