@@ -4,7 +4,7 @@
 //! there before or came after, nobody knows. All other lines go on. Without a delete under way a write costs a look at nothing.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::rc::Rc;
 
@@ -14,6 +14,10 @@ use crate::route::RouteName;
 
 /// Parts of one request that are told apart; of more, their whole databases count.
 const REACHES_MAX: usize = 64;
+
+/// Measurements of a piece that are told apart, and their names' bytes; of more, all count.
+const MEASUREMENTS_MAX: usize = 64;
+const MEASUREMENTS_BYTES_MAX: usize = 4 << 10;
 
 /// What a delete may remove.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -162,15 +166,8 @@ impl Meeting {
         let mut met = Vec::new();
         self.with_reaches(name, lines, |reaches| {
             let mut number = 0_u32;
-            line::outline(&lines.text, lines.dialect, lines.precision, |found| {
-                let Ok(found) = found else { return };
-                let measurement = found.careful.as_ref().map(|line| line.measurement());
-                let plain = || {
-                    let line = &lines.text[found.span.clone()];
-                    &line[..line.iter().position(|byte| matches!(byte, b',' | b' ')).unwrap_or(line.len())]
-                };
-                let measurement = measurement.as_deref().unwrap_or_else(plain);
-                if reaches.iter().any(|reach| reach.has(measurement, found.time_ns)) {
+            each(lines, |measurement, time_ns| {
+                if reaches.iter().any(|reach| reach.has(measurement, time_ns)) {
                     met.push(number);
                 }
                 number += 1;
@@ -179,10 +176,10 @@ impl Meeting {
         met
     }
 
-    /// Whether a delete may have reached anything of a write, by its times alone.
-    pub(super) fn is_met(&self, name: Option<&RouteName>, lines: &Lines) -> bool {
+    /// Whether a delete may have reached anything of a piece whose text is gone, by its times and measurements.
+    pub(super) fn is_met(&self, name: Option<&RouteName>, lines: &Lines, measurements: &Measurements) -> bool {
         let mut met = false;
-        self.with_reaches(name, lines, |_| met = true);
+        self.with_reaches(name, lines, |reaches| met = reaches.iter().any(|reach| measurements.are_of(reach)));
         met
     }
 
@@ -214,6 +211,49 @@ impl Drop for Meeting {
     }
 }
 
+/// Measurement and time of each line.
+fn each(lines: &Lines, mut visit: impl FnMut(&[u8], Option<i64>)) {
+    line::outline(&lines.text, lines.dialect, lines.precision, |found| {
+        let Ok(found) = found else { return };
+        let measurement = found.careful.as_ref().map(|line| line.measurement());
+        let plain = || {
+            let line = &lines.text[found.span.clone()];
+            &line[..line.iter().position(|byte| matches!(byte, b',' | b' ')).unwrap_or(line.len())]
+        };
+        visit(measurement.as_deref().unwrap_or_else(plain), found.time_ns);
+    });
+}
+
+/// The measurements of a piece of a large write, for when its text is gone; `None` where they are too many to keep.
+#[derive(Debug, Default)]
+pub(super) struct Measurements(Option<BTreeSet<Box<[u8]>>>);
+
+impl Measurements {
+    /// Those of these lines.
+    pub(super) fn of(lines: &Lines) -> Self {
+        let (mut names, mut bytes) = (Some(BTreeSet::new()), 0);
+        each(lines, |measurement, _| {
+            let Some(kept) = names.as_mut().filter(|names: &&mut BTreeSet<Box<[u8]>>| !names.contains(measurement))
+            else {
+                return;
+            };
+            bytes += measurement.len();
+            kept.insert(measurement.into());
+            if kept.len() > MEASUREMENTS_MAX || bytes > MEASUREMENTS_BYTES_MAX {
+                names = None;
+            }
+        });
+        Self(names)
+    }
+
+    fn are_of(&self, reach: &Reach) -> bool {
+        match (&self.0, &reach.measurement) {
+            (Some(own), Some(measurement)) => own.contains(measurement.as_bytes()),
+            _ => true,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -232,6 +272,10 @@ mod tests {
         stamp::read(&version, &identity, Decoded::Plain(text.into()), 0, false)
     }
 
+    fn is_met(meeting: &Meeting, name: Option<&RouteName>, lines: &Lines) -> bool {
+        meeting.is_met(name, lines, &Measurements::of(lines))
+    }
+
     fn reach(measurement: &str, first_ns: i64, last_ns: i64) -> Reach {
         Reach { measurement: Some(measurement.into()), first_ns, last_ns, ..Reach::all(name("d")) }
     }
@@ -244,7 +288,7 @@ mod tests {
         let change = changing.change_begins(vec![reach("m", 0, 9), reach("m x", 0, 100)]).unwrap();
         assert_eq!(meeting.lines_met(Some(&name("d")), &text), [0, 3, 4]);
         assert_eq!(meeting.lines_met(Some(&name("e")), &text), [] as [u32; 0]);
-        assert!(meeting.is_met(Some(&name("d")), &text) && !meeting.is_met(None, &text));
+        assert!(is_met(&meeting, Some(&name("d")), &text) && !is_met(&meeting, None, &text));
         drop(change);
         assert_eq!(meeting.lines_met(Some(&name("d")), &text), [0, 3, 4], "it has ended meanwhile");
         let younger = changing.write_begins();
@@ -258,15 +302,29 @@ mod tests {
         let changing = Changing::default();
         let change = changing.change_begins(vec![reach("m", 0, 9)]).unwrap();
         let meeting = changing.write_begins();
-        assert!(!meeting.is_met(Some(&name("d")), &lines("m v=1 10")));
-        assert!(meeting.is_met(Some(&name("d")), &lines("m v=1 9")));
+        assert!(!is_met(&meeting, Some(&name("d")), &lines("m v=1 10")));
+        assert!(is_met(&meeting, Some(&name("d")), &lines("m v=1 9")));
         change.did_nothing();
-        assert!(!meeting.is_met(Some(&name("d")), &lines("m v=1 9")));
+        assert!(!is_met(&meeting, Some(&name("d")), &lines("m v=1 9")));
         assert!(changing.change_begins(Vec::new()).is_none());
         let many = (0..100).map(|at| reach(&at.to_string(), 0, 9)).collect();
         let _many = changing.change_begins(many).unwrap();
-        assert!(meeting.is_met(Some(&name("d")), &lines("m v=1 1000")), "the whole database");
+        assert!(is_met(&meeting, Some(&name("d")), &lines("m v=1 1000")), "the whole database");
         assert_eq!(changing.0.borrow().changes[0].reaches.len(), 1);
+    }
+
+    /// Its text is gone by then: without its measurements every delete of the same times would make all of it doubt.
+    #[test]
+    fn a_piece_of_a_large_write_is_met_by_deletes_of_its_measurements_alone() {
+        let changing = Changing::default();
+        let meeting = changing.write_begins();
+        let _change = changing.change_begins(vec![reach("m", 0, 9)]).unwrap();
+        assert!(!is_met(&meeting, Some(&name("d")), &lines("n v=1 5\nm\\ x,t=a v=1 5")));
+        assert!(is_met(&meeting, Some(&name("d")), &lines("n v=1 5\nm,t=a v=1 5")));
+        let many: String = (0..=MEASUREMENTS_MAX).map(|at| format!("n{at} v=1 5\n")).collect();
+        assert!(is_met(&meeting, Some(&name("d")), &lines(many.leak())), "too many to keep");
+        let _all = changing.change_begins(vec![Reach::all(name("d"))]).unwrap();
+        assert!(is_met(&meeting, Some(&name("d")), &lines("n v=1 5")));
     }
 
     #[test]

@@ -20,7 +20,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::beside::beside;
 use super::cells::{Cell, cells};
-use super::changing::Meeting;
+use super::changing::{Measurements, Meeting};
 use super::decode::{Decoded, NO_ROOM, is_gzip};
 use super::feed::{self, Feeder, Unread};
 use super::intent::Logged;
@@ -119,6 +119,7 @@ struct Read {
     lines: Lines,
     /// `None` where only the source knows a time.
     cells: Option<Arc<Vec<Cell>>>,
+    measurements: Measurements,
     forward: Vec<Bytes>,
     last: bool,
 }
@@ -174,8 +175,8 @@ impl Cutter {
             Form::Stamped(None) => vec![lines.text.clone()],
             Form::Stamped(Some(encoder)) => vec![pack(encoder, &lines.text, last)],
         };
-        let cells = cells(&lines);
-        Some(Read { lines, cells, forward, last })
+        let (cells, measurements) = (cells(&lines), Measurements::of(&lines));
+        Some(Read { lines, cells, measurements, forward, last })
     }
 }
 
@@ -210,6 +211,7 @@ struct Part {
     logged: Logged,
     /// Without the text.
     lines: Lines,
+    measurements: Measurements,
     arrived_ns: i64,
     /// Something of it may have gone to the source.
     begun: bool,
@@ -372,7 +374,8 @@ impl Passage<'_> {
         let logged = self.pipeline.log_intent(self.name.clone(), &lines, arrived_ns).await?;
         self.pipeline.meters.lines(lines.parsed.lines, read.forward.iter().map(Bytes::len).sum());
         read.lines = lines.without_text();
-        self.parts.push(Part { logged, lines: read.lines.clone(), arrived_ns, begun: false });
+        let measurements = std::mem::take(&mut read.measurements);
+        self.parts.push(Part { logged, lines: read.lines.clone(), measurements, arrived_ns, begun: false });
         Ok(read)
     }
 
@@ -451,7 +454,7 @@ impl Passage<'_> {
             let end = before.saturating_add(part.lines.parsed.lines);
             let mut met: Vec<u32> = within(&met, before, end).iter().map(|line| line - before).collect();
             // Its text is gone: a delete may have reached all of it.
-            if self.meeting.is_met(self.name.as_ref(), &part.lines) {
+            if self.meeting.is_met(self.name.as_ref(), &part.lines, &part.measurements) {
                 met = (0..part.lines.parsed.lines).collect();
             }
             before = end;
