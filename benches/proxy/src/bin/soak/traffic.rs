@@ -206,9 +206,7 @@ fn gone(turn: &mut Turn<'_>) -> u64 {
 /// More than is held at once: it goes on in pieces.
 fn large(turn: &mut Turn<'_>) -> u64 {
     const LINES: u64 = 9_000;
-    const LATER_NS: u64 = 3_600_000_000_000;
-    // At times that no delete reaches: of a write in pieces all lines of such times would be doubt.
-    let (number, time) = (turn.number, BEGIN_NS + LATER_NS + turn.turn);
+    let (number, time) = (turn.number, BEGIN_NS + turn.turn);
     let text = "x".repeat(1_100);
     let body: String = (0..LINES).map(|k| format!("large,w={number},k={k} text=\"{text}\" {time}\n")).collect();
     turn.write("", "", body.as_bytes(), LINES)
