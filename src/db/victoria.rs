@@ -6,9 +6,31 @@ use http::Method;
 use super::server::{Reply, Server};
 use crate::base::Result;
 
+const DAY_MS: i64 = 86_400_000;
+/// How far ahead it keeps at least.
+const AHEAD_MS: i64 = 2 * DAY_MS;
+
+/// Which times it keeps: points of others it takes and drops, without a word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Keeps {
+    /// So far back, ms.
+    pub past_ms: i64,
+    /// So far ahead, ms.
+    pub ahead_ms: i64,
+}
+
+impl Default for Keeps {
+    /// Where it does not say: how far back is not known then.
+    fn default() -> Self {
+        Self { past_ms: i64::MAX, ahead_ms: AHEAD_MS }
+    }
+}
+
 /// A process of VictoriaMetrics.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct About {
+    /// By `-retentionPeriod` and `-futureRetention`.
+    pub keeps: Keeps,
     /// As `v1.150.0`; `unknown` where it does not say.
     pub version: String,
     /// When it began, seconds since 1970. `None` where its metrics are not to be had, as behind a gateway.
@@ -39,10 +61,37 @@ fn read(metrics: &str) -> About {
         Some(rest.split_once('"')?.0.to_owned())
     });
     let started = metrics.lines().find_map(|line| line.strip_prefix("vm_app_start_timestamp "));
+    let flag = |name: &str| {
+        let begin = format!("flag{{name=\"{name}\", value=\"");
+        let rest = metrics.lines().find_map(|line| line.strip_prefix(&begin))?;
+        span_ms(rest.split_once('"')?.0)
+    };
+    let known = Keeps::default();
     About {
+        keeps: Keeps {
+            past_ms: flag("retentionPeriod").unwrap_or(known.past_ms),
+            // Less than two days it does not take.
+            ahead_ms: flag("futureRetention").map_or(known.ahead_ms, |ms| ms.max(AHEAD_MS)),
+        },
         version: version.filter(|version| !version.is_empty()).unwrap_or_else(|| "unknown".to_owned()),
         started_s: started.and_then(|text| text.trim().parse().ok()),
     }
+}
+
+/// As its flags are written: a number of months, or with a unit.
+fn span_ms(text: &str) -> Option<i64> {
+    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let number: f64 = text[..digits].parse().ok()?;
+    let days = match &text[digits..] {
+        "" | "M" => 31.0,
+        "s" => 1.0 / 86_400.0,
+        "h" => 1.0 / 24.0,
+        "d" => 1.0,
+        "w" => 7.0,
+        "y" => 365.0,
+        _ => return None,
+    };
+    Some((number * days * DAY_MS as f64) as i64)
 }
 
 #[cfg(test)]
@@ -50,10 +99,27 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_it_keeps_is_found_in_its_flags() {
+        let of = |past: &str, ahead: &str| {
+            let flag = |name, value| format!("flag{{name=\"{name}\", value=\"{value}\", is_set=\"true\"}} 1\n");
+            let keeps = read(&(flag("retentionPeriod", past) + &flag("futureRetention", ahead))).keeps;
+            (keeps.past_ms, keeps.ahead_ms)
+        };
+        assert_eq!(of("100y", "2d"), (36_500 * DAY_MS, 2 * DAY_MS));
+        assert_eq!(of("1", "1h"), (31 * DAY_MS, 2 * DAY_MS));
+        assert_eq!(of("36h", "1.5w"), (DAY_MS + DAY_MS / 2, 907_200_000));
+        assert_eq!(of("odd", "3000000000000y"), (i64::MAX, i64::MAX));
+        assert_eq!(read("").keeps, Keeps::default());
+    }
+
+    #[test]
     fn version_and_start_are_found_among_all_its_metrics() {
         let text = "vm_a 1\nvm_app_version{version=\"victoria-metrics-v1.150.0\", short_version=\"v1.150.0\"} 1\n\
                     vm_app_start_timestamp 1796026450\n";
-        assert_eq!(read(text), About { version: "v1.150.0".to_owned(), started_s: Some(1_796_026_450) });
-        assert_eq!(read("<html>"), About { version: "unknown".to_owned(), started_s: None });
+        assert_eq!(
+            read(text),
+            About { version: "v1.150.0".to_owned(), started_s: Some(1_796_026_450), keeps: Keeps::default() }
+        );
+        assert_eq!(read("<html>"), About { version: "unknown".to_owned(), started_s: None, keeps: Keeps::default() });
     }
 }

@@ -330,7 +330,8 @@ impl Distributor {
         let mut dead_letters = Vec::new();
         let mut held_bytes = 0;
         let mut lane_of: Vec<_> = self.shared.lanes.iter().map(RefCell::borrow_mut).collect();
-        let (former, buffer, writing) = (&self.former, &mut self.line_buffer, self.shared.writing);
+        let (former, buffer) = (&self.former, &mut self.line_buffer);
+        let writing = self.shared.writing.at(self.shared.clock.wall_ns());
         let looks_unfit = writing.may_be_unfit(&record.body, intent.dialect);
         let mut changes = Changes::default();
         let addressed = self.shared.targets.get(target);

@@ -34,6 +34,14 @@ pub(super) enum Written<'a> {
 }
 
 impl Writing {
+    /// The same at this time of the wall clock.
+    pub(super) fn at(self, now_ns: i64) -> Self {
+        match self {
+            Self::Victoria(rules) => Self::Victoria(VictoriaRules { now_ms: now_ns.div_euclid(1_000_000), ..rules }),
+            other => other,
+        }
+    }
+
     /// Whether lines lose something on the way that is counted.
     pub(super) fn changes_lines(self) -> bool {
         matches!(self, Self::Victoria(_) | Self::Questdb(_))

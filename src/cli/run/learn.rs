@@ -12,6 +12,7 @@ use crate::config::{self, Config, SourceKind};
 use crate::control::{self, Facts};
 use crate::db::product::Product;
 use crate::db::server::{Flavor, Server, Version};
+use crate::db::victoria;
 use crate::pipeline::Pipeline;
 use crate::state::SharedState;
 
@@ -36,11 +37,18 @@ pub(super) struct Met {
     pub(super) version: String,
     /// Whether it has said so now.
     pub(super) answered: bool,
+    /// Which times it keeps, of a VictoriaMetrics.
+    pub(super) keeps: victoria::Keeps,
 }
 
 impl From<Version> for Met {
     fn from(version: Version) -> Self {
-        Self { product: version.flavor.into(), answered: version.number.is_some(), version: version.text }
+        Self {
+            product: version.flavor.into(),
+            answered: version.number.is_some(),
+            version: version.text,
+            keeps: victoria::Keeps::default(),
+        }
     }
 }
 
@@ -85,7 +93,12 @@ async fn of_destination(config: &Config, server: &Server, state: &SharedState) -
     // Only remembered for a start at which it does not answer.
     let _ = state.set(DESTINATION_KIND, product.name().as_bytes().to_vec()).await;
     let (answered, version) = (asked.is_some(), asked.unwrap_or_else(|| "unknown".to_owned()));
-    Ok(Met { product, version, answered })
+    let keeps = match product {
+        Product::Victoria => tokio::time::timeout(ASK_MAX, victoria::about(server)).await,
+        _ => Ok(Ok(victoria::About::default())),
+    };
+    let keeps = keeps.ok().and_then(Result::ok).unwrap_or_default().keeps;
+    Ok(Met { product, version, answered, keeps })
 }
 
 async fn remembered(state: &SharedState) -> Option<Product> {

@@ -31,6 +31,7 @@ use crate::config::{Config, Role, Unheld};
 use crate::control::{Control, Facts, Recorder};
 use crate::db::product::Product;
 use crate::db::server::Server;
+use crate::db::victoria;
 use crate::delivery::{self, Hold, Writing, hold, shared_view};
 use crate::http::{Bound, Edge, Identity, Passed, Proxied, Serve, bind, bind_unix, serve};
 use crate::line::Dialect;
@@ -187,14 +188,15 @@ fn target_kind(config: &Config, learnt: &Learnt) -> TargetKind {
     }
 }
 
-fn writing(config: &Config, product: Product) -> Writing {
-    match product {
+fn writing(config: &Config, met: &learn::Met) -> Writing {
+    match met.product {
         Product::Influx1 => Writing::Influx(Dialect::Influx1),
         Product::Influx2 => Writing::Influx(Dialect::Influx2),
         Product::Influx3 => Writing::Influx3,
         Product::Victoria => {
             let refuse_texts = config.destination().projection.texts == Unheld::DeadLetter;
-            Writing::Victoria(VictoriaRules { refuse_texts })
+            let victoria::Keeps { past_ms, ahead_ms } = met.keeps;
+            Writing::Victoria(VictoriaRules { refuse_texts, past_ms, ahead_ms, now_ms: 0 })
         }
         Product::Questdb => {
             let projection = config.destination().projection;
@@ -213,7 +215,7 @@ fn delivery_parts(
 ) -> delivery::Parts {
     delivery::Parts {
         product: learnt.destination.product,
-        writing: writing(config, learnt.destination.product),
+        writing: writing(config, &learnt.destination),
         id: config.destination().id.clone(),
         kind,
         mapping: config.mapping.clone(),

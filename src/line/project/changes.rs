@@ -73,7 +73,7 @@ impl Change {
             Self::BooleanAsNumber => "booleans are kept as 1 and 0",
             Self::Digits => "numbers keep 15 to 16 digits",
             Self::Milliseconds => "times are cut to milliseconds",
-            Self::TimeLeftOut => "points of 1970-01-01 or before are left out",
+            Self::TimeLeftOut => "points of times that the destination does not keep are left out",
             Self::Name => "names are written in another way",
             Self::Place => "a tag stands where the name of the database, policy or bucket would",
             Self::Microseconds => "times are cut to microseconds",

@@ -15,6 +15,8 @@ const DIGITS_KEPT: usize = 15;
 /// Integers beyond are no floats.
 const EXACT_MAX: u64 = 1 << 53;
 
+/// Of the first day of 1970 it keeps nothing.
+const FIRST_MS: i64 = 86_400_000;
 /// Labels that tell where a series comes from.
 const PLACE: [&[u8]; 4] = [b"db", b"rp", b"org", b"bucket"];
 
@@ -23,6 +25,20 @@ const PLACE: [&[u8]; 4] = [b"db", b"rp", b"org", b"bucket"];
 pub struct VictoriaRules {
     /// A line that holds a text is refused, instead of the text being left out.
     pub refuse_texts: bool,
+    /// What is older than this is dropped (`-retentionPeriod`), ms.
+    pub past_ms: i64,
+    /// What is so far ahead as well (`-futureRetention`), ms.
+    pub ahead_ms: i64,
+    /// The clock, ms since 1970.
+    pub now_ms: i64,
+}
+
+impl VictoriaRules {
+    /// Whether it would keep a time, which it does not say: it answers with success and drops the others.
+    fn keeps(&self, ms: i64) -> bool {
+        let first = self.now_ms.saturating_sub(self.past_ms).max(FIRST_MS);
+        (first..=self.now_ms.saturating_add(self.ahead_ms)).contains(&ms)
+    }
 }
 
 /// Appends a line with its time in milliseconds and a line feed; nothing where nothing of it can be kept.
@@ -40,8 +56,7 @@ pub fn victoria(
         return Err(Unfit { code, why, in_part: false });
     }
     let ms = at_ns.div_euclid(NS_PER_MS);
-    if ms <= 0 {
-        // Zero is taken for no time at all, what is before it is dropped.
+    if !rules.keeps(ms) {
         changes.add(Change::TimeLeftOut, kept_fields(line).count() as u64);
         return Ok(());
     }
