@@ -220,6 +220,11 @@ mod foreign;
 // Clients on a Unix socket.
 #[path = "it/unix.rs"]
 mod unix;
+// Those two as processes.
+#[path = "it/questdb_server.rs"]
+mod questdb_server;
+#[path = "it/victoria_server.rs"]
+mod victoria_server;
 // VictoriaMetrics as the destination.
 #[path = "it/victoria.rs"]
 mod victoria;

@@ -30,8 +30,17 @@ impl Foreign {
 
     /// Killed at once, and started again where it was.
     pub(crate) fn kill_and_start(&mut self) {
+        self.kill();
+        self.start_again();
+    }
+
+    pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
+    }
+
+    /// Where it was.
+    pub(crate) fn start_again(&mut self) {
         (self.child, _) = (self.spawn)(self.directory.path(), &self.addr);
     }
 }

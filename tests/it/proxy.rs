@@ -402,6 +402,18 @@ impl Twinline {
         })
     }
 
+    /// The status, if nothing is in the queue by figures taken after this call began.
+    #[allow(dead_code, reason = "not of all tests that share this")]
+    pub(crate) fn quiet_now(&self) -> Option<Value> {
+        std::thread::sleep(Duration::from_millis(300));
+        let status = self.status();
+        let is_quiet = status["age_s"].as_f64().unwrap() < 0.2
+            && status["queue"]["counting"] == false
+            && status["lines"]["queued"] == 0
+            && status["lines"]["unanswered"] == 0;
+        is_quiet.then_some(status)
+    }
+
     /// Waits until every one of so many accepted lines has left the queue, for as long as there is progress; returns
     /// the
     /// status then. Every line is in exactly one state, so the sum must be met exactly.

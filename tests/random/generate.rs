@@ -43,6 +43,12 @@ impl Generator {
         &mut self.rng
     }
 
+    /// Lines are numbered from here on, so that those of two generators do not mix.
+    #[allow(dead_code, reason = "not of all tests that share this")]
+    pub(crate) fn start_at(&mut self, number: u64) {
+        self.number = number;
+    }
+
     /// From here on timestamps are in this unit, mostly.
     pub(crate) fn set_unit(&mut self, unit_ns: i64) {
         self.unit_ns = unit_ns;
