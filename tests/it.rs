@@ -217,6 +217,9 @@ mod broken;
 // A database that is no InfluxDB.
 #[path = "it/foreign.rs"]
 mod foreign;
+// What one client may ask.
+#[path = "it/client_limit.rs"]
+mod client_limit;
 // Clients on a Unix socket.
 #[path = "it/unix.rs"]
 mod unix;

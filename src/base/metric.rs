@@ -40,6 +40,7 @@ metrics_table! {
     BODIES_BROKEN = "twinline_http_bodies_broken_total", Counter, "Bodies of writes that did not come whole, by how: ends, framing, late.";
     HTTP_CONNECTIONS = "twinline_http_connections", Gauge, "Client connections open.";
     PROXY_CLOSED = "twinline_http_proxy_header_closed_total", Counter, "Connections closed for want of a PROXY header to be believed, by why: empty, malformed, late, untrusted.";
+    CLIENT_LIMITED = "twinline_http_client_limited_total", Counter, "Requests refused because their client was over its limits, by what was too many: requests, bytes.";
     INGEST_LINES = "twinline_ingest_lines_total", Counter, "Lines that parse in writes that arrived.";
     INGEST_BYTES = "twinline_ingest_bytes_total", Counter, "Bytes of write bodies that arrived, as sent.";
     WRITE_OUTCOMES = "twinline_write_outcomes_total", Counter, "Writes by what the source kept of them.";

@@ -295,6 +295,19 @@ pub struct Limits {
     pub routes: usize,
     /// Largest request head, 8 KiB to 1 MiB. Default 64 KiB.
     pub max_header: ByteSize,
+    /// What one client may ask. Default anything.
+    pub client: ClientLimits,
+}
+
+/// What one client may ask: an address, or a /64 of IPv6.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClientLimits {
+    /// Requests a second; 0 for any number. Default 0.
+    pub requests_per_s: u64,
+    /// Bytes of requests a second; 0 for any number. Default 0.
+    pub bytes_per_s: u64,
+    /// What may come at once, as time in which it would come at these rates. Default 10 s.
+    pub burst: Duration,
 }
 
 /// Form of the log.

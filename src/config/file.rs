@@ -12,7 +12,7 @@ use toml::de::DeTable;
 
 use super::address::SOCKET_PATH_MAX;
 use super::budget::{budget_sum, memory_parts};
-use super::checked::{Config, Limits, Log, LogCompression, LogFormat, OnUnavailable, Queue};
+use super::checked::{ClientLimits, Config, Limits, Log, LogCompression, LogFormat, OnUnavailable, Queue};
 use super::document::{Document, Section, extent, plain_size};
 use super::fault::ConfigError;
 use crate::base::size::ByteSize;
@@ -206,6 +206,7 @@ fn queue(section: Section<'_>) -> Queue {
 
 fn limits(section: Section<'_>, destinations: usize) -> Limits {
     let memory = GIB + MORE_MEMORY * destinations.saturating_sub(1) as u64;
+    let least = Duration::from_millis(100);
     let limits = Limits {
         max_body: section.size("max_body", ByteSize(256 * MIB), KIB..=TIB),
         max_decompression_ratio: section.count("max_decompression_ratio", 1_100, 10..=10_000) as u32,
@@ -213,6 +214,11 @@ fn limits(section: Section<'_>, destinations: usize) -> Limits {
         memory: section.size("memory", ByteSize(memory), 64 * MIB..=1024 * TIB),
         routes: section.count("routes", 10_000, 1..=1_000_000) as usize,
         max_header: section.size("max_header", ByteSize(64 * KIB), 8 * KIB..=MIB),
+        client: ClientLimits {
+            requests_per_s: section.count("client_requests_per_s", 0, 0..=1_000_000_000),
+            bytes_per_s: section.size("client_bytes_per_s", ByteSize(0), 0..=TIB).0,
+            burst: section.span("client_burst", Duration::from_secs(10), least..=Duration::from_secs(3600)),
+        },
     };
     section.finish();
     limits

@@ -19,6 +19,7 @@ use super::status::{Facts, full_text, status};
 use crate::base::DestinationId;
 use crate::base::clock::SharedClock;
 use crate::delivery::{Hold, SharedView, hold};
+use crate::http::EdgeView;
 use crate::pipeline::{HeldGaps, Reply, Silence, whole};
 use crate::queue::Meter;
 use crate::state::{Event, EventKind, SharedState};
@@ -61,7 +62,8 @@ impl Control {
     ) -> Self {
         let started = clock.monotonic();
         let watch = Arc::default();
-        let sources = Sources { log, gaps, silence, view, state, destination, clock, started, watch };
+        let edge = EdgeView::default();
+        let sources = Sources { log, gaps, silence, edge, view, state, destination, clock, started, watch };
         Self { sources, facts, recorder, max_age: None, hold, meter: Shared::default() }
     }
 
@@ -69,6 +71,13 @@ impl Control {
     #[must_use]
     pub fn with_max_age(self, max_age: Option<Duration>) -> Self {
         Self { max_age, ..self }
+    }
+
+    /// Shows what the edge has seen.
+    #[must_use]
+    pub fn with_edge(mut self, edge: EdgeView) -> Self {
+        self.sources.edge = edge;
+        self
     }
 
     /// Folds metric samples and looks how the queue fills; call every few seconds.

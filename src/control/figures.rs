@@ -7,6 +7,7 @@ use super::pressure::{Pressure, Watch};
 use crate::base::DestinationId;
 use crate::base::clock::SharedClock;
 use crate::delivery::{SharedView, View};
+use crate::http::{EdgeView, Seen};
 use crate::pipeline::{HeldGaps, Silence, Silent};
 use crate::state::{SharedState, Totals};
 use crate::wal::{Stats, Wal};
@@ -17,6 +18,7 @@ pub(super) struct Sources {
     pub(super) log: Arc<Wal>,
     pub(super) gaps: HeldGaps,
     pub(super) silence: Silence,
+    pub(super) edge: EdgeView,
     pub(super) view: SharedView,
     pub(super) state: SharedState,
     pub(super) destination: DestinationId,
@@ -39,6 +41,8 @@ pub(super) struct Figures {
     pub(super) gap_logs_silent: usize,
     /// The source answers no write.
     pub(super) source_silent: Option<Silent>,
+    /// What the edge has seen.
+    pub(super) edge: Seen,
     pub(super) now_ns: i64,
     /// The same on the clock that is never set.
     pub(super) now: Duration,
@@ -69,6 +73,7 @@ impl Sources {
             untaken,
             gap_logs_silent,
             source_silent: self.silence.now(self.clock.monotonic()),
+            edge: self.edge.now(),
             pressure: self.watch.lock().unwrap_or_else(PoisonError::into_inner).pressure(&log),
             log,
             view: self.view.lock().unwrap_or_else(PoisonError::into_inner).clone(),

@@ -4,6 +4,7 @@
 //! what an operator asks for on the local socket; shows no secret and no client's data but the lines of dead letters, and those only on the local socket.
 
 mod api;
+mod edge;
 mod figures;
 mod letters;
 mod metrics_text;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::edge::EdgeStatus;
 use super::figures::Figures;
 use crate::base::clock::rfc3339;
 use crate::base::size::{ByteSize, show_span};
@@ -237,6 +238,8 @@ pub struct Status {
     pub statements_not_mirrored: u64,
     /// The newest of them, at most 100: what, where, why, how often and when.
     pub statements: Vec<StatementRow>,
+    /// What the edge has refused or lost beside that.
+    pub edge: EdgeStatus,
     /// What to do next.
     pub next_steps: Vec<String>,
 }
@@ -288,6 +291,7 @@ pub(super) fn status(facts: Facts, figures: &Figures) -> Status {
         gaps_unknown: totals.gaps_unknown,
         statements_not_mirrored: totals.statements_total,
         statements: totals.statements,
+        edge: EdgeStatus::of(&figures.edge),
         ..Status::default()
     };
     status.not_covered = not_covered(&status, figures);
@@ -544,6 +548,7 @@ fn troubles(out: &mut String, status: &Status) {
     doubts(out, status);
     gaps(out, status);
     statements(out, status);
+    status.edge.render(out);
 }
 
 /// Statements that were not carried out, the newest.

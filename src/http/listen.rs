@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::CONNECTION;
+use http::header::{CONNECTION, HeaderValue, RETRY_AFTER};
 use http::{Request, Version};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -18,19 +18,24 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 
 use super::edge::write_api;
+use super::limiter::{Account, Limiter, Over};
 use super::mount;
 use super::proxied::Proxied;
 use super::socket::{Bound, Socket, Stream};
 use super::tls::Identity;
 use super::wire::{Answering, HEAD_WAIT, Wire};
 use crate::base::metric;
-use crate::pipeline::Reply;
+use crate::db::precision::Api;
+use crate::pipeline::{Refusal, Reply, drain, unavailable};
 
 /// Headers of one request. The servers count bytes, not headers; a table of so many is made for each request, which costs a few
 /// percent of a small write, and a client that the source would answer must not be refused.
 const HEADERS_MAX: usize = 1000;
 /// hyper takes no smaller bound.
 const HEADER_BYTES_LEAST: usize = 8 << 10;
+
+/// No client is sent away for longer, seconds.
+const RETRY_AFTER_MAX: f64 = 3600.0;
 
 /// How connections of one listener are treated.
 #[derive(Clone, Debug)]
@@ -49,6 +54,8 @@ pub struct Serve {
     pub tls: Option<Rc<Identity>>,
     /// Connections begin with a header of the PROXY protocol.
     pub proxied: Option<Rc<Proxied>>,
+    /// What one client may ask.
+    pub limiter: Option<Rc<Limiter>>,
 }
 
 /// Where the client of a request is: what the PROXY protocol says, else the other end of its connection; nothing for a socket in the
@@ -179,15 +186,25 @@ where
     F: Fn(Request<Incoming>) -> Fut + 'static,
     Fut: Future<Output = Reply> + 'static,
 {
-    let answering = Rc::new(Answering::default());
+    let account = limits.limiter.clone().zip(client.0).map(|(limiter, client)| Account::new(limiter, client));
+    let answering = Rc::new(Answering::of(account));
     let stream = Wire::new(stream, Rc::clone(&answering), limits.idle_timeout.min(HEAD_WAIT));
     let service = service_fn(move |request: Request<Incoming>| {
         let mut request = mount::below(&limits.path_prefix, request);
         request.extensions_mut().insert(client);
         let under_way = answering.begin(write_api(&request).is_some());
         let version = request.version();
-        let reply = handle(request);
-        async move { Ok::<_, std::convert::Infallible>(of_version(version, under_way.answered(reply.await))) }
+        let asked = match answering.admit(&request) {
+            Ok(()) => Ok(handle(request)),
+            Err(over) => Err(over_limit(over, request)),
+        };
+        async move {
+            let reply = match asked {
+                Ok(asked) => asked.await,
+                Err(refused) => refused,
+            };
+            Ok::<_, std::convert::Infallible>(of_version(version, under_way.answered(reply)))
+        }
     });
     let mut builder = http1::Builder::new();
     builder
@@ -208,6 +225,16 @@ where
         _ = stop.wait_for(|stop| *stop) => connection.as_mut().graceful_shutdown(),
     }
     let _ = connection.await;
+}
+
+/// The body is read and forgotten for a while, so that the client comes to read the answer.
+fn over_limit(over: Over, request: Request<Incoming>) -> Reply {
+    let api = if request.uri().path().starts_with("/api/") { Api::V2 } else { Api::V1 };
+    drain(request.into_body());
+    let mut reply = unavailable(api, &Refusal::Capacity(over.what));
+    let seconds = over.wait.as_secs_f64().ceil().clamp(1.0, RETRY_AFTER_MAX);
+    reply.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds as u64));
+    reply
 }
 
 /// hyper would offer a client of HTTP/1.0 to keep a connection of which the answer says that it ends.

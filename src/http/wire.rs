@@ -14,11 +14,13 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
+use http::Request;
 use http_body::{Body, Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
 use super::framing::Framing;
+use super::limiter::{Account, Over};
 use crate::db::client::BodyError;
 use crate::pipeline::{BeforeAnyHandler, Reply, ReplyBody};
 
@@ -36,6 +38,8 @@ pub(super) struct Answering {
     writes: Cell<u32>,
     /// The answer to come is written as HTTP/1.1 whatever the client speaks.
     as_newest: Cell<bool>,
+    /// Of a client whose requests are limited.
+    account: Option<Account>,
 }
 
 /// One request under way.
@@ -46,6 +50,20 @@ pub(super) struct UnderWay {
 }
 
 impl Answering {
+    /// On a connection of a client with limits, or without.
+    pub(super) fn of(account: Option<Account>) -> Self {
+        Self { account, ..Self::default() }
+    }
+
+    /// Whether a request may be done. Whether the server lives may be asked at any time.
+    pub(super) fn admit<B>(&self, request: &Request<B>) -> Result<(), Over> {
+        let is_question = matches!(request.uri().path(), "/ping" | "/health" | "/ready");
+        match &self.account {
+            Some(account) if !is_question => account.admit(),
+            _ => Ok(()),
+        }
+    }
+
     /// Counts a request until the guard is dropped.
     pub(super) fn begin(self: &Rc<Self>, write: bool) -> UnderWay {
         let guard = UnderWay { answering: Rc::clone(self), write };
@@ -229,11 +247,15 @@ impl<S: AsyncRead + Unpin> AsyncRead for Wire<S> {
         }
         let from = buf.filled().len();
         let room = buf.remaining();
+        let is_new = self.framing.is_between() || self.framing.is_in_head();
         if Pin::new(&mut self.stream).poll_read(cx, buf)?.is_pending() {
             return if self.framing.is_in_head() { self.poll_head_late(cx) } else { Poll::Pending };
         }
         if buf.filled().len() == from && room > 0 {
             return self.poll_end(cx);
+        }
+        if let Some(account) = &self.answering.account {
+            account.came(buf.filled().len() - from, is_new);
         }
         self.follow(buf, from);
         // From its first byte on: a head that comes byte by byte gets no more time than one that stops.

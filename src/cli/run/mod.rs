@@ -33,7 +33,7 @@ use crate::db::product::Product;
 use crate::db::server::Server;
 use crate::db::victoria;
 use crate::delivery::{self, Hold, Writing, hold, shared_view};
-use crate::http::{Bound, Edge, Identity, Passed, Proxied, Serve, bind, bind_unix, serve};
+use crate::http::{Bound, Edge, EdgeView, Identity, Limiter, Passed, Proxied, Serve, bind, bind_unix, serve};
 use crate::line::Dialect;
 use crate::line::project::{QuestRules, VictoriaRules};
 use crate::pipeline::{Changing, EdgeMeters, GapKeeper, Limits, Overlaps, Pipeline, Silence, Skew, passage_max};
@@ -129,11 +129,12 @@ async fn daemon(
     let to = config.destination().server.clone();
     let delivering = threads::delivery(opened, parts, to, late_stopped.clone(), watched.clone())?;
     let id = config.destination().id.clone();
-    let silence = Silence::default();
+    let (silence, seen) = (Silence::default(), EdgeView::default());
     let sources = (Arc::clone(&log), gaps.held(), silence.clone());
     let control =
         Control::new(sources, (view, hold), Arc::clone(&state), id, Arc::clone(&clock), Arc::clone(&facts), recorder)
-            .with_max_age(config.queue.max_age);
+            .with_max_age(config.queue.max_age)
+            .with_edge(seen.clone());
     let controlling =
         threads::control(control, admin, bind_unix(&config.unix_socket, 0o600, "listen_unix.path")?, late_stopped)?;
     let mut signals = Signals::listen(hangup, proxies.iter().filter_map(|proxy| proxy.tls.clone()).collect())?;
@@ -149,7 +150,8 @@ async fn daemon(
     let pipeline = Rc::new(pipeline(&config, source, learnt, kind, parts, &state, &clock));
     look_after_source(&pipeline, facts, watched);
     let edge = Edge::new(pipeline, config.limits.in_flight.as_usize(), config.limits.max_body.as_usize());
-    let serving = serve_all(&config, proxies, edge.clone(), drain, &stopped);
+    let limiter = Limiter::new(config.limits.client, clock.clone(), seen.clone());
+    let serving = serve_all(&config, proxies, (edge.clone(), limiter), drain, &stopped);
 
     let exit = signals.next().await?;
     tracing::info!("stopping: no new connections, requests under way end");
@@ -304,7 +306,7 @@ struct Proxy {
 fn serve_all(
     config: &Config,
     proxies: Vec<Proxy>,
-    edge: Edge,
+    (edge, limiter): (Edge, Option<Rc<Limiter>>),
     drain_max: Duration,
     stopped: &watch::Receiver<bool>,
 ) -> Vec<tokio::task::JoinHandle<()>> {
@@ -319,6 +321,7 @@ fn serve_all(
             path_prefix: listen.path_prefix.as_str().into(),
             tls,
             proxied: listen.proxied.map(|trusted| Rc::new(Proxied::new(trusted))),
+            limiter: limiter.clone(),
         };
         let edge = edge.clone();
         let handle = move |request| {

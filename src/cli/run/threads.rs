@@ -93,6 +93,7 @@ pub(super) fn control(
             path_prefix: "".into(),
             tls: None,
             proxied: None,
+            limiter: None,
         };
         let door = |door: Door| {
             let control = control.clone();
