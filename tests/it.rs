@@ -220,6 +220,9 @@ mod foreign;
 // What one client may ask.
 #[path = "it/client_limit.rs"]
 mod client_limit;
+// Line protocol in datagrams.
+#[path = "it/udp.rs"]
+mod udp;
 // Clients on a Unix socket.
 #[path = "it/unix.rs"]
 mod unix;

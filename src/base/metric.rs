@@ -41,6 +41,10 @@ metrics_table! {
     HTTP_CONNECTIONS = "twinline_http_connections", Gauge, "Client connections open.";
     PROXY_CLOSED = "twinline_http_proxy_header_closed_total", Counter, "Connections closed for want of a PROXY header to be believed, by why: empty, malformed, late, untrusted.";
     CLIENT_LIMITED = "twinline_http_client_limited_total", Counter, "Requests refused because their client was over its limits, by what was too many: requests, bytes.";
+    UDP_DATAGRAMS = "twinline_udp_datagrams_total", Counter, "Datagrams that came.";
+    UDP_LINES = "twinline_udp_lines_total", Counter, "Lines of datagrams that the source took.";
+    UDP_DROPPED = "twinline_udp_dropped_lines_total", Counter, "Lines of datagrams that are lost, by why: unparsable, buffer-full, refused, failed, stopped.";
+    UDP_KERNEL = "twinline_udp_kernel_dropped_datagrams_total", Counter, "Datagrams that the kernel dropped because they were not read in time.";
     INGEST_LINES = "twinline_ingest_lines_total", Counter, "Lines that parse in writes that arrived.";
     INGEST_BYTES = "twinline_ingest_bytes_total", Counter, "Bytes of write bodies that arrived, as sent.";
     WRITE_OUTCOMES = "twinline_write_outcomes_total", Counter, "Writes by what the source kept of them.";

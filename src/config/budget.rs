@@ -58,6 +58,8 @@ const PER_OUTGOING: u64 = 32 << 10;
 const PER_CONNECTION: u64 = 16 << 10;
 /// One record of TLS each way, and its state.
 const PER_TLS: u64 = 40 << 10;
+/// A batch under way, and what was read last.
+const PER_UDP: u64 = 2 << 20;
 /// Names, counters and target of one route.
 const PER_ROUTE: u64 = 2 << 10;
 
@@ -96,6 +98,10 @@ pub fn memory_parts(config: &Config) -> Vec<BudgetPart> {
             lanes.saturating_mul(LANE_TABLES).saturating_add(destinations * READ_AHEAD),
         ),
         ("connections to the databases (max_connections × 32 KiB)", outgoing.saturating_mul(PER_OUTGOING)),
+        (
+            "datagrams (udp.buffer + 2 MiB)",
+            config.udp.iter().fold(0u64, |sum, one| sum.saturating_add(one.buffer.0).saturating_add(PER_UDP)),
+        ),
         ("gap logs (6 MiB each)", gap_logs * PER_GAP_LOG),
         ("routes (limits.routes × 2 KiB)", (config.limits.routes as u64).saturating_mul(destinations * PER_ROUTE)),
         ("lines under way (queue.overlap_lines × 128 B)", (config.queue.overlap_lines as u64).saturating_mul(PER_LINE)),

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{Address, BaseUrl, Mapping, Network, Secret};
+use super::{Address, BaseUrl, Mapping, Network, Secret, Udp};
 use crate::base::DestinationId;
 use crate::base::size::ByteSize;
 
@@ -19,6 +19,8 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// Where clients and operators connect; at least one with [`Role::Proxy`], no address twice.
     pub listen: Vec<Listen>,
+    /// Where line protocol comes in datagrams. Default nowhere.
+    pub udp: Vec<Udp>,
     /// Socket for the local command line. Default `<data_dir>/twinline.sock`; at most 107 bytes long.
     pub unix_socket: PathBuf,
     /// The database in front of which we stand.

@@ -3,6 +3,7 @@
 mod databases;
 mod edge;
 mod rules;
+mod udp;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -126,6 +127,7 @@ fn parts(root: &Section<'_>) -> Option<Config> {
     });
     let unix_socket = unix_socket(root, &data_dir);
     let listen = edge::listeners(root);
+    let udp = udp::all(root);
     let source = databases::source(root);
     let destinations = databases::destinations(root);
     let mapping = rules::mapping(root);
@@ -137,7 +139,7 @@ fn parts(root: &Section<'_>) -> Option<Config> {
     for destination in &destinations {
         edge::no_loop(root, &listen, &source.server.url, &destination.server.url);
     }
-    let config = Config { name, data_dir, listen, unix_socket, source, destinations, mapping, queue, limits, log };
+    let config = Config { name, data_dir, listen, udp, unix_socket, source, destinations, mapping, queue, limits, log };
     // With other faults some values are defaults in place of what was meant, and the sum would mislead.
     if root.doc.errors.borrow().is_empty() {
         fits_in_memory(root, &config);

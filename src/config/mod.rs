@@ -15,6 +15,7 @@ mod mapping;
 mod naming;
 mod network;
 mod secret;
+mod udp;
 mod url;
 
 pub use address::Address;
@@ -30,6 +31,7 @@ pub use mapping::{Mapping, Match, Pattern, Rule, Target, Unmapped, is_system};
 pub use naming::{Names, Naming};
 pub use network::Network;
 pub use secret::Secret;
+pub use udp::Udp;
 pub use url::BaseUrl;
 
 #[cfg(test)]

@@ -190,6 +190,9 @@ fn listeners_that_cannot_be_meant_are_refused() {
              proxy_protocol = true\n",
             "is for clients",
         ),
+        ("listen = \"127.0.0.1:1\"\n[[udp]]\naddress = \"127.0.0.1:1\"\n", "names no database"),
+        ("listen = \"127.0.0.1:1\"\n[[udp]]\naddress = \"8089\"\ndb = \"d\"\n", "not an IP address"),
+        ("listen = \"127.0.0.1:1\"\n[[udp]]\naddress = \"[::]:1\"\ndb = \"d\"\nprecision = \"d\"\n", "not known"),
         ("[listen]\naddress = \"127.0.0.1:1\"\n", "[[listen]]"),
         ("listen = []\n", "nothing would accept"),
     ] {

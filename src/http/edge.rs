@@ -21,6 +21,7 @@ use super::{host, pass};
 use crate::base::metric;
 use crate::db::client::BodyError;
 use crate::db::precision::Api;
+use crate::db::server::Flavor;
 use crate::pipeline::{Budget, ClientWrite, LargeWrite, Pipeline, Refusal, Reply, drain, too_large, unavailable};
 
 /// How long a write waits for room before it hears 503.
@@ -59,6 +60,37 @@ impl Edge {
     #[must_use]
     pub fn writes_under_way(&self) -> u64 {
         self.0.writes.get()
+    }
+
+    /// A write that no client sent over HTTP, as any other.
+    pub(super) async fn write_own(&self, request: Request<()>, body: Bytes) -> Reply {
+        let mut room = self.0.budget.room();
+        if room.grow(body.len()).await.is_err() {
+            return unavailable(Api::V1, &Refusal::Capacity("too many bytes in flight"));
+        }
+        let (head, ()) = request.into_parts();
+        let write = ClientWrite::of(Api::V1, head, body, room);
+        let (pipeline, counted) = (Rc::clone(&self.0.pipeline), UnderWay::count(self.clone()));
+        let working = tokio::task::spawn_local(async move {
+            let _counted = counted;
+            pipeline.write(write).await
+        });
+        working.await.unwrap_or_else(|_| unavailable(Api::V1, &Refusal::Capacity("the write was given up")))
+    }
+
+    /// The time, as the source's clock has it.
+    pub(super) fn now_ns(&self) -> i64 {
+        self.0.pipeline.clock.wall_ns().saturating_add(self.0.pipeline.skew.correction_ns())
+    }
+
+    /// What the source is.
+    pub(super) fn flavor(&self) -> Flavor {
+        self.0.pipeline.version.borrow().flavor
+    }
+
+    /// Our own credentials at the source.
+    pub(super) fn own_authorization(&self) -> Option<HeaderValue> {
+        self.0.pipeline.source.authorization().cloned()
     }
 
     /// Answers one request.

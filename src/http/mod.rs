@@ -19,6 +19,7 @@ mod proxied;
 mod socket;
 mod statements;
 mod tls;
+mod udp;
 mod view;
 mod wire;
 
@@ -29,4 +30,5 @@ pub use passed::{Passed, PassedSocket};
 pub use proxied::Proxied;
 pub use socket::{Bound, Socket, bind, bind_unix};
 pub use tls::Identity;
+pub use udp::{UdpBound, bind_udp, serve_udp};
 pub use view::{EdgeView, LimitedClient, Seen, UdpView};

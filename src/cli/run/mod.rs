@@ -33,7 +33,10 @@ use crate::db::product::Product;
 use crate::db::server::Server;
 use crate::db::victoria;
 use crate::delivery::{self, Hold, Writing, hold, shared_view};
-use crate::http::{Bound, Edge, EdgeView, Identity, Limiter, Passed, Proxied, Serve, bind, bind_unix, serve};
+use crate::http::{
+    Bound, Edge, EdgeView, Identity, Limiter, Passed, Proxied, Serve, UdpBound, bind, bind_udp, bind_unix, serve,
+    serve_udp,
+};
 use crate::line::Dialect;
 use crate::line::project::{QuestRules, VictoriaRules};
 use crate::pipeline::{Changing, EdgeMeters, GapKeeper, Limits, Overlaps, Pipeline, Silence, Skew, passage_max};
@@ -118,6 +121,7 @@ async fn daemon(
     same::refuse(&config, (&source, &destination), &learnt, &state, clock.wall_ns()).await?;
     let kind = target_kind(&config, &learnt);
     let (proxies, admin) = listeners(&config, passed).await?;
+    let udp = config.udp.iter().cloned().map(bind_udp).collect::<Result<Vec<_>>>()?;
     let facts = Arc::new(Mutex::new(facts(&config, &learnt, &proxies, &admin)));
     let (stop, stopped) = watch::channel(false);
     let (late_stop, late_stopped) = watch::channel(false);
@@ -150,8 +154,8 @@ async fn daemon(
     let pipeline = Rc::new(pipeline(&config, source, learnt, kind, parts, &state, &clock));
     look_after_source(&pipeline, facts, watched);
     let edge = Edge::new(pipeline, config.limits.in_flight.as_usize(), config.limits.max_body.as_usize());
-    let limiter = Limiter::new(config.limits.client, clock.clone(), seen.clone());
-    let serving = serve_all(&config, proxies, (edge.clone(), limiter), drain, &stopped);
+    let front = Front { proxies, udp, edge: edge.clone(), seen, clock: Arc::clone(&clock) };
+    let serving = serve_all(&config, front, drain, &stopped);
 
     let exit = signals.next().await?;
     tracing::info!("stopping: no new connections, requests under way end");
@@ -296,6 +300,15 @@ async fn listeners(
     Ok((proxies, admin))
 }
 
+/// Everything that listens, and who answers.
+struct Front {
+    proxies: Vec<Proxy>,
+    udp: Vec<UdpBound>,
+    edge: Edge,
+    seen: EdgeView,
+    clock: SharedClock,
+}
+
 /// One listener of clients.
 struct Proxy {
     bound: Bound,
@@ -305,12 +318,19 @@ struct Proxy {
 
 fn serve_all(
     config: &Config,
-    proxies: Vec<Proxy>,
-    (edge, limiter): (Edge, Option<Rc<Limiter>>),
+    front: Front,
     drain_max: Duration,
     stopped: &watch::Receiver<bool>,
 ) -> Vec<tokio::task::JoinHandle<()>> {
+    let Front { proxies, udp, edge, seen, clock } = front;
+    let limiter = Limiter::new(config.limits.client, clock, seen.clone());
     let header_bytes_max = config.limits.max_header.as_usize();
+    let datagrams = udp.into_iter().map(|bound| {
+        tracing::info!(address = %bound.address(), "datagrams may come");
+        let taking = serve_udp(bound, edge.clone(), seen.clone(), drain_max, stopped.clone());
+        tokio::task::spawn_local(taking)
+    });
+    let datagrams: Vec<_> = datagrams.collect();
     let each = proxies.into_iter().map(|Proxy { bound, listen, tls }| {
         tracing::info!(address = %bound.address, "clients may connect");
         let limits = Serve {
@@ -330,7 +350,7 @@ fn serve_all(
         };
         tokio::task::spawn_local(serve(bound, limits, handle, stopped.clone()))
     });
-    each.collect()
+    each.chain(datagrams).collect()
 }
 
 fn facts(
