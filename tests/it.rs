@@ -22,12 +22,12 @@
 //! | 10 | `it/clients/telegraf.rs` | the output for 3.x |
 //! | 11 | `it/clients/cli.rs` | |
 //! | 12 | `it/clients/grafana.rs` | SQL; recorded requests, no Grafana |
-//! | 13 | `it/double.rs` | 10 million rows, the time of the first byte |
+//! | 13 | `it/double.rs`, `it/long_query.rs` | 10 million rows: 1 million; the time of the first byte |
 //! | 14 | `it/activation.rs` | 4 min of idling |
 //! | 15 | `it/pass.rs` | |
-//! | 16 | `it/limits.rs` | |
+//! | 16 | `it/limits.rs`, `it/pass.rs` | |
 //! | 17 | `it/captures_other.rs` | the close at the connection limit is a 503 of ours |
-//! | 18 | `it/captures_other.rs` | the added latency |
+//! | 18 | `it/captures_other.rs`, `it/credentials.rs` | the added latency |
 //! | 19 | `it/secrets.rs` | |
 //! | 20 | `it/exact.rs` | |
 //! | 21 | `it/exact.rs` | sources 1.13 and 2.9 alone |
@@ -223,6 +223,15 @@ mod client_limit;
 // Line protocol in datagrams.
 #[path = "it/udp.rs"]
 mod udp;
+// What credentials cost.
+#[path = "it/credentials.rs"]
+mod credentials;
+// Answers longer than anybody's memory.
+#[path = "it/long_query.rs"]
+mod long_query;
+// Other protocols than ours.
+#[path = "it/upgrade.rs"]
+mod upgrade;
 // Clients on a Unix socket.
 #[path = "it/unix.rs"]
 mod unix;

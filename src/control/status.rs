@@ -352,7 +352,7 @@ fn not_covered(status: &Status, figures: &Figures) -> Vec<String> {
         missing.push(format!("{changed} times a value is not at the destination what it is at the source"));
     }
     if status.gaps.iter().any(|gap| gap.cause == "other-protocol") {
-        missing.push("Prometheus remote writes go to the source alone".to_owned());
+        missing.push("Prometheus remote writes and those to /api/v3/write_lp go to the source alone".to_owned());
     }
     match status.statements_not_mirrored {
         0 => {}

@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, EXPECT, HOST, TRANSFER_ENCODING};
 use http::request::Parts;
-use http::{HeaderValue, Method, Request, Response};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -28,7 +28,7 @@ use crate::pipeline::{Budget, Pipeline, Refusal, Reply, ReplyBody, Room, unavail
 pub(super) async fn pass(pipeline: &Rc<Pipeline>, budget: &Budget, request: Request<Incoming>) -> Reply {
     let api = if request.uri().path().starts_with("/api/") { Api::V2 } else { Api::V1 };
     let may_move_names = may_move_names(&request);
-    let unmirrored = is_remote_write(&request).then(|| request.uri().query().unwrap_or_default().to_owned());
+    let unmirrored = is_other_write(&request).then(|| request.uri().query().unwrap_or_default().to_owned());
     let (head, body, changes) = look(pipeline, budget.room(), request).await;
     let outgoing = match prepare(pipeline, head, body) {
         Ok(outgoing) => outgoing,
@@ -83,6 +83,10 @@ async fn look(
 /// No time limit of ours: a query takes as long as its client waits.
 async fn send(pipeline: &Pipeline, api: Api, outgoing: Request<RequestBody>) -> Reply {
     match pipeline.passing.client().send(outgoing).await {
+        // Nobody has asked it to: what comes next on that connection is not HTTP.
+        Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+            unavailable(api, &Refusal::SourceLost("it went over to another protocol unasked".to_owned()))
+        }
         Ok(response) => answer(response),
         Err(Failure::NotSent(error)) => unavailable(api, &Refusal::SourceDown(error.to_string())),
         Err(Failure::Unknown(error)) => unavailable(api, &Refusal::SourceLost(error.to_string())),
@@ -106,11 +110,11 @@ fn may_move_names(request: &Request<Incoming>) -> bool {
     }
 }
 
-/// Prometheus remote write, which InfluxDB 1.x stores as points: what it brings is not mirrored, and must not be missing in
-/// silence.
-fn is_remote_write<B>(request: &Request<B>) -> bool {
-    *request.method() == Method::POST
-        && percent_decode_str(request.uri().path()).eq(b"/api/v1/prom/write".iter().copied())
+/// Prometheus remote write, which InfluxDB 1.x stores as points, and writes in the third API, should a source know it: what they bring
+/// is not mirrored, and must not be missing in silence.
+fn is_other_write<B>(request: &Request<B>) -> bool {
+    let is = |path: &[u8]| percent_decode_str(request.uri().path()).eq(path.iter().copied());
+    *request.method() == Method::POST && (is(b"/api/v1/prom/write") || is(b"/api/v3/write_lp"))
 }
 
 fn prepare(pipeline: &Pipeline, mut head: Parts, body: RequestBody) -> Result<Request<RequestBody>, http::Error> {
@@ -167,10 +171,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn remote_write_is_seen_however_its_path_is_written() {
-        let is = |path: &str| is_remote_write(&Request::post(path).body(()).unwrap());
+    fn other_writes_are_seen_however_their_path_is_written() {
+        let is = |path: &str| is_other_write(&Request::post(path).body(()).unwrap());
         assert!(is("/api/v1/prom/write?db=d") && is("/api/v1/prom/%77rite?db=d"));
         assert!(!is("/api/v1/prom/read?db=d") && !is("/api/v1/prom/write/x") && !is("/api/v1/prom"));
-        assert!(!is_remote_write(&Request::get("/api/v1/prom/write").body(()).unwrap()));
+        assert!(is("/api/v3/write_lp?db=d") && is("/api/v3/%77rite_lp") && !is("/api/v3/query_sql"));
+        assert!(!is_other_write(&Request::get("/api/v1/prom/write").body(()).unwrap()));
     }
 }

@@ -9,7 +9,7 @@ use crate::proxy::{PATIENCE, Setup, Twinline};
 
 /// What the source saw.
 #[derive(Debug)]
-enum Seen {
+pub(crate) enum Seen {
     /// A request: its head, line by line, and its body as it came, chunk framing included.
     Request(Vec<String>, Vec<u8>),
     /// The client of a query that is still running closed its connection.
@@ -46,6 +46,13 @@ fn serve(mut stream: TcpStream, seen: &Sender<Seen>) -> Option<()> {
             seen.send(Seen::Gone(path)).ok()?;
             return None;
         }
+        if path == "/switch" {
+            stream
+                .write_all(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: own\r\n\r\n")
+                .ok()?;
+            let _ = reader.read(&mut [0; 1]);
+            return None;
+        }
         if path == "/write?db=refuses" {
             stream
                 .write_all(b"HTTP/1.1 417 Expectation Failed\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
@@ -70,7 +77,7 @@ fn serve(mut stream: TcpStream, seen: &Sender<Seen>) -> Option<()> {
     }
 }
 
-fn start() -> (Twinline, Receiver<Seen>) {
+pub(crate) fn start() -> (Twinline, Receiver<Seen>) {
     let (url, seen) = source();
     let setup = Setup::new(format!("url = \"{url}\""), "url = \"http://127.0.0.1:9\"\nkind = \"influxdb1\"".to_owned());
     (setup.start(), seen)

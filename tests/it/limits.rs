@@ -15,7 +15,7 @@ use crate::proxy::{Setup, Twinline, eventually};
 /// What the process may hold in any test of this file; far below `limits.memory`, which is 1 GiB unless a test says so.
 const OWN_KIB_MAX: u64 = 200 << 10;
 
-fn own_kib(twinline: &Twinline) -> u64 {
+pub(crate) fn own_kib(twinline: &Twinline) -> u64 {
     let text = std::fs::read_to_string(format!("/proc/{}/status", twinline.process_id())).unwrap();
     let line = text.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
     line.trim().trim_end_matches(" kB").parse().unwrap()
