@@ -128,6 +128,9 @@ impl Control {
                 "/api/v1/queue/pause" => return self.set_hold(true).await,
                 "/api/v1/queue/resume" => return self.set_hold(false).await,
                 "/api/v1/dead-letters/remove" => return letters::remove(&self.sources, request.into_body()).await,
+                "/api/v1/statements/confirm" => {
+                    return statements::confirm(&self.sources, &self.hold, request.into_body()).await;
+                }
                 "/api/v1/statements/clear" => return statements::clear(&self.sources, request.into_body()).await,
                 _ => {}
             }

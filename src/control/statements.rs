@@ -10,6 +10,7 @@ use serde_json::json;
 
 use super::api::document_reply;
 use super::figures::Sources;
+use crate::delivery::Hold;
 use crate::pipeline::Reply;
 use crate::state::{Event, EventKind, StatementChange, StatementQuery, StatementRow, StatementState};
 
@@ -38,6 +39,9 @@ pub struct DecisionDocument {
     /// Why.
     #[serde(default)]
     pub note: String,
+    /// To be carried out although something newer of its place has gone on to the destination.
+    #[serde(default)]
+    pub newer: bool,
 }
 
 /// The answer to a decision.
@@ -88,6 +92,46 @@ pub(super) async fn clear(sources: &Sources, body: Incoming) -> Reply {
         Ok(false) => decided(Some(format!("it is {} meanwhile", row.state.name()))),
         Err(error) => unavailable(&error),
     }
+}
+
+/// An operator wants one carried out at the destination.
+pub(super) async fn confirm(sources: &Sources, hold: &Hold, body: Incoming) -> Reply {
+    let (decision, row) = match asked(sources, body).await {
+        Ok(asked) => asked,
+        Err(reply) => return reply,
+    };
+    if let Some(why) = cannot_confirm(&row, decision.newer) {
+        return decided(Some(why));
+    }
+    let (at_ns, who, newer) = (sources.clock.wall_ns(), short(&decision.who, WORDS_MAX), decision.newer);
+    let change = StatementChange::Confirm { who: who.clone(), at_ns, newer };
+    match sources.state.change_statement(&sources.destination, row.id, change).await {
+        Ok(true) => {
+            hold.confirm();
+            let although = if row.newer { ", although something newer has gone there" } else { "" };
+            let text = format!("{} is to be carried out at the destination, says {who}{although}", shown(&row));
+            tell(sources, EventKind::StatementConfirmed, text);
+            decided(None)
+        }
+        Ok(false) => decided(Some("something has changed meanwhile: look at it again".to_owned())),
+        Err(error) => unavailable(&error),
+    }
+}
+
+/// Why a row cannot be confirmed now. Delivery looks once more when it comes to it.
+fn cannot_confirm(row: &StatementRow, newer: bool) -> Option<String> {
+    if row.state == StatementState::Confirmed {
+        return Some("it is confirmed already and waits to be carried out".to_owned());
+    }
+    if !row.can_confirm {
+        return Some("it cannot be carried out at this destination: do it there by hand, then clear it".to_owned());
+    }
+    if row.newer && !newer {
+        let why = "data, or a place, newer than it has gone on to the destination, and would go with it: what is older is to be removed \
+                   there by hand, or confirm it --even-though-newer-data, after which that is missing there until it is read back";
+        return Some(why.to_owned());
+    }
+    None
 }
 
 /// The decision, and the row it is about, which must still block.

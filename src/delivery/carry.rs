@@ -13,12 +13,14 @@ use serde_json::{Value, json};
 
 use super::backoff::Backoff;
 use super::distribute::Distributor;
-use super::plan::{Step, buckets_of};
+use super::plan::{Step, buckets_of, drop_policy};
 use super::{Shared, tell};
 use crate::base::Result;
+use crate::config::Mapping;
 use crate::db::answer::{message, retry_after};
 use crate::db::client::{Failure, RequestBody};
 use crate::db::encode::escape;
+use crate::route::TargetKind;
 
 /// Of an answer, bytes.
 const ANSWER_BYTES_MAX: usize = 16 << 20;
@@ -119,8 +121,13 @@ async fn attempt(shared: &Shared, step: &Step) -> Ended {
     let done = match step {
         Step::Query { db, q } => query(shared, db, q).await.map(drop),
         Step::QueryOfOnePolicy { db, q } => query_of_one_policy(shared, db, q).await,
+        Step::DropPolicy { db, rp } => drop_other_policy(shared, db, rp).await,
         Step::Delete { org, bucket, body } => delete(shared, org, bucket, body).await,
         Step::DeleteInAll { org, db, bodies } => delete_in_all(shared, org, db, bodies).await,
+        Step::DropBuckets { org, db } => {
+            drop_buckets(shared, org, |names, mapping, kind| buckets_of(db, names, mapping, kind)).await
+        }
+        Step::DropBucket { org, bucket } => drop_buckets(shared, org, |_, _, _| vec![bucket.clone()]).await,
         Step::CreateBucket { org, bucket, keep_s } => create_bucket(shared, org, bucket, *keep_s).await,
     };
     done.map_or_else(|ended| ended, |()| Ended::Done)
@@ -157,25 +164,33 @@ async fn query_of_one_policy(shared: &Shared, db: &str, q: &str) -> std::result:
     query(shared, db, q).await.map(drop)
 }
 
+async fn drop_other_policy(shared: &Shared, db: &str, rp: &str) -> std::result::Result<(), Ended> {
+    let show = format!("SHOW RETENTION POLICIES ON {}", crate::db::influxql::identifier(db));
+    let answer = query(shared, db, &show).await;
+    let answer = match answer {
+        Err(Ended::Refused(why)) if why.contains("database not found") => return Ok(()),
+        answer => answer?,
+    };
+    let series = &answer["results"][0]["series"][0];
+    let named = |name: &str| series["columns"].as_array()?.iter().position(|column| column == name);
+    let (name, default) = (named("name").unwrap_or(0), named("default"));
+    let policies = series["values"].as_array().map_or(&[][..], Vec::as_slice);
+    let is_default = |row: &&Value| row[name] == rp && default.is_none_or(|default| row[default] != false);
+    if policies.iter().any(|row| is_default(&row)) {
+        let why =
+            "it is the database's default policy there, and holds what was written without a policy: drop it by hand";
+        return Err(Ended::Refused(why.to_owned()));
+    }
+    query(shared, db, &drop_policy(db, rp)).await.map(drop)
+}
+
 async fn delete(shared: &Shared, org: &str, bucket: &str, body: &str) -> std::result::Result<(), Ended> {
     let path = format!("/api/v2/delete?org={}&bucket={}", escape(org), escape(bucket));
     call(shared, Method::POST, &path, body.to_owned()).await.map(drop)
 }
 
 async fn delete_in_all(shared: &Shared, org: &str, db: &str, bodies: &[String]) -> std::result::Result<(), Ended> {
-    let mut listed = Vec::new();
-    loop {
-        let path = format!("/api/v2/buckets?org={}&limit={PAGE}&offset={}", escape(org), listed.len());
-        let answer = call(shared, Method::GET, &path, String::new()).await?;
-        let buckets = answer["buckets"].as_array().cloned().unwrap_or_default();
-        listed.extend(buckets.iter().filter_map(|bucket| bucket["name"].as_str()).map(str::to_owned));
-        if buckets.len() < PAGE {
-            break;
-        }
-        if listed.len() > BUCKETS_MAX {
-            return Err(Ended::Refused("it has too many buckets to look for those of the database".to_owned()));
-        }
-    }
+    let listed: Vec<String> = buckets(shared, org).await?.into_iter().map(|(name, _)| name).collect();
     let (mapping, kind) = shared.targets.rules();
     for bucket in buckets_of(db, &listed, mapping, kind) {
         for body in bodies {
@@ -183,6 +198,44 @@ async fn delete_in_all(shared: &Shared, org: &str, db: &str, bodies: &[String]) 
         }
     }
     Ok(())
+}
+
+/// Removes those that `which` names of all there are.
+async fn drop_buckets(
+    shared: &Shared,
+    org: &str,
+    which: impl Fn(&[String], &Mapping, &TargetKind) -> Vec<String>,
+) -> std::result::Result<(), Ended> {
+    let listed = buckets(shared, org).await?;
+    let names: Vec<String> = listed.iter().map(|(name, _)| name.clone()).collect();
+    let (mapping, kind) = shared.targets.rules();
+    let which = which(&names, mapping, kind);
+    for (_, id) in listed.iter().filter(|(name, _)| which.contains(name)) {
+        match call(shared, Method::DELETE, &format!("/api/v2/buckets/{}", escape(id)), String::new()).await {
+            // Somebody else was faster.
+            Err(Ended::Refused(why)) if why.starts_with("404:") => {}
+            other => drop(other?),
+        }
+    }
+    Ok(())
+}
+
+/// Names and ids of an organisation's buckets.
+async fn buckets(shared: &Shared, org: &str) -> std::result::Result<Vec<(String, String)>, Ended> {
+    let mut listed = Vec::new();
+    loop {
+        let path = format!("/api/v2/buckets?org={}&limit={PAGE}&offset={}", escape(org), listed.len());
+        let answer = call(shared, Method::GET, &path, String::new()).await?;
+        let buckets = answer["buckets"].as_array().cloned().unwrap_or_default();
+        let text = |bucket: &Value, name: &str| bucket[name].as_str().map(str::to_owned);
+        listed.extend(buckets.iter().filter_map(|bucket| Some((text(bucket, "name")?, text(bucket, "id")?))));
+        if buckets.len() < PAGE {
+            return Ok(listed);
+        }
+        if listed.len() > BUCKETS_MAX {
+            return Err(Ended::Refused("it has too many buckets to look for those of the database".to_owned()));
+        }
+    }
 }
 
 async fn create_bucket(shared: &Shared, org: &str, bucket: &str, keep_s: u64) -> std::result::Result<(), Ended> {

@@ -14,6 +14,7 @@ use tokio::sync::Notify;
 use super::Shared;
 use super::aside::Aside;
 use super::batch::{self, LineAt};
+use super::confirmed::Unconfirmed;
 use super::doubt::{regions, unlisted};
 use super::lane::{Bounds, Position};
 use super::ledger::{Ledger, Tally};
@@ -79,6 +80,8 @@ pub(super) struct Distributor {
     pub(super) dealt: Lsn,
     /// Where the record under our hands begins in the log, bytes.
     pub(super) before_record: u64,
+    /// Statements that operators may still confirm; known from the first turn on.
+    pub(super) unconfirmed: Option<Vec<Unconfirmed>>,
     /// When an operator's hold was last seen to last, monotonic.
     pub(super) held_at: Option<Duration>,
 }
@@ -150,6 +153,7 @@ impl Distributor {
             gaps,
             dealt,
             before_record,
+            unconfirmed: None,
             held_at: None,
         })
     }
@@ -162,6 +166,7 @@ impl Distributor {
     pub(super) async fn run(&mut self) -> Result<()> {
         loop {
             self.has_grown = false;
+            self.look_at_confirmed().await?;
             let more = self.read_ahead()?;
             // Then there may be more to read as soon as something of it is dealt out.
             let full = self.ahead_bytes >= AHEAD_BYTES;
@@ -192,7 +197,10 @@ impl Distributor {
                     () = tokio::time::sleep(LOOK_EVERY) => {}
                 }
             } else {
-                self.durable.notified().await;
+                tokio::select! {
+                    () = self.durable.notified() => {}
+                    () = self.shared.hold.confirmed() => continue,
+                }
                 // Under load groups come much faster than batches are due; one look for many of them costs far less.
                 tokio::time::sleep(GATHER).await;
             }
@@ -273,6 +281,9 @@ impl Distributor {
         let target = if intent.excluded || applied == 0 { None } else { self.shared.targets.of(&intent.name) };
         if target.is_some() && record.route.0 != 0 && !self.names.contains_key(&record.route) {
             self.names.insert(record.route, intent.name.clone());
+        }
+        if target.is_some() && self.unconfirmed.as_ref().is_some_and(|all| !all.is_empty()) {
+            self.goes_on(record.lsn, &intent.name).await;
         }
         let met = self.meet(record, &intent, &judged);
         let mut tally = match judged.disposition {

@@ -1,7 +1,10 @@
-//! An operator's hold: delivery takes no new work while it lasts; clients' writes go on into the queue.
+//! What operators want of delivery: their hold (it takes no new work while that lasts; clients' writes go on into the queue), and that
+//! it looks which statements they have confirmed.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+
+use tokio::sync::Notify;
 
 use super::view::PauseView;
 use crate::base::clock::rfc3339;
@@ -12,16 +15,26 @@ pub const NAME: &str = "delivery.held_since";
 /// The code of its pause, in figures and documents.
 pub const CODE: &str = "operator";
 
-/// Shared by delivery and whoever answers operators.
+/// Shared by delivery of one destination and whoever answers operators.
 #[derive(Clone, Debug, Default)]
-pub struct Hold(Arc<AtomicI64>);
+pub struct Hold(Arc<Wishes>);
+
+#[derive(Debug, Default)]
+struct Wishes {
+    /// When the hold began, ns; 0 for none.
+    since_ns: AtomicI64,
+    /// A statement was confirmed, durably.
+    confirmed: AtomicBool,
+    wake: Notify,
+}
 
 impl Hold {
     /// As the state store remembers it.
     #[must_use]
     pub fn remembered(value: Option<&[u8]>) -> Self {
         let bytes = value.and_then(|value| value.try_into().ok()).unwrap_or_default();
-        Self(Arc::new(AtomicI64::new(i64::from_le_bytes(bytes))))
+        let since_ns = AtomicI64::new(i64::from_le_bytes(bytes));
+        Self(Arc::new(Wishes { since_ns, ..Wishes::default() }))
     }
 
     /// What the state store is to remember.
@@ -32,13 +45,29 @@ impl Hold {
 
     /// Begins or ends it. Durable first, then here.
     pub fn set(&self, since_ns: Option<i64>) {
-        self.0.store(since_ns.unwrap_or(0), Ordering::Release);
+        self.0.since_ns.store(since_ns.unwrap_or(0), Ordering::Release);
+    }
+
+    /// Has delivery look which statements are confirmed. Durable first, then here.
+    pub fn confirm(&self) {
+        self.0.confirmed.store(true, Ordering::Release);
+        self.0.wake.notify_one();
+    }
+
+    /// Whether some may be that were not looked at.
+    pub(super) fn take_confirmed(&self) -> bool {
+        self.0.confirmed.load(Ordering::Relaxed) && self.0.confirmed.swap(false, Ordering::AcqRel)
+    }
+
+    /// Until one is.
+    pub(super) async fn confirmed(&self) {
+        self.0.wake.notified().await;
     }
 
     /// Since when, wall clock, ns.
     #[must_use]
     pub fn since_ns(&self) -> Option<i64> {
-        Some(self.0.load(Ordering::Acquire)).filter(|since| *since != 0)
+        Some(self.0.since_ns.load(Ordering::Acquire)).filter(|since| *since != 0)
     }
 
     /// Whether it lasts.

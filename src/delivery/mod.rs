@@ -15,6 +15,7 @@ mod backoff;
 mod batch;
 mod carry;
 mod closing;
+mod confirmed;
 mod crowd;
 mod distribute;
 mod doubt;

@@ -31,12 +31,38 @@ pub(super) enum Step {
     Query { db: String, q: String },
     /// 1.x: the same, if the database has one policy alone: it would delete in all of them.
     QueryOfOnePolicy { db: String, q: String },
+    /// 1.x: a policy goes, unless it is the default one there, which holds what was written without a policy.
+    DropPolicy { db: String, rp: String },
     /// 2.x: a call of `/api/v2/delete` for one bucket.
     Delete { org: String, bucket: String, body: String },
     /// 2.x: each of these for all buckets of a database of the source.
     DeleteInAll { org: String, db: String, bodies: Vec<String> },
+    /// 2.x: all buckets of a database of the source go.
+    DropBuckets { org: String, db: String },
+    /// 2.x: one bucket goes.
+    DropBucket { org: String, bucket: String },
     /// 2.x: a bucket that keeps points for so many seconds; 0 is for ever.
     CreateBucket { org: String, bucket: String, keep_s: u64 },
+}
+
+impl Step {
+    /// For people.
+    pub(super) fn shown(&self) -> String {
+        match self {
+            Self::Query { db, q } | Self::QueryOfOnePolicy { db, q } => format!("{q} (at {db})"),
+            Self::DropPolicy { db, rp } => drop_policy(db, rp),
+            Self::Delete { bucket, .. } => format!("a delete in bucket {bucket}"),
+            Self::DeleteInAll { db, .. } => format!("deletes in all buckets of {db}"),
+            Self::DropBuckets { db, .. } => format!("the buckets of {db} were removed"),
+            Self::DropBucket { bucket, .. } => format!("bucket {bucket} was removed"),
+            Self::CreateBucket { bucket, .. } => format!("bucket {bucket} was made"),
+        }
+    }
+}
+
+/// The statement that drops a policy.
+pub(super) fn drop_policy(db: &str, rp: &str) -> String {
+    format!("DROP RETENTION POLICY {} ON {}", identifier(rp), identifier(db))
 }
 
 /// Stands for a policy, or a database, that no rule names.
@@ -58,16 +84,18 @@ fn policies(mapping: &Mapping) -> impl Iterator<Item = String> {
 
 /// What becomes of a statement that ran; `run` is the record's body.
 pub(super) fn plan(statement: &Statement, run: &[u8], mapping: &Mapping, kind: &TargetKind) -> Plan {
-    let world = World { mapping, kind };
-    match made(statement, run, &world) {
-        Ok(plan) => plan,
-        Err(why) => Plan::Report(why),
-    }
+    made(statement, run, &World { mapping, kind, confirmed: false }).unwrap_or_else(Plan::Report)
+}
+
+/// The same once an operator wants it carried out: whole databases and policies go as well.
+pub(super) fn confirmed(statement: &Statement, run: &[u8], mapping: &Mapping, kind: &TargetKind) -> Plan {
+    made(statement, run, &World { mapping, kind, confirmed: true }).unwrap_or_else(Plan::Report)
 }
 
 struct World<'a> {
     mapping: &'a Mapping,
     kind: &'a TargetKind,
+    confirmed: bool,
 }
 
 /// The body of `/api/v2/delete`.
@@ -89,11 +117,9 @@ fn made(statement: &Statement, run: &[u8], world: &World<'_>) -> Result<Plan, St
     if !class.is_carried_out() {
         return Err(never(class).to_owned());
     }
-    if class.is_drop_of_a_place() {
-        return Err(
-            "a drop of a whole database or policy waits for confirmation (drops = \"ask\"), and that is still to come"
-                .to_owned(),
-        );
+    if class.is_drop_of_a_place() && !world.confirmed {
+        let why = "a drop of a whole database or policy waits for confirmation (drops = \"ask\"; twinline statements confirm)";
+        return Err(why.to_owned());
     }
     if let TargetKind::Labels { .. } = world.kind {
         return match class {
@@ -121,6 +147,8 @@ fn made(statement: &Statement, run: &[u8], world: &World<'_>) -> Result<Plan, St
     let change = found.change.as_ref().ok_or("it only reads")?;
     match class {
         Class::CreateDatabase | Class::CreatePolicy | Class::AlterPolicy => world.policies(db, change, found),
+        Class::DropDatabase => world.drops(db),
+        Class::DropPolicy => world.drops_policy(db, change),
         _ => world.deletes(db, &|| Ok(found.at(statement.at_ns)), &|| found.deletions(statement.at_ns)),
     }
 }
@@ -266,6 +294,52 @@ impl World<'_> {
                 Step::DeleteInAll { org: org.clone(), db: db.to_owned(), bodies }
             }
             None => return Ok(Plan::Excluded),
+        };
+        Ok(Plan::Run { steps: vec![step], waits: true })
+    }
+
+    /// A whole database that goes.
+    fn drops(&self, db: &str) -> Result<Plan, String> {
+        let (places, partly) = self.places(&RouteName::Database { db: db.to_owned(), rp: String::new() });
+        if partly {
+            return Err("only a part of the database is mirrored".to_owned());
+        }
+        if places.iter().any(|place| self.is_merged(db, place)) {
+            return Err(MERGED.to_owned());
+        }
+        let step = match places.first() {
+            Some(Target::Database { db: to, .. }) => {
+                if places.iter().any(|place| place_name(place) != to) {
+                    return Err("its policies go to several databases".to_owned());
+                }
+                Step::Query { db: to.clone(), q: format!("DROP DATABASE {}", identifier(to)) }
+            }
+            Some(Target::Bucket { org, .. }) => Step::DropBuckets { org: org.clone(), db: db.to_owned() },
+            None => return Ok(Plan::Excluded),
+        };
+        Ok(Plan::Run { steps: vec![step], waits: true })
+    }
+
+    /// A policy that goes.
+    fn drops_policy(&self, db: &str, change: &Change) -> Result<Plan, String> {
+        let rp = change.rp.as_deref().ok_or("it names no policy")?;
+        let place =
+            |rp: &str| map(self.mapping, &RouteName::Database { db: db.to_owned(), rp: rp.to_owned() }, self.kind);
+        let Some(target) = place(rp) else { return Ok(Plan::Excluded) };
+        let named = self.mapping.rules.iter().filter_map(|rule| match &rule.from {
+            Pattern::Database { rp: Match::Is(rp), .. } => Some(rp.as_str()),
+            _ => None,
+        });
+        let mut others = ["", ANY].into_iter().chain(named).filter(|other| *other != rp);
+        if self.is_merged(db, &target) || others.any(|other| place(other).as_ref() == Some(&target)) {
+            return Err(MERGED.to_owned());
+        }
+        let step = match target {
+            Target::Database { rp, .. } if rp.is_empty() => {
+                return Err("it is a database's default policy at the destination, whatever its name".to_owned());
+            }
+            Target::Database { db, rp } => Step::DropPolicy { db, rp },
+            Target::Bucket { org, bucket } => Step::DropBucket { org, bucket },
         };
         Ok(Plan::Run { steps: vec![step], waits: true })
     }
@@ -458,6 +532,34 @@ mod tests {
         assert_eq!(buckets_of("d", &listed, &of_policies("x_{db}/{rp}"), &kind), ["x_d", "x_d/p"]);
         assert!(matches!(of("DELETE FROM m", &of_policies("x_{bucket}"), &kind), Plan::Run { .. }));
         assert!(matches!(of("DELETE FROM m", &of_policies("{rp}_{db}"), &kind), Plan::Report(_)));
+    }
+
+    #[test]
+    fn drops_are_carried_out_once_they_are_confirmed_where_they_take_nothing_else_with_them() {
+        let of = |text: &str, rules: &Mapping, kind: &TargetKind| {
+            let class = split(text)[0].change.as_ref().unwrap().class.name().to_owned();
+            let name = Some(RouteName::Database { db: "d".into(), rp: String::new() });
+            let statement =
+                Statement { door: Door::Influxql, class, name, parameters: false, at_ns: NOW, shown: String::new() };
+            assert!(
+                matches!(plan(&statement, text.as_bytes(), rules, kind), Plan::Report(why) if why.contains("confirm"))
+            );
+            confirmed(&statement, text.as_bytes(), rules, kind)
+        };
+        let run = |step| Plan::Run { steps: vec![step], waits: true };
+        let (none, policy) = (rules(&[]), "DROP RETENTION POLICY p ON d");
+        assert_eq!(of("DROP DATABASE d", &none, &TargetKind::Database), query("d", "DROP DATABASE \"d\"", true));
+        let step = Step::DropPolicy { db: "d".into(), rp: "p".into() };
+        assert_eq!(of(policy, &none, &TargetKind::Database), run(step));
+        let step = Step::DropBuckets { org: "o".into(), db: "d".into() };
+        assert_eq!(of("DROP DATABASE d", &none, &bucket_kind()), run(step));
+        let step = Step::DropBucket { org: "o".into(), bucket: "d/p".into() };
+        assert_eq!(of(policy, &none, &bucket_kind()), run(step));
+        // Another database goes to the same place.
+        let merged = rules(&[(database("d"), to("d")), (database("e"), to("d"))]);
+        for text in ["DROP DATABASE d", policy] {
+            assert!(matches!(of(text, &merged, &TargetKind::Database), Plan::Report(_)), "{text}");
+        }
     }
 
     #[test]

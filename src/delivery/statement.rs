@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use metrics::counter;
 
+use super::confirmed::carry;
 use super::distribute::Distributor;
 use super::plan::{Plan, plan};
 use super::send::STATE_RETRY;
@@ -46,19 +47,29 @@ impl Distributor {
             (Disposition::Doubt | Disposition::Partial, _) => ("reported", Some(doubtful(judged.cause).to_owned())),
             (Disposition::Applied, Plan::Report(why)) => ("reported", Some(why)),
             (Disposition::Applied, Plan::Run { steps, waits }) => {
+                if statement.class.starts_with("create-")
+                    && let Some(name) = &statement.name
+                {
+                    self.is_made(record.lsn, name).await;
+                }
                 let why = self.run_steps(&statement, &steps, waits).await?.err();
                 (if why.is_some() { "reported" } else { "done" }, why)
             }
         };
         counter!(metric::STATEMENTS, "became" => became).increment(1);
         if let Some(why) = why {
-            note(&self.shared, record, &statement, why).await;
+            let carry = carry(&self.shared, &statement, &record.meta, &record.body);
+            let can = carry.is_some();
+            let id = note(&self.shared, record, &statement, why, carry).await;
+            if can {
+                self.watch(id, record.lsn, &statement, &record.body);
+            }
         }
         Ok(())
     }
 
     /// `Ok(Err)`: it was not carried out, and why.
-    async fn run_steps(
+    pub(super) async fn run_steps(
         &mut self,
         statement: &Statement,
         steps: &[super::plan::Step],
@@ -134,13 +145,19 @@ pub(super) async fn note_damaged(shared: &Shared, lsn: Lsn, at_ns: i64) {
 }
 
 /// Makes durable that one was not carried out; waits as long as that takes, because the position must not move before.
-async fn note(shared: &Shared, record: &Record, statement: &Statement, why: String) {
+async fn note(
+    shared: &Shared,
+    record: &Record,
+    statement: &Statement,
+    why: String,
+    carry: Option<(Vec<u8>, Vec<u8>)>,
+) -> i64 {
     let Statement { class, shown, .. } = statement.clone();
     let (place, at_ns) = (statement.place(), record.received_ns);
-    note_row(shared, NotMirrored { lsn: record.lsn, class, place, text: shown, why, at_ns, carry: None }).await;
+    note_row(shared, NotMirrored { lsn: record.lsn, class, place, text: shown, why, at_ns, carry }).await
 }
 
-async fn note_row(shared: &Shared, noted: NotMirrored) {
+async fn note_row(shared: &Shared, noted: NotMirrored) -> i64 {
     let at = if noted.place.is_empty() { String::new() } else { format!(" at {}", noted.place) };
     let text = format!("{}{at} is not mirrored: {}", noted.text, noted.why);
     loop {
@@ -150,7 +167,7 @@ async fn note_row(shared: &Shared, noted: NotMirrored) {
                 if noted.is_new {
                     tell::tell(shared, EventKind::StatementNotMirrored, text);
                 }
-                return;
+                return noted.id;
             }
             Err(error) => tell::store_fails(shared, &error),
         }

@@ -75,6 +75,11 @@ impl Targets {
         ids
     }
 
+    /// Names that were asked for, as far as they are kept.
+    pub(super) fn names(&self) -> Vec<RouteName> {
+        self.names.borrow().keys().cloned().collect()
+    }
+
     /// The rules by which places are found.
     pub(super) fn rules(&self) -> (&Mapping, &TargetKind) {
         (&self.mapping, &self.kind)

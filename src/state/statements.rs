@@ -102,6 +102,8 @@ pub struct StatementRow {
     pub can_confirm: bool,
     /// Whether something newer of its place has gone on to the destination since.
     pub newer: bool,
+    /// Whether whoever confirmed it wants it carried out all the same.
+    pub newer_accepted: bool,
     /// What operators did with it.
     pub state: StatementState,
     /// Who did it.

@@ -24,7 +24,7 @@ fn statements(twinline: &Twinline, words: &[&str]) -> (Option<i32>, String, Stri
 /// The document of a command that must end well.
 fn json(twinline: &Twinline, words: &[&str]) -> Value {
     let (code, out, err) = statements(twinline, &[words, &["-o", "json"]].concat());
-    assert_eq!(code, Some(0), "{words:?}: {err}");
+    assert_eq!(code, Some(0), "{words:?}: {out}{err}");
     serde_json::from_str(&out).unwrap()
 }
 
@@ -83,4 +83,162 @@ fn a_statement_is_cleared_with_a_reason_and_its_history_stays() {
     run(&twinline, "GRANT READ ON cleared TO cleara");
     noted(&twinline, 2);
     assert_eq!(json(&twinline, &["ls", "--all"])["rows"], 3);
+}
+
+fn write(twinline: &Twinline, target: &str, body: &str) {
+    assert_eq!(twinline.call(&format!("POST /write?{target}"), &[], body).status, 204);
+}
+
+/// The number of the newest row.
+fn newest(twinline: &Twinline) -> String {
+    let rows = json(twinline, &["ls"])["statements"].clone();
+    rows.as_array().unwrap().last().unwrap()["id"].to_string()
+}
+
+fn policies(database: &Database, db: &str) -> String {
+    database.query(&format!("SHOW RETENTION POLICIES ON \"{db}\""))["results"][0].to_string()
+}
+
+fn is_there(database: &Database, db: &str) -> bool {
+    let databases = database.query("SHOW DATABASES");
+    databases["results"][0]["series"][0]["values"].as_array().unwrap().iter().any(|row| row[0] == db)
+}
+
+/// A drop that waits for confirmation is carried out when it is confirmed, and what comes behind it stays.
+#[test]
+fn a_confirmed_drop_is_carried_out_and_what_comes_behind_it_stays() {
+    let (source, destination) = pair("dropped");
+    for database in [&source, &destination] {
+        database.create("dropped/week");
+    }
+    let twinline = Setup::new(source.section(), destination.section()).start();
+    write(&twinline, "db=dropped&rp=week", "m v=1i 1");
+    run(&twinline, "DROP RETENTION POLICY week ON dropped");
+    // Of another policy: nothing newer of what is dropped.
+    write(&twinline, "db=dropped", "m v=2i 2");
+    noted(&twinline, 1);
+    twinline.delivered(2);
+    let id = newest(&twinline);
+    let (code, out, err) = statements(&twinline, &["confirm", &id]);
+    assert!(code == Some(0) && out.contains("would carry out") && out.contains("nothing newer"), "{out}{err}");
+    assert!(policies(&destination, "dropped").contains("week"), "without --execute nothing is done");
+    let done = json(&twinline, &["confirm", &id, "--execute"]);
+    assert_eq!(done["statement"]["state"], "done", "{done:#}");
+    assert_eq!(policies(&destination, "dropped"), policies(&source, "dropped"));
+    assert_eq!(destination.cells("dropped").len(), 1);
+    assert_eq!(statements(&twinline, &["confirm", &id, "--execute"]).0, Some(4));
+    run(&twinline, "DROP DATABASE dropped");
+    noted(&twinline, 1);
+    let (code, out, err) = statements(&twinline, &["confirm", &newest(&twinline), "--execute"]);
+    assert!(code == Some(0) && out.contains("DROP DATABASE \"dropped\""), "{out}{err}");
+    assert!(!is_there(&destination, "dropped"));
+    run(&twinline, "CREATE DATABASE dropped");
+    write(&twinline, "db=dropped", "m v=3i 3");
+    twinline.delivered(3);
+    assert_eq!(destination.cells("dropped").len(), 1);
+    noted(&twinline, 0);
+    let events = twinline.admin("/api/v1/events?limit=1000").text();
+    assert!(events.contains("statement-confirmed") && events.contains("is carried out: DROP DATABASE"), "{events}");
+    // What no destination can do is not confirmed.
+    source.query("CREATE USER droppeda WITH PASSWORD 'x'");
+    run(&twinline, "GRANT READ ON dropped TO droppeda");
+    noted(&twinline, 1);
+    assert_eq!(statements(&twinline, &["confirm", &newest(&twinline), "--execute"]).0, Some(4));
+}
+
+/// Newer data has gone to the destination: it is not dropped with the older, also after a restart, unless that is asked for; then its loss
+/// is a dirty region.
+#[test]
+fn a_drop_is_not_confirmed_over_newer_data() {
+    let (source, destination) = pair("newer");
+    let mut twinline = Setup::new(source.section(), destination.section()).start();
+    write(&twinline, "db=newer", "m v=1i 1");
+    run(&twinline, "DROP DATABASE newer");
+    noted(&twinline, 1);
+    let id = newest(&twinline);
+    assert_eq!(json(&twinline, &["show", &id])["newer"], false);
+    twinline.stop(Signal::KILL);
+    source.create("newer");
+    twinline.start_again();
+    write(&twinline, "db=newer", "m v=2i 2");
+    twinline.settled(2);
+    assert_eq!(json(&twinline, &["show", &id])["newer"], true);
+    let (code, out, err) = statements(&twinline, &["confirm", &id, "--execute"]);
+    assert!(code == Some(4) && err.contains("newer"), "{out}{err}");
+    assert_eq!(destination.cells("newer").len(), 2);
+    twinline.stop(Signal::TERM);
+    twinline.start_again();
+    assert_eq!(statements(&twinline, &["confirm", &id, "--execute"]).0, Some(4));
+    let (_, out, _) = statements(&twinline, &["confirm", &id, "--even-though-newer-data"]);
+    assert!(out.contains("GOES TOO"), "{out}");
+    assert_eq!(destination.cells("newer").len(), 2);
+    json(&twinline, &["confirm", &id, "--even-though-newer-data", "--execute"]);
+    assert!(!is_there(&destination, "newer"));
+    let status = twinline.until("it is to be read back", |status| status["regions"][0]["causes"] == "dropped");
+    assert!(status["regions"][0]["route"].as_str().unwrap().contains("newer"), "{status:#}");
+}
+
+/// Killed between the confirmation and its execution, twinline carries it out after the next start, once; nothing that was dropped comes
+/// back.
+#[test]
+fn a_confirmation_outlives_a_kill() {
+    let (source, destination) = pair("confkill");
+    let mut twinline = Setup::new(source.section(), destination.section()).start();
+    write(&twinline, "db=confkill", "m v=1i 1");
+    twinline.delivered(1);
+    run(&twinline, "DROP DATABASE confkill");
+    noted(&twinline, 1);
+    let id = newest(&twinline);
+    assert_eq!(twinline.command(&["queue", "pause"]).status.code(), Some(0));
+    let who = r#"{"id":ID,"who":"me"}"#.replace("ID", &id);
+    let answer = socket(&twinline, "/api/v1/statements/confirm", &who);
+    assert!(answer.contains(r#""done":true"#), "{answer}");
+    run(&twinline, "CREATE DATABASE confkill");
+    write(&twinline, "db=confkill", "m v=2i 2");
+    twinline.stop(Signal::KILL);
+    twinline.start_again();
+    assert_eq!(json(&twinline, &["show", &id])["state"], "confirmed");
+    assert_eq!(destination.cells("confkill").len(), 1);
+    assert_eq!(statements(&twinline, &["clear", &id, "--reason", "x", "--execute"]).0, Some(4));
+    assert_eq!(twinline.command(&["queue", "resume"]).status.code(), Some(0));
+    twinline.settled(2);
+    noted(&twinline, 0);
+    assert_eq!(json(&twinline, &["show", &id])["state"], "done");
+    let held: Vec<_> = destination.cells("confkill").iter().map(|cell| cell.time_ns).collect();
+    assert_eq!(held, [2]);
+}
+
+/// One request with a document over the local socket.
+fn socket(twinline: &Twinline, path: &str, body: &str) -> String {
+    use std::io::{Read as _, Write as _};
+    let mut stream = std::os::unix::net::UnixStream::connect(twinline.data().join("twinline.sock")).unwrap();
+    let length = body.len();
+    write!(stream, "POST {path} HTTP/1.0\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n{body}").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+/// On 2.x the buckets of a database go.
+#[test]
+fn a_confirmed_drop_removes_the_buckets_of_a_database() {
+    let (source, destination) = (shared(Kind::One, 0), shared(Kind::Two, 0));
+    source.create("buckets");
+    source.create("buckets/week");
+    for bucket in ["buckets", "buckets/week", "bucketsother"] {
+        destination.create(bucket);
+    }
+    let twinline = Setup::new(source.section(), destination.section()).start();
+    write(&twinline, "db=buckets", "m v=1i 1");
+    write(&twinline, "db=buckets&rp=week", "m v=1i 1");
+    twinline.delivered(2);
+    run(&twinline, "DROP DATABASE buckets");
+    noted(&twinline, 1);
+    json(&twinline, &["confirm", &newest(&twinline), "--execute"]);
+    noted(&twinline, 0);
+    let headers = [destination.authorization()];
+    let headers: Vec<&str> = headers.iter().map(String::as_str).collect();
+    let listed = crate::http::call(&destination.addr, "GET /api/v2/buckets?limit=100", &headers, b"").unwrap().json();
+    let names = listed["buckets"].as_array().unwrap().iter().filter_map(|bucket| bucket["name"].as_str());
+    assert_eq!(names.filter(|name| name.starts_with("buckets")).collect::<Vec<_>>(), ["bucketsother"]);
 }

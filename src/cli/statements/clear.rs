@@ -44,7 +44,10 @@ pub(super) fn run(global: &Global, rows: &Rows<'_>, args: &ClearArgs) -> Result<
     }
     if args.execute {
         for row in &cleared {
-            rows.decide("clear", &DecisionDocument { id: row.id, who: who(), note: args.reason.clone() })?;
+            rows.decide(
+                "clear",
+                &DecisionDocument { id: row.id, who: who(), note: args.reason.clone(), newer: false },
+            )?;
         }
     }
     let next = rows.place.statements_command(if args.execute { "ls" } else { "show" });

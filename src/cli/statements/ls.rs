@@ -88,6 +88,16 @@ fn line(row: &StatementRow, talk: Talk, out: &mut String) {
     }
 }
 
+fn to_do(row: &StatementRow) -> &'static str {
+    match (row.can_confirm, row.newer) {
+        (true, false) => "confirm: nothing newer of its place has gone to the destination since",
+        (true, true) => {
+            "something newer of its place has gone to the destination since: a confirm would remove that too"
+        }
+        (false, _) => "by hand at the destination, or nothing; then clear it",
+    }
+}
+
 /// What operators did with it, in a sentence.
 fn said(row: &StatementRow) -> Option<String> {
     let (who, when, note) = (plain(&row.who), time(row.over_ns), plain(&row.note));
@@ -127,10 +137,12 @@ pub(super) fn document(row: &StatementRow) -> Value {
 
 pub(super) fn show(global: &Global, rows: &Rows<'_>, args: &ShowArgs) -> Result<Exit, Failure> {
     let (talk, row) = (global.talk(), rows.one(args.id)?);
-    let next = match row.state.blocks() {
-        true => rows.place.statements_command(&format!("clear {} --reason TEXT", row.id)),
-        false => rows.place.statements_command("ls"),
-    };
+    let next = rows.place.statements_command(&match (row.state, row.can_confirm && !row.newer) {
+        (StatementState::Open, true) => format!("confirm {}", row.id),
+        (StatementState::Open, false) => format!("clear {} --reason TEXT", row.id),
+        (StatementState::Confirmed, _) => format!("show {}", row.id),
+        _ => "ls".to_owned(),
+    });
     if talk.json() {
         let mut shown = document(&row);
         shown["schema"] = json!("twinline.statements.show/1");
@@ -159,6 +171,9 @@ fn whole(row: &StatementRow) -> String {
     one("record", &record);
     one("text", &plain(&row.text));
     one("why", &plain(&row.why));
+    if row.state.blocks() {
+        one("to do", to_do(row));
+    }
     if let Some(said) = said(row) {
         one("since then", &said);
     }

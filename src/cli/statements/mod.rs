@@ -5,6 +5,7 @@
 //! when and why stays.
 
 mod clear;
+mod confirm;
 mod ls;
 mod rows;
 
@@ -33,6 +34,13 @@ enum Command {
     Ls(ls::LsArgs),
     /// Show one, whole, with what operators did with it
     Show(ls::ShowArgs),
+    /// Carry one out at the destination now: a drop that waits for confirmation, or one that did run; does it with --execute
+    ///
+    /// Delivery does it where it stands: what it has brought there until then is older, what waits in the queue comes behind. Where data
+    /// newer than the statement has gone there already, it would go as well: that is refused, and done with --even-though-newer-data
+    /// alone; the place is then a dirty region, to be read back from the source. Needs a running twinline. Exit code 4 when it
+    /// cannot be, 5 when it still waits.
+    Confirm(confirm::ConfirmArgs),
     /// Say that you have seen to one: done by hand at the destination, or of no matter; does it with --execute
     ///
     /// It stays as history with who, when and why (`ls --all`), and does not block a cutover any more. The same statement once
@@ -45,6 +53,7 @@ pub(super) fn run(global: &Global, args: &StatementsArgs) -> Result<Exit, Failur
     match &args.command {
         Command::Ls(args) => ls::run(global, &Rows::open(&place)?, args),
         Command::Show(args) => ls::show(global, &Rows::open(&place)?, args),
+        Command::Confirm(args) => confirm::run(global, &Rows::of_running(&place)?, args),
         Command::Clear(args) => clear::run(global, &Rows::of_running(&place)?, args),
     }
 }

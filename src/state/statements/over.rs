@@ -105,7 +105,7 @@ pub(super) const COLUMNS: &str =
 pub(super) fn row(row: &Row<'_>) -> rusqlite::Result<StatementRow> {
     let (meta, run): (Option<Vec<u8>>, Option<Vec<u8>>) = (row.get(9)?, row.get(10)?);
     let carry = meta.zip(run);
-    let state: String = row.get(12)?;
+    let (newer, state): (u64, String) = (row.get(11)?, row.get(12)?);
     Ok(StatementRow {
         id: row.get(0)?,
         class: row.get(1)?,
@@ -117,7 +117,8 @@ pub(super) fn row(row: &Row<'_>) -> rusqlite::Result<StatementRow> {
         times: row.get(7)?,
         last_lsn: row.get(8)?,
         can_confirm: carry.is_some(),
-        newer: row.get(11)?,
+        newer: newer > 0,
+        newer_accepted: newer > 1,
         state: STATES.iter().find(|(_, name)| *name == state).map_or(StatementState::Open, |(state, _)| *state),
         who: row.get(13)?,
         note: row.get(14)?,
@@ -155,16 +156,18 @@ pub(in crate::state) fn change(
 ) -> rusqlite::Result<bool> {
     let changed = match change {
         StatementChange::Newer => {
-            let sql = format!("UPDATE statement SET newer = 1 WHERE destination = ?1 AND id = ?2 AND {OPEN}");
+            let sql =
+                format!("UPDATE statement SET newer = max(newer, 1) WHERE destination = ?1 AND id = ?2 AND {OPEN}");
             tx.execute(&sql, params![destination, id])?
         }
         StatementChange::Confirm { who, at_ns, newer } => {
-            let sql = "UPDATE statement SET state = 'confirmed', who = ?3, over_ns = ?4, note = ''
+            let sql = "UPDATE statement SET state = 'confirmed', who = ?3, over_ns = ?4, note = '',
+                 newer = CASE WHEN ?5 THEN 2 ELSE newer END
                  WHERE destination = ?1 AND id = ?2 AND state = 'open' AND run IS NOT NULL AND newer <= ?5";
             tx.execute(sql, params![destination, id, who, at_ns, newer])?
         }
         StatementChange::Back { note } => {
-            let sql = "UPDATE statement SET state = 'open', note = ?3
+            let sql = "UPDATE statement SET state = 'open', note = ?3, newer = min(newer, 1)
                  WHERE destination = ?1 AND id = ?2 AND state = 'confirmed'";
             tx.execute(sql, params![destination, id, note])?
         }
