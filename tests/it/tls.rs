@@ -253,3 +253,33 @@ fn databases_are_spoken_to_by_tls_or_not_at_all() {
         }
     }
 }
+
+/// `deadletter replay` reads the source with what the configuration says of its TLS.
+#[test]
+fn a_replay_reads_a_source_behind_tls_as_the_configuration_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let ours = Authority::new(folder, "ours");
+    let papers = ours.papers(folder, "server", false);
+    // What speaks TLS before the source is another of us.
+    let (source, _, front) = secured(&papers, None);
+    let destination = Sandbox::spawn_thread(Options::default()).unwrap();
+    destination.create_database("d");
+    for (round, name) in ["", ", server_name = \"localhost\""].iter().enumerate() {
+        let measurement = format!("m{round}");
+        crate::deadletter::post(&destination, "d", &format!("{measurement} v=\"text\" 1"));
+        let tls = format!("tls = {{ ca = {:?}{name} }}", ours.file);
+        let from = format!("url = \"https://{}\"\nkind = \"influxdb1\"\n{tls}", front.addr);
+        let twinline = Setup::new(from, format!("url = \"{}\"\nkind = \"influxdb1\"", destination.url())).start();
+        assert_eq!(twinline.call("POST /write?db=d", &[], format!("{measurement} v=1.5 2")).status, 204);
+        let status = twinline.settled(1);
+        assert_eq!(status["lines"]["dead_lettered"], 1, "{status:#}");
+        let drop = format!("POST /query?db=d&q=DROP%20MEASUREMENT%20{measurement}");
+        assert_eq!(crate::http::call(&destination.addr().to_string(), &drop, &[], b"").unwrap().status, 200);
+        let done = twinline.command(&["deadletter", "replay", "--execute"]);
+        let (out, err) = (String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
+        assert_eq!(done.status.code(), Some(0), "{name}: {out}{err}");
+        assert_eq!(destination.cells("d", "").len(), round + 1, "{out}");
+    }
+    assert_eq!(source.cells("d", "").len(), 2);
+}

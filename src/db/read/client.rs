@@ -8,6 +8,8 @@ use base64::Engine as _;
 use bytes::Bytes;
 
 use crate::base::{Error, Kind, Result, Side};
+use crate::config;
+use crate::db::tls::client;
 
 /// How much of an error answer is read and shown.
 const ERROR_BYTES_MAX: usize = 4096;
@@ -59,36 +61,62 @@ impl Auth {
 pub(super) struct Client {
     http: reqwest::Client,
     base: String,
+    /// The same, with the name that its certificate has in place of its host.
+    to: String,
+    /// Its host, where that is another one.
+    host: Option<String>,
     auth: Auth,
     pub(super) side: Side,
 }
 
 impl Client {
-    pub(super) fn new(base_url: &str, auth: Auth, side: Side, idle: Duration) -> Result<Self> {
+    /// `tls`: without it the system's certificates are trusted.
+    pub(super) fn new(
+        base_url: &str,
+        auth: Auth,
+        side: Side,
+        idle: Duration,
+        tls: Option<&config::Tls>,
+    ) -> Result<Self> {
         let base = base_url.trim_end_matches('/').to_owned();
-        let config = |what: String| Error::new(Kind::Config, side, what);
-        let url = reqwest::Url::parse(&base).map_err(|e| config(format!("\"{base}\" is not a URL")).because(e))?;
-        let tls = match url.scheme() {
-            "https" => tls(true),
-            "http" => tls(false),
-            other => return Err(config(format!("{other}:// is not a scheme of these databases; use http or https"))),
+        let fault = |what: String| Error::new(Kind::Config, side, what);
+        let mut url = reqwest::Url::parse(&base).map_err(|e| fault(format!("\"{base}\" is not a URL")).because(e))?;
+        let settings = match (url.scheme(), tls) {
+            ("https", Some(tls)) => Ok((*client(tls)?).clone()),
+            ("https", None) => plain(true),
+            ("http", _) => plain(false),
+            (other, _) => {
+                return Err(fault(format!("{other}:// is not a scheme of these databases; use http or https")));
+            }
         };
-        let http = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls.map_err(|e| config("TLS cannot be set up".to_owned()).because(e))?)
+        let mut http = reqwest::Client::builder()
+            .tls_backend_preconfigured(settings.map_err(|e| fault("TLS cannot be set up".to_owned()).because(e))?)
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
             .connect_timeout(Duration::from_secs(10))
-            .read_timeout(idle)
-            .build()
-            .map_err(|e| config("the HTTP client cannot be set up".to_owned()).because(e))?;
-        Ok(Self { http, base, auth, side })
+            .read_timeout(idle);
+        let (mut to, mut host) = (base.clone(), None);
+        if let Some(name) = tls.and_then(|tls| tls.server_name.as_deref()).filter(|_| url.scheme() == "https") {
+            let found = url.socket_addrs(|| None);
+            let found =
+                found.map_err(|e| Error::new(Kind::Connect, side, format!("{base} is not found")).because(e))?;
+            host = Some(authority(&url));
+            url.set_host(Some(name)).map_err(|e| fault(format!("\"{name}\" cannot be a host name")).because(e))?;
+            if url.domain().is_none() {
+                return Err(fault("tls.server_name is an address: no names are looked up for it".to_owned()));
+            }
+            http = http.resolve_to_addrs(name, &found);
+            url.as_str().trim_end_matches('/').clone_into(&mut to);
+        }
+        let http = http.build().map_err(|e| fault("the HTTP client cannot be set up".to_owned()).because(e))?;
+        Ok(Self { http, base, to, host, auth, side })
     }
 
     /// Sends a form to `/query` and hands back an answer with status 200.
     pub(super) async fn query(&self, parameters: &str, body: String) -> Result<Answer> {
         let request = self
             .http
-            .post(format!("{}/query?{parameters}", self.base))
+            .post(format!("{}/query?{parameters}", self.to))
             .header("Content-Type", "application/x-www-form-urlencoded")
             .header("Accept", "application/x-msgpack")
             .body(body);
@@ -103,7 +131,7 @@ impl Client {
 
     /// Fetches a small document.
     pub(super) async fn get(&self, path: &str) -> Result<Vec<u8>> {
-        let mut answer = self.send(self.http.get(format!("{}{path}", self.base))).await?;
+        let mut answer = self.send(self.http.get(format!("{}{path}", self.to))).await?;
         let mut body = Vec::new();
         while let Some(more) = answer.next().await? {
             body.extend_from_slice(&more);
@@ -119,6 +147,10 @@ impl Client {
     async fn send(&self, request: reqwest::RequestBuilder) -> Result<Answer> {
         let request = match self.auth.header() {
             Some(value) => request.header("Authorization", value),
+            None => request,
+        };
+        let request = match &self.host {
+            Some(host) => request.header("Host", host),
             None => request,
         };
         let response = request.send().await.map_err(|e| self.transport(e))?;
@@ -192,8 +224,13 @@ fn message_of(body: &[u8]) -> String {
     String::from_utf8_lossy(body).trim_end().to_owned()
 }
 
+fn authority(url: &reqwest::Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+}
+
 /// ring is named here, so that reading does not depend on what the process installed.
-fn tls(with_roots: bool) -> Result<rustls::ClientConfig, rustls::Error> {
+fn plain(with_roots: bool) -> Result<rustls::ClientConfig, rustls::Error> {
     let mut roots = rustls::RootCertStore::empty();
     if with_roots {
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
@@ -219,9 +256,10 @@ mod tests {
     #[test]
     fn credentials_are_not_shown() {
         let auth = Auth::Basic { user: "u".to_owned(), password: "secret".to_owned() };
-        let client = Client::new("http://127.0.0.1:1", auth, Side::Source, Duration::from_secs(1)).unwrap();
+        let client = Client::new("http://127.0.0.1:1", auth, Side::Source, Duration::from_secs(1), None).unwrap();
         assert!(!format!("{client:?}").contains("secret"));
-        let wrong = Client::new("ftp://h", Auth::Token("secret".to_owned()), Side::Source, Duration::from_secs(1));
+        let wrong =
+            Client::new("ftp://h", Auth::Token("secret".to_owned()), Side::Source, Duration::from_secs(1), None);
         assert_eq!(wrong.unwrap_err().kind(), Kind::Config);
     }
 }

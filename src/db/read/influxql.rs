@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::base::size::parse_span;
 use crate::base::{Error, Kind, Result, Side};
 use crate::cell::{Cell, FieldType};
+use crate::config;
 
 use super::client::{Auth, Client};
 use super::frame::Framer;
@@ -91,7 +92,23 @@ impl Reader {
     /// # Errors
     /// `Config` when the URL cannot be used.
     pub fn with_limits(base_url: &str, auth: Auth, product: Product, side: Side, limits: Limits) -> Result<Self> {
-        Ok(Self { client: Client::new(base_url, auth, side, limits.idle)?, product, limits })
+        Ok(Self { client: Client::new(base_url, auth, side, limits.idle, None)?, product, limits })
+    }
+
+    /// A reader for a server of the configuration, with its own settings of TLS and its credentials.
+    ///
+    /// # Errors
+    /// `Config` when its files cannot be used; `Connect` when its address is not found.
+    pub fn of(server: &config::Server, product: Product, side: Side, limits: Limits) -> Result<Self> {
+        let auth = match (&server.token, &server.username, &server.password) {
+            (Some(token), _, _) => Auth::Token(token.expose().to_owned()),
+            (None, Some(user), Some(password)) => {
+                Auth::Basic { user: user.clone(), password: password.expose().to_owned() }
+            }
+            _ => Auth::None,
+        };
+        let client = Client::new(&server.url.to_string(), auth, side, limits.idle, Some(&server.tls))?;
+        Ok(Self { client, product, limits })
     }
 
     pub(super) fn side(&self) -> Side {

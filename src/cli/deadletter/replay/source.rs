@@ -19,7 +19,7 @@ use crate::base::{Error, Kind, Result, Side};
 use crate::cell::Series;
 use crate::config::Config;
 use crate::db::encode::escape;
-use crate::db::read::{Auth, Limits, Product, Reader, Window};
+use crate::db::read::{Limits, Product, Reader, Window};
 use crate::db::server::{Flavor, Server};
 use crate::route::RouteName;
 
@@ -49,18 +49,11 @@ pub(super) struct Source {
 impl Source {
     pub(super) fn new(config: &Config, flavor: Flavor) -> Result<Self> {
         let section = &config.source.server;
-        let auth = match (&section.token, &section.username, &section.password) {
-            (Some(token), _, _) => Auth::Token(token.expose().to_owned()),
-            (None, Some(user), Some(password)) => {
-                Auth::Basic { user: user.clone(), password: password.expose().to_owned() }
-            }
-            _ => Auth::None,
-        };
         let product = match flavor {
             Flavor::Influx1 => Product::Influx1,
             Flavor::Influx2 => Product::Influx2,
         };
-        let reader = Reader::with_limits(&section.url.to_string(), auth, product, Side::Source, Limits::default())?;
+        let reader = Reader::of(section, product, Side::Source, Limits::default())?;
         let server = Server::new(section, Side::Source)?;
         Ok(Self { reader, server, flavor, org: section.org.clone(), places: HashMap::new() })
     }
