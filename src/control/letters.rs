@@ -142,7 +142,7 @@ pub(super) async fn remove(sources: &Sources, body: Incoming) -> Reply {
         let why = format!("ids are a list of at most {PAGE_LETTERS_MAX} names such as 4711.0");
         return refused(StatusCode::BAD_REQUEST, why);
     };
-    let floor = Lsn(sources.glance().view.floor_lsn);
+    let floor = Lsn(sources.glance().view.saved_lsn);
     let removal = Removal { ids, fate: wanted.fate, floor, at_ns: sources.clock.wall_ns() };
     match sources.state.remove_letters(&sources.destination, removal).await {
         Ok(removed) => {

@@ -503,6 +503,6 @@ impl Keeper {
         }
         let oldest = self.shared.lanes.iter().filter_map(|lane| lane.borrow().oldest()).map(|at| at.received_ns).min();
         let reading = self.read.get().view(&self.scout.borrow(), oldest);
-        view::publish(&self.shared, reading, self.ledger.borrow().total(), &self.view);
+        view::publish(&self.shared, reading, self.ledger.borrow().total(), self.saved.lowest(), &self.view);
     }
 }

@@ -66,6 +66,8 @@ pub struct View {
     pub changes: Vec<ChangeView>,
     /// The lowest floor.
     pub floor_lsn: u64,
+    /// The lowest of the floors that are saved: records above it are delivered again after a crash.
+    pub saved_lsn: u64,
     /// The last record looked at.
     pub head_lsn: u64,
     /// Arrival of the oldest record that is not delivered, ns; 0 when there is none.
@@ -184,7 +186,7 @@ pub(super) fn show_waiting(shared: &Shared, to: &SharedView) {
     to.lock().unwrap_or_else(PoisonError::into_inner).paused = paused(shared);
 }
 
-pub(super) fn publish(shared: &Shared, reading: Reading, tally: Tally, to: &SharedView) {
+pub(super) fn publish(shared: &Shared, reading: Reading, tally: Tally, saved: Lsn, to: &SharedView) {
     let now = shared.clock.monotonic();
     let lanes = || shared.lanes.iter().map(|lane| lane.borrow());
     let view = View {
@@ -203,6 +205,7 @@ pub(super) fn publish(shared: &Shared, reading: Reading, tally: Tally, to: &Shar
         gapped_lines: tally.gapped + reading.ahead.gapped,
         changes: changes(&tally.changes),
         floor_lsn: lanes().map(|lane| lane.floor().0).min().unwrap_or(0),
+        saved_lsn: saved.0,
         head_lsn: reading.head.0,
         oldest_ns: reading.oldest_ns,
         paused: paused(shared),

@@ -299,3 +299,31 @@ fn a_full_store_stands_until_it_is_purged_and_goes_on_then() {
         "{kinds:?}"
     );
 }
+
+/// What the destination acknowledged counts as durable there after 15 s only, so the saved floor is far behind the one in memory.
+#[test]
+fn a_purged_letter_does_not_come_back_after_a_kill_before_its_floor_was_saved() {
+    let source = Sandbox::spawn_thread(Options::default()).unwrap();
+    source.create_database("d");
+    let destination = Scripted::start(|_| Reply::new(204, ""));
+    let mut twinline = Setup::new(
+        format!("url = \"{}\"\nkind = \"influxdb1\"", source.url()),
+        format!("url = \"{}\"\nkind = \"victoriametrics\"\nprojection.texts = \"dead-letter\"", destination.url()),
+    )
+    .start();
+    assert_eq!(
+        twinline.call("POST /write?db=d", &[], "m s=\"text\" 1700000000000000000\nm v=1 1700000001000000000").status,
+        204
+    );
+    let status = twinline.settled(2);
+    assert_eq!(status["lines"]["dead_lettered"], 1, "{status:#}");
+    let purged = letters(&twinline, &["purge", "--execute"]);
+    assert!(purged.status.success(), "{}{}", text(&purged), said(&purged));
+    assert_eq!(json(&twinline, &["stats"])["lines"], 0);
+    twinline.stop(Signal::KILL);
+    twinline.start_again();
+    let status = twinline.settled(2);
+    assert_eq!(status["lines"]["delivered"], 1, "{status:#}");
+    assert!(destination.writes("").len() >= 2, "it was delivered again");
+    assert_eq!(json(&twinline, &["stats"])["lines"], 0, "it stays gone");
+}
