@@ -74,6 +74,7 @@ metrics_table! {
     DIRTY_REGIONS = "twinline_dirty_regions", Gauge, "Regions that must be read back from the source.";
     DOUBT_LINES = "twinline_doubt_lines", Gauge, "Lines whose fate at the source is not known.";
     ATTEMPTS = "twinline_delivery_attempts_total", Counter, "Requests to the destination, by outcome.";
+    READ_APART = "twinline_delivery_read_apart_total", Counter, "Lines that an InfluxDB could not read although we can: a bug, or unsigned integers at 1.x.";
     DELIVERED = "twinline_delivery_lines_total", Counter, "Lines that the destination took or refused for good since the start.";
     LAG = "twinline_delivery_lag_seconds", Gauge, "Age of the oldest line that is not delivered.";
     DEAD_LINES = "twinline_dead_letter_lines", Gauge, "Lines in the dead-letter store.";

@@ -4,6 +4,8 @@ use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 use std::time::Duration;
 
+use metrics::counter;
+
 use super::Shared;
 use super::attempt::Ended;
 use super::batch::Batch;
@@ -12,7 +14,7 @@ use super::making;
 use super::part::Part;
 use super::tell::{pause_destination, pause_target, remark, resumed};
 use super::twice;
-use crate::base::Lsn;
+use crate::base::{Lsn, metric};
 use crate::db::answer::{Action, Limit, NO_GZIP, Verdict, quoted};
 
 /// A destination whose memory is full is left alone for so many first pauses.
@@ -101,6 +103,9 @@ impl<'a> Work<'a> {
             Action::Quoted { kept, written } => {
                 resumed(shared, target, began);
                 let found = named(&part, &verdict, *written);
+                if *kept && code == "parse" {
+                    counter!(metric::READ_APART).increment(found.as_ref().map_or(1, |found| found.len() as u64));
+                }
                 self.take_out(part, found, *kept && whole, code).await;
             }
             Action::Numbered { lines, kept } => {

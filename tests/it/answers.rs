@@ -481,13 +481,13 @@ struct Stage {
 }
 
 /// Plays each row. All rows of the table are there.
-pub(crate) fn play(play: Play, table: Table) {
+pub(crate) fn play(play: Play, table: Table) -> Twinline {
     let numbers: HashSet<u8> = table.iter().map(|(number, _)| *number).collect();
     assert!((1..=play.rows).all(|row| numbers.contains(&row)), "a row is missing: {numbers:?}");
-    play_some(play, table);
+    play_some(play, table)
 }
 
-fn play_some(play: Play, table: Table) {
+fn play_some(play: Play, table: Table) -> Twinline {
     let source = Sandbox::spawn_thread(Options::default()).unwrap();
     let destination = Scripted::start(|_| Reply::new(204, ""));
     let mut setup = Setup::new(
@@ -514,6 +514,7 @@ fn play_some(play: Play, table: Table) {
     }
     let codes: HashSet<_> = table.iter().map(|(_, row)| row.code).collect();
     eprintln!("{} answers, {} codes", table.len(), codes.len());
+    stage.twinline
 }
 
 impl Stage {
@@ -590,7 +591,9 @@ impl Stage {
 
 #[test]
 fn check_32_every_answer_of_influxdb_1_leads_to_its_action() {
-    play(PLAY_1, INFLUX1);
+    let twinline = play(PLAY_1, INFLUX1);
+    let metrics = twinline.admin("/metrics").text();
+    assert!(metrics.contains("twinline_delivery_read_apart_total 1\n"), "row 3 is a bug of ours: {metrics}");
 }
 
 #[test]
