@@ -171,6 +171,9 @@ mod replay;
 // A token that does not hold for a while.
 #[path = "it/revoked.rs"]
 mod revoked;
+// Rows and tables of QuestDB.
+#[path = "it/rows.rs"]
+mod rows;
 // Check 19: secrets stay secret.
 #[path = "it/secrets.rs"]
 mod secrets;

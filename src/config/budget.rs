@@ -3,7 +3,7 @@
 use super::{Config, Delivery, Role};
 use crate::base::bounds::{
     COUNTED_MAX, GAP_LOG_BYTES, LOG_BODY_BYTES, LOG_CHUNK_BYTES, LOG_GROUP_BYTES, LOG_SPARES, LOG_SPARES_FEW,
-    QUARANTINE_BYTES, READ_AGAIN_MAX, READ_AHEAD_BYTES,
+    QUARANTINE_BYTES, READ_AGAIN_MAX, READ_AHEAD_BYTES, ROWS_BYTES_MAX,
 };
 use crate::base::size::ByteSize;
 
@@ -50,8 +50,8 @@ const LATE_CELLS: u64 = 10 << 20;
 /// (4,096 of 32 bytes) and names of routes without a number (4,096).
 const LANE_TABLES: u64 = 3 << 20;
 /// What the distributor holds before it knows the outcome, and lines that enter no lane (16,384 notes of 112 bytes,
-/// twice while they are merged).
-const READ_AHEAD: u64 = READ_AHEAD_BYTES as u64 + (4 << 20);
+/// twice while they are merged), and lines that went as one.
+const READ_AHEAD: u64 = (READ_AHEAD_BYTES + ROWS_BYTES_MAX) as u64 + (4 << 20);
 /// Buffers of one connection to a database.
 const PER_OUTGOING: u64 = 32 << 10;
 /// Answer and buffers of one connection beside its request head.
@@ -94,7 +94,7 @@ pub fn memory_parts(config: &Config) -> Vec<BudgetPart> {
         ("TLS of clients (max_connections × 40 KiB)", encrypted.saturating_mul(PER_TLS)),
         ("cells of unanswered requests (lanes × 10 MiB)", lanes.saturating_mul(LATE_CELLS)),
         (
-            "tables of lanes (lanes × 3 MiB + 8 MiB)",
+            "tables of lanes (lanes × 3 MiB + 9 MiB)",
             lanes.saturating_mul(LANE_TABLES).saturating_add(destinations * READ_AHEAD),
         ),
         ("connections to the databases (max_connections × 32 KiB)", outgoing.saturating_mul(PER_OUTGOING)),

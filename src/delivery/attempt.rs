@@ -9,6 +9,7 @@ use http_body_util::{BodyExt, Full};
 use metrics::counter;
 
 use super::Shared;
+use super::one_table;
 use super::part::Part;
 use super::target::TargetId;
 use crate::base::metric;
@@ -38,6 +39,7 @@ pub(super) struct Ended {
 
 /// One request. Whatever its end, its lines are remembered where the destination may still be working on them.
 pub(super) async fn attempt(shared: &Shared, lane: usize, part: &Part, gzip: bool) -> Ended {
+    one_table::look(shared, part);
     let was_alive = shared.alive.get();
     let began = shared.clock.monotonic();
     let sent = send(shared, part.batch.target, part.body(), gzip).await;

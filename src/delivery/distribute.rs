@@ -21,6 +21,7 @@ use super::ledger::{Ledger, Tally};
 use super::letters;
 use super::merging::Merging;
 use super::passed::{Headers, Twice, headers_of};
+use super::rows::RowLine;
 use super::statement;
 use super::target::TargetId;
 use super::view::Reading;
@@ -344,7 +345,7 @@ impl Distributor {
         let (former, buffer) = (&self.former, &mut self.line_buffer);
         let writing = self.shared.writing.at(self.shared.clock.wall_ns());
         let looks_unfit = writing.may_be_unfit(&record.body, intent.dialect);
-        let mut changes = Changes::default();
+        let (mut changes, mut rows) = (Changes::default(), HashMap::<u64, Vec<RowLine>>::new());
         let addressed = self.shared.targets.get(target);
         let mut merging = if writing.merges_lines() { Merging::of(record, intent, spans) } else { Merging::default() };
         applied_lines(record, intent, spans, |line, found| {
@@ -367,7 +368,20 @@ impl Distributor {
             let repeated = record.lsn <= counted_to || is_repeated(former, record.lsn, hash);
             own[index].counted += u32::from(!repeated);
             own[index].has_lines = true;
+            let row = hash_of(target, hash, at_ns);
             let (text, unfit) = match written {
+                Written::Row(text, own) => {
+                    let mut all = rows.remove(&row).unwrap_or_default();
+                    all.push((line, own));
+                    self.shared.rows.keep(record.lsn, all);
+                    (Some(text), None)
+                }
+                Written::Earlier(text) => {
+                    if !text.is_empty() {
+                        rows.entry(row).or_default().push((line, text.to_vec()));
+                    }
+                    (None, None)
+                }
                 Written::Line(text, unfit) => (Some(text), unfit.map(|unfit| (text, unfit))),
                 Written::Unfit(text, unfit) => (None, Some((text, unfit))),
                 Written::Nothing => (None, None),

@@ -90,20 +90,24 @@ pub(super) async fn bury(shared: &Shared, lane: usize, part: &Part, refusals: Ve
     let mut letters = Vec::with_capacity(refusals.len());
     for Refusal { line, code, reason } in refusals {
         let (at, text) = part.batch.line(part.lines.start + line);
+        // Lines that went as one are refused as one, and are letters of their own.
+        let all = shared.rows.of(at.lsn, at.line).unwrap_or_else(|| vec![(at.line, text.to_vec())]);
         match codes.iter_mut().find(|(known, ..)| *known == code) {
-            Some((_, lines, _)) => *lines += 1,
-            None => codes.push((code, 1, words(&reason))),
+            Some((_, lines, _)) => *lines += all.len() as u64,
+            None => codes.push((code, all.len() as u64, words(&reason))),
         }
-        places.push(at);
-        letters.push(DeadLetter {
-            lsn: at.lsn,
-            line: at.line,
-            route: at.route,
-            route_name: unlisted(shared, lane, part, at),
-            code: code.to_owned(),
-            reason,
-            text: text.trim_ascii_end().to_vec(),
-        });
+        for (line, text) in all {
+            places.push(LineAt { line, ..at });
+            letters.push(DeadLetter {
+                lsn: at.lsn,
+                line,
+                route: at.route,
+                route_name: unlisted(shared, lane, part, at),
+                code: code.to_owned(),
+                reason: reason.clone(),
+                text: text.trim_ascii_end().to_vec(),
+            });
+        }
     }
     room(shared, bytes_of(&letters)).await;
     record_effects(shared, Effects { dead_letters: letters, ..Effects::default() }).await;

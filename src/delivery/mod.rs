@@ -26,12 +26,14 @@ mod ledger;
 mod letters;
 mod making;
 mod merging;
+mod one_table;
 mod part;
 mod passed;
 mod pause;
 mod plan;
 mod provisional;
 mod rest;
+mod rows;
 mod send;
 mod settle;
 mod size;
@@ -176,6 +178,10 @@ pub(crate) struct Shared {
     hold: Hold,
     /// What may stand twice at the destination, until that is told.
     repeated: twice::Repeated,
+    /// Names of tables that were sent.
+    tables: one_table::Tables,
+    /// Lines that went as one.
+    rows: rows::Rows,
 }
 
 /// Delivers until `stop` turns true, then makes the last floors durable.
@@ -235,6 +241,8 @@ fn begin(
         writing: parts.writing,
         id: parts.id.clone(),
         repeated: twice::Repeated::default(),
+        tables: one_table::Tables::default(),
+        rows: rows::Rows::default(),
         gzip: Cell::new(parts.gzip),
         making,
         dead_letter_bytes_max: parts.dead_letter_bytes_max,
@@ -482,6 +490,7 @@ impl Keeper {
         if floors != self.saved {
             self.queue.acknowledge(&floors)?;
             self.saved = floors;
+            self.shared.rows.forget(self.saved.lowest());
             self.noted = Some((self.queue.durable(), now));
             self.shared.room.notify_one();
         } else if self

@@ -72,7 +72,7 @@ pub(super) async fn tell(shared: &Shared) {
 }
 
 /// The name at the beginning of a line that we wrote.
-fn table_of(text: &[u8]) -> String {
+pub(super) fn table_of(text: &[u8]) -> String {
     let (mut name, mut bytes) = (Vec::new(), text.iter());
     while let Some(byte) = bytes.next() {
         match byte {

@@ -27,6 +27,10 @@ pub enum Writing {
 pub(super) enum Written<'a> {
     /// It is sent so; where it does not fit in part, that is told.
     Line(&'a [u8], Option<line::Unfit>),
+    /// It is sent so, and stands for others; in the second form it would go alone.
+    Row(&'a [u8], Vec<u8>),
+    /// It goes with one that follows; alone it would go so.
+    Earlier(&'a [u8]),
     /// Nothing of it can be held, which is counted.
     Nothing,
     /// It is put aside, in this form.
@@ -110,11 +114,19 @@ impl Writing {
                 let written = match row {
                     Row::Alone => alone(changes, room),
                     // It goes with the last line of its row; but each is put aside by itself.
-                    Row::Earlier => alone(&mut unused, room).map(|written| written.map(|()| room.clear())),
+                    Row::Earlier => match alone(&mut unused, room) {
+                        Some(Ok(())) => return Written::Earlier(room),
+                        other => other,
+                    },
                     Row::Last(spans) => {
+                        let mut own = Vec::new();
+                        let _ = alone(&mut unused, &mut own);
                         let all =
                             spans.iter().map(|span| parsed(body, span.clone(), intent)).collect::<Option<Vec<_>>>();
-                        all.map(|lines| questdb(&lines, at_ns, rules, room, changes))
+                        match all.map(|lines| questdb(&lines, at_ns, rules, room, changes)) {
+                            Some(Ok(())) if !room.is_empty() => return Written::Row(room, own),
+                            other => other,
+                        }
                     }
                 };
                 match written {

@@ -13,7 +13,7 @@ mod victoria;
 
 pub use changes::{Change, Changes};
 pub use influx3::influx3;
-pub use questdb::{QuestRules, questdb, table_name};
+pub use questdb::{QuestRules, questdb, table_name, without_case};
 pub use victoria::{VictoriaRules, victoria};
 
 use super::point::{Field, Line};

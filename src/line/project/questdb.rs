@@ -108,7 +108,7 @@ impl Columns {
     /// The name of a column; `None` where another has it already.
     fn take(&mut self, raw: &[u8], changes: &mut Changes) -> Option<String> {
         let (name, is_renamed) = name_of(raw, Kind::Column);
-        if !self.0.insert(folded(&name)) {
+        if !self.0.insert(without_case(&name)) {
             changes.add(Change::NameTaken, 1);
             return None;
         }
@@ -117,8 +117,9 @@ impl Columns {
     }
 }
 
-/// By the rule of its language: one unit of UTF-16 at a time.
-fn folded(name: &str) -> String {
+/// A name as the destination compares it, by the rule of its language: one unit of UTF-16 at a time.
+#[must_use]
+pub fn without_case(name: &str) -> String {
     let lower = |c: char| if c <= '\u{ffff}' { c.to_lowercase().next().unwrap_or(c) } else { c };
     name.chars().map(lower).collect()
 }
@@ -162,7 +163,7 @@ fn name_of(raw: &[u8], kind: Kind) -> (String, bool) {
         push_codes(&rest[valid.len()..valid.len() + broken], &mut name);
         rest = &rest[valid.len() + broken..];
     }
-    if kind == Kind::Column && folded(&name) == "timestamp" || name.is_empty() {
+    if kind == Kind::Column && without_case(&name) == "timestamp" || name.is_empty() {
         name.push('_');
     }
     if name.len() > NAME_BYTES_MAX {

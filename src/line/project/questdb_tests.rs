@@ -80,7 +80,7 @@ proptest! {
             prop_assert_eq!((point.tags.len() + point.fields.len()) as u64, cells - left_out - count(Change::NameTaken));
             let mut names = HashSet::new();
             for (key, value) in &point.tags {
-                prop_assert!(names.insert(folded(std::str::from_utf8(key).unwrap())));
+                prop_assert!(names.insert(without_case(std::str::from_utf8(key).unwrap())));
                 let known = tags.iter().any(|tag| name_of(&tag.key(), Kind::Column).0.as_bytes() == &**key && tag.value() == *value);
                 prop_assert!(known, "{:?}", key);
             }
@@ -89,7 +89,7 @@ proptest! {
                 by_name.entry(name_of(&field.key(), Kind::Column).0.into_bytes()).or_insert(field.value());
             }
             for (key, datum) in &point.fields {
-                prop_assert!(names.insert(folded(std::str::from_utf8(key).unwrap())));
+                prop_assert!(names.insert(without_case(std::str::from_utf8(key).unwrap())));
                 let is_same = match (datum, &by_name[&**key]) {
                     (Datum::Value(Value::Float(read)), Value::Float(value)) => read.to_bits() == value.to_bits(),
                     (Datum::Value(Value::Integer(read)), Value::Unsigned(value)) => *read as u64 == *value,
