@@ -74,6 +74,9 @@ mod answers_influx3;
 // Lines on which parsers disagree.
 #[path = "it/awkward.rs"]
 mod awkward;
+// Writes that come to the source around us.
+#[path = "it/bypass.rs"]
+mod bypass;
 // Byte for byte what the source says: requests and comparison, then the tables of requests.
 #[path = "it/captures.rs"]
 mod captures;

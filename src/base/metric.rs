@@ -79,6 +79,8 @@ metrics_table! {
     LAG = "twinline_delivery_lag_seconds", Gauge, "Age of the oldest line that is not delivered.";
     DEAD_LINES = "twinline_dead_letter_lines", Gauge, "Lines in the dead-letter store.";
     STATEMENTS = "twinline_statements_total", Counter, "Statements of the source that ran, or may have run, by what became of them: done, excluded, reported.";
+    AROUND_POINTS = "twinline_source_around_points_total", Counter, "Points that came to the source other than through Twinline, by its own counters, since the start.";
+    AROUND_WATCHED = "twinline_source_around_watched", Gauge, "1 while the source's counters are compared with what came through Twinline.";
     PAUSED = "twinline_delivery_paused", Gauge, "1 while the destination or a route of it is paused.";
 }
 

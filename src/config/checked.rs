@@ -170,6 +170,8 @@ pub struct Source {
     pub kind: SourceKind,
     /// How it is reached.
     pub server: Server,
+    /// How often its counters are compared with what came through us; zero: never. Default 1 min.
+    pub watch_writes: Duration,
 }
 
 /// The database that receives the copy.

@@ -4,6 +4,7 @@
 //! what an operator asks for on the local socket; shows no secret and no client's data but the lines of dead letters, and those only on the local socket.
 
 mod api;
+mod around;
 mod edge;
 mod figures;
 mod letters;
@@ -14,6 +15,7 @@ mod statements;
 mod status;
 
 pub use api::{Control, Door};
+pub use around::{AroundPlace, WatchedWrites};
 pub use letters::{LetterDocument, LettersDocument, RemovalDocument, letter_id, letter_name};
 pub use metrics_text::Recorder;
 pub use queue::QueueFacts;

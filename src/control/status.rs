@@ -8,13 +8,14 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::around::{self, WatchedWrites};
 use super::edge::EdgeStatus;
 use super::figures::Figures;
 use crate::base::clock::rfc3339;
 use crate::base::size::{ByteSize, show_span};
 use crate::delivery::{ChangeView, PauseView, hold};
 use crate::pipeline::Silent;
-use crate::state::{GapRow, RegionRow, StatementRow};
+use crate::state::{BYPASS, GapRow, RegionRow, StatementRow};
 use crate::wal::{Scrubbed, Stats};
 
 /// One database, for display.
@@ -43,6 +44,9 @@ pub struct Facts {
     pub destination: Side,
     /// Its id.
     pub destination_id: String,
+    /// The search for writes that come to the source around us.
+    #[serde(default)]
+    pub around: WatchedWrites,
 }
 
 /// Lines by state.
@@ -257,7 +261,8 @@ pub(super) fn status(facts: Facts, figures: &Figures) -> Status {
             None => gaps.push(((*cause).to_owned(), *lines)),
         }
     }
-    let gap_lines = gaps.iter().map(|(_, lines)| lines).sum();
+    // What came around us was never accepted by us.
+    let gap_lines = gaps.iter().filter(|(cause, _)| *cause != BYPASS).map(|(_, lines)| lines).sum();
     let mut status = Status {
         schema: "twinline.status/1".to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -354,6 +359,7 @@ fn not_covered(status: &Status, figures: &Figures) -> Vec<String> {
     if status.gaps.iter().any(|gap| gap.cause == "other-protocol") {
         missing.push("Prometheus remote writes and those to /api/v3/write_lp go to the source alone".to_owned());
     }
+    missing.extend(around::not_covered(status));
     match status.statements_not_mirrored {
         0 => {}
         1 => missing.push("1 statement was not mirrored and blocks a cutover".to_owned()),
@@ -410,6 +416,9 @@ fn next_steps(status: &Status) -> Vec<String> {
     }
     if let Some(pause) = status.paused.first() {
         return vec![format!("{}: {}", pause.what, pause.reason), "twinline check".to_owned()];
+    }
+    if around::points(status) > 0 {
+        return vec!["twinline inventory".to_owned()];
     }
     vec!["twinline status --watch".to_owned()]
 }
@@ -502,7 +511,7 @@ fn scrubbing(out: &mut String, scrub: &ScrubStatus) {
 }
 
 /// A refusal may quote a whole line; on a screen its beginning is enough.
-fn on_screen(reason: &str) -> String {
+pub(super) fn on_screen(reason: &str) -> String {
     reason.chars().take(REASON_CHARS_MAX).map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
@@ -545,6 +554,7 @@ fn troubles(out: &mut String, status: &Status) {
     if let Some(reason) = &status.dead_letter_reason {
         let _ = writeln!(out, "              newest: {}", on_screen(reason));
     }
+    around::show(out, status);
     doubts(out, status);
     gaps(out, status);
     statements(out, status);
@@ -568,12 +578,12 @@ fn statements(out: &mut String, status: &Status) {
 
 /// Gaps by cause, then the newest of them.
 fn gaps(out: &mut String, status: &Status) {
-    for gap in &status.gaps {
+    for gap in status.gaps.iter().filter(|gap| gap.cause != BYPASS) {
         let unknown = status.gap_rows.iter().any(|row| row.cause == gap.cause && row.lines.is_none());
         let more = if unknown { ", and more whose number is not known" } else { "" };
         let _ = writeln!(out, "! GAP {} lines{more}: {}", gap.lines, gap.cause);
     }
-    for row in status.gap_rows.iter().take(GAPS_SHOWN) {
+    for row in status.gap_rows.iter().filter(|row| row.cause != BYPASS).take(GAPS_SHOWN) {
         let GapRow { route, cause, .. } = row;
         let route = if route.is_empty() { "unknown route" } else { route };
         let when = when(row);
@@ -584,7 +594,9 @@ fn gaps(out: &mut String, status: &Status) {
         };
         let _ = writeln!(out, "  {route}, {when}: {lines} ({cause}){records}");
     }
-    let more = status.gap_rows_total.saturating_sub(status.gap_rows.len().min(GAPS_SHOWN) as u64);
+    let others = status.gap_rows.iter().filter(|row| row.cause == BYPASS).count();
+    let shown = (status.gap_rows.len() - others).min(GAPS_SHOWN) + others;
+    let more = status.gap_rows_total.saturating_sub(shown as u64);
     if more > 0 {
         let _ = writeln!(out, "  and {more} more gaps (twinline status -o json)");
     }

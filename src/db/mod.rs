@@ -6,6 +6,7 @@ mod addresses;
 pub mod answer;
 pub mod broken;
 pub mod client;
+pub mod counters;
 pub mod encode;
 mod head;
 pub mod hop;

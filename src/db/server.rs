@@ -8,12 +8,12 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, HOST, HeaderMap, HeaderValue};
-use http::{Method, Request, StatusCode};
+use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
 use rustls_pki_types::ServerName;
 
 use super::client::{Client, Endpoint, RequestBody};
-use super::{questdb, tls};
+use super::{client, questdb, tls};
 use crate::base::{Error, Kind, Result, Side};
 use crate::config;
 
@@ -172,6 +172,31 @@ impl Server {
     /// # Errors
     /// No connection, no answer in time, an answer that is too long.
     pub async fn ask(&self, method: Method, path: &str, body: Bytes) -> Result<Reply> {
+        let request = self.question(method, path, body)?;
+        let asking = async {
+            let response = self.client.send(request).await.map_err(why)?;
+            let (head, body) = response.into_parts();
+            let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
+            let body = body.map_err(|e| self.fault(Kind::Answer, path).because(e))?.to_bytes();
+            Ok(Reply { status: head.status, headers: head.headers, body })
+        };
+        let waited = tokio::time::timeout(self.answer_timeout, asking).await;
+        waited.unwrap_or_else(|_| Err(self.fault(Kind::Timeout, path).retryable()))
+    }
+
+    /// As [`Server::ask`], for an answer that is read as it comes. Whoever reads it limits how long that takes.
+    ///
+    /// # Errors
+    /// No connection, no head of an answer in time.
+    pub async fn stream(&self, path: &str) -> Result<Response<client::Answer>> {
+        let asking = self.client.send(self.question(Method::GET, path, Bytes::new())?);
+        match tokio::time::timeout(self.answer_timeout, asking).await {
+            Ok(answer) => answer.map_err(why),
+            Err(_) => Err(self.fault(Kind::Timeout, path).retryable()),
+        }
+    }
+
+    fn question(&self, method: Method, path: &str, body: Bytes) -> Result<Request<RequestBody>> {
         let mut request = Request::builder()
             .method(method)
             .uri(format!("{}{path}", self.prefix))
@@ -184,18 +209,7 @@ impl Server {
             request = request.header("content-type", "application/json");
         }
         let body: RequestBody = Full::new(body).map_err(|e| match e {}).boxed_unsync();
-        let request = request.body(body).map_err(|e| self.fault(Kind::Input, path).because(e))?;
-        let asking = async {
-            let response = self.client.send(request).await.map_err(|failure| match failure {
-                super::client::Failure::NotSent(error) | super::client::Failure::Unknown(error) => error,
-            })?;
-            let (head, body) = response.into_parts();
-            let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
-            let body = body.map_err(|e| self.fault(Kind::Answer, path).because(e))?.to_bytes();
-            Ok(Reply { status: head.status, headers: head.headers, body })
-        };
-        let waited = tokio::time::timeout(self.answer_timeout, asking).await;
-        waited.unwrap_or_else(|_| Err(self.fault(Kind::Timeout, path).retryable()))
+        request.body(body).map_err(|e| self.fault(Kind::Input, path).because(e))
     }
 
     /// Asks for kind and version.
@@ -231,6 +245,12 @@ impl Server {
         let path = path.split('?').next().unwrap_or_default();
         let what = if kind == Kind::Timeout { "no answer in time to" } else { "no usable answer to" };
         Error::new(kind, self.side, format!("{what} {path} from {}", self.host.to_str().unwrap_or("the server")))
+    }
+}
+
+fn why(failure: client::Failure) -> Error {
+    match failure {
+        client::Failure::NotSent(error) | client::Failure::Unknown(error) => error,
     }
 }
 

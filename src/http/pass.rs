@@ -29,6 +29,9 @@ pub(super) async fn pass(pipeline: &Rc<Pipeline>, budget: &Budget, request: Requ
     let api = if request.uri().path().starts_with("/api/") { Api::V2 } else { Api::V1 };
     let may_move_names = may_move_names(&request);
     let unmirrored = is_other_write(&request).then(|| request.uri().query().unwrap_or_default().to_owned());
+    if let Some(query) = &unmirrored {
+        pipeline.sends_other_protocol(query).await;
+    }
     let (head, body, changes) = look(pipeline, budget.room(), request).await;
     let outgoing = match prepare(pipeline, head, body) {
         Ok(outgoing) => outgoing,

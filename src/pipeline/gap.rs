@@ -63,6 +63,13 @@ impl Pipeline {
         self.keep_gap(name, (from_ns, to_ns), lines_missed, arrived_ns, missed.cause()).await
     }
 
+    /// A write that is no line protocol is about to go to the source.
+    pub async fn sends_other_protocol(&self, query: &str) {
+        if let Some(name) = self.resolver.name(&WriteIdentity::read(Api::V1, query)).await {
+            self.sent.uncounted(&name);
+        }
+    }
+
     /// A write that is no line protocol (Prometheus remote write) went to the source: a gap of all times, one line a request
     /// at the least.
     ///
@@ -71,6 +78,7 @@ impl Pipeline {
     pub async fn missed_other_protocol(&self, query: &str) -> Result<(), Refusal> {
         let name = self.resolver.name(&WriteIdentity::read(Api::V1, query)).await;
         let name = name.unwrap_or(RouteName::Database { db: String::new(), rp: String::new() });
+        self.sent.uncounted(&name);
         self.keep_gap(&name, (i64::MIN, i64::MAX), 1, self.clock.wall_ns(), "other-protocol").await
     }
 

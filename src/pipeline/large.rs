@@ -28,6 +28,7 @@ use super::overlap::UnderWay;
 use super::pieces::{PIECE_BYTES, Pieces};
 use super::primary::{Judged, PrimaryAnswer, exchange, lost};
 use super::reply::{self, Refusal, Reply};
+use super::sent::Sending;
 use super::stamp::{self, Lines};
 use super::{ClientWrite, Pipeline};
 use crate::db::answer::Kept;
@@ -209,6 +210,7 @@ struct Passage<'p> {
 /// A piece that is in the log, or whose gap is recorded.
 struct Part {
     logged: Logged,
+    sending: Sending,
     /// Without the text.
     lines: Lines,
     measurements: Measurements,
@@ -373,9 +375,10 @@ impl Passage<'_> {
         let arrived_ns = self.pipeline.clock.wall_ns();
         let logged = self.pipeline.log_intent(self.name.clone(), &lines, arrived_ns).await?;
         self.pipeline.meters.lines(lines.parsed.lines, read.forward.iter().map(Bytes::len).sum());
+        let sending = self.pipeline.sent.begin(self.name.as_ref(), &lines);
         read.lines = lines.without_text();
         let measurements = std::mem::take(&mut read.measurements);
-        self.parts.push(Part { logged, lines: read.lines.clone(), measurements, arrived_ns, begun: false });
+        self.parts.push(Part { logged, sending, lines: read.lines.clone(), measurements, arrived_ns, begun: false });
         Ok(read)
     }
 
@@ -458,6 +461,7 @@ impl Passage<'_> {
                 met = (0..part.lines.parsed.lines).collect();
             }
             before = end;
+            part.sending.end(&Judged { status: if part.begun { status } else { own.status }, ..own });
             self.pipeline.log_outcome(part.logged, &own, &part.lines, &met, part.arrived_ns).await?;
         }
         self.pipeline.meters.outcome(kept);

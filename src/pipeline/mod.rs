@@ -24,6 +24,7 @@ mod pieces;
 mod primary;
 mod reply;
 mod room;
+mod sent;
 mod settle;
 mod silence;
 mod skew;
@@ -41,6 +42,7 @@ pub use reply::{
     BadHost, BeforeAnyHandler, Refusal, Reply, ReplyBody, bad_host, too_large, unavailable, unknown_coding, whole,
 };
 pub use room::{Budget, NoRoom, Room};
+pub use sent::{Sent, Tally};
 pub use silence::{News, SILENT_AFTER, Silence, Silent};
 pub use skew::Skew;
 pub use statements::{Asked, Changes};
@@ -138,6 +140,8 @@ pub struct Pipeline {
     pub silence: Silence,
     /// Writes under way, and the cells that two of them touch.
     pub overlaps: Overlaps,
+    /// Lines that went to it.
+    pub sent: Sent,
     /// Deletes under way.
     pub changing: Changing,
     /// Figures.
@@ -178,9 +182,11 @@ impl Pipeline {
         };
         self.meters.lines(lines.parsed.lines, request.body.len());
 
+        let sending = self.sent.begin(intent.name(), &lines);
         let (answer, source_time) = self.forward(&request, &lines).await;
         failpoint::hit(Point::Answered);
         let outcome = answer.outcome(&version, &lines);
+        sending.end(&outcome);
         let met = meeting.lines_met(intent.name(), &lines);
         let overlapping = both(self.has_ended(under_way, &outcome), met);
         if let Err(refused) = self.log_outcome(intent, &outcome, &lines, &overlapping, arrived_ns).await {

@@ -58,6 +58,8 @@ pub enum EventKind {
     SourceSilent,
     /// It answers again.
     SourceAnswers,
+    /// Points came to a place of the source other than through Twinline; at most once an hour for each place.
+    WritesAround,
     /// Whether source and destination are one server could not be told at the start.
     SameServerUnknown,
     /// There is no ballast, since the disk has too little room for it; told once.

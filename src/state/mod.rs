@@ -103,8 +103,12 @@ pub struct Gap {
     pub cause: &'static str,
 }
 
+/// Points that came to the source other than through us: no lines that we accepted, and in no sum of those. The place of the row is a
+/// database or bucket, its times are those of arrival.
+pub const BYPASS: &str = "bypass";
+
 /// Every cause of a gap.
-pub const GAP_CAUSES: [&str; 10] = [
+pub const GAP_CAUSES: [&str; 11] = [
     "queue-full",
     "queue-faulted",
     "queue-stalled",
@@ -115,6 +119,7 @@ pub const GAP_CAUSES: [&str; 10] = [
     "other-protocol",
     "gap-log-damage",
     ROUTE_BACKLOG,
+    BYPASS,
 ];
 
 /// Records of the log that cannot be read any more.

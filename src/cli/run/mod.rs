@@ -4,6 +4,7 @@
 //! connections; requests under way end; delivery stops and its floors become durable; the log closes.
 
 pub(super) mod ballast;
+mod bypass;
 mod gaps;
 mod learn;
 mod logging;
@@ -39,7 +40,7 @@ use crate::http::{
 };
 use crate::line::Dialect;
 use crate::line::project::{QuestRules, VictoriaRules};
-use crate::pipeline::{Changing, EdgeMeters, GapKeeper, Limits, Overlaps, Pipeline, Silence, Skew, passage_max};
+use crate::pipeline::{Changing, EdgeMeters, GapKeeper, Limits, Overlaps, Pipeline, Sent, Silence, Skew, passage_max};
 use crate::queue::Appender;
 use crate::route::{Catalogue, Resolver, TargetKind};
 use crate::state::{Event, EventKind, SharedState};
@@ -152,7 +153,8 @@ async fn daemon(
     tokio::task::spawn_local(watched.clone().again("taking over gaps", move || Rc::clone(&taking).take_over()));
     let parts = (Appender::start(log, EPOCH), gaps);
     let pipeline = Rc::new(pipeline(&config, source, learnt, kind, parts, &state, &clock));
-    look_after_source(&pipeline, facts, watched);
+    let watch = bypass::Watch::of(&config);
+    look_after_source(&pipeline, facts, watch, watched);
     let edge = Edge::new(pipeline, config.limits.in_flight.as_usize(), config.limits.max_body.as_usize());
     let front = Front { proxies, udp, edge: edge.clone(), seen, clock: Arc::clone(&clock) };
     let serving = serve_all(&config, front, drain, &stopped);
@@ -176,7 +178,10 @@ async fn daemon(
 }
 
 /// Keeps its version fresh, and tells when it answers no write.
-fn look_after_source(pipeline: &Rc<Pipeline>, facts: Arc<Mutex<Facts>>, watched: Watched) {
+fn look_after_source(pipeline: &Rc<Pipeline>, facts: Arc<Mutex<Facts>>, watch: bypass::Watch, watched: Watched) {
+    let (looking, shown) = (Rc::clone(pipeline), Arc::clone(&facts));
+    let look = move || bypass::keep_watching(Rc::clone(&looking), Arc::clone(&shown), watch.clone());
+    tokio::task::spawn_local(watched.clone().again("comparing the source's counters", look));
     let telling = Rc::clone(pipeline);
     let tell = move || silence::keep_telling(Rc::clone(&telling));
     tokio::task::spawn_local(watched.clone().again("watching the source", tell));
@@ -279,6 +284,7 @@ fn pipeline(
         epoch: EPOCH,
         silence: source.silence,
         overlaps: Overlaps::new(config.queue.overlap_lines, config.destination().delivery.late_write_max),
+        sent: Sent::default(),
         changing: Changing::default(),
         meters: EdgeMeters::default(),
     }
@@ -366,6 +372,7 @@ fn facts(
         source: learn::side(&config.source.server, learnt.source.flavor.into(), &learnt.source.text),
         destination: learn::side(&config.destination().server, learnt.destination.product, &learnt.destination.version),
         destination_id: config.destination().id.to_string(),
+        ..Facts::default()
     }
 }
 

@@ -16,6 +16,8 @@ use crate::config::document::Section;
 use crate::config::secret::Secret;
 use crate::config::url::BaseUrl;
 
+/// The source's counters are not asked for more often.
+const WATCH_MIN: Duration = Duration::from_millis(100);
 /// The servers count 25 MB after decompression; the rest is room for what they count beside the lines.
 const MAX_BATCH: u64 = 24_000_000;
 
@@ -25,8 +27,14 @@ pub(super) fn source(root: &Section<'_>) -> Option<Source> {
         [("auto", SourceKind::Auto), ("influxdb1", SourceKind::Influxdb1), ("influxdb2", SourceKind::Influxdb2)];
     let kind = section.choice("kind", SourceKind::Auto, &kinds);
     let server = server(&section, 256, "http://old:8086");
+    let hour = Duration::from_secs(3600);
+    let watch_writes = section.span("watch_writes", Duration::from_secs(60), Duration::ZERO..=hour);
+    if !watch_writes.is_zero() && watch_writes < WATCH_MIN {
+        let what = "is shorter than 100 ms: the source would be busy with telling its counters";
+        section.fault("watch_writes", what, "watch_writes = \"1m\", or \"0\" for never".to_owned());
+    }
     section.finish();
-    Some(Source { kind, server: server? })
+    Some(Source { kind, server: server?, watch_writes })
 }
 
 /// `[destination]`, or `[[destination]]` once for each.
