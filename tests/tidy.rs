@@ -23,6 +23,7 @@ const LAYERS: &[&[&str]] = &[
 
 /// Uses within one layer that are allowed: (who, whom, why).
 const NEIGHBOURS: &[(&str, &str, &str)] = &[
+    ("config", "line", "a rule about lines is checked where it is written"),
     ("queue", "route", "an intent carries its route by name, so that a log can be read without the catalogue"),
     ("route", "state", "the catalogue's numbers are in the log and must outlive the process"),
     ("route", "db", "a request is understood in the words of the API that it speaks"),

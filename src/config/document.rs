@@ -194,6 +194,27 @@ impl<'a> Section<'a> {
         Some(out)
     }
 
+    /// A table of names of the user's own, each with a string, in the order of the file.
+    pub(super) fn pairs(&self, key: &'static str, example: &str) -> Vec<(String, String)> {
+        let Some(value) = self.value(key) else { return Vec::new() };
+        let DeValue::Table(table) = value.get_ref() else {
+            self.wrong_type(key, value.get_ref(), "a table", example);
+            return Vec::new();
+        };
+        let mut found = Vec::new();
+        for (name, value) in table.iter() {
+            match value.get_ref() {
+                DeValue::String(raw) => {
+                    let text = self.substituted(key, raw);
+                    found.extend(text.map(|text| (name.span().start, name.get_ref().to_string(), text.value)));
+                }
+                other => self.wrong_type(key, other, "a table of strings", example),
+            }
+        }
+        found.sort();
+        found.into_iter().map(|(_, name, text)| (name, text)).collect()
+    }
+
     /// A size in bytes: a string with a unit, or a whole number of bytes.
     pub(super) fn size(&self, key: &'static str, default: ByteSize, range: RangeInclusive<u64>) -> ByteSize {
         let example = plain_size(default);

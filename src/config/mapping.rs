@@ -1,6 +1,7 @@
 //! What goes where: rules from the names of the source to the names of the destination.
 
 use super::naming::Naming;
+use super::shape::Shape;
 use crate::base::Glob;
 
 /// What happens to a write whose route no rule names, where rules exist.
@@ -26,6 +27,8 @@ pub struct Rule {
     pub from: Pattern,
     /// Where that goes.
     pub to: Target,
+    /// Which lines of it, and how.
+    pub shape: Shape,
 }
 
 /// One name of a pattern.

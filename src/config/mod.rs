@@ -15,6 +15,7 @@ mod mapping;
 mod naming;
 mod network;
 mod secret;
+mod shape;
 mod udp;
 mod url;
 
@@ -31,6 +32,7 @@ pub use mapping::{Mapping, Match, Pattern, Rule, Target, Unmapped, is_system};
 pub use naming::{Names, Naming};
 pub use network::Network;
 pub use secret::Secret;
+pub use shape::{BadShape, Shape};
 pub use udp::Udp;
 pub use url::BaseUrl;
 

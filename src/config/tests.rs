@@ -88,6 +88,7 @@ to = { db = "bench" }
     let rule = Rule {
         from: Pattern::Database { db: Match::Is("bench".to_owned()), rp: Match::Any },
         to: Target::Database { db: Some(Naming::fixed("bench")), rp: None },
+        shape: Shape::default(),
     };
     assert_eq!(config.mapping.rules, vec![rule]);
 }
@@ -385,5 +386,37 @@ proptest::proptest! {
     fn no_text_makes_it_panic(text in "[\\[\\]a-z=\"{}$.#\\n ä0-9-]{0,200}") {
         let _ = parse(&text, &no_env);
         let _ = parse(&format!("{SHORTEST}{text}"), &no_env);
+    }
+}
+
+#[test]
+fn what_a_rule_does_to_lines_is_read_in_the_order_of_the_file_and_checked() {
+    let rule =
+        |more: &str| with(&format!("[[mapping.rule]]\nfrom = {{ db = \"a\" }}\nto = {{ db = \"a\" }}\n{more}\n"));
+    let loaded = good(&rule(
+        "include = [\"cpu\", \"mem*\"]\nexclude = [\"memory\"]\ndrop_fields = [\"x?\"]\nint_to_float = [\"mem.*\"]\n\
+         rename_field = { \"z*\" = \"y*\", \"a\" = \"b\" }",
+    ));
+    assert_eq!(loaded.warnings, Vec::<String>::new());
+    let shape = &loaded.config.mapping.rules[0].shape;
+    assert_eq!(shape.rename_field, [("z*", "y*"), ("a", "b")].map(|(a, b)| (a.to_owned(), b.to_owned())));
+    assert_eq!((shape.include.len(), shape.exclude.as_slice()), (2, &["memory".to_owned()][..]));
+    for key in ["drop_tags = [\"host\"]", "rename_tag = { a = \"b\" }", "rename_measurement = { \"a*\" = \"*\" }"] {
+        let warnings = good(&rule(key)).warnings;
+        assert!(warnings.len() == 1 && warnings[0].contains("may make one series of two"), "{key}: {warnings:?}");
+    }
+    let dead = good(&rule("include = [\"mem1\"]\nexclude = [\"mem*\"]")).warnings;
+    assert!(dead.len() == 1 && dead[0].contains("taken out again"), "{dead:?}");
+    for (more, key) in [
+        ("include = [\"\"]", "mapping.rule.include"),
+        ("exclude = \"a\"", "mapping.rule.exclude"),
+        ("drop_tags = [1]", "mapping.rule.drop_tags"),
+        ("rename_tag = { a = 1 }", "mapping.rule.rename_tag"),
+        ("rename_tag = { \"a*\" = \"b\" }", "mapping.rule.rename_tag"),
+        ("rename_measurement = [\"a\"]", "mapping.rule.rename_measurement"),
+        ("rename_fields = { a = \"b\" }", "mapping.rule.rename_fields"),
+        ("int_to_float = [\"\"]", "mapping.rule.int_to_float"),
+    ] {
+        assert_eq!(one_fault(&rule(more)).2, key, "{more}");
     }
 }

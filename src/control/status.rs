@@ -13,7 +13,7 @@ use super::edge::EdgeStatus;
 use super::figures::Figures;
 use crate::base::clock::rfc3339;
 use crate::base::size::{ByteSize, show_span};
-use crate::delivery::{ChangeView, PauseView, hold};
+use crate::delivery::{ChangeView, ExcludedView, PauseView, hold};
 use crate::pipeline::Silent;
 use crate::state::{BYPASS, GapRow, RegionRow, StatementRow};
 use crate::wal::{Scrubbed, Stats};
@@ -168,6 +168,8 @@ const REASON_CHARS_MAX: usize = 300;
 /// Regions in doubt that a screen shows.
 const REGIONS_SHOWN: usize = 5;
 
+/// Routes whose lines stay at the source that the screen shows; the document has more.
+const EXCLUDED_SHOWN: usize = 5;
 /// Statements that a screen shows.
 const STATEMENTS_SHOWN: usize = 5;
 
@@ -213,6 +215,9 @@ pub struct Status {
     pub paused: Vec<PauseView>,
     /// Cells that are not at the destination what they are at the source, by reason: it cannot hold them as they are.
     pub changes: Vec<ChangeView>,
+    /// Lines that stay at the source since the start, by route; those with most lines first.
+    #[serde(default)]
+    pub excluded: Vec<ExcludedView>,
     /// Refused lines by code.
     pub dead_letters: Vec<Trouble>,
     /// Lines that were dead letters and are none any more, by what became of them: `repaired`, `obsolete`, `raw`, `purged`.
@@ -284,6 +289,7 @@ pub(super) fn status(facts: Facts, figures: &Figures) -> Status {
         source_silent: figures.source_silent.as_ref().map(SilentSource::from),
         paused: view.paused.clone(),
         changes: view.changes.clone(),
+        excluded: view.excluded.clone(),
         dead_letters: trouble(totals.dead_letters),
         letters_removed: trouble(totals.letters_removed),
         dead_letter_reason: totals.dead_letter_reason,
@@ -544,6 +550,10 @@ fn troubles(out: &mut String, status: &Status) {
     }
     for ChangeView { code, why, cells } in &status.changes {
         let _ = writeln!(out, "! CHANGED {cells} cells: {why} ({code})");
+    }
+    for ExcludedView { route, code, lines } in status.excluded.iter().take(EXCLUDED_SHOWN) {
+        let what = if route.is_empty() { "all others".to_owned() } else { format!("{} ({code})", on_screen(route)) };
+        let _ = writeln!(out, "  stays at the source: {lines} lines since the start, {what}");
     }
     for letter in &status.dead_letters {
         let _ = writeln!(out, "! DEAD LETTER {} lines: {}", letter.lines, letter.cause);

@@ -14,6 +14,7 @@ use super::distribute::{Distributor, last_of};
 use super::doubt::regions;
 use super::ledger::Tally;
 use super::send;
+use super::shaping::Shaped;
 use super::target::TargetId;
 use crate::base::bounds::READ_AGAIN_MAX;
 use crate::base::{Lsn, Result};
@@ -342,14 +343,15 @@ impl Distributor {
             }
         };
         let before: u64 = self.counted_before(record, &intent, &spans).iter().sum();
-        let others = spans.lines(Fate::NotApplied) + spans.lines(Fate::Doubt) + before;
+        let shaped = Shaped::of(&self.shared.targets, record, &intent, &spans);
+        let others = spans.lines(Fate::NotApplied) + spans.lines(Fate::Doubt) + before + shaped.excluded();
         let lines = u64::from(record.lines).saturating_sub(others);
         if record.lsn > aside.counted_to
             && let Some(sum) = aside.sums.get_mut(&intent.name)
         {
             sum.lines = sum.lines.saturating_sub(lines);
         }
-        if self.deal_lines(record, &intent, &spans, target, aside.counted_to).await? {
+        if self.deal_lines(record, &intent, (&spans, &shaped), target, aside.counted_to).await? {
             // There is something to try it with; until then the gap goes on growing.
             aside.gap = None;
         }

@@ -10,7 +10,8 @@
 use std::collections::BTreeMap;
 
 use super::aside::{Again, Aside, Sum};
-use super::distribute::{Distributor, applied_lines, last_of};
+use super::distribute::{Distributor, last_of};
+use super::shaping::Shaped;
 use super::target::TargetId;
 use super::tell;
 use crate::base::bounds::COUNTED_MAX;
@@ -190,10 +191,10 @@ impl Distributor {
     fn count_record(&self, record: &Record, intent: &Intent, spans: &Spans, in_lanes: bool, closing: &mut Closing) {
         let mut own = vec![0u32; self.shared.lanes.len()];
         let mut sum = Sum::NONE;
-        applied_lines(record, intent, spans, |_, found| {
-            let index = (found.series % own.len() as u64) as usize;
-            if record.lsn > self.shared.lanes[index].borrow().floor() && !self.is_repeated(record.lsn, found.series) {
-                let at_ns = found.time_ns.unwrap_or(intent.max_ns);
+        let shaped = Shaped::of(&self.shared.targets, record, intent, spans);
+        shaped.counted(record, intent, spans, |series, at_ns| {
+            let index = (series % own.len() as u64) as usize;
+            if record.lsn > self.shared.lanes[index].borrow().floor() && !self.is_repeated(record.lsn, series) {
                 sum.add(1, at_ns, at_ns);
                 own[index] += 1;
             }

@@ -3,7 +3,7 @@
 //! Promise: records are taken in log order; an effect (dirty region, gap, dead letter) is durable before the position moves
 //! past its record; at most `pending_bytes` wait in lanes, and no lane leads another by more than `lane_lead`.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, RefCell, RefMut};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -16,12 +16,13 @@ use super::aside::Aside;
 use super::batch::{self, LineAt};
 use super::confirmed::Unconfirmed;
 use super::doubt::{regions, unlisted};
-use super::lane::{Bounds, Position};
+use super::lane::{Bounds, Lane, Position};
 use super::ledger::{Ledger, Tally};
 use super::letters;
 use super::merging::Merging;
 use super::passed::{Headers, Twice, headers_of};
 use super::rows::RowLine;
+use super::shaping::{self, Shaped};
 use super::statement;
 use super::target::TargetId;
 use super::view::Reading;
@@ -287,6 +288,11 @@ impl Distributor {
             self.goes_on(record.lsn, &intent.name).await;
         }
         let met = self.meet(record, &intent, &judged);
+        let shaped = match target {
+            Some(_) => Shaped::of(&self.shared.targets, record, &intent, &judged.spans),
+            None => Shaped::default(),
+        };
+        let (applied, by_rule) = (applied - shaped.excluded(), shaped.excluded());
         let mut tally = match judged.disposition {
             Disposition::Applied => Tally::default(),
             Disposition::NotApplied => Tally { not_applied: lines, ..Tally::default() },
@@ -301,9 +307,9 @@ impl Distributor {
         if intent.excluded {
             tally.excluded += std::mem::take(&mut tally.doubt);
         }
-        if target.is_none() {
-            tally.excluded += applied;
-        }
+        let stays = if target.is_none() { applied } else { by_rule };
+        tally.excluded += stays;
+        self.shared.excluded.add(&intent.name, target.is_some(), stays);
         if tally != Tally::default() {
             // Before the effect, so that the lines are never in no sum; the floor moves only after both.
             self.ledger.borrow_mut().note(record.lsn, tally);
@@ -318,7 +324,7 @@ impl Distributor {
         }
         match target {
             Some(target) if applied > 0 && !self.waits_in_log(record, &intent, applied.saturating_sub(met), target) => {
-                self.deal_lines(record, &intent, &judged.spans, target, Lsn::ZERO).await?;
+                self.deal_lines(record, &intent, (&judged.spans, &shaped), target, Lsn::ZERO).await?;
             }
             _ => {}
         }
@@ -330,7 +336,7 @@ impl Distributor {
         &mut self,
         record: &Record,
         intent: &Intent,
-        spans: &Spans,
+        (spans, shaped): (&Spans, &Shaped),
         target: TargetId,
         counted_to: Lsn,
     ) -> Result<bool> {
@@ -344,11 +350,13 @@ impl Distributor {
         let mut lane_of: Vec<_> = self.shared.lanes.iter().map(RefCell::borrow_mut).collect();
         let (former, buffer) = (&self.former, &mut self.line_buffer);
         let writing = self.shared.writing.at(self.shared.clock.wall_ns());
-        let looks_unfit = writing.may_be_unfit(&record.body, intent.dialect);
-        let (mut changes, mut rows) = (Changes::default(), HashMap::<u64, Vec<RowLine>>::new());
+        let body = shaped.body(record);
+        let looks_unfit = writing.may_be_unfit(body, intent.dialect);
+        let (mut changes, mut rows) = (shaped.changes(), HashMap::<u64, Vec<RowLine>>::new());
         let addressed = self.shared.targets.get(target);
-        let mut merging = if writing.merges_lines() { Merging::of(record, intent, spans) } else { Merging::default() };
-        applied_lines(record, intent, spans, |line, found| {
+        let mut merging =
+            if writing.merges_lines() { Merging::of(record, intent, spans, shaped) } else { Merging::default() };
+        shaped.lines(record, intent, spans, |line, found| {
             let hash = found.series;
             let index = (hash % lanes as u64) as usize;
             let lane = &mut lane_of[index];
@@ -360,8 +368,7 @@ impl Distributor {
             let at_ns = found.time_ns.unwrap_or(intent.max_ns);
             // Changes are counted by record, whichever lanes have its lines behind them.
             let row = (&addressed.tables[..], merging.next(&found, intent));
-            let written =
-                writing.write((&record.body, &found), at_ns, intent, looks_unfit, row, (buffer, &mut changes));
+            let written = writing.write((body, &found), at_ns, intent, looks_unfit, row, (buffer, &mut changes));
             if is_done {
                 return;
             }
@@ -397,6 +404,8 @@ impl Distributor {
             lane.push(target, at, text, now, bounds);
             held_bytes += batch::held_bytes(text);
         });
+        let is_new = |series| record.lsn > counted_to && !is_repeated(former, record.lsn, series);
+        dead_letters.extend(put_aside((record, intent), shaped, is_new, &mut lane_of, &mut own));
         drop(lane_of);
         self.shared.pending_bytes.set(self.shared.pending_bytes.get() + held_bytes);
         self.note_lines(record, intent, &own);
@@ -557,6 +566,31 @@ impl Distributor {
         let waiting = self.shared.lanes.iter().filter_map(|lane| lane.borrow().oldest()).map(|at| at.log_bytes).min();
         waiting.map_or(0, |oldest| self.read.get().position.saturating_sub(oldest))
     }
+}
+
+/// Letters of the lines that cannot go as their rule wants them. `is_new`: a line of this series was not counted before.
+fn put_aside(
+    (record, intent): (&Record, &Intent),
+    shaped: &Shaped,
+    is_new: impl Fn(u64) -> bool,
+    lanes: &mut [RefMut<'_, Lane>],
+    own: &mut [Own],
+) -> Vec<DeadLetter> {
+    let mut letters = Vec::new();
+    for refused in shaped.refused() {
+        let index = (refused.series % lanes.len() as u64) as usize;
+        if record.lsn <= lanes[index].floor() {
+            continue;
+        }
+        let (unfit, text) = shaping::put_aside(refused, record, intent);
+        letters.push(letter(record, intent, refused.number, unfit, &text));
+        own[index].has_lines = true;
+        if is_new(refused.series) {
+            own[index].counted += 1;
+            lanes[index].mark_dead(record.lsn, refused.number);
+        }
+    }
+    letters
 }
 
 /// What a lane has of a record.

@@ -43,8 +43,9 @@ impl Tally {
 /// the tally counts (absent in older files: up to the lowest floor), then how many lines lanes have counted above the lowest floor
 /// (absent in older files: not known, and taken for none), then how many reasons of changed cells follow, and cells by reason;
 /// then, for each former number of lanes with floors above the lowest, how many floors follow, and these. The version also stands for the hash that deals lines
-/// out to lanes: 1 was another one.
+/// out to lanes: 1 was another one. Above its lowest byte stands the fingerprint of rules that send lines to other lanes.
 const VERSION: u64 = 2;
+const VERSION_BITS: u32 = 8;
 const LANES_AT: usize = 6;
 
 /// Notes above the floor; when there are more, neighbours become one. They take 2 MiB.
@@ -74,12 +75,14 @@ pub(super) struct Ledger {
     /// Floors of former runs with other numbers of lanes, where some are above the lowest: the lines up to them are counted,
     /// and only they say which these are. Oldest first.
     former: Vec<Vec<Lsn>>,
+    /// By which rules lines are dealt out.
+    dealt_by: u64,
 }
 
 impl Ledger {
     /// `counted`: the record up to which `base` counts.
     pub(super) fn new(base: Tally, counted: Lsn) -> Self {
-        Self { base, counted, above: VecDeque::new(), total: base, ahead: 0, former: Vec::new() }
+        Self { base, counted, above: VecDeque::new(), total: base, ahead: 0, former: Vec::new(), dealt_by: 0 }
     }
 
     /// A record with lines that enter no lane. What was counted before is not counted again.
@@ -162,7 +165,14 @@ impl Ledger {
             floors.counters.extend(former.iter().map(|floor| floor.0));
         }
         let Tally { not_applied, doubt, gapped, excluded, damaged, .. } = self.base;
-        floors.counters[..LANES_AT].copy_from_slice(&[VERSION, not_applied, doubt, gapped, excluded, damaged]);
+        floors.counters[..LANES_AT].copy_from_slice(&[
+            VERSION | self.dealt_by << VERSION_BITS,
+            not_applied,
+            doubt,
+            gapped,
+            excluded,
+            damaged,
+        ]);
         floors
     }
 }
@@ -171,7 +181,8 @@ impl Ledger {
 pub(super) fn is_known(floors: &Floors) -> bool {
     let counters = &floors.counters;
     let lanes_end = LANES_AT + 2 * floors.lanes.len();
-    counters.first() == Some(&VERSION) && counters.len() >= lanes_end
+    let version = counters.first().map(|word| word & ((1 << VERSION_BITS) - 1));
+    version == Some(VERSION) && counters.len() >= lanes_end
 }
 
 /// A number, and so many more behind it.
@@ -183,8 +194,10 @@ fn counted_row<'a>(rest: &mut &'a [u64]) -> Option<&'a [u64]> {
 }
 
 /// Lanes and sums as they were made durable. With another number of lanes than before, or another way to deal lines out,
-/// all start at the lowest floor: lines go to other lanes now, and only a contiguous repetition keeps their order.
-pub(super) fn restore(floors: &Floors, lanes: usize) -> (Vec<Lane>, Ledger) {
+/// all start at the lowest floor: lines go to other lanes now, and only a contiguous repetition keeps their order. `dealt_by`: the
+/// rules that decide about lanes ([`super::shaping::fingerprint`]); by others than before nobody knows which lines lanes have counted
+/// above the lowest floor, and they are not counted any more.
+pub(super) fn restore(floors: &Floors, lanes: usize, dealt_by: u64) -> (Vec<Lane>, Ledger) {
     let counters = &floors.counters;
     let known = is_known(floors);
     let at = |index: usize| if known { counters[index] } else { 0 };
@@ -194,14 +207,16 @@ pub(super) fn restore(floors: &Floors, lanes: usize) -> (Vec<Lane>, Ledger) {
     let base = Tally { not_applied: at(1), doubt: at(2), gapped: at(3), excluded: at(4), damaged: at(5), changes };
     let counted = counters.get(counted_at).filter(|_| known).map_or(Lsn::ZERO, |at| Lsn(*at));
     let mut ledger = Ledger::new(base, counted.max(floors.lowest()));
-    while let Some(former) = counted_row(&mut rest) {
+    ledger.dealt_by = dealt_by;
+    let same_rules = known && counters[0] >> VERSION_BITS == dealt_by;
+    while same_rules && let Some(former) = counted_row(&mut rest) {
         ledger.former.push(former.iter().map(|floor| Lsn(*floor)).collect());
     }
-    if known && floors.lanes.len() != lanes {
+    if same_rules && floors.lanes.len() != lanes {
         ledger.former.push(floors.lanes.clone());
     }
     let sums = |lane: usize| (at(LANES_AT + 2 * lane), at(LANES_AT + 2 * lane + 1));
-    if known && floors.lanes.len() == lanes {
+    if same_rules && floors.lanes.len() == lanes {
         ledger.ahead = counters.get(LANES_AT + 2 * lanes + 1).copied().unwrap_or(0);
         let lanes = floors.lanes.iter().enumerate().map(|(index, floor)| {
             let (delivered, dead) = sums(index);
@@ -211,6 +226,8 @@ pub(super) fn restore(floors: &Floors, lanes: usize) -> (Vec<Lane>, Ledger) {
     }
     let (delivered, dead) = (0..floors.lanes.len()).map(sums).fold((0, 0), |a, b| (a.0 + b.0, a.1 + b.1));
     let lowest = floors.lowest();
+    let again = if known && !same_rules { counters.get(counted_at + 1).copied().unwrap_or(0) } else { 0 };
+    let (delivered, dead) = (delivered.saturating_sub(again), dead.saturating_sub(again.saturating_sub(delivered)));
     let lane = |index| if index == 0 { Lane::new(lowest, delivered, dead) } else { Lane::new(lowest, 0, 0) };
     ((0..lanes).map(lane).collect(), ledger)
 }
@@ -230,11 +247,11 @@ mod tests {
         assert_eq!(floors.lanes, vec![Lsn(9), Lsn(5)]);
         assert_eq!(ledger.total().doubt, 30);
 
-        let (again, ledger) = restore(&floors, 2);
+        let (again, ledger) = restore(&floors, 2, 0);
         assert_eq!(ledger.total().doubt, 20, "record 6 lies above the lowest floor and will be read again");
         assert_eq!((again[0].delivered, again[0].dead, again[1].delivered), (90, 1, 50));
 
-        let (other, _) = restore(&floors, 3);
+        let (other, _) = restore(&floors, 3, 0);
         assert!(other.iter().all(|lane| lane.floor() == Lsn(5)));
         assert_eq!(other.iter().map(|lane| lane.delivered).sum::<u64>(), 140);
     }
@@ -243,20 +260,20 @@ mod tests {
     fn floors_of_other_numbers_of_lanes_are_known_until_the_lowest_has_come_up_to_them() {
         let lane = |floor| RefCell::new(Lane::new(Lsn(floor), 0, 0));
         let floors = Ledger::new(Tally::default(), Lsn(0)).floors(&[lane(5), lane(9)]);
-        let (_, mut ledger) = restore(&floors, 3);
+        let (_, mut ledger) = restore(&floors, 3, 0);
         assert_eq!(ledger.former(), [[Lsn(5), Lsn(9)]]);
         let floors = ledger.floors(&[lane(6), lane(7), lane(8)]);
-        let (_, mut ledger) = restore(&floors, 1);
+        let (_, mut ledger) = restore(&floors, 1, 0);
         assert_eq!(ledger.former(), [vec![Lsn(5), Lsn(9)], vec![Lsn(6), Lsn(7), Lsn(8)]]);
-        let (_, mut again) = restore(&ledger.floors(&[lane(8)]), 1);
+        let (_, mut again) = restore(&ledger.floors(&[lane(8)]), 1, 0);
         assert_eq!(again.former(), [[Lsn(5), Lsn(9)]], "the other is behind");
-        assert!(restore(&again.floors(&[lane(9)]), 1).1.former().is_empty());
+        assert!(restore(&again.floors(&[lane(9)]), 1, 0).1.former().is_empty());
         for _ in 0..20 {
             ledger.former.push(vec![Lsn(99); 60]);
         }
         let floors = ledger.floors(&[lane(10)]);
         assert!(floors.counters.len() <= COUNTERS_MAX);
-        assert!(restore(&floors, 1).1.former().iter().all(|former| former.len() == 60));
+        assert!(restore(&floors, 1, 0).1.former().iter().all(|former| former.len() == 60));
     }
 
     #[test]
@@ -265,23 +282,39 @@ mod tests {
         let above = [(3, 7), (5, 1), (9, 10)];
         above.into_iter().for_each(|(lsn, lines)| lanes[0].borrow_mut().met(Lsn(lsn), lines));
         let floors = Ledger::new(Tally::default(), Lsn(0)).floors(&lanes);
-        let (lanes, mut ledger) = restore(&floors, 2);
+        let (lanes, mut ledger) = restore(&floors, 2, 0);
         assert_eq!(ledger.ahead(), 18);
         ledger.meet(7);
         let lanes: Vec<_> = lanes.into_iter().map(RefCell::new).collect();
         lanes[0].borrow_mut().met(Lsn(3), 7);
-        let (_, ledger) = restore(&ledger.floors(&lanes), 2);
+        let (_, ledger) = restore(&ledger.floors(&lanes), 2, 0);
         assert_eq!(ledger.ahead(), 18, "some are met, and some are not");
-        let (_, ledger) = restore(&floors, 3);
+        let (_, ledger) = restore(&floors, 3, 0);
         assert_eq!(ledger.ahead(), 0, "nobody can tell where they are");
     }
 
     #[test]
+    fn by_other_rules_all_lanes_begin_at_the_lowest_floor_and_each_line_counts_once() {
+        let lane = |floor, delivered, dead| RefCell::new(Lane::new(Lsn(floor), delivered, dead));
+        let lanes = [lane(0, 5, 1), lane(3, 9, 0)];
+        [(3, 7), (5, 1)].into_iter().for_each(|(lsn, lines)| lanes[0].borrow_mut().met(Lsn(lsn), lines));
+        let (_, mut ledger) = restore(&Floors::default(), 2, 7);
+        let floors = ledger.floors(&lanes);
+        let sums = |dealt_by| {
+            let (lanes, ledger) = restore(&floors, 2, dealt_by);
+            let sum = |of: fn(&Lane) -> u64| lanes.iter().map(of).sum::<u64>();
+            (lanes[1].floor(), sum(|lane| lane.delivered), sum(|lane| lane.dead), ledger.ahead(), ledger.former().len())
+        };
+        assert_eq!(sums(7), (Lsn(3), 14, 1, 8, 0));
+        assert_eq!(sums(0), (Lsn(0), 6, 1, 0, 0), "what is met again is counted then");
+    }
+
+    #[test]
     fn a_fresh_queue_starts_at_zero() {
-        let (lanes, ledger) = restore(&Floors::default(), 2);
+        let (lanes, ledger) = restore(&Floors::default(), 2, 0);
         assert_eq!((lanes.len(), ledger.total()), (2, Tally::default()));
         let older = Floors { lanes: vec![Lsn(3)], counters: vec![VERSION, 1, 2, 3, 4, 5, 60, 7] };
-        let (lanes, ledger) = restore(&older, 1);
+        let (lanes, ledger) = restore(&older, 1, 0);
         assert_eq!((lanes[0].delivered, ledger.counted, ledger.total().doubt), (60, Lsn(3), 2));
     }
 
@@ -299,7 +332,7 @@ mod tests {
         assert_eq!(ledger.total().excluded, records / 2);
         for floor in [1, 7, 1000, records / 2 + 3, records] {
             let floors = ledger.floors(&[RefCell::new(Lane::new(Lsn(floor), 0, 0))]);
-            let (_, mut again) = restore(&floors, 1);
+            let (_, mut again) = restore(&floors, 1, 0);
             note_from(&mut again, floor + 1);
             assert_eq!(again.total().excluded, records / 2, "after a crash at floor {floor}");
         }

@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::distribute::applied_lines;
+use super::shaping::Shaped;
 use crate::line::Outline;
 use crate::queue::{Intent, Spans};
 use crate::wal::Record;
@@ -37,14 +37,14 @@ pub(super) enum Row<'m> {
 
 impl Merging {
     /// Looks at all lines of a record: one pass where no two belong together.
-    pub(super) fn of(record: &Record, intent: &Intent, spans: &Spans) -> Self {
+    pub(super) fn of(record: &Record, intent: &Intent, spans: &Spans, shaped: &Shaped) -> Self {
         let mut rows = Vec::new();
-        applied_lines(record, intent, spans, |_, found| rows.push(row(&found, intent)));
+        shaped.lines(record, intent, spans, |_, found| rows.push(row(&found, intent)));
         rows.sort_unstable();
         let twice = rows.windows(2).filter(|pair| pair[0] == pair[1]).map(|pair| (pair[0], Group::default()));
         let mut groups: HashMap<_, _> = twice.collect();
         if !groups.is_empty() {
-            applied_lines(record, intent, spans, |_, found| {
+            shaped.lines(record, intent, spans, |_, found| {
                 if let Some(group) = groups.get_mut(&row(&found, intent)) {
                     group.lines.push(found.span.clone());
                     group.left += 1;

@@ -19,6 +19,7 @@ mod confirmed;
 mod crowd;
 mod distribute;
 mod doubt;
+mod excluded;
 pub mod hold;
 mod lane;
 mod late;
@@ -36,6 +37,7 @@ mod rest;
 mod rows;
 mod send;
 mod settle;
+mod shaping;
 mod size;
 mod statement;
 mod suspect;
@@ -46,6 +48,7 @@ mod unsettled;
 mod view;
 mod writing;
 
+pub use excluded::ExcludedView;
 pub use hold::Hold;
 pub use target::{table_prefix, write_path};
 pub use view::{ChangeView, PauseView, SharedView, View, shared_view, show_failure};
@@ -149,6 +152,7 @@ pub(crate) struct Shared {
     state: SharedState,
     clock: SharedClock,
     targets: Targets,
+    excluded: excluded::Excluded,
     lanes: Vec<RefCell<Lane>>,
     /// Wakes a lane: it has work, or a pause ended.
     work: Vec<Notify>,
@@ -230,7 +234,7 @@ fn begin(
     inherited: Option<Lsn>,
 ) -> (Rc<Shared>, Ledger) {
     let lanes_count = parts.settings.lanes;
-    let (mut lanes, ledger) = ledger::restore(floors, lanes_count);
+    let (mut lanes, ledger) = ledger::restore(floors, lanes_count, shaping::fingerprint(&parts.mapping));
     if let Some(end) = inherited.filter(|end| *end > floors.lowest()) {
         let late = parts.clock.monotonic() + parts.settings.late_write_max;
         lanes.iter_mut().for_each(|lane| lane.inherit(end, late));
@@ -250,6 +254,7 @@ fn begin(
         aside_lines: Cell::new(0),
         state: parts.state.clone(),
         clock: parts.clock.clone(),
+        excluded: excluded::Excluded::default(),
         targets: Targets::new(parts.mapping.clone(), parts.kind.clone(), parts.product),
         work: lanes.iter().map(|_| Notify::new()).collect(),
         lanes: lanes.into_iter().map(RefCell::new).collect(),

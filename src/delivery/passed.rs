@@ -15,8 +15,9 @@
 use std::collections::BTreeMap;
 
 use super::aside::Sum;
-use super::distribute::{Distributor, applied_lines};
+use super::distribute::Distributor;
 use super::ledger::Tally;
+use super::shaping::Shaped;
 use super::target::TargetId;
 use super::{send, tell};
 use crate::base::{Lsn, Result};
@@ -177,8 +178,9 @@ impl Distributor {
         let passed: Vec<bool> = self.shared.lanes.iter().map(|lane| record.lsn <= lane.borrow().floor()).collect();
         let mut by_lane = vec![0; passed.len()];
         if passed.contains(&true) {
-            applied_lines(record, intent, spans, |_, found| {
-                let index = (found.series % passed.len() as u64) as usize;
+            let shaped = Shaped::of(&self.shared.targets, record, intent, spans);
+            shaped.counted(record, intent, spans, |series, _| {
+                let index = (series % passed.len() as u64) as usize;
                 by_lane[index] += u64::from(passed[index]);
             });
         }

@@ -8,10 +8,11 @@ use std::collections::BTreeSet;
 use serde::Deserialize;
 
 use crate::base::clock::parse_rfc3339;
-use crate::config::{Mapping, Match, Pattern, Target as To};
+use crate::config::{Mapping, Match, Pattern, Shape, Target as To};
 use crate::db::influxql::{Change, Class, Deletion, Statement as Text, Untranslated, identifier, span_s, split};
+use crate::line::Rules;
 use crate::queue::{Door, Statement};
-use crate::route::{RouteName, Target, TargetKind, map};
+use crate::route::{RouteName, Target, TargetKind, map, rule_of};
 
 /// What is to be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -195,16 +196,70 @@ fn api_delete(name: &RouteName, text: &str, world: &World<'_>) -> Result<Plan, S
             if world.is_merged(bucket, &target) {
                 return Err(MERGED.to_owned());
             }
-            let step = match target {
-                Target::Bucket { org, bucket } => Step::Delete { org, bucket, body: text.to_owned() },
-                Target::Database { db, .. } => {
-                    let q = deletion(stop).map_err(|why| why.to_string())?.influxql();
-                    Step::QueryOfOnePolicy { db, q }
+            let said = || deletion(stop).map_err(|why| why.to_string());
+            let shaped = match world.shape([name.clone()].into_iter())? {
+                Some(rules) => reshaped(&rules, vec![said()?])?,
+                None => None,
+            };
+            let steps = match (target, shaped) {
+                (Target::Bucket { org, bucket }, None) => vec![Step::Delete { org, bucket, body: text.to_owned() }],
+                (Target::Bucket { org, bucket }, Some(all)) => {
+                    let step = |one: &Deletion| Step::Delete {
+                        org: org.clone(),
+                        bucket: bucket.clone(),
+                        body: one.api_body(),
+                    };
+                    all.iter().map(step).collect()
+                }
+                (Target::Database { db, .. }, shaped) => {
+                    let all = match shaped {
+                        Some(all) => all,
+                        None => vec![said()?],
+                    };
+                    let step = |one: &Deletion| Step::QueryOfOnePolicy { db: db.clone(), q: one.influxql() };
+                    all.iter().map(step).collect()
                 }
             };
-            Ok(Plan::Run { steps: vec![step], waits: true })
+            Ok(done(steps))
         }
     }
+}
+
+/// Requests, one after the other; without any nothing of it is mirrored.
+fn done(steps: Vec<Step>) -> Plan {
+    if steps.is_empty() { Plan::Excluded } else { Plan::Run { steps, waits: true } }
+}
+
+/// Deletions in the names that lines have at the destination; `None`: they say the same there. What is left out by rule is not
+/// among them.
+fn reshaped(rules: &Rules, all: Vec<Deletion>) -> Result<Option<Vec<Deletion>>, String> {
+    let mut left = Vec::with_capacity(all.len());
+    let mut is_same = true;
+    for one in all {
+        if one.tags.iter().any(|(key, _)| !rules.leaves_tag(key.as_bytes())) {
+            return Err("by the rules of mapping a tag that it names is another one, or none, there".to_owned());
+        }
+        let Some(name) = &one.measurement else {
+            if rules.renames_measurements() || rules.leaves_out_measurements() {
+                return Err(
+                    "it names no measurement, and by the rules of mapping some are others, or none, there".to_owned()
+                );
+            }
+            left.push(one);
+            continue;
+        };
+        let Some(new) = rules.measurement(name.as_bytes()) else {
+            is_same = false;
+            continue;
+        };
+        if !rules.stands_alone(name.as_bytes()) {
+            return Err("by the rules of mapping its measurement stands under one name with others there".to_owned());
+        }
+        let new = String::from_utf8(new.into_owned()).map_err(|_| "its measurement has no name there".to_owned())?;
+        is_same &= new == *name;
+        left.push(Deletion { measurement: Some(new), ..one });
+    }
+    Ok((!is_same).then_some(left))
 }
 
 const MERGED: &str = "by the rules of mapping the destination holds other data beside it there";
@@ -247,6 +302,25 @@ impl World<'_> {
         by_rule || wanted != own && by_name()
     }
 
+    /// What rules do to lines of these places, as far as that matters for deletes; `None`: nothing.
+    fn shape(&self, places: impl Iterator<Item = RouteName>) -> Result<Option<Rules>, String> {
+        let mut shapes: Vec<&Shape> = places
+            .filter_map(|name| self.mapping.rules.get(rule_of(self.mapping, &name)?))
+            .map(|rule| &rule.shape)
+            .collect();
+        shapes.dedup();
+        match shapes.as_slice() {
+            [] => Ok(None),
+            [one] if one.is_empty() => Ok(None),
+            [one] => {
+                let rules = one.rules().map_err(|bad| bad.why.to_string())?;
+                // A point is deleted whole, whatever became of its fields.
+                Ok((!rules.is_about_fields_alone()).then_some(rules))
+            }
+            _ => Err("rules of mapping do one thing to lines of one of its policies, and another to others".to_owned()),
+        }
+    }
+
     /// Whether [`buckets_of`] finds every bucket of a database.
     fn finds_buckets(&self, db: &str) -> bool {
         let bucket = |rp: &str| match map(
@@ -279,10 +353,22 @@ impl World<'_> {
             return Err(MERGED.to_owned());
         }
         let untranslated = |why: Untranslated| format!("it cannot be said to the destination: {why}");
+        let of = |rp: String| RouteName::Database { db: db.to_owned(), rp };
+        let shaped = match self.shape(policies(self.mapping).map(of))? {
+            Some(rules) => reshaped(&rules, deletions().map_err(untranslated)?)?,
+            None => None,
+        };
+        if shaped.as_ref().is_some_and(Vec::is_empty) {
+            return Ok(Plan::Excluded);
+        }
         let step = match places.first() {
             Some(Target::Database { db: to, .. }) => {
                 if places.iter().any(|place| place_name(place) != to) {
                     return Err("its policies go to several databases".to_owned());
+                }
+                if let Some(all) = shaped {
+                    let step = |one: &Deletion| Step::Query { db: to.clone(), q: one.influxql() };
+                    return Ok(done(all.iter().map(step).collect()));
                 }
                 Step::Query { db: to.clone(), q: q().map_err(untranslated)? }
             }
@@ -290,7 +376,11 @@ impl World<'_> {
                 return Err("by the rules of mapping its policies have other names there".to_owned());
             }
             Some(Target::Bucket { org, .. }) => {
-                let bodies = deletions().map_err(untranslated)?.iter().map(Deletion::api_body).collect();
+                let all = match shaped {
+                    Some(all) => all,
+                    None => deletions().map_err(untranslated)?,
+                };
+                let bodies = all.iter().map(Deletion::api_body).collect();
                 Step::DeleteInAll { org: org.clone(), db: db.to_owned(), bodies }
             }
             None => return Ok(Plan::Excluded),
@@ -314,6 +404,9 @@ impl World<'_> {
                 }
                 Step::Query { db: to.clone(), q: format!("DROP DATABASE {}", identifier(to)) }
             }
+            Some(Target::Bucket { .. }) if !self.finds_buckets(db) => {
+                return Err("by the rules of mapping its policies have other names there".to_owned());
+            }
             Some(Target::Bucket { org, .. }) => Step::DropBuckets { org: org.clone(), db: db.to_owned() },
             None => return Ok(Plan::Excluded),
         };
@@ -326,12 +419,8 @@ impl World<'_> {
         let place =
             |rp: &str| map(self.mapping, &RouteName::Database { db: db.to_owned(), rp: rp.to_owned() }, self.kind);
         let Some(target) = place(rp) else { return Ok(Plan::Excluded) };
-        let named = self.mapping.rules.iter().filter_map(|rule| match &rule.from {
-            Pattern::Database { rp: Match::Is(rp), .. } => Some(rp.as_str()),
-            _ => None,
-        });
-        let mut others = ["", ANY].into_iter().chain(named).filter(|other| *other != rp);
-        if self.is_merged(db, &target) || others.any(|other| place(other).as_ref() == Some(&target)) {
+        let mut others = policies(self.mapping).filter(|other| other != rp);
+        if self.is_merged(db, &target) || others.any(|other| place(&other).as_ref() == Some(&target)) {
             return Err(MERGED.to_owned());
         }
         let step = match target {
@@ -350,15 +439,32 @@ impl World<'_> {
         // A database's own policy is its default one, whatever its name.
         let rp = if is_database { String::new() } else { change.rp.clone().ok_or("it names no policy")? };
         let name = RouteName::Database { db: db.to_owned(), rp: rp.clone() };
-        let Some(target) = map(self.mapping, &name, self.kind) else { return Ok(Plan::Excluded) };
+        let default = RouteName::Database { db: db.to_owned(), rp: String::new() };
+        let default = map(self.mapping, &default, self.kind);
+        let Some(target) = map(self.mapping, &name, self.kind) else {
+            if change.policy.default && default.is_some() {
+                return Err("it becomes the default policy, and by the rules of mapping it is not mirrored".to_owned());
+            }
+            return Ok(Plan::Excluded);
+        };
         match target {
+            Target::Database { db: to, .. }
+                if change.policy.default && default != Some(Target::Database { db: to.clone(), rp: String::new() }) =>
+            {
+                Err("by the rules of mapping writes to the default policy do not go to the default one there"
+                    .to_owned())
+            }
             Target::Database { db: to, rp: to_rp } => {
                 let q = if to == db && to_rp == rp {
                     text.text().to_owned()
-                } else if is_database && to_rp.is_empty() && change.policy == crate::db::influxql::Policy::default() {
-                    format!("CREATE DATABASE {}", identifier(&to))
-                } else {
+                } else if to_rp.is_empty() != is_database {
                     return Err("it has another name at the destination".to_owned());
+                } else if change.class == Class::AlterPolicy
+                    && self.is_merged(db, &Target::Database { db: to.clone(), rp: to_rp.clone() })
+                {
+                    return Err(MERGED.to_owned());
+                } else {
+                    text.named(&to, &to_rp)
                 };
                 // What is new holds nothing up, and writes that wait for it may come before it in the log.
                 let waits = change.class == Class::AlterPolicy || change.policy.default;
@@ -410,7 +516,7 @@ mod tests {
     const NOW: i64 = 1_700_000_000_000_000_000;
 
     fn rules(pairs: &[(Pattern, To)]) -> Mapping {
-        let rule = |(from, to): &(Pattern, To)| Rule { from: from.clone(), to: to.clone() };
+        let rule = |(from, to): &(Pattern, To)| Rule { from: from.clone(), to: to.clone(), shape: Shape::default() };
         Mapping { unmapped: Unmapped::SourceOnly, rules: pairs.iter().map(rule).collect() }
     }
 
@@ -532,6 +638,84 @@ mod tests {
         assert_eq!(buckets_of("d", &listed, &of_policies("x_{db}/{rp}"), &kind), ["x_d", "x_d/p"]);
         assert!(matches!(of("DELETE FROM m", &of_policies("x_{bucket}"), &kind), Plan::Run { .. }));
         assert!(matches!(of("DELETE FROM m", &of_policies("{rp}_{db}"), &kind), Plan::Report(_)));
+    }
+
+    fn shaped(shape: Shape) -> Mapping {
+        let mut mapping = rules(&[(database("d"), to("e"))]);
+        mapping.rules[0].shape = shape;
+        mapping
+    }
+
+    fn texts(all: &[&str]) -> Vec<String> {
+        all.iter().map(|text| (*text).to_owned()).collect()
+    }
+
+    #[test]
+    fn deletes_follow_what_rules_do_to_lines_or_are_told() {
+        let kind = TargetKind::Database;
+        let renamed = vec![("cpu".to_owned(), "processor".to_owned()), ("t_*".to_owned(), "u_*".to_owned())];
+        let rule = shaped(Shape {
+            exclude: texts(&["debug_*", "processor", "u_*"]),
+            drop_tags: texts(&["secret"]),
+            rename_measurement: renamed,
+            rename_tag: vec![("hostname".into(), "host".into())],
+            ..Shape::default()
+        });
+        let of = |text: &str| of(text, &rule, &kind);
+        let same = |text: &str| query("e", text, true);
+        for text in ["DROP MEASUREMENT debug_x", "DROP MEASUREMENT u_x", "DELETE FROM processor"] {
+            assert_eq!(of(text), Plan::Excluded, "{text}");
+        }
+        assert_eq!(of("DROP MEASUREMENT mem"), same("DROP MEASUREMENT mem"));
+        assert_eq!(of("DELETE FROM mem WHERE dc = 'a'"), same("DELETE FROM mem WHERE dc = 'a'"));
+        let translated = "DELETE FROM \"processor\" WHERE time >= 3 AND time <= 9";
+        assert_eq!(of("DELETE FROM cpu WHERE time >= 3 AND time < 10"), same(translated));
+        let Plan::Run { steps, .. } = of("DELETE FROM t_a, debug_b, mem") else { panic!() };
+        assert_eq!(steps.len(), 2);
+        for text in [
+            "DELETE FROM /m/",
+            "DELETE WHERE time < 5",
+            "DROP SERIES WHERE dc = 'a'",
+            "DELETE FROM mem WHERE secret = 'a'",
+            "DELETE FROM mem WHERE host = 'a'",
+            "DELETE FROM mem WHERE hostname = 'a'",
+            "DELETE FROM mem WHERE dc != 'a'",
+        ] {
+            assert!(matches!(of(text), Plan::Report(_)), "{text}: {:?}", of(text));
+        }
+        // Its new name is one that others have, or may have.
+        let onto = shaped(Shape { rename_measurement: vec![("cpu".into(), "mem".into())], ..Shape::default() });
+        for text in ["DROP MEASUREMENT cpu", "DROP MEASUREMENT mem"] {
+            assert!(matches!(super::tests::of(text, &onto, &kind), Plan::Report(_)), "{text}");
+        }
+        let fields = shaped(Shape { drop_fields: texts(&["x"]), int_to_float: texts(&["*"]), ..Shape::default() });
+        assert_eq!(super::tests::of("DELETE FROM /m/", &fields, &kind), query("e", "DELETE FROM /m/", true));
+        let mut of_policies = rules(&[
+            (Pattern::Database { db: Match::new("d"), rp: Match::new("p") }, to("e")),
+            (database("d"), to("e")),
+        ]);
+        of_policies.rules[0].shape.exclude = texts(&["x"]);
+        assert!(matches!(super::tests::of("DELETE FROM m", &of_policies, &kind), Plan::Report(_)));
+    }
+
+    #[test]
+    fn a_default_policy_is_changed_where_writes_to_it_go_to_the_default_one() {
+        let kind = TargetKind::Database;
+        let alter = "ALTER RETENTION POLICY p ON d DEFAULT";
+        let to = |db: &str, rp: &str| To::Database { db: Naming::new(db).ok(), rp: Naming::new(rp).ok() };
+        let from = |rp: &str| Pattern::Database { db: Match::new("d"), rp: Match::new(rp) };
+        let named = rules(&[(from("*"), to("x_{db}", "{rp}"))]);
+        assert_eq!(of(alter, &named, &kind), query("x_d", "ALTER RETENTION POLICY \"p\" ON \"x_d\" DEFAULT", true));
+        let made = "CREATE RETENTION POLICY p ON d DURATION 1d REPLICATION 1";
+        let there = "CREATE RETENTION POLICY \"p\" ON \"x_d\" DURATION 1d REPLICATION 1";
+        assert_eq!(of(made, &named, &kind), query("x_d", there, false));
+        let elsewhere = rules(&[(from("p"), to("d", "p")), (from(""), to("d", "main"))]);
+        assert!(matches!(of(alter, &elsewhere, &kind), Plan::Report(_)));
+        let unmapped = rules(&[(from(""), to("d", ""))]);
+        assert!(matches!(of(alter, &unmapped, &kind), Plan::Report(_)));
+        assert_eq!(of(made, &unmapped, &kind), Plan::Excluded);
+        let into_one = rules(&[(from("*"), to("all", "{rp}")), (database("e"), to("all", "{rp}"))]);
+        assert!(matches!(of(alter, &into_one, &kind), Plan::Report(_)));
     }
 
     #[test]

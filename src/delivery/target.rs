@@ -7,7 +7,8 @@ use std::rc::Rc;
 use crate::config::Mapping;
 use crate::db::encode::escape;
 use crate::db::product::Product;
-use crate::route::{RouteName, Target, TargetKind, map};
+use crate::line;
+use crate::route::{RouteName, Target, TargetKind, map, rule_of};
 
 /// Number of a target within this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -31,6 +32,8 @@ pub(super) struct Targets {
     mapping: Mapping,
     kind: TargetKind,
     product: Product,
+    /// What each rule does to lines; nothing where none does anything.
+    shapes: Vec<Option<Rc<line::Rules>>>,
     names: RefCell<HashMap<RouteName, Option<TargetId>>>,
     targets: RefCell<Vec<Rc<Addressed>>>,
     ids: RefCell<HashMap<Target, TargetId>>,
@@ -41,7 +44,24 @@ pub(super) struct Targets {
 impl Targets {
     pub(super) fn new(mapping: Mapping, kind: TargetKind, product: Product) -> Self {
         let (names, targets, ids) = (RefCell::default(), RefCell::default(), RefCell::default());
-        Self { mapping, kind, product, names, targets, ids, forgotten: Cell::new(false) }
+        let shapes = mapping.rules.iter().map(|rule| match rule.shape.rules() {
+            Ok(rules) if !rule.shape.is_empty() => Some(Rc::new(rules)),
+            // The configuration refuses what cannot be meant.
+            _ => None,
+        });
+        let mut shapes: Vec<_> = shapes.collect();
+        if shapes.iter().all(Option::is_none) {
+            shapes.clear();
+        }
+        Self { mapping, kind, product, shapes, names, targets, ids, forgotten: Cell::new(false) }
+    }
+
+    /// What the rule of this place does to lines, if it does something.
+    pub(super) fn shape_of(&self, name: &RouteName) -> Option<Rc<line::Rules>> {
+        if self.shapes.is_empty() {
+            return None;
+        }
+        self.shapes.get(rule_of(&self.mapping, name)?)?.clone()
     }
 
     /// Where this place goes; `None`: nowhere.

@@ -64,6 +64,8 @@ pub struct View {
     pub gapped_lines: u64,
     /// Cells that are not at the destination what they are at the source, by reason.
     pub changes: Vec<ChangeView>,
+    /// Lines that stay at the source since the start, by route.
+    pub excluded: Vec<super::ExcludedView>,
     /// The lowest floor.
     pub floor_lsn: u64,
     /// The lowest of the floors that are saved: records above it are delivered again after a crash.
@@ -204,6 +206,7 @@ pub(super) fn publish(shared: &Shared, reading: Reading, tally: Tally, saved: Ls
         refused_lines: tally.not_applied + reading.ahead.not_applied,
         gapped_lines: tally.gapped + reading.ahead.gapped,
         changes: changes(&tally.changes),
+        excluded: shared.excluded.shown(),
         floor_lsn: lanes().map(|lane| lane.floor().0).min().unwrap_or(0),
         saved_lsn: saved.0,
         head_lsn: reading.head.0,

@@ -60,7 +60,7 @@ pub use point::{Field, FieldKind, Line, Malformed, Tag, Value};
 pub use reading::Reading;
 pub use reason::{MAX_KEY_BYTES, Reason};
 pub use rescale::{Unscaled, rescale};
-pub use rules::{BadRule, LeftOut, Part, Rules};
+pub use rules::{BadRule, LeftOut, Part, Refused, Reshaped, Rules};
 pub use series::{SeriesKey, series_hash, series_hash_with};
 pub use sketch::{Sketch, SketchRow, sketch};
 pub use spans::{Visitor, spans, spans_with};

@@ -8,8 +8,12 @@
 //! several renames the first that matches decides. To drop or rename a tag can make one series of two: then the later value of
 //! a time wins, as anywhere.
 //!
-//! One set of rules is for delivery, backfill and verification alike (`drop_measurements`, `rename_tags` … of a mapping rule).
-//! The configuration does not know them yet: not wired up.
+//! One set of rules is for delivery, backfill and verification alike (`exclude`, `rename_tag` … of a mapping rule); [`reshape`] is for
+//! delivery.
+
+mod reshape;
+
+pub use reshape::{Refused, Reshaped};
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -20,9 +24,10 @@ use super::canonical::{write_fields, write_tag, write_time};
 use super::fast::Reader;
 use super::patch::Patch;
 use super::pattern::Pattern;
-use super::point::{Field, Frame, Parts, Tag};
+use super::point::{Field, FieldKind, Frame, Parts, Tag};
 use super::reason::{MAX_KEY_BYTES, Reason};
 use super::{Dialect, Precision, careful, escape, lines};
+use crate::base::Glob;
 
 /// A longer name is not given to a line without a look at the limit of the servers.
 const NEW_NAME_BYTES: usize = 256;
@@ -55,7 +60,7 @@ pub enum BadRule {
 /// Why a line does not come out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LeftOut {
-    /// A rule drops its measurement.
+    /// A rule drops its measurement, or others name those that stay.
     #[error("its measurement is dropped by rule")]
     Dropped,
     /// Rules drop all of its fields.
@@ -75,15 +80,19 @@ pub enum LeftOut {
 /// What is dropped and what is renamed.
 #[derive(Clone, Debug, Default)]
 pub struct Rules {
+    /// Measurements that stay; all where there are none.
+    kept: Vec<Glob>,
     measurements: Names,
     tags: Names,
     fields: Names,
+    /// Integers that become floats, by measurement and field with a dot between them.
+    floats: Vec<Glob>,
 }
 
 /// The rules of one part.
 #[derive(Clone, Debug, Default)]
 struct Names {
-    dropped: Vec<Pattern>,
+    dropped: Vec<Glob>,
     renamed: Vec<(Pattern, Pattern)>,
     first: FirstBytes,
 }
@@ -113,8 +122,7 @@ impl Names {
     }
 
     fn may_change(&self, name: &[u8]) -> bool {
-        let renamed = self.renamed.iter().map(|(from, _)| from);
-        self.dropped.iter().chain(renamed).any(|pattern| pattern.matches(name))
+        self.dropped.iter().any(|glob| glob.matches(name)) || self.renamed.iter().any(|(from, _)| from.matches(name))
     }
 
     /// Its name from now on; `None`: it is dropped.
@@ -138,19 +146,82 @@ impl Names {
 }
 
 impl Rules {
-    /// Leaves out what has such a name. In a pattern `*` stands for any bytes.
+    /// Leaves out what has such a name ([`Glob`]).
     ///
     /// # Errors
     /// The pattern is empty.
     pub fn drop(&mut self, part: Part, pattern: &str) -> Result<(), BadRule> {
-        let pattern = Pattern::new(pattern);
-        if pattern.stars() == 0 && pattern.pieces()[0].is_empty() {
-            return Err(BadRule::Empty);
-        }
+        let glob = filled(pattern)?;
         let names = self.names(part);
-        names.first.add(pattern.first_byte());
-        names.dropped.push(pattern);
+        names.first.add(glob.first_byte());
+        names.dropped.push(glob);
         Ok(())
+    }
+
+    /// Leaves out all measurements but those that were named so, as far as they are not dropped.
+    ///
+    /// # Errors
+    /// The pattern is empty.
+    pub fn keep(&mut self, pattern: &str) -> Result<(), BadRule> {
+        self.kept.push(filled(pattern)?);
+        Ok(())
+    }
+
+    /// Makes floats of the integers in such fields: by the measurement, a dot and the field, all as they came.
+    ///
+    /// # Errors
+    /// The pattern is empty.
+    pub fn int_to_float(&mut self, pattern: &str) -> Result<(), BadRule> {
+        self.floats.push(filled(pattern)?);
+        Ok(())
+    }
+
+    /// What becomes of a measurement; `None`: it is left out.
+    #[must_use]
+    pub fn measurement<'r>(&'r self, name: &'r [u8]) -> Option<Cow<'r, [u8]>> {
+        let is_kept = self.kept.is_empty() || self.kept.iter().any(|glob| glob.matches(name));
+        if is_kept { self.measurements.becomes(Cow::Borrowed(name)) } else { None }
+    }
+
+    /// Whether some of its lines may be under another measurement than before, or under one with others.
+    #[must_use]
+    pub fn renames_measurements(&self) -> bool {
+        !self.measurements.renamed.is_empty()
+    }
+
+    /// Whether some measurements are left out.
+    #[must_use]
+    pub fn leaves_out_measurements(&self) -> bool {
+        !self.kept.is_empty() || !self.measurements.dropped.is_empty()
+    }
+
+    /// Whether lines are all left, with the series that they had.
+    #[must_use]
+    pub fn is_about_fields_alone(&self) -> bool {
+        self.kept.is_empty() && self.measurements.is_empty() && self.tags.is_empty()
+    }
+
+    /// Whether no other measurement than this one, which is left, can come to stand under its new name.
+    #[must_use]
+    pub fn stands_alone(&self, name: &[u8]) -> bool {
+        let Some(new) = self.measurement(name) else { return false };
+        let is_renamed = *new != *name;
+        let others = self.measurements.renamed.iter().filter(|(from, to)| to.matches(&new) && !from.matches(name));
+        others.count() == 0
+            && !(is_renamed && self.measurement(&new).is_some_and(|same| same == new))
+            && (is_renamed || !self.measurements.renamed.iter().any(|(_, to)| to.matches(&new)))
+    }
+
+    /// Whether a tag keeps its name and its series apart from others.
+    #[must_use]
+    pub fn leaves_tag(&self, key: &[u8]) -> bool {
+        !self.tags.may_change(key) && !self.tags.renamed.iter().any(|(_, to)| to.matches(key))
+    }
+
+    /// Whether lines that are left are all as they came.
+    #[must_use]
+    pub fn only_filters(&self) -> bool {
+        self.measurements.renamed.is_empty() && self.tags.is_empty() && self.fields.is_empty() && self.floats.is_empty()
     }
 
     /// Gives what has such a name another one. Where both have a star, what it stood for in the old name stands in the new one.
@@ -223,10 +294,29 @@ impl Rules {
     fn touch(&self, frame: &Frame<'_>, parts: &Parts<'_>) -> bool {
         let tags = || parts.tags.iter().any(|tag| self.tags.touch(&tag_key(frame, tag)));
         let fields = || parts.fields.iter().any(|field| self.fields.touch(&field_key(frame, field)));
-        self.measurements.touch(&measurement(frame))
+        let measurement = measurement(frame);
+        self.measurements.touch(&measurement)
+            || !self.kept.is_empty() && !self.kept.iter().any(|glob| glob.matches(&measurement))
+            || !self.floats.is_empty() && parts.fields.iter().any(|field| self.makes_float(&measurement, frame, field))
             || !self.tags.is_empty() && tags()
             || !self.fields.is_empty() && fields()
     }
+}
+
+impl Rules {
+    /// Whether it is an integer that becomes a float.
+    fn makes_float(&self, measurement: &[u8], frame: &Frame<'_>, field: &Field<'_>) -> bool {
+        if self.floats.is_empty() || !matches!(field.kind, FieldKind::Integer | FieldKind::Unsigned) {
+            return false;
+        }
+        let name: SmallVec<[u8; 128]> =
+            measurement.iter().chain(b".").chain(&*field_key(frame, field)).copied().collect();
+        self.floats.iter().any(|glob| glob.matches(&name))
+    }
+}
+
+fn filled(pattern: &str) -> Result<Glob, BadRule> {
+    if pattern.is_empty() { Err(BadRule::Empty) } else { Ok(Glob::new(pattern)) }
 }
 
 // Nothing in a plain line is escaped.
@@ -252,11 +342,21 @@ struct Changed<'r> {
 
 impl<'r> Changed<'r> {
     fn new(rules: &'r Rules, frame: &Frame<'r>, parts: &Parts<'r>) -> Result<Self, LeftOut> {
-        let measurement = rules.measurements.becomes(measurement(frame)).ok_or(LeftOut::Dropped)?;
+        let before = measurement(frame);
+        if !rules.kept.is_empty() && !rules.kept.iter().any(|glob| glob.matches(&before)) {
+            return Err(LeftOut::Dropped);
+        }
+        let typed = |field: &Field<'r>| {
+            if rules.makes_float(&before, frame, field) { reshape::as_float(*field) } else { *field }
+        };
         let tags = parts.tags.iter().filter_map(|tag| Some((rules.tags.becomes(tag_key(frame, tag))?, *tag)));
-        let fields =
-            parts.fields.iter().filter_map(|field| Some((rules.fields.becomes(field_key(frame, field))?, *field)));
-        let changed = Self { measurement, tags: tags.collect(), fields: fields.collect() };
+        let fields = parts
+            .fields
+            .iter()
+            .filter_map(|field| Some((rules.fields.becomes(field_key(frame, field))?, typed(field))));
+        let (tags, fields) = (tags.collect(), fields.collect());
+        let measurement = rules.measurements.becomes(before).ok_or(LeftOut::Dropped)?;
+        let changed = Self { measurement, tags, fields };
         if changed.fields.is_empty() {
             return Err(LeftOut::NoFields);
         }

@@ -1,7 +1,7 @@
 //! From a place at the source to a place at the destination, by the configured rules or, without any, by identity.
 
 use super::{RouteName, Target};
-use crate::config::{Mapping, Names, Pattern, Rule, Target as To, is_system};
+use crate::config::{Mapping, Names, Pattern, Target as To, is_system};
 
 /// What names the destination has.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,14 +29,14 @@ pub fn map(mapping: &Mapping, name: &RouteName, kind: &TargetKind) -> Option<Tar
     if mapping.rules.is_empty() {
         return (!name.is_system() && is_mirrored(name, kind)).then(|| identity(name, kind));
     }
-    Some(apply(&rule_of(mapping, name)?.to, name, kind))
+    Some(apply(&mapping.rules.get(rule_of(mapping, name)?)?.to, name, kind))
 }
 
-/// The rule that decides about a route, if one names it.
+/// Which rule decides about a route, if one names it.
 #[must_use]
-pub fn rule_of<'m>(mapping: &'m Mapping, name: &RouteName) -> Option<&'m Rule> {
+pub fn rule_of(mapping: &Mapping, name: &RouteName) -> Option<usize> {
     let is_system = name.is_system();
-    mapping.rules.iter().find(|rule| matches(&rule.from, name) && (!is_system || rule.from.names_one()))
+    mapping.rules.iter().position(|rule| matches(&rule.from, name) && (!is_system || rule.from.names_one()))
 }
 
 impl RouteName {
@@ -143,7 +143,7 @@ fn bucket_name(db: &str, rp: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Match, Naming, Rule, Unmapped};
+    use crate::config::{Match, Naming, Rule, Shape, Unmapped};
 
     fn database(db: &str, rp: &str) -> RouteName {
         RouteName::Database { db: db.into(), rp: rp.into() }
@@ -177,6 +177,7 @@ mod tests {
         let rule = |db: &str, rp: Match, to: &str| Rule {
             from: Pattern::Database { db: Match::Is(db.into()), rp },
             to: To::Bucket { bucket: Some(Naming::fixed(to)), org: None },
+            shape: Shape::default(),
         };
         let mapping = rules(vec![rule("d", Match::Is(String::new()), "first"), rule("d", Match::Any, "second")]);
         assert_eq!(map(&mapping, &database("d", ""), &bucket_kind()), bucket("first"));
@@ -189,6 +190,7 @@ mod tests {
         let mapping = rules(vec![Rule {
             from: Pattern::Database { db: Match::Is("bench".into()), rp: Match::Any },
             to: To::Database { db: Some(Naming::fixed("bench")), rp: None },
+            shape: Shape::default(),
         }]);
         let target = Some(Target::Database { db: "bench".into(), rp: String::new() });
         assert_eq!(map(&mapping, &database("bench", "x"), &TargetKind::Database), target);
@@ -199,8 +201,8 @@ mod tests {
         let from = |db: &str, rp: &str| Pattern::Database { db: Match::new(db), rp: Match::new(rp) };
         let to = |db: &str, rp: &str| To::Database { db: Naming::new(db).ok(), rp: Naming::new(rp).ok() };
         let mapping = rules(vec![
-            Rule { from: from("telegraf-?u", "*"), to: to("prod_{db}", "{rp}") },
-            Rule { from: from("*", "w*"), to: to("{db}", "long") },
+            Rule { from: from("telegraf-?u", "*"), to: to("prod_{db}", "{rp}"), shape: Shape::default() },
+            Rule { from: from("*", "w*"), to: to("{db}", "long"), shape: Shape::default() },
         ]);
         let of = |db, rp| map(&mapping, &database(db, rp), &TargetKind::Database).map(|target| target.to_string());
         assert_eq!(of("telegraf-eu", "").as_deref(), Some("database prod_telegraf-eu"));
@@ -218,6 +220,7 @@ mod tests {
         let every = |db: &str| Rule {
             from: Pattern::Database { db: Match::new(db), rp: Match::Any },
             to: To::Database { db: None, rp: None },
+            shape: Shape::default(),
         };
         let all = rules(vec![every("*")]);
         for mapping in [&rules(Vec::new()), &all] {

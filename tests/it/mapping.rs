@@ -139,3 +139,165 @@ fn forms_of_names_go_to_names_made_of_them() {
         }
     }
 }
+
+/// What a rule does to lines, as it is written in the test below, on points taken apart.
+mod by_hand {
+    use std::collections::BTreeMap;
+
+    /// A point: measurement, tags, fields with their values as they are written.
+    #[derive(Clone, Debug)]
+    pub(super) struct Point {
+        pub(super) measurement: String,
+        pub(super) tags: BTreeMap<String, String>,
+        pub(super) fields: BTreeMap<String, String>,
+        pub(super) time_ns: i64,
+    }
+
+    impl Point {
+        pub(super) fn line(&self) -> String {
+            let tags: String = self.tags.iter().map(|(key, value)| format!(",{key}={value}")).collect();
+            let fields: Vec<_> = self.fields.iter().map(|(key, value)| format!("{key}={value}")).collect();
+            format!("{}{tags} {} {}", self.measurement, fields.join(","), self.time_ns)
+        }
+
+        /// `None`: it stays at the source.
+        pub(super) fn by_rule(&self) -> Option<Self> {
+            let name = self.measurement.as_str();
+            let is_included = name == "cpu" || name == "net" || name.starts_with("mem") && name != "mem_debug";
+            let mut new = self.clone();
+            new.measurement = if name == "cpu" { "processor".to_owned() } else { name.to_owned() };
+            new.tags.retain(|key, _| !key.starts_with("secret"));
+            if let Some(host) = new.tags.remove("hostname") {
+                new.tags.insert("host".to_owned(), host);
+            }
+            new.fields.clear();
+            for (key, value) in self.fields.iter().filter(|(key, _)| !key.ends_with("_internal")) {
+                let renamed = key.strip_prefix("usage_").map_or(key.clone(), |rest| format!("{rest}_pct"));
+                let value = if name == "net" { value.trim_end_matches('i') } else { value };
+                new.fields.insert(renamed, value.to_owned());
+            }
+            (is_included && !new.fields.is_empty()).then_some(new)
+        }
+    }
+}
+
+const RULE: &str = "include = [\"cpu\", \"net\", \"mem*\"]\nexclude = [\"mem_debug\"]\ndrop_tags = [\"secret?\"]\n\
+     drop_fields = [\"*_internal\"]\nrename_measurement = { cpu = \"processor\" }\nrename_tag = { hostname = \"host\" }\n\
+     rename_field = { \"usage_*\" = \"*_pct\" }\nint_to_float = [\"net.*\"]\n";
+
+fn some_points(seed: u64, count: usize) -> Vec<by_hand::Point> {
+    let mut random = fastrand::Rng::with_seed(seed);
+    let mut points = Vec::new();
+    for _ in 0..count {
+        let measurement = ["cpu", "net", "mem", "mem_debug", "memory", "disk"][random.usize(..6)].to_owned();
+        let mut some = |keys: &[&str], most: usize| -> Vec<String> {
+            (0..random.usize(..=most)).map(|_| keys[random.usize(..keys.len())].to_owned()).collect()
+        };
+        let (tags, fields) =
+            (some(&["hostname", "secret1", "dc"], 3), some(&["usage_idle", "count", "x_internal", "text"], 4));
+        let tag = |key: String| (key, ["a", "b"][random.usize(..2)].to_owned());
+        let tags = tags.into_iter().map(tag).collect();
+        let mut fields: std::collections::BTreeMap<_, _> = fields
+            .into_iter()
+            .map(|key| {
+                let number = random.u32(..1000);
+                let value = match key.as_str() {
+                    "usage_idle" => format!("{number}.5"),
+                    "text" => format!("\"t, {number}\""),
+                    _ => format!("{number}i"),
+                };
+                (key, value)
+            })
+            .collect();
+        if fields.is_empty() {
+            fields.insert("x_internal".to_owned(), "1i".to_owned());
+        }
+        points.push(by_hand::Point { measurement, tags, fields, time_ns: random.i64(1..40) });
+    }
+    points
+}
+
+/// Whatever lines come, the destination holds what the rules make of them one by one, in their order; nothing else, and all is counted.
+#[test]
+fn the_destination_holds_what_rules_make_of_each_line() {
+    for (kind, number, seed) in [(Kind::One, 1, 11), (Kind::Two, 0, 12)] {
+        let (source, destination) = (shared(Kind::One, 0), shared(kind, number));
+        let (from, to) = (format!("shape_{kind:?}"), format!("shaped_{kind:?}"));
+        source.create(&from);
+        destination.create(&to);
+        source.create(&format!("{from}_x"));
+        let rule = format!("[[mapping.rule]]\nfrom = {{ db = \"{from}\" }}\nto = {{ db = \"{to}\" }}\n{RULE}");
+        let mut twinline = Setup::new(source.section(), destination.section()).more(&rule).start();
+        let points = some_points(seed, 1_200);
+        let mut expected = std::collections::BTreeMap::new();
+        let mut stay = 0;
+        for point in &points {
+            let Some(new) = point.by_rule() else {
+                stay += 1;
+                continue;
+            };
+            for (key, value) in new.fields {
+                let value = if value.bytes().all(|b| b.is_ascii_digit()) { format!("{value}.0") } else { value };
+                expected.insert((new.measurement.clone(), format!("{:?}", new.tags), key, new.time_ns), value);
+            }
+        }
+        for (at, chunk) in points.chunks(40).enumerate() {
+            let body: Vec<_> = chunk.iter().map(by_hand::Point::line).collect();
+            write(&twinline, &format!("/write?db={from}"), &body.join("\n"));
+            if at == 15 {
+                twinline.settled(640);
+                twinline.stop(rustix::process::Signal::KILL);
+                twinline.start_again();
+            }
+        }
+        write(&twinline, &format!("/write?db={from}_x"), "m v=1 1\nm v=1 2");
+        let status = twinline.settled(1_202);
+        let lines = &status["lines"];
+        assert_eq!((&lines["excluded"], &lines["dead_lettered"]), (&(stay + 2).into(), &0.into()), "{status:#}");
+        assert_eq!(lines["delivered"], 1_200 - stay);
+        let rows = status["excluded"].to_string();
+        assert!(
+            rows.contains(&format!("\"{from}_x\"")) && rows.contains("no-rule") && rows.contains("by-rule"),
+            "{rows}"
+        );
+        for code in ["tag-dropped", "field-dropped", "renamed", "integer-as-float"] {
+            assert!(status["changes"].to_string().contains(code), "{code}: {}", status["changes"]);
+        }
+        let mut found = std::collections::BTreeMap::new();
+        for cell in destination.cells(&to) {
+            let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+            let tags: std::collections::BTreeMap<_, _> =
+                cell.series.tags().iter().map(|(key, value)| (text(key), text(value))).collect();
+            let key = (text(cell.series.measurement()), format!("{tags:?}"), text(&cell.field), cell.time_ns);
+            found.insert(key, cell.value.to_string());
+        }
+        assert_eq!(found, expected);
+    }
+}
+
+/// A delete of a measurement that has another name there deletes it there; what cannot be said under the rules is told.
+#[test]
+fn deletes_follow_the_names_that_lines_have_at_the_destination() {
+    let (source, destination) = (shared(Kind::One, 0), shared(Kind::One, 1));
+    source.create("shape_del");
+    destination.create("shaped_del");
+    let rule = format!("[[mapping.rule]]\nfrom = {{ db = \"shape_del\" }}\nto = {{ db = \"shaped_del\" }}\n{RULE}");
+    let twinline = Setup::new(source.section(), destination.section()).more(&rule).start();
+    let run = |q: &str| {
+        let answer = twinline.call("POST /query?db=shape_del", &[FORM], format!("q={}", crate::http::escape(q)));
+        assert_eq!(answer.text().trim(), r#"{"results":[{"statement_id":0}]}"#, "{q}");
+    };
+    write(
+        &twinline,
+        "/write?db=shape_del",
+        "cpu v=1i 1\ncpu v=2i 2\nmem,hostname=a v=3i 3\nmem_debug v=1i 1\nmemory v=4i 4",
+    );
+    run("DELETE FROM cpu WHERE time <= 1");
+    run("DROP MEASUREMENT mem_debug");
+    run("DROP MEASUREMENT memory");
+    assert_eq!(twinline.status()["statements_not_mirrored"], 0);
+    run("DELETE FROM mem WHERE hostname = 'a'");
+    twinline.until("the last is told", |status| status["statements_not_mirrored"] == 1);
+    assert_eq!(held(&destination, "shaped_del"), [(2, "2i".to_owned()), (3, "3i".to_owned())]);
+    assert_eq!(held(&source, "shape_del"), [(2, "2i".to_owned())]);
+}

@@ -11,7 +11,7 @@ use super::report::some_of;
 use super::subject::identifier;
 use crate::config::{Mapping, Match, Pattern};
 use crate::db::encode::shell_word;
-use crate::route::{RouteName, Target, TargetKind, map};
+use crate::route::{RouteName, Target, TargetKind, map, rule_of};
 
 /// What must be at a place of the destination.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -23,6 +23,8 @@ pub(super) struct Wanted {
     pub(super) keep: Option<Duration>,
     /// How the source calls the policy, where there is only one.
     pub(super) policy: Option<String>,
+    /// A rule changes lines on the way there, or leaves some out.
+    pub(super) is_shaped: bool,
 }
 
 /// Where everything goes.
@@ -47,6 +49,8 @@ impl Plan {
             let wanted = plan.targets.entry(target).or_default();
             wanted.policy = if wanted.from.is_empty() { place.policy.clone() } else { None };
             wanted.keep = if wanted.from.is_empty() { place.keep } else { longer(wanted.keep, place.keep) };
+            let rule = rule_of(mapping, &place.name).and_then(|at| mapping.rules.get(at));
+            wanted.is_shaped |= rule.is_some_and(|rule| !rule.shape.is_empty());
             wanted.from.push(place.name.to_string());
             wanted.places.push(place.clone());
         }
@@ -202,7 +206,7 @@ pub(super) fn span(keep: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Naming, Rule, Target as To, Unmapped};
+    use crate::config::{Naming, Rule, Shape, Target as To, Unmapped};
 
     fn place(db: &str, rp: &str, hours: u64) -> Place {
         let name = RouteName::Database { db: db.into(), rp: rp.into() };
@@ -246,7 +250,7 @@ mod tests {
     fn places_that_go_to_one_target_are_asked_about_once_and_the_longest_retention_counts() {
         let to = To::Bucket { bucket: Some(Naming::fixed("all")), org: None };
         let from = Pattern::Database { db: Match::Is("a".into()), rp: Match::Any };
-        let rules = Mapping { unmapped: Unmapped::SourceOnly, rules: vec![Rule { from, to }] };
+        let rules = Mapping { unmapped: Unmapped::SourceOnly, rules: vec![Rule { from, to, shape: Shape::default() }] };
         let places = [place("a", "", 24), place("a", "week", 168), place("x", "", 0)];
         let plan = Plan::new(&rules, &places, &bucket_kind());
         assert_eq!(

@@ -2,9 +2,11 @@
 
 use toml::de::DeValue;
 
+use crate::base::Glob;
 use crate::config::document::Section;
 use crate::config::mapping::{Mapping, Match, Pattern, Rule, Target, Unmapped};
 use crate::config::naming::Naming;
+use crate::config::shape::Shape;
 
 const FROM: &str = "from = { db = \"telegraf-*\", rp = \"*\" } or { bucket = \"telegraf\", org = \"my-org\" }";
 const TO: &str = "to = { db = \"telegraf\" } or { bucket = \"telegraf\", org = \"my-org\" }";
@@ -16,8 +18,9 @@ pub(super) fn mapping(root: &Section<'_>) -> Mapping {
     for table in section.sections("rule") {
         let from = side(&table, "from", FROM).and_then(|from| pattern(from, &table));
         let to = side(&table, "to", TO).and_then(|to| target(to, &table));
+        let shape = shape(&table);
         if let (Some(from), Some(to)) = (from, to) {
-            let rule = Rule { from, to };
+            let rule = Rule { from, to, shape };
             if let Some(earlier) = rules.iter().position(|other| other.from.covers(&rule.from)) {
                 table.fault(
                     "from",
@@ -34,6 +37,33 @@ pub(super) fn mapping(root: &Section<'_>) -> Mapping {
     }
     section.finish();
     Mapping { unmapped, rules }
+}
+
+/// What a rule does to lines.
+fn shape(table: &Section<'_>) -> Shape {
+    let list = |key| table.strings(key, "[\"cpu\", \"debug_*\"]").unwrap_or_default();
+    let pairs = |key| table.pairs(key, "{ \"old\" = \"new\", \"telegraf_*\" = \"tg_*\" }");
+    let shape = Shape {
+        include: list("include"),
+        exclude: list("exclude"),
+        drop_tags: list("drop_tags"),
+        drop_fields: list("drop_fields"),
+        rename_measurement: pairs("rename_measurement"),
+        rename_tag: pairs("rename_tag"),
+        rename_field: pairs("rename_field"),
+        int_to_float: list("int_to_float"),
+    };
+    if let Err(bad) = shape.rules() {
+        table.fault(bad.key, format!("\"{}\": {}", bad.text, bad.why), None);
+    }
+    let is_excluded = |text: &&String| shape.exclude.iter().any(|wide| Glob::new(wide).covers(&Glob::new(text)));
+    if let Some(text) = shape.include.iter().find(is_excluded) {
+        table.warn("include", format!("\"{text}\" is taken out again by exclude"));
+    }
+    for key in shape.may_merge() {
+        table.warn(key, "may make one series of two: their points of the same time overwrite each other there");
+    }
+    shape
 }
 
 fn side<'a>(rule: &Section<'a>, key: &'static str, example: &str) -> Option<Section<'a>> {

@@ -1,6 +1,7 @@
 //! Several statements in one text, each with what it changes.
 
 use super::change::{self, Change, Class};
+use super::identifier;
 use super::lex::{self, Kind, Token};
 use crate::base::clock::rfc3339;
 
@@ -69,6 +70,19 @@ impl<'a> Statement<'a> {
                 && open.start == call.end
                 && close.is_sign(self.text, ")");
             is_now.then(|| (3, text.clone()))
+        })
+    }
+
+    /// A statement that makes or changes a database or policy, for another database and policy.
+    #[must_use]
+    pub fn named(&self, db: &str, rp: &str) -> String {
+        let is_database = self.change.as_ref().is_some_and(|change| change.class == Class::CreateDatabase);
+        // CREATE DATABASE db, CREATE RETENTION POLICY rp ON db
+        let (db_at, rp_at) = if is_database { (2, usize::MAX) } else { (5, 3) };
+        self.with(|at, _| match at {
+            _ if at == db_at => Some((1, identifier(db))),
+            _ if at == rp_at => Some((1, identifier(rp))),
+            _ => None,
         })
     }
 
@@ -170,6 +184,18 @@ mod tests {
         ] {
             assert_eq!(classes(text), [None], "{text}");
         }
+    }
+
+    #[test]
+    fn names_of_places_are_replaced_wherever_they_stand() {
+        let named = |text: &str| split(text)[0].named("e", "q");
+        assert_eq!(
+            named("create /* a */ database d with duration 1d name p"),
+            "create /* a */ database \"e\" with duration 1d name p"
+        );
+        let policy = named("CREATE RETENTION POLICY \"p p\" ON \"d\" DURATION 1d REPLICATION 1 DEFAULT");
+        assert_eq!(policy, "CREATE RETENTION POLICY \"q\" ON \"e\" DURATION 1d REPLICATION 1 DEFAULT");
+        assert_eq!(named("ALTER RETENTION POLICY p ON d DEFAULT"), "ALTER RETENTION POLICY \"q\" ON \"e\" DEFAULT");
     }
 
     #[test]

@@ -27,11 +27,19 @@ pub enum Change {
     NameTaken,
     /// A text that is not UTF-8, with a mark in place of what is not.
     BrokenText,
+    /// A tag of it is left out by a rule of mapping.
+    TagDropped,
+    /// Left out by a rule of mapping.
+    FieldDropped,
+    /// Its measurement, a tag or its field has another name by a rule of mapping.
+    Renamed,
+    /// An integer that is a float by a rule of mapping.
+    IntegerAsFloat,
 }
 
 impl Change {
     /// All of them, in the order of the stored counters.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 16] = [
         Self::TextLeftOut,
         Self::BooleanAsNumber,
         Self::Digits,
@@ -44,6 +52,10 @@ impl Change {
         Self::UnsignedAsInteger,
         Self::NameTaken,
         Self::BrokenText,
+        Self::TagDropped,
+        Self::FieldDropped,
+        Self::Renamed,
+        Self::IntegerAsFloat,
     ];
 
     /// Short stable name.
@@ -62,6 +74,10 @@ impl Change {
             Self::UnsignedAsInteger => "unsigned-as-integer",
             Self::NameTaken => "name-taken",
             Self::BrokenText => "broken-text",
+            Self::TagDropped => "tag-dropped",
+            Self::FieldDropped => "field-dropped",
+            Self::Renamed => "renamed",
+            Self::IntegerAsFloat => "integer-as-float",
         }
     }
 
@@ -81,6 +97,10 @@ impl Change {
             Self::UnsignedAsInteger => "unsigned integers are kept as signed ones",
             Self::NameTaken => "of names that are one without regard to case the first is kept",
             Self::BrokenText => "what is not UTF-8 in a text is kept as U+FFFD",
+            Self::TagDropped => "tags are left out by rule",
+            Self::FieldDropped => "fields are left out by rule",
+            Self::Renamed => "measurements, tags or fields have other names by rule",
+            Self::IntegerAsFloat => "integers are floats by rule",
         }
     }
 }

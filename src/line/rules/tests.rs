@@ -190,3 +190,130 @@ proptest! {
         }
     }
 }
+
+/// What is left of all accepted lines of a body, slowly: (number, point), lines left out, lines that no rule can write, cells by reason.
+type Left = (Vec<(u32, Point)>, u64, Vec<u32>, Vec<(&'static str, u64)>);
+
+fn reshaped_by_hand(
+    all: &[Rule],
+    kept: &[&str],
+    floats: &[&str],
+    (body, dialect): (&[u8], Dialect),
+    refused: &[Refused],
+) -> Result<Left, TestCaseError> {
+    let (mut left, mut excluded, mut none, mut number) = (Vec::new(), 0, Vec::new(), 0);
+    let mut cells = std::collections::BTreeMap::<&str, u64>::new();
+    for (_, point) in naive::parse(body, dialect, Precision::Second) {
+        let Ok(point) = point else { continue };
+        let own = number;
+        number += 1;
+        if own % 5 == 4 {
+            continue;
+        }
+        let is_kept = kept.is_empty() || kept.iter().any(|name| matches(name.as_bytes(), &point.measurement));
+        let stays = |key: &[u8]| renamed(all, Part::Field, key).is_some();
+        if !is_kept
+            || renamed(all, Part::Measurement, &point.measurement).is_none()
+            || !point.fields.iter().any(|(key, _)| stays(key))
+        {
+            excluded += 1;
+            continue;
+        }
+        let mut typed = point.clone();
+        for (key, value) in &mut typed.fields {
+            let name = [&point.measurement[..], b".", key].concat();
+            if floats.iter().any(|float| matches(float.as_bytes(), &name)) {
+                match *value {
+                    naive::Datum::Integer(whole) => *value = naive::Datum::Float((whole as f64).to_bits()),
+                    naive::Datum::Unsigned(whole) => *value = naive::Datum::Float((whole as f64).to_bits()),
+                    _ => {}
+                }
+            }
+        }
+        // A line may be refused for its form as well, which only the writer knows.
+        match by_hand(all, &typed) {
+            Some(new) if !refused.iter().any(|refused| refused.number == own) => {
+                let last = |fields: &[(Vec<u8>, naive::Datum)], at: usize| {
+                    !fields[at + 1..].iter().any(|later| later.0 == fields[at].0)
+                };
+                let old: Vec<usize> = (0..point.fields.len()).filter(|at| last(&point.fields, *at)).collect();
+                let going: Vec<usize> = old.iter().copied().filter(|at| stays(&point.fields[*at].0)).collect();
+                let mut add = |code, count: usize| *cells.entry(code).or_default() += count as u64;
+                add("field-dropped", old.len() - going.len());
+                let tag = |key: &[u8]| renamed(all, Part::Tag, key);
+                if point.tags.iter().any(|(key, _)| tag(key).is_none()) {
+                    add("tag-dropped", going.len());
+                }
+                let other = new.measurement != point.measurement
+                    || point.tags.iter().any(|(key, _)| tag(key).is_some_and(|new| new != *key));
+                let renamed_fields = going.iter().filter(|at| {
+                    renamed(all, Part::Field, &point.fields[**at].0).as_ref() != Some(&point.fields[**at].0)
+                });
+                add("renamed", if other { going.len() } else { renamed_fields.count() });
+                let is_typed = |at: &&usize| point.fields[**at].1 != typed.fields[**at].1;
+                add("integer-as-float", going.iter().filter(is_typed).count());
+                left.push((own, new));
+            }
+            _ => none.push(own),
+        }
+    }
+    cells.retain(|_, count| *count > 0);
+    Ok((left, excluded, none, cells.into_iter().collect()))
+}
+
+#[test]
+fn lines_are_left_with_their_numbers_and_what_changed_is_counted() {
+    let mut all = rules(&[
+        (Part::Measurement, "debug_*", None),
+        (Part::Measurement, "cpu", Some("processor")),
+        (Part::Tag, "secret?", None),
+        (Part::Field, "x", None),
+        (Part::Field, "old", Some("new")),
+    ]);
+    all.keep("cpu").unwrap();
+    all.keep("mem*").unwrap();
+    all.int_to_float("mem.*").unwrap();
+    let body = "cpu,h=a v=1i 1\nmem,secret1=a,h=b v=2i,w=3u,x=1 2\nother v=1 3\nbad line\nmem x=1 4\n\
+                # note\nmem old=1,new=2 5\nmem old=-0i,s=\"t\" 6\nmemory v=9007199254740993i\ndebug_x v=1";
+    let left = all.reshape(body.as_bytes(), Dialect::Influx2, Precision::Second, |_| true);
+    let text = "processor,h=a v=1i 1\nmem,h=b v=2,w=3 2\nmem new=0,s=\"t\" 6\nmemory v=9007199254740993i\n";
+    assert_eq!((std::str::from_utf8(&left.body), &left.numbers[..], left.excluded), (Ok(text), &[0, 1, 5, 6][..], 3));
+    let refused = &left.refused[0];
+    assert_eq!((left.refused.len(), refused.number, refused.time_ns), (1, 4, Some(5_000_000_000)));
+    assert_eq!((&body[refused.span.clone()], refused.why), ("mem old=1,new=2 5", LeftOut::SameName));
+    let changes: Vec<_> = left.changes.some().map(|(change, cells)| (change.code(), cells)).collect();
+    assert_eq!(changes, [("tag-dropped", 2), ("field-dropped", 1), ("renamed", 2), ("integer-as-float", 3)]);
+    let none = all.reshape(body.as_bytes(), Dialect::Influx2, Precision::Second, |number| number > 9);
+    assert!(none.body.is_empty() && none.refused.is_empty() && none.excluded == 0);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(3_000))]
+
+    #[test]
+    fn what_is_left_is_what_the_slow_way_leaves_and_each_line_is_in_one_place(
+        body in any_body(),
+        all in prop::collection::vec(prop::sample::select(&CHOICE[..]), 0..5),
+        kept in prop::collection::vec(prop::sample::select(&["cpu", "m*", "*a*", "*", "t*"][..]), 0..3),
+        floats in prop::collection::vec(prop::sample::select(&["*", "m*.v", "*.f*", "cpu.*"][..]), 0..2),
+        dialect in prop::sample::select(&[Dialect::Influx1, Dialect::Influx2][..]),
+    ) {
+        let mut own = rules(&all);
+        kept.iter().for_each(|name| own.keep(name).unwrap());
+        floats.iter().for_each(|name| own.int_to_float(name).unwrap());
+        let found = own.reshape(&body, dialect, Precision::Second, |number| number % 5 != 4);
+        let (left, excluded, none, cells) = reshaped_by_hand(&all, &kept, &floats, (&body, dialect), &found.refused)?;
+        let mut points = Vec::new();
+        for (_, point) in naive::parse(&found.body, dialect, Precision::Second) {
+            points.push(point.map_err(|reason| TestCaseError::fail(format!("{reason}: {:?}", found.body)))?);
+        }
+        prop_assert_eq!(&found.numbers, &left.iter().map(|(number, _)| *number).collect::<Vec<_>>());
+        prop_assert_eq!(&points, &left.into_iter().map(|(_, point)| point).collect::<Vec<_>>());
+        prop_assert_eq!(found.excluded, excluded);
+        prop_assert_eq!(&found.refused.iter().map(|refused| refused.number).collect::<Vec<_>>(), &none);
+        let changes = found.changes.some().map(|(change, cells)| (change.code(), cells));
+        let mut changes: Vec<_> = changes.filter(|(code, _)| *code != "digits").collect();
+        changes.sort_unstable();
+        prop_assert_eq!(changes, cells);
+    }
+}

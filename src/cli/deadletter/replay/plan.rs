@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use super::super::letter::{Letter, line};
 use super::Stay;
 use crate::cell::{FieldType, Series, Value};
-use crate::config::Mapping;
+use crate::config::{Mapping, Rule};
 use crate::db::read::unreadable_fields;
 use crate::line::{Dialect, Line, Precision, Value as Written, lines, unfit, write_parts};
-use crate::route::{RouteName, Target, TargetKind, map};
+use crate::route::{RouteName, Target, TargetKind, map, rule_of};
 
 /// Values by field.
 pub(super) type Values = BTreeMap<Vec<u8>, Value>;
@@ -32,6 +32,11 @@ pub(super) fn place(letter: &Letter, mapping: &Mapping, kind: &TargetKind) -> Re
     let route = RouteName::from_key(&letter.stored.route).ok_or_else(unknown)?;
     let unmapped = || Stay::new("not-mapped", "no rule of the mapping sends its route anywhere now");
     let target = map(mapping, &route, kind).ok_or_else(unmapped)?;
+    let changes = |rule: &Rule| rule.shape.rules().is_ok_and(|rules| !rules.only_filters());
+    if rule_of(mapping, &route).and_then(|at| mapping.rules.get(at)).is_some_and(changes) {
+        let why = "a rule of the mapping gives lines of its route other names or types: the source holds them under their own";
+        return Err(Stay::new("changed-by-rule", why));
+    }
     Ok((route, target))
 }
 
