@@ -21,12 +21,11 @@ use super::ledger::{Ledger, Tally};
 use super::letters;
 use super::merging::Merging;
 use super::passed::{Headers, Twice, headers_of};
-use super::rows::RowLine;
+use super::rows::OpenRows;
 use super::shaping::{self, Shaped};
 use super::statement;
 use super::target::TargetId;
 use super::view::Reading;
-use super::writing::Written;
 use crate::base::bounds::READ_AHEAD_BYTES;
 use crate::base::failpoint::{self, Point};
 use crate::base::{Error, Kind as ErrorKind, Lsn, Result, RouteId, Side};
@@ -352,7 +351,7 @@ impl Distributor {
         let writing = self.shared.writing.at(self.shared.clock.wall_ns());
         let body = shaped.body(record);
         let looks_unfit = writing.may_be_unfit(body, intent.dialect);
-        let (mut changes, mut rows) = (shaped.changes(), HashMap::<u64, Vec<RowLine>>::new());
+        let (mut changes, mut rows) = (shaped.changes(), OpenRows::default());
         let addressed = self.shared.targets.get(target);
         let mut merging =
             if writing.merges_lines() { Merging::of(record, intent, spans, shaped) } else { Merging::default() };
@@ -375,24 +374,8 @@ impl Distributor {
             let repeated = record.lsn <= counted_to || is_repeated(former, record.lsn, hash);
             own[index].counted += u32::from(!repeated);
             own[index].has_lines = true;
-            let row = hash_of(target, hash, at_ns);
-            let (text, unfit) = match written {
-                Written::Row(text, own) => {
-                    let mut all = rows.remove(&row).unwrap_or_default();
-                    all.push((line, own));
-                    self.shared.rows.keep(record.lsn, all);
-                    (Some(text), None)
-                }
-                Written::Earlier(text) => {
-                    if !text.is_empty() {
-                        rows.entry(row).or_default().push((line, text.to_vec()));
-                    }
-                    (None, None)
-                }
-                Written::Line(text, unfit) => (Some(text), unfit.map(|unfit| (text, unfit))),
-                Written::Unfit(text, unfit) => (None, Some((text, unfit))),
-                Written::Nothing => (None, None),
-            };
+            let cell = hash_of(target, hash, at_ns);
+            let (text, unfit) = rows.take(written, cell, (record.lsn, line), &self.shared.rows);
             if let Some((text, unfit)) = unfit {
                 dead_letters.push(letter(record, intent, line, unfit, text));
                 if !repeated {
@@ -400,7 +383,7 @@ impl Distributor {
                 }
             }
             let Some(text) = text else { return };
-            let at = LineAt { lsn: record.lsn, line, route: record.route, cell: hash_of(target, hash, at_ns) };
+            let at = LineAt { lsn: record.lsn, line, route: record.route, cell };
             lane.push(target, at, text, now, bounds);
             held_bytes += batch::held_bytes(text);
         });

@@ -3,10 +3,12 @@
 //! Promise: bounded; of a row for which there was no room its last line is the letter, with all that the row holds.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
+use super::writing::Written;
 use crate::base::Lsn;
 use crate::base::bounds::ROWS_BYTES_MAX;
+use crate::line::Unfit;
 
 /// A line of a row: its number in the record, and what it would be alone.
 pub(super) type RowLine = (u32, Vec<u8>);
@@ -49,6 +51,42 @@ impl Rows {
         let left = kept.rows.split_off(&(to.next(), 0));
         let gone = std::mem::replace(&mut kept.rows, left);
         kept.bytes -= gone.values().map(|lines| bytes_of(lines)).sum::<usize>();
+    }
+}
+
+/// What is sent of a line, and what of it does not fit.
+pub(super) type Sorted<'a> = (Option<&'a [u8]>, Option<(&'a [u8], Unfit)>);
+
+/// Rows of one record of which lines are still to come.
+#[derive(Debug, Default)]
+pub(super) struct OpenRows(HashMap<u64, Vec<RowLine>>);
+
+impl OpenRows {
+    /// A line is written. `cell`: its place; whole rows are kept in `rows`.
+    pub(super) fn take<'a>(
+        &mut self,
+        written: Written<'a>,
+        cell: u64,
+        (lsn, line): (Lsn, u32),
+        rows: &Rows,
+    ) -> Sorted<'a> {
+        match written {
+            Written::Line(text, unfit) => (Some(text), unfit.map(|unfit| (text, unfit))),
+            Written::Unfit(text, unfit) => (None, Some((text, unfit))),
+            Written::Nothing => (None, None),
+            Written::Row(text, own) => {
+                let mut all = self.0.remove(&cell).unwrap_or_default();
+                all.push((line, own));
+                rows.keep(lsn, all);
+                (Some(text), None)
+            }
+            Written::Earlier(text) => {
+                if !text.is_empty() {
+                    self.0.entry(cell).or_default().push((line, text.to_vec()));
+                }
+                (None, None)
+            }
+        }
     }
 }
 

@@ -103,41 +103,48 @@ impl Writing {
                     None => Written::Unfit(canonical(body, found, at_ns, intent.precision, room), UNREAD),
                 }
             }
-            Self::Questdb(rules) => {
-                room.clear();
-                let (rules, mut unused) = ((rules, tables), Changes::default());
-                let alone = |changes: &mut Changes, room: &mut Vec<u8>| {
-                    with_line(body, found, intent, |line| {
-                        questdb(std::slice::from_ref(line), at_ns, rules, room, changes)
-                    })
-                };
-                let written = match row {
-                    Row::Alone => alone(changes, room),
-                    // It goes with the last line of its row; but each is put aside by itself.
-                    Row::Earlier => match alone(&mut unused, room) {
-                        Some(Ok(())) => return Written::Earlier(room),
-                        other => other,
-                    },
-                    Row::Last(spans) => {
-                        let mut own = Vec::new();
-                        let _ = alone(&mut unused, &mut own);
-                        let all =
-                            spans.iter().map(|span| parsed(body, span.clone(), intent)).collect::<Option<Vec<_>>>();
-                        match all.map(|lines| questdb(&lines, at_ns, rules, room, changes)) {
-                            Some(Ok(())) if !room.is_empty() => return Written::Row(room, own),
-                            other => other,
-                        }
-                    }
-                };
-                match written {
-                    Some(Ok(())) if room.is_empty() => Written::Nothing,
-                    Some(Ok(())) => Written::Line(room, None),
-                    Some(Err(unfit)) => Written::Unfit(canonical(body, found, at_ns, intent.precision, room), unfit),
-                    // Read before, it is read again.
-                    None => Written::Nothing,
-                }
+            Self::Questdb(rules) => quest((body, found), at_ns, intent, (rules, tables), row, (room, changes)),
+        }
+    }
+}
+
+/// One line for QuestDB, or the row that it ends.
+fn quest<'a>(
+    (body, found): (&'a [u8], &Outline<'_>),
+    at_ns: i64,
+    intent: &Intent,
+    rules: (QuestRules, &[u8]),
+    row: Row<'_>,
+    (room, changes): (&'a mut Vec<u8>, &mut Changes),
+) -> Written<'a> {
+    room.clear();
+    let mut unused = Changes::default();
+    let alone = |changes: &mut Changes, room: &mut Vec<u8>| {
+        with_line(body, found, intent, |line| questdb(std::slice::from_ref(line), at_ns, rules, room, changes))
+    };
+    let written = match row {
+        Row::Alone => alone(changes, room),
+        // It goes with the last line of its row; but each is put aside by itself.
+        Row::Earlier => match alone(&mut unused, room) {
+            Some(Ok(())) => return Written::Earlier(room),
+            other => other,
+        },
+        Row::Last(spans) => {
+            let mut own = Vec::new();
+            let _ = alone(&mut unused, &mut own);
+            let all = spans.iter().map(|span| parsed(body, span.clone(), intent)).collect::<Option<Vec<_>>>();
+            match all.map(|lines| questdb(&lines, at_ns, rules, room, changes)) {
+                Some(Ok(())) if !room.is_empty() => return Written::Row(room, own),
+                other => other,
             }
         }
+    };
+    match written {
+        Some(Ok(())) if room.is_empty() => Written::Nothing,
+        Some(Ok(())) => Written::Line(room, None),
+        Some(Err(unfit)) => Written::Unfit(canonical(body, found, at_ns, intent.precision, room), unfit),
+        // Read before, it is read again.
+        None => Written::Nothing,
     }
 }
 
