@@ -65,19 +65,25 @@ impl Gate {
                 let inner = Arc::clone(&inner);
                 let Ok(copy) = stream.try_clone() else { continue };
                 held(&inner.open).push(copy);
-                // Whoever is at the other end has gone, or was cut off by us.
-                std::thread::spawn(move || drop(inner.serve(stream)));
+                std::thread::spawn(move || {
+                    // Whoever is at the other end has gone, or was cut off by us.
+                    let _ = inner.serve(stream);
+                    held(&inner.open).retain(|stream| stream.peer_addr().is_ok());
+                });
             }
         });
         Ok(gate)
     }
 
-    /// From now on; connections that are there end.
+    /// From now on; connections that are there end only where nothing passes.
     pub fn set(&self, pass: Pass) {
+        let cuts = pass == Pass::Nothing;
         *held(&self.inner.pass) = pass;
-        for stream in held(&self.inner.open).drain(..) {
-            // It may be gone already.
-            let _ = stream.shutdown(Shutdown::Both);
+        if cuts {
+            for stream in held(&self.inner.open).drain(..) {
+                // It may be gone already.
+                let _ = stream.shutdown(Shutdown::Both);
+            }
         }
     }
 

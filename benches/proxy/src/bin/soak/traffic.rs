@@ -189,10 +189,11 @@ fn overwritten(turn: &mut Turn<'_>) -> u64 {
     turn.write("", "", body.as_bytes(), 20)
 }
 
-/// Written, and some of it deleted.
+/// Written, and some of it deleted. Not often: a delete waits for `late_write_max` behind each request without an answer, and all
+/// that is newer waits for it.
 fn gone(turn: &mut Turn<'_>) -> u64 {
-    if turn.turn % 20 == 19 {
-        let before = BEGIN_NS + turn.turn - 10;
+    if turn.turn % 100 == 99 {
+        let before = BEGIN_NS + turn.turn - 50;
         let form =
             format!("q={}", escape(&format!("DELETE FROM gone WHERE time < {before} AND w = '{}'", turn.number)));
         let headers = "Content-Type: application/x-www-form-urlencoded\r\n";
