@@ -22,13 +22,16 @@ pub(crate) const ABORTED: &str = "aborted";
 pub(crate) const BEGIN_NS: u64 = 1_700_006_400_000_000_000;
 /// Surprises that are shown.
 const SHOWN: usize = 10;
-const TIMEOUT: Duration = Duration::from_secs(60);
+/// Longer than the source is given, so that no client goes away by itself.
+const TIMEOUT: Duration = Duration::from_secs(180);
 
 /// What came of it, by kind.
 #[derive(Debug, Default)]
 pub(crate) struct Traffic {
     /// Lines that the source has acknowledged, by kind.
     acknowledged: Mutex<BTreeMap<&'static str, u64>>,
+    /// Lines of writes that were answered otherwise than with success, or not at all: the source may have them.
+    pub(crate) unknown: AtomicU64,
     /// Requests of any kind.
     pub(crate) requests: AtomicU64,
     surprises: Mutex<Vec<String>>,
@@ -126,7 +129,16 @@ impl Turn<'_> {
     }
 
     fn write(&mut self, more: &str, headers: &str, body: &[u8], lines: u64) -> u64 {
-        if self.send(&format!("POST /write?db={NAME}{more}"), headers, body, 204) { lines } else { 0 }
+        self.write_to(&format!("/write?db={NAME}{more}"), headers, body, (lines, 204))
+    }
+
+    /// Lines that were acknowledged: these, with that status, or none.
+    fn write_to(&mut self, target: &str, headers: &str, body: &[u8], (lines, status): (u64, u16)) -> u64 {
+        if self.send(&format!("POST {target}"), headers, body, status) {
+            return lines;
+        }
+        self.traffic.unknown.fetch_add(lines, Ordering::Relaxed);
+        0
     }
 
     /// Lines of one time: `measurement,w=…,k=… v=…,text="…" TIME`.
@@ -174,13 +186,13 @@ fn untimed(turn: &mut Turn<'_>) -> u64 {
 fn bad(turn: &mut Turn<'_>) -> u64 {
     let body = turn.lines("bad", 8, Some(BEGIN_NS + turn.turn));
     let body = format!("bad\n{body}bad v= 1\n");
-    if turn.send(&format!("POST /write?db={NAME}"), "", body.as_bytes(), 400) { 8 } else { 0 }
+    turn.write_to(&format!("/write?db={NAME}"), "", body.as_bytes(), (8, 400))
 }
 
 fn second_api(turn: &mut Turn<'_>) -> u64 {
     let body = turn.lines("second", 20, Some(BEGIN_NS / 1_000_000 + turn.turn));
-    let what = format!("POST /api/v2/write?org=any&bucket={NAME}/autogen&precision=ms");
-    if turn.send(&what, "", body.as_bytes(), 204) { 20 } else { 0 }
+    let target = format!("/api/v2/write?org=any&bucket={NAME}/autogen&precision=ms");
+    turn.write_to(&target, "", body.as_bytes(), (20, 204))
 }
 
 /// The same cells each time: the last one must be there in the end.
@@ -232,7 +244,7 @@ fn clash(turn: &mut Turn<'_>) -> u64 {
 
 fn unmapped(turn: &mut Turn<'_>) -> u64 {
     let body = turn.lines("m", 10, Some(BEGIN_NS + turn.turn));
-    if turn.send(&format!("POST /write?db={UNMAPPED}"), "", body.as_bytes(), 204) { 10 } else { 0 }
+    turn.write_to(&format!("/write?db={UNMAPPED}"), "", body.as_bytes(), (10, 204))
 }
 
 /// Small ones and large ones, some of which nobody reads to the end.
