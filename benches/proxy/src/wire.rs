@@ -30,6 +30,16 @@ impl Message {
     /// # Errors
     /// The connection broke, or this is no HTTP/1.1.
     pub fn read(&mut self, from: &mut impl BufRead) -> io::Result<bool> {
+        match self.read_head(from)? {
+            None => return Ok(false),
+            Some(None) => self.read_chunks(from)?,
+            Some(Some(length)) => self.read_bytes(from, length)?,
+        }
+        Ok(true)
+    }
+
+    /// Everything in front of the body, and how long that is where it does not come in chunks; `None` at the end of the connection.
+    fn read_head(&mut self, from: &mut impl BufRead) -> io::Result<Option<Option<usize>>> {
         let (mut line, mut length, mut chunked) = (Vec::new(), 0, false);
         *self =
             Self { body: std::mem::take(&mut self.body), first: std::mem::take(&mut self.first), ..Self::default() };
@@ -39,7 +49,7 @@ impl Message {
             line.clear();
             let read = from.by_ref().take(HEAD_MAX).read_until(b'\n', &mut line)?;
             if read == 0 && self.first.is_empty() {
-                return Ok(false);
+                return Ok(None);
             }
             let text = String::from_utf8_lossy(&line);
             let text = text.trim_end();
@@ -64,11 +74,7 @@ impl Message {
                 _ => {}
             }
         }
-        match chunked {
-            true => self.read_chunks(from)?,
-            false => self.read_bytes(from, length)?,
-        }
-        Ok(true)
+        Ok(Some((!chunked).then_some(length)))
     }
 
     fn read_bytes(&mut self, from: &mut impl BufRead, length: usize) -> io::Result<()> {
@@ -81,16 +87,18 @@ impl Message {
     }
 
     fn read_chunks(&mut self, from: &mut impl BufRead) -> io::Result<()> {
-        loop {
-            let mut line = String::new();
-            from.by_ref().take(HEAD_MAX).read_line(&mut line)?;
-            let length = usize::from_str_radix(line.trim(), 16).map_err(|_| malformed("a chunk"))?;
-            self.read_bytes(from, length)?;
-            from.by_ref().take(HEAD_MAX).read_line(&mut line)?;
-            if length == 0 {
-                return Ok(());
-            }
-        }
+        while self.read_chunk(from)? {}
+        Ok(())
+    }
+
+    /// Appends the next chunk to the body; false at the end.
+    fn read_chunk(&mut self, from: &mut impl BufRead) -> io::Result<bool> {
+        let mut line = String::new();
+        from.by_ref().take(HEAD_MAX).read_line(&mut line)?;
+        let length = usize::from_str_radix(line.trim(), 16).map_err(|_| malformed("a chunk"))?;
+        self.read_bytes(from, length)?;
+        from.by_ref().take(HEAD_MAX).read_line(&mut line)?;
+        Ok(length > 0)
     }
 
     /// The whole again, with its length.
@@ -155,6 +163,30 @@ impl Client {
             self.stream = Some(stream);
         }
         Ok(self.answer.status())
+    }
+
+    /// As [`Client::send`], for an answer of any length: its body goes by in pieces.
+    ///
+    /// # Errors
+    /// No connection, or it broke, or took too long.
+    pub fn send_for(&mut self, request: &[u8], mut piece: impl FnMut(&[u8])) -> io::Result<u16> {
+        let mut stream = self.connect()?;
+        stream.get_mut().write_all(request)?;
+        let answer = &mut self.answer;
+        match answer.read_head(&mut stream)? {
+            None => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Some(Some(length)) => {
+                answer.read_bytes(&mut stream, length)?;
+                piece(&answer.body);
+            }
+            Some(None) => {
+                while answer.read_chunk(&mut stream)? {
+                    piece(&answer.body);
+                    answer.body.clear();
+                }
+            }
+        }
+        Ok(answer.status())
     }
 
     /// A connection of this client's kind, for whoever wants to break it.

@@ -29,7 +29,7 @@ use twinline_proxy_benches::stub::Kind;
 use twinline_proxy_benches::wire::{Client, request};
 
 const SAMPLE_EVERY: Duration = Duration::from_secs(5);
-/// What is not settled so long after the last write never will be.
+/// What has not moved for so long never will.
 const PATIENCE: Duration = Duration::from_secs(300);
 const READ_TIMEOUT: Duration = Duration::from_secs(600);
 
@@ -139,13 +139,16 @@ fn drift(samples: &[Figures], figure: impl Fn(&Figures) -> f64) -> Value {
     json!({ "second_tenth": early, "last_tenth": late, "peak": peak, "drift_percent": (late / early - 1.0) * 100.0 })
 }
 
-/// The status once nothing waits any more, or at the end of patience.
+/// The status once nothing waits any more, or nothing moves any more.
 fn settled(pair: &Pair) -> Value {
-    let began = Instant::now();
+    let (mut moved, mut last) = (Instant::now(), Value::Null);
     loop {
         let status = pair.program.status().unwrap_or_default();
         let lines = &status["lines"];
-        if (lines["queued"] == 0 && lines["unanswered"] == 0) || began.elapsed() > PATIENCE {
+        if *lines != last {
+            (moved, last) = (Instant::now(), lines.clone());
+        }
+        if (lines["queued"] == 0 && lines["unanswered"] == 0) || moved.elapsed() > PATIENCE {
             return status;
         }
         std::thread::sleep(Duration::from_millis(500));
@@ -157,10 +160,14 @@ fn contents(addr: &str, measurement: &str) -> (u64, u64) {
     let q = escape(&format!("SELECT * FROM \"{measurement}\" GROUP BY *"));
     let target = format!("GET /query?db={NAME}&epoch=ns&chunked=true&chunk_size=10000&q={q}");
     let mut client = Client::new(addr, READ_TIMEOUT);
-    let status = client.send(&request(&target, "", b"")).unwrap_or_else(|error| panic!("{measurement}: {error}"));
+    let (mut sum, mut bytes) = (0xcbf2_9ce4_8422_2325_u64, 0);
+    let status = client.send_for(&request(&target, "", b""), |piece| {
+        sum = piece.iter().fold(sum, |sum, byte| (sum ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3));
+        bytes += piece.len() as u64;
+    });
+    let status = status.unwrap_or_else(|error| panic!("{measurement}: {error}"));
     assert_eq!(status, 200, "{measurement}");
-    let hash = |sum: u64, byte: &u8| (sum ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
-    (client.answer.body.iter().fold(0xcbf2_9ce4_8422_2325, hash), client.answer.body.len() as u64)
+    (sum, bytes)
 }
 
 fn measurements(database: &Database) -> Vec<String> {

@@ -64,7 +64,8 @@ pub(crate) const KINDS: [Kind; 12] = [
     kind("gone", 100, 1, gone),
     kind("large", 15_000, 1, large),
     kind(ABORTED, 100, 1, aborted),
-    kind(CLASH, 2_000, 1, clash),
+    // Each of them is found by bisection, which makes delivery slow.
+    kind(CLASH, 10_000, 1, clash),
     kind(UNMAPPED, 200, 1, unmapped),
     kind("queries", 100, 2, query),
 ];
