@@ -134,7 +134,8 @@ fn missing(predicted: &Predicted, samples: &Samples) -> Vec<String> {
     let nothing = Vec::new();
     for (labels, times) in &predicted.series {
         let there = samples.get(labels).unwrap_or(&nothing);
-        let largest = largest(times.values().flatten().copied());
+        // What is in dirty regions takes digits as well.
+        let largest = largest(times.values().flatten().copied().chain(there.iter().map(|(_, value)| *value)));
         for (ms, values) in times {
             let at = |(time, _): &&(i64, f64)| ms.is_none_or(|ms| ms == *time);
             if ms.is_none() && there.len() != values.len() {
