@@ -220,6 +220,9 @@ mod typed_read;
 // A part of the program dies.
 #[path = "it/broken.rs"]
 mod broken;
+// More than one destination.
+#[path = "it/many.rs"]
+mod many;
 // A database that is no InfluxDB.
 #[path = "it/foreign.rs"]
 mod foreign;

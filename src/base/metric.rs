@@ -26,6 +26,9 @@ pub enum Form {
     Seconds,
 }
 
+/// The label of what each destination has for itself.
+pub const DESTINATION: &str = "destination";
+
 macro_rules! metrics_table {
     ($($(#[$doc:meta])* $id:ident = $name:literal, $form:ident, $help:literal;)*) => {
         $(#[doc = $help] pub const $id: &str = $name;)*
@@ -72,6 +75,7 @@ metrics_table! {
     OVERLAP_LINES = "twinline_overlap_lines_total", Counter, "Lines whose cell another write under way touched; they become doubt.";
     OVERLAP_UNLISTED = "twinline_overlap_unlisted_total", Counter, "Writes, and pieces of about 4 MiB of large ones, that did not fit into queue.overlap_lines and count as touching everything of their time. Must stay 0.";
     DIRTY_REGIONS = "twinline_dirty_regions", Gauge, "Regions that must be read back from the source.";
+    MISSING_LINES = "twinline_gap_lines", Gauge, "Lines that are in gaps of a destination, as far as their number is known. Must stay 0.";
     DOUBT_LINES = "twinline_doubt_lines", Gauge, "Lines whose fate at the source is not known.";
     ATTEMPTS = "twinline_delivery_attempts_total", Counter, "Requests to the destination, by outcome.";
     READ_APART = "twinline_delivery_read_apart_total", Counter, "Lines that an InfluxDB could not read although we can: a bug, or unsigned integers at 1.x.";

@@ -28,21 +28,41 @@ struct Step {
 
 pub(super) fn run(global: &Global, _: &PlanArgs) -> Result<Exit, Failure> {
     let (talk, config) = (global.talk(), global.load()?.config);
+    let (mut texts, mut documents) = (Vec::new(), Vec::new());
+    for one in config.each() {
+        let (text, document) = of_one(talk, &one, config.destinations.len() > 1)?;
+        texts.push(text);
+        documents.push(document);
+    }
+    match documents.len() {
+        _ if !talk.json() => talk.data(&texts.join("\n"))?,
+        1 => talk.document(&documents.remove(0))?,
+        _ => talk.document(&json!({
+            "schema": "twinline.plan/1",
+            "plans": documents,
+            "next_steps": ["twinline check"],
+        }))?,
+    }
+    talk.next("twinline check");
+    Ok(Exit::Success)
+}
+
+/// One pair, as text and as document.
+fn of_one(talk: Talk, config: &Config, several: bool) -> Result<(String, serde_json::Value), Failure> {
     let (source, destination) =
-        check::products(&config).map_err(|error| Failure::new(Exit::Config, error.to_string()))?;
+        check::products(config).map_err(|error| Failure::new(Exit::Config, error.to_string()))?;
     let known = |answered: &Answered, side: &str| match answered {
         Ok((product, version)) => Ok((*product, version.clone())),
         Err(why) => Err(Failure::new(Exit::Unreachable, format!("the {side}: {why}")).hint("twinline check")),
     };
     let (source, destination) = (known(&source, "source")?, known(&destination, "destination")?);
-    let (holds, steps) = (holds(destination.0, &config), steps(source.0, destination.0));
-    if talk.json() {
-        talk.document(&document(&source, &destination, &holds, &steps))?;
-    } else {
-        talk.data(&text(talk, &source, &destination, &holds, &steps))?;
-    }
-    talk.next("twinline check");
-    Ok(Exit::Success)
+    let (holds, steps) = (holds(destination.0, config), steps(source.0, destination.0));
+    let id = config.destination().id.as_str();
+    let heading = if several { format!("[{id}] ") } else { String::new() };
+    let text = heading + &text(talk, &source, &destination, &holds, &steps);
+    let mut document = document(&source, &destination, &holds, &steps);
+    document["destination"]["id"] = id.into();
+    Ok((text, document))
 }
 
 /// What the destination holds, one sentence each.

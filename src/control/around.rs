@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
 
-use super::status::{Status, on_screen};
+use super::status::{Status, Trouble, on_screen};
 use crate::base::clock::rfc3339;
 use crate::state::BYPASS;
 
@@ -38,13 +38,13 @@ pub struct AroundPlace {
 }
 
 /// All that are on record.
-pub(super) fn points(status: &Status) -> u64 {
-    status.gaps.iter().filter(|gap| gap.cause == BYPASS).map(|gap| gap.lines).sum()
+pub(super) fn points(gaps: &[Trouble]) -> u64 {
+    gaps.iter().filter(|gap| gap.cause == BYPASS).map(|gap| gap.lines).sum()
 }
 
 /// What that means for the copy.
-pub(super) fn not_covered(status: &Status) -> Option<String> {
-    let points = points(status);
+pub(super) fn not_covered(gaps: &[Trouble]) -> Option<String> {
+    let points = points(gaps);
     let what = "points came to the source around Twinline, are not copied, and block a cutover";
     (points > 0).then(|| format!("{points} {what}"))
 }

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::api::document_reply;
-use super::figures::Sources;
+use super::figures::{Mirror, Sources};
 use crate::base::Lsn;
 use crate::pipeline::Reply;
 use crate::state::{LetterFate, LetterId, LetterPage, LetterQuery, PAGE_LETTERS_MAX, Removal, StoredLetter};
@@ -110,7 +110,7 @@ impl From<LetterPage> for LettersDocument {
     }
 }
 
-pub(super) async fn page(sources: &Sources, query: &str) -> Reply {
+pub(super) async fn page(sources: &Sources, mirror: &Mirror, query: &str) -> Reply {
     let value = |name: &str| query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
     let id = |name: &str| value(name).and_then(letter_id);
     let usual = LetterQuery::default();
@@ -120,14 +120,14 @@ pub(super) async fn page(sources: &Sources, query: &str) -> Reply {
         limit: value("limit").and_then(|limit| limit.parse().ok()).unwrap_or(usual.limit),
         code: value("code").map(|code| percent_encoding::percent_decode_str(code).decode_utf8_lossy().into_owned()),
     };
-    match sources.state.letters(&sources.destination, query).await {
+    match sources.state.letters(&mirror.id, query).await {
         Ok(page) => document_reply(StatusCode::OK, &json!(LettersDocument::from(page))),
         Err(error) => document_reply(StatusCode::SERVICE_UNAVAILABLE, &json!({ "error": error.to_string() })),
     }
 }
 
 /// Removes what is named, durably, before it answers.
-pub(super) async fn remove(sources: &Sources, body: Incoming) -> Reply {
+pub(super) async fn remove(sources: &Sources, mirror: &Mirror, body: Incoming) -> Reply {
     let refused = |status: StatusCode, why: String| document_reply(status, &json!({ "error": why }));
     let body = match Limited::new(body, REQUEST_BYTES_MAX).collect().await {
         Ok(body) => body.to_bytes(),
@@ -142,9 +142,9 @@ pub(super) async fn remove(sources: &Sources, body: Incoming) -> Reply {
         let why = format!("ids are a list of at most {PAGE_LETTERS_MAX} names such as 4711.0");
         return refused(StatusCode::BAD_REQUEST, why);
     };
-    let floor = Lsn(sources.glance().view.saved_lsn);
+    let floor = Lsn(mirror.view.lock().unwrap_or_else(std::sync::PoisonError::into_inner).saved_lsn);
     let removal = Removal { ids, fate: wanted.fate, floor, at_ns: sources.clock.wall_ns() };
-    match sources.state.remove_letters(&sources.destination, removal).await {
+    match sources.state.remove_letters(&mirror.id, removal).await {
         Ok(removed) => {
             tracing::info!(
                 event = "deadletter.removed",

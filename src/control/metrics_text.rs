@@ -59,10 +59,15 @@ impl Recorder {
         counter!(metric::SCRUB_BYTES).absolute(log.scrub.bytes);
         counter!(metric::SCRUB_DAMAGED).absolute(log.scrub.damaged_records);
         gauge!(metric::SCRUB_LAST).set(log.scrub.last_pass_ns.unwrap_or(0) as f64 / 1e9);
-        if let Some(totals) = &figures.totals {
-            gauge!(metric::DIRTY_REGIONS).set(totals.dirty_regions as f64);
-            let letters: u64 = totals.dead_letters.iter().map(|(_, lines)| lines).sum();
-            gauge!(metric::DEAD_LINES).set(letters as f64);
+        for share in &figures.shares {
+            let Some(totals) = &share.totals else { continue };
+            let set = |name: &'static str, value: u64| {
+                gauge!(name, metric::DESTINATION => share.id.to_string()).set(value as f64);
+            };
+            set(metric::DIRTY_REGIONS, totals.dirty_regions);
+            set(metric::DEAD_LINES, totals.dead_letters.iter().map(|(_, lines)| lines).sum());
+            let untaken: u64 = share.untaken.iter().map(|(_, lines)| lines).sum();
+            set(metric::MISSING_LINES, untaken + totals.gaps.iter().map(|(_, lines)| lines).sum::<u64>());
         }
         let mut text = self.0.render();
         commits(&mut text, log);

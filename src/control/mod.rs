@@ -11,13 +11,16 @@ mod letters;
 mod metrics_text;
 mod pressure;
 mod queue;
+mod share;
 mod statements;
 mod status;
 
 pub use api::{Control, Door};
 pub use around::{AroundPlace, WatchedWrites};
+pub use figures::Mirror;
 pub use letters::{LetterDocument, LettersDocument, RemovalDocument, letter_id, letter_name};
 pub use metrics_text::Recorder;
 pub use queue::QueueFacts;
+pub use share::{Began, DestinationStatus};
 pub use statements::{DecidedDocument, DecisionDocument, StatementsDocument};
-pub use status::{Facts, Side, Status, render};
+pub use status::{Facts, NamedSide, Side, Status, render};

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::figures::Sources;
+use super::figures::{Figures, Sources};
 use crate::base::clock::SharedClock;
 use crate::base::size::{ByteSize, show_span};
 use crate::delivery::View;
@@ -122,8 +122,8 @@ fn tell(news: News, log: &Stats, now: &Pressure) -> (EventKind, String) {
 }
 
 /// Looks once, and tells.
-pub(super) fn look(watch: &mut Watch, sources: &Sources, max_age: Option<Duration>) {
-    let view = sources.view.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
+pub(super) fn look(watch: &mut Watch, figures: &Figures, sources: &Sources, max_age: Option<Duration>) {
+    let view = figures.slowest();
     for (kind, text) in watch.note(&sources.log.stats(), &view, max_age, &sources.clock) {
         match kind {
             EventKind::QueueFilling => tracing::warn!(event = ?kind, "{text}"),

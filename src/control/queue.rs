@@ -2,10 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::figures::Figures;
+use super::figures::{Figures, Share};
 use super::status::full_text;
+use crate::base::DestinationId;
 use crate::base::clock::rfc3339;
-use crate::delivery::{Hold, PauseView, hold};
+use crate::delivery::{Hold, PauseView, View, hold};
 use crate::queue::{Moment, Pace};
 
 /// The document, `twinline.queue.facts/1`. Only for the command line of the same version: `status -o json` is for others.
@@ -14,6 +15,10 @@ use crate::queue::{Moment, Pace};
 pub struct QueueFacts {
     /// `twinline.queue.facts/1`.
     pub schema: String,
+    /// Whose figures these are.
+    pub destination: String,
+    /// Those of the other destinations, where none is named.
+    pub others: Vec<QueueFacts>,
     /// The log's directory.
     pub dir: String,
     /// Highest durable LSN: nobody reads further.
@@ -58,15 +63,27 @@ pub struct QueueFacts {
     pub taken_ns: i64,
 }
 
-/// The queue as it is now.
-pub(super) fn moment(figures: &Figures) -> Moment {
-    let waiting_lines = figures.view.queued_lines + figures.view.unanswered_lines;
-    Moment { at: figures.up, waiting_lines }
+/// The queue of one destination as it is now.
+pub(super) fn moment(figures: &Figures, view: &View) -> Moment {
+    Moment { at: figures.up, waiting_lines: view.queued_lines + view.unanswered_lines }
 }
 
 impl QueueFacts {
-    pub(super) fn of(dir: &std::path::Path, figures: &Figures, pace: Option<Pace>, held_since_ns: Option<i64>) -> Self {
-        let (log, view, now) = (&figures.log, &figures.view, moment(figures));
+    /// Where there are others: which there are, in words.
+    #[must_use]
+    pub fn several(&self) -> Option<String> {
+        let ids: Vec<&str> = std::iter::once(self).chain(&self.others).map(|one| one.destination.as_str()).collect();
+        (ids.len() > 1).then(|| format!("there are several destinations: {}", ids.join(", ")))
+    }
+
+    pub(super) fn of(
+        dir: &std::path::Path,
+        figures: &Figures,
+        share: &Share,
+        pace: Option<Pace>,
+        held_since_ns: Option<i64>,
+    ) -> Self {
+        let (log, view, now) = (&figures.log, &share.view, moment(figures, &share.view));
         let seconds = |span: Option<std::time::Duration>| span.map(|span| span.as_secs_f64());
         // Delivery shows its figures a few times a second; a hold is asked for right after it was set.
         let own = held_since_ns.map(|since_ns| Hold::pause(since_ns, figures.now_ns));
@@ -78,6 +95,8 @@ impl QueueFacts {
             pace.filter(|_| !stands || now.waiting_lines == 0).and_then(|pace| pace.until_empty(now.waiting_lines));
         Self {
             schema: "twinline.queue.facts/1".to_owned(),
+            destination: share.id.to_string(),
+            others: Vec::new(),
             dir: std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned()).display().to_string(),
             durable: log.durable.0,
             floor: view.floor_lsn,
@@ -104,9 +123,10 @@ impl QueueFacts {
 }
 
 /// The answer to a pause or a resume.
-pub(super) fn held_document(since_ns: Option<i64>, changed: bool) -> serde_json::Value {
+pub(super) fn held_document(id: &DestinationId, since_ns: Option<i64>, changed: bool) -> serde_json::Value {
     serde_json::json!({
         "schema": "twinline.queue.held/1",
+        "destination": id.as_str(),
         "paused": since_ns.is_some(),
         "since": since_ns.map(rfc3339),
         "changed": changed,

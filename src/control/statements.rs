@@ -9,8 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::api::document_reply;
-use super::figures::Sources;
-use crate::delivery::Hold;
+use super::figures::{Mirror, Sources};
 use crate::pipeline::Reply;
 use crate::state::{Event, EventKind, StatementChange, StatementQuery, StatementRow, StatementState};
 
@@ -53,14 +52,14 @@ pub struct DecidedDocument {
     pub why: Option<String>,
 }
 
-pub(super) async fn page(sources: &Sources, query: &str) -> Reply {
+pub(super) async fn page(sources: &Sources, mirror: &Mirror, query: &str) -> Reply {
     let number =
         |name: &str| query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('=')?.parse().ok());
     let query = match number("id") {
         Some(id) => StatementQuery::One(id),
         None => StatementQuery::After(number("after").unwrap_or(0), number("all") == Some(1)),
     };
-    match sources.state.statements(&sources.destination, query).await {
+    match sources.state.statements(&mirror.id, query).await {
         Ok(statements) => {
             let document = StatementsDocument { schema: "twinline.statements.page/1".to_owned(), statements };
             document_reply(StatusCode::OK, &json!(document))
@@ -70,8 +69,8 @@ pub(super) async fn page(sources: &Sources, query: &str) -> Reply {
 }
 
 /// An operator has seen to one: it stays as history and blocks nothing.
-pub(super) async fn clear(sources: &Sources, body: Incoming) -> Reply {
-    let (decision, row) = match asked(sources, body).await {
+pub(super) async fn clear(sources: &Sources, mirror: &Mirror, body: Incoming) -> Reply {
+    let (decision, row) = match asked(sources, mirror, body).await {
         Ok(asked) => asked,
         Err(reply) => return reply,
     };
@@ -84,7 +83,7 @@ pub(super) async fn clear(sources: &Sources, body: Incoming) -> Reply {
     let (id, at_ns) = (row.id, sources.clock.wall_ns());
     let (who, note) = (short(&decision.who, WORDS_MAX), short(&decision.note, WORDS_MAX));
     let change = StatementChange::End { fate: StatementState::Cleared, who: who.clone(), note: note.clone(), at_ns };
-    match sources.state.change_statement(&sources.destination, id, change).await {
+    match sources.state.change_statement(&mirror.id, id, change).await {
         Ok(true) => {
             tell(sources, EventKind::StatementCleared, format!("{} is cleared by {who}: {note}", shown(&row)));
             decided(None)
@@ -95,8 +94,8 @@ pub(super) async fn clear(sources: &Sources, body: Incoming) -> Reply {
 }
 
 /// An operator wants one carried out at the destination.
-pub(super) async fn confirm(sources: &Sources, hold: &Hold, body: Incoming) -> Reply {
-    let (decision, row) = match asked(sources, body).await {
+pub(super) async fn confirm(sources: &Sources, mirror: &Mirror, body: Incoming) -> Reply {
+    let (decision, row) = match asked(sources, mirror, body).await {
         Ok(asked) => asked,
         Err(reply) => return reply,
     };
@@ -105,9 +104,9 @@ pub(super) async fn confirm(sources: &Sources, hold: &Hold, body: Incoming) -> R
     }
     let (at_ns, who, newer) = (sources.clock.wall_ns(), short(&decision.who, WORDS_MAX), decision.newer);
     let change = StatementChange::Confirm { who: who.clone(), at_ns, newer };
-    match sources.state.change_statement(&sources.destination, row.id, change).await {
+    match sources.state.change_statement(&mirror.id, row.id, change).await {
         Ok(true) => {
-            hold.confirm();
+            mirror.hold.confirm();
             let although = if row.newer { ", although something newer has gone there" } else { "" };
             let text = format!("{} is to be carried out at the destination, says {who}{although}", shown(&row));
             tell(sources, EventKind::StatementConfirmed, text);
@@ -135,13 +134,13 @@ fn cannot_confirm(row: &StatementRow, newer: bool) -> Option<String> {
 }
 
 /// The decision, and the row it is about, which must still block.
-async fn asked(sources: &Sources, body: Incoming) -> Result<(DecisionDocument, StatementRow), Reply> {
+async fn asked(sources: &Sources, mirror: &Mirror, body: Incoming) -> Result<(DecisionDocument, StatementRow), Reply> {
     let refused = |status: StatusCode, why: String| document_reply(status, &json!({ "error": why }));
     let body = Limited::new(body, REQUEST_BYTES_MAX).collect().await;
     let body = body.map_err(|error| refused(StatusCode::PAYLOAD_TOO_LARGE, error.to_string()))?.to_bytes();
     let decision: DecisionDocument =
         serde_json::from_slice(&body).map_err(|error| refused(StatusCode::BAD_REQUEST, error.to_string()))?;
-    let found = sources.state.statements(&sources.destination, StatementQuery::One(decision.id)).await;
+    let found = sources.state.statements(&mirror.id, StatementQuery::One(decision.id)).await;
     match found.map_err(|error| unavailable(&error))?.pop() {
         None => Err(decided(Some("there is none of this number".to_owned()))),
         Some(row) if !row.state.blocks() => Err(decided(Some(format!("it is {} already", row.state.name())))),

@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use super::around::{self, WatchedWrites};
 use super::edge::EdgeStatus;
-use super::figures::Figures;
+use super::figures::{Figures, Share};
+use super::share::{Began, DestinationStatus};
 use crate::base::clock::rfc3339;
 use crate::base::size::{ByteSize, show_span};
 use crate::delivery::{ChangeView, ExcludedView, PauseView, hold};
@@ -40,13 +41,26 @@ pub struct Facts {
     pub admin: Vec<String>,
     /// The source.
     pub source: Side,
-    /// The destination.
+    /// The destination, the first where there are several.
     pub destination: Side,
     /// Its id.
     pub destination_id: String,
     /// The search for writes that come to the source around us.
     #[serde(default)]
     pub around: WatchedWrites,
+    /// All of them.
+    #[serde(default)]
+    pub destinations: Vec<NamedSide>,
+}
+
+/// A destination, for display.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NamedSide {
+    /// Its id.
+    pub id: String,
+    /// What it is.
+    #[serde(flatten)]
+    pub side: Side,
 }
 
 /// Lines by state.
@@ -249,25 +263,17 @@ pub struct Status {
     pub statements: Vec<StatementRow>,
     /// What the edge has refused or lost beside that.
     pub edge: EdgeStatus,
+    /// Each destination by itself. What stands above are their sums, in which a line counts once for each of them.
+    pub destinations: Vec<DestinationStatus>,
     /// What to do next.
     pub next_steps: Vec<String>,
 }
 
 pub(super) fn status(facts: Facts, figures: &Figures) -> Status {
-    let view = &figures.view;
-    let totals = figures.totals.clone().unwrap_or_default();
-    let trouble = |rows: Vec<(String, u64)>| -> Vec<Trouble> {
-        rows.into_iter().map(|(cause, lines)| Trouble { cause, lines }).collect()
-    };
-    let mut gaps = totals.gaps;
-    for (cause, lines) in &figures.untaken {
-        match gaps.iter_mut().find(|(known, _)| known == cause) {
-            Some((_, sum)) => *sum += lines,
-            None => gaps.push(((*cause).to_owned(), *lines)),
-        }
-    }
-    // What came around us was never accepted by us.
-    let gap_lines = gaps.iter().filter(|(cause, _)| *cause != BYPASS).map(|(_, lines)| lines).sum();
+    let sides = facts.destinations.clone();
+    let side = |id: &str| sides.iter().find(|one| one.id == id).map(|one| one.side.clone()).unwrap_or_default();
+    let each = figures.shares.iter().map(|share| DestinationStatus::of(share, side(share.id.as_str()), figures));
+    let destinations: Vec<DestinationStatus> = each.collect();
     let mut status = Status {
         schema: "twinline.status/1".to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -275,49 +281,37 @@ pub(super) fn status(facts: Facts, figures: &Figures) -> Status {
         facts,
         up_s: figures.up.as_secs(),
         at: rfc3339(figures.now_ns),
-        age_s: if view.at_ns == 0 { 0.0 } else { view.age(figures.now).as_secs_f64() },
-        lines: LinesByState {
-            delivered: view.delivered_lines,
-            queued: view.queued_lines,
-            doubt: view.doubt_lines,
-            dead_lettered: view.dead_lettered_lines,
-            gap: gap_lines,
-            excluded: view.excluded_lines,
-            unanswered: view.unanswered_lines,
-        },
-        queue: queue_status(figures, view.oldest_waits(figures.now).as_secs_f64()),
+        queue: queue_status(figures),
         source_silent: figures.source_silent.as_ref().map(SilentSource::from),
-        paused: view.paused.clone(),
-        changes: view.changes.clone(),
-        excluded: view.excluded.clone(),
-        dead_letters: trouble(totals.dead_letters),
-        letters_removed: trouble(totals.letters_removed),
-        dead_letter_reason: totals.dead_letter_reason,
-        dirty_regions: totals.dirty_regions,
-        regions: totals.regions,
-        gap_log_lines: figures.untaken.iter().map(|(_, lines)| lines).sum(),
-        gaps: trouble(gaps),
-        gap_rows: totals.gap_rows,
-        gap_rows_total: totals.gap_rows_total,
-        gaps_unknown: totals.gaps_unknown,
-        statements_not_mirrored: totals.statements_total,
-        statements: totals.statements,
+        not_covered: vec!["history from before the start is not copied".to_owned()],
         edge: EdgeStatus::of(&figures.edge),
         ..Status::default()
     };
-    status.not_covered = not_covered(&status, figures);
+    let several = destinations.len() > 1;
+    for one in &destinations {
+        let of = if several { format!("{}: ", one.id) } else { String::new() };
+        status.add(one, &of);
+    }
+    if figures.gap_logs_silent > 0 {
+        status.not_covered.push("a gap log does not answer: gaps that only it has are not shown".to_owned());
+    }
+    if figures.shares.iter().any(|share| share.totals.is_none()) {
+        status.not_covered.push("the state store does not answer: gaps and dead letters are not shown".to_owned());
+    }
+    let view = figures.slowest();
     if !view.ready {
         status.not_covered.insert(0, "lines are not counted yet: delivery is starting".to_owned());
     } else if view.counting {
         let counting = "counting what the queue holds since before the start: there are more lines than shown";
         status.not_covered.insert(0, counting.to_owned());
     }
+    status.destinations = destinations;
     status.next_steps = next_steps(&status);
     status
 }
 
-fn queue_status(figures: &Figures, oldest_s: f64) -> QueueStatus {
-    let view = &figures.view;
+fn queue_status(figures: &Figures) -> QueueStatus {
+    let view = figures.slowest();
     QueueStatus {
         bytes: figures.log.used_bytes,
         disk_bytes: figures.log.bytes,
@@ -325,7 +319,7 @@ fn queue_status(figures: &Figures, oldest_s: f64) -> QueueStatus {
         records: view.head_lsn.saturating_sub(view.floor_lsn),
         counting: !view.ready || view.counting,
         segments: figures.log.segments,
-        oldest_s,
+        oldest_s: view.oldest_waits(figures.now).as_secs_f64(),
         commit_s: figures.log.sync_ns_last as f64 / 1e9,
         full: figures.log.full,
         used_percent: figures.pressure.percent,
@@ -340,48 +334,43 @@ fn queue_status(figures: &Figures, oldest_s: f64) -> QueueStatus {
     }
 }
 
-fn not_covered(status: &Status, figures: &Figures) -> Vec<String> {
-    let mut missing = vec!["history from before the start is not copied".to_owned()];
-    let lines = &status.lines;
+/// What one destination does not have.
+pub(super) fn not_covered(one: &DestinationStatus, share: &Share) -> Vec<String> {
+    let mut missing: Vec<String> = share.began.iter().map(Began::text).collect();
+    let lines = &one.lines;
     if lines.doubt > 0 {
-        missing.push(format!("{} lines in doubt await read-back ({} regions)", lines.doubt, status.dirty_regions));
+        missing.push(format!("{} lines in doubt await read-back ({} regions)", lines.doubt, one.dirty_regions));
     }
     if lines.gap > 0 {
-        let held = match status.gap_log_lines {
+        let held = match one.gap_log_lines {
             0 => String::new(),
             held => format!(" ({held} of them are in the gap log, not yet in the state store)"),
         };
         missing.push(format!("{} lines in gaps await read-back{held}", lines.gap));
     }
-    if status.gaps_unknown > 0 {
-        let text = format!("{} gaps of unknown size, in no sum, await read-back", status.gaps_unknown);
+    if one.gaps_unknown > 0 {
+        let text = format!("{} gaps of unknown size, in no sum, await read-back", one.gaps_unknown);
         missing.push(text);
     }
-    missing.extend(refused(status));
-    let changed: u64 = status.changes.iter().map(|change| change.cells).sum();
+    missing.extend(refused(one));
+    let changed: u64 = one.changes.iter().map(|change| change.cells).sum();
     if changed > 0 {
         missing.push(format!("{changed} times a value is not at the destination what it is at the source"));
     }
-    if status.gaps.iter().any(|gap| gap.cause == "other-protocol") {
+    if one.gaps.iter().any(|gap| gap.cause == "other-protocol") {
         missing.push("Prometheus remote writes and those to /api/v3/write_lp go to the source alone".to_owned());
     }
-    missing.extend(around::not_covered(status));
-    match status.statements_not_mirrored {
+    missing.extend(around::not_covered(&one.gaps));
+    match one.statements_not_mirrored {
         0 => {}
         1 => missing.push("1 statement was not mirrored and blocks a cutover".to_owned()),
         number => missing.push(format!("{number} statements were not mirrored and block a cutover")),
-    }
-    if figures.gap_logs_silent > 0 {
-        missing.push("a gap log does not answer: gaps that only it has are not shown".to_owned());
-    }
-    if figures.totals.is_none() {
-        missing.push("the state store does not answer: gaps and dead letters are not shown".to_owned());
     }
     missing
 }
 
 /// What the destination refused, as far as nothing has come in its place.
-fn refused(status: &Status) -> Option<String> {
+fn refused(status: &DestinationStatus) -> Option<String> {
     let sum = |fates: &[&str]| -> u64 {
         let of = status.letters_removed.iter().filter(|gone| fates.contains(&gone.cause.as_str()));
         of.map(|gone| gone.lines).sum()
@@ -423,7 +412,7 @@ fn next_steps(status: &Status) -> Vec<String> {
     if let Some(pause) = status.paused.first() {
         return vec![format!("{}: {}", pause.what, pause.reason), "twinline check".to_owned()];
     }
-    if around::points(status) > 0 {
+    if around::points(&status.gaps) > 0 {
         return vec!["twinline inventory".to_owned()];
     }
     vec!["twinline status --watch".to_owned()]
@@ -442,7 +431,6 @@ pub(super) fn full_text(log: &Stats) -> String {
 #[must_use]
 pub fn render(status: &Status) -> String {
     let mut out = String::new();
-    let lines = &status.lines;
     let queue = &status.queue;
     let facts = &status.facts;
     let seconds = |s: f64| show_span(Duration::try_from_secs_f64(s).unwrap_or_default());
@@ -460,22 +448,18 @@ pub fn render(status: &Status) -> String {
     let side = |side: &Side| format!("{} ({} {})", side.url, side.kind, side.version);
     let _ = writeln!(out, "\nclients      {}", facts.proxy.join(", "));
     let _ = writeln!(out, "source       {}", side(&facts.source));
-    let _ = writeln!(out, "destination  {} [{}]", side(&facts.destination), facts.destination_id);
-    let _ = writeln!(out, "\nLINES  delivered      {:>14}", lines.delivered);
-    if queue.counting {
-        let _ = writeln!(out, "       {:<14} still counting, {} so far", "queued", lines.queued);
+    for NamedSide { id, side: one } in &facts.destinations {
+        let _ = writeln!(out, "destination  {} [{id}]", side(one));
+    }
+    out.push('\n');
+    if let [_, _, ..] = &status.destinations[..] {
+        for one in &status.destinations {
+            let _ = writeln!(out, "{}  oldest line {} · {} records", one.id, seconds(one.oldest_s), one.records);
+            lines_by_state(&mut out, &status.of_one(one));
+        }
     } else {
-        let _ = writeln!(out, "       {:<14} {:>14}", "queued", lines.queued);
+        lines_by_state(&mut out, status);
     }
-    for (name, count) in [
-        ("doubt", lines.doubt),
-        ("dead-lettered", lines.dead_lettered),
-        ("gap", lines.gap),
-        ("excluded", lines.excluded),
-    ] {
-        let _ = writeln!(out, "       {name:<14} {count:>14}");
-    }
-    let _ = writeln!(out, "       (unanswered)   {:>14}", lines.unanswered);
     let full = if queue.limit_bytes == 0 { 0.0 } else { queue.disk_bytes as f64 / queue.limit_bytes as f64 * 100.0 };
     let _ = writeln!(
         out,
@@ -497,6 +481,27 @@ pub fn render(status: &Status) -> String {
     }
     troubles(&mut out, status);
     out
+}
+
+/// Every accepted line is in one of these.
+fn lines_by_state(out: &mut String, status: &Status) {
+    let Status { lines, queue, .. } = status;
+    // Writing to a String does not fail.
+    let _ = writeln!(out, "LINES  delivered      {:>14}", lines.delivered);
+    if queue.counting {
+        let _ = writeln!(out, "       {:<14} still counting, {} so far", "queued", lines.queued);
+    } else {
+        let _ = writeln!(out, "       {:<14} {:>14}", "queued", lines.queued);
+    }
+    for (name, count) in [
+        ("doubt", lines.doubt),
+        ("dead-lettered", lines.dead_lettered),
+        ("gap", lines.gap),
+        ("excluded", lines.excluded),
+    ] {
+        let _ = writeln!(out, "       {name:<14} {count:>14}");
+    }
+    let _ = writeln!(out, "       (unanswered)   {:>14}", lines.unanswered);
 }
 
 /// The search for damage in the log.
@@ -539,6 +544,22 @@ fn troubles(out: &mut String, status: &Status) {
         let reason = on_screen(&silent.reason);
         let _ = writeln!(out, "✗ SOURCE  it has answered no write for {lasts}: {reason}");
     }
+    if let [_, _, ..] = &status.destinations[..] {
+        for one in &status.destinations {
+            let mut own = String::new();
+            of_destination(&mut own, &status.of_one(one));
+            for line in own.lines() {
+                let _ = writeln!(out, "{}: {line}", one.id);
+            }
+        }
+    } else {
+        of_destination(out, status);
+    }
+    status.edge.render(out);
+}
+
+/// What needs a look at one destination.
+fn of_destination(out: &mut String, status: &Status) {
     for pause in &status.paused {
         let _ = writeln!(
             out,
@@ -568,7 +589,6 @@ fn troubles(out: &mut String, status: &Status) {
     doubts(out, status);
     gaps(out, status);
     statements(out, status);
-    status.edge.render(out);
 }
 
 /// Statements that were not carried out, the newest.

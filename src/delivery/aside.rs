@@ -140,7 +140,10 @@ impl Distributor {
         if !self.some_stand_still() {
             return Ok(false);
         }
-        let mut targets = self.shared.pauses.paused_targets();
+        let mut targets = match self.shared.pauses.all_stand_still() {
+            true => self.shared.targets.all(),
+            false => self.shared.pauses.paused_targets(),
+        };
         targets.extend(self.asides.keys());
         targets.sort_unstable();
         targets.dedup();

@@ -55,7 +55,9 @@ pub(super) async fn attempt(shared: &Shared, lane: usize, part: &Part, gzip: boo
     if let Some(until) = open_until {
         shared.lanes[lane].borrow_mut().unanswered(&part.batch, &part.lines, until);
     }
-    counter!(metric::ATTEMPTS, "outcome" => outcome(&verdict.action), "reason" => verdict.code).increment(1);
+    let id = shared.id.to_string();
+    counter!(metric::ATTEMPTS, metric::DESTINATION => id, "outcome" => outcome(&verdict.action), "reason" => verdict.code)
+        .increment(1);
     Ended { verdict, began, whole, was_alive, open_until }
 }
 

@@ -65,10 +65,14 @@ impl Distributor {
         'steps: for step in steps {
             let settings = &self.shared.settings;
             let mut backoff = Backoff::new(settings.retry_initial, settings.retry_max);
-            let mut failures = 0;
+            let (mut failures, mut failed) = (0, 0);
             loop {
-                while self.may_not_send() {
+                while self.may_not_send() && !self.holds_up_others() {
                     self.idle(LOOK_EVERY).await?;
+                }
+                if (failed >= 3 || self.may_not_send()) && self.holds_up_others() {
+                    end = Err("the destination stands still, and others could not wait for it any longer".to_owned());
+                    break 'steps;
                 }
                 let (code, why, asked, open) = match attempt(&self.shared, step).await {
                     Ended::Done => break,
@@ -81,7 +85,7 @@ impl Distributor {
                 if open {
                     open_until = self.shared.clock.monotonic() + self.shared.settings.late_write_max;
                 }
-                failures += u32::from(code == FAILED);
+                (failures, failed) = (failures + u32::from(code == FAILED), failed + 1);
                 if failures >= FAILURES_MAX {
                     end = Err(format!("the destination failed {failures} times at it: {why}"));
                     break 'steps;

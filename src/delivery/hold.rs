@@ -7,9 +7,17 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use tokio::sync::Notify;
 
 use super::view::PauseView;
+use crate::base::DestinationId;
 use crate::base::clock::rfc3339;
 
-/// Name of the value in the state store that outlives the process: when it began, ns, 8 bytes little endian; 0 for none.
+/// Name of the value in the state store that outlives the process, of one destination: when it began, ns, 8 bytes little endian; 0
+/// for none.
+#[must_use]
+pub fn name(id: &DestinationId) -> String {
+    format!("{NAME}.{id}")
+}
+
+/// The name of versions that had one destination.
 pub const NAME: &str = "delivery.held_since";
 
 /// The code of its pause, in figures and documents.

@@ -177,6 +177,13 @@ impl Ledger {
     }
 }
 
+/// Lines above the lowest floor that lanes had counted when these floors were saved.
+#[must_use]
+pub fn lines_ahead(floors: &Floors) -> u64 {
+    let at = LANES_AT + 2 * floors.lanes.len() + 1;
+    floors.counters.get(at).copied().filter(|_| is_known(floors)).unwrap_or(0)
+}
+
 /// Whether the sums, and the lanes that their lines went to, mean what they mean now.
 pub(super) fn is_known(floors: &Floors) -> bool {
     let counters = &floors.counters;

@@ -50,6 +50,7 @@ mod writing;
 
 pub use excluded::ExcludedView;
 pub use hold::Hold;
+pub use ledger::lines_ahead;
 pub use target::{table_prefix, write_path};
 pub use view::{ChangeView, PauseView, SharedView, View, shared_view, show_failure};
 pub use writing::Writing;
@@ -97,6 +98,8 @@ const KEEP_SOON: Duration = Duration::from_millis(5);
 /// What delivery is made of, beside the queue.
 #[derive(Clone)]
 pub struct Parts {
+    /// Whether nobody else gets the same: then all of the log may wait for it.
+    pub is_only: bool,
     /// What it is.
     pub product: Product,
     /// How lines are written for it.
@@ -260,7 +263,7 @@ fn begin(
         lanes: lanes.into_iter().map(RefCell::new).collect(),
         room: Notify::new(),
         pending_bytes: Cell::new(0),
-        pauses: Pauses::new(parts.settings.retry_initial, parts.settings.retry_max),
+        pauses: Pauses::new(parts.settings.retry_initial, parts.settings.retry_max, parts.is_only),
         settings: parts.settings.clone(),
         closing: RefCell::default(),
         saves: Cell::new(0),
@@ -468,7 +471,7 @@ impl Keeper {
     fn settle_unsettled(&mut self) {
         let now = self.shared.clock.monotonic();
         let News { left_open, overdue, refused } = self.unsettled.tend(now, &mut self.scout.borrow_mut(), &self.queue);
-        if left_open > 0 {
+        if left_open > 0 && self.queue.is_first_to_tell() {
             // With a long log, the writes that a dead process had under way are known only now.
             let text = crate::queue::left_open_text(left_open);
             let (at_ns, kind) = (self.shared.clock.wall_ns(), crate::state::EventKind::Recovered);

@@ -1,4 +1,7 @@
 //! What stands still, why and since when. A pause is told once and probed on a capped schedule; nothing is dropped.
+//!
+//! Where others get the same log, a destination that stands still must not hold it back from them: each of its targets counts as
+//! one that stands still then, and becomes a gap at its backlog ([`super::aside`]).
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -25,6 +28,8 @@ struct Pause {
 pub(super) struct Pauses {
     initial: Duration,
     max: Duration,
+    /// Nobody else waits for the log.
+    is_only: bool,
     destination: RefCell<Option<Pause>>,
     targets: RefCell<HashMap<TargetId, Pause>>,
     /// The statement that holds everything up.
@@ -32,10 +37,11 @@ pub(super) struct Pauses {
 }
 
 impl Pauses {
-    pub(super) fn new(initial: Duration, max: Duration) -> Self {
+    pub(super) fn new(initial: Duration, max: Duration, is_only: bool) -> Self {
         Self {
             initial,
             max,
+            is_only,
             destination: RefCell::default(),
             targets: RefCell::default(),
             statement: RefCell::default(),
@@ -82,21 +88,34 @@ impl Pauses {
 
     pub(super) fn holds(&self, target: TargetId, now: Duration) -> bool {
         self.targets.borrow().get(&target).is_some_and(|pause| pause.until > now)
+            || self.all_stand_still() && self.destination_until(now).is_some()
+    }
+
+    /// Nobody else waits for the log.
+    pub(super) fn is_only(&self) -> bool {
+        self.is_only
+    }
+
+    /// The destination stands still, and each of its targets counts as one that does.
+    pub(super) fn all_stand_still(&self) -> bool {
+        !self.is_only && self.destination.borrow().is_some()
     }
 
     /// Whether this target has refused something since then.
     pub(super) fn told_since(&self, target: TargetId, at: Duration) -> bool {
-        self.targets.borrow().get(&target).is_some_and(|pause| pause.told > at)
+        let told = |pause: &Pause| pause.told > at;
+        self.targets.borrow().get(&target).is_some_and(told)
+            || self.all_stand_still() && self.destination.borrow().as_ref().is_some_and(told)
     }
 
     /// Whether this target stands still, also while it is tried again.
     pub(super) fn is_paused(&self, target: TargetId) -> bool {
-        self.targets.borrow().contains_key(&target)
+        self.all_stand_still() || self.targets.borrow().contains_key(&target)
     }
 
     /// Whether any target stands still.
     pub(super) fn any_target(&self) -> bool {
-        !self.targets.borrow().is_empty()
+        self.all_stand_still() || !self.targets.borrow().is_empty()
     }
 
     /// The targets that stand still.
@@ -183,7 +202,7 @@ mod tests {
 
     #[test]
     fn a_pause_is_news_once_and_ends_with_a_success() {
-        let pauses = Pauses::new(SECOND, SECOND);
+        let pauses = Pauses::new(SECOND, SECOND, true);
         let now = Duration::from_secs(100);
         assert!(pauses.pause_target(TargetId(1), "gone", "404".into(), now));
         assert!(!pauses.pause_target(TargetId(1), "gone", "404".into(), now));
@@ -204,7 +223,7 @@ mod tests {
 
     #[test]
     fn an_older_request_does_not_end_a_newer_pause() {
-        let pauses = Pauses::new(SECOND, SECOND);
+        let pauses = Pauses::new(SECOND, SECOND, true);
         let now = Duration::from_secs(100);
         pauses.pause_destination("away", "503".into(), now, None);
         pauses.pause_target(TargetId(1), "gone", "404".into(), now);

@@ -10,15 +10,18 @@ use super::Shared;
 use crate::base::DestinationId;
 use crate::state::SharedState;
 
-/// Where the mark is kept: the destination at which nothing is under way; empty otherwise.
-const MARK: &str = "delivery-at-rest";
+/// Where the mark of a destination is kept: its name while nothing is under way there; empty otherwise.
+fn mark(id: &DestinationId) -> String {
+    format!("delivery-at-rest.{id}")
+}
+
 /// A stop waits no longer for a state store that does not answer: the next start is careful then.
 const LEAVE_MAX: Duration = Duration::from_secs(1);
 
 /// Takes the mark away, and says whether it stood for this destination.
 pub(super) async fn taken(state: &SharedState, id: &DestinationId) -> bool {
-    let stood = matches!(state.get(MARK).await, Ok(Some(kept)) if kept == id.to_string().into_bytes());
-    stood && state.set(MARK, Vec::new()).await.is_ok()
+    let stood = matches!(state.get(&mark(id)).await, Ok(Some(kept)) if kept == id.to_string().into_bytes());
+    stood && state.set(&mark(id), Vec::new()).await.is_ok()
 }
 
 /// Leaves the mark if all is at rest. To be called when each lane has ended.
@@ -27,7 +30,7 @@ pub(super) async fn leave(shared: &Shared) {
     if !shared.lanes.iter().map(RefCell::borrow_mut).all(|mut lane| lane.is_at_rest(now)) {
         return;
     }
-    let left = shared.state.set(MARK, shared.id.to_string().into_bytes());
+    let left = shared.state.set(&mark(&shared.id), shared.id.to_string().into_bytes());
     if !matches!(tokio::time::timeout(LEAVE_MAX, left).await, Ok(Ok(()))) {
         tracing::warn!("the state store does not take the mark of an orderly stop: the next start takes more care");
     }

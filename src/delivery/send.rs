@@ -11,6 +11,7 @@ use super::batch::Batch;
 use super::lane::Place;
 use super::part::Part;
 use super::settle::{Next, Work};
+use super::target::TargetId;
 use super::{tell, twice};
 use crate::base::failpoint::{self, Point};
 use crate::base::metric;
@@ -26,7 +27,7 @@ const HOLD_LOOK: Duration = Duration::from_millis(100);
 enum End {
     /// Nothing of it is left.
     Done,
-    /// Its target is paused, or an older request without an answer may still write what comes next of it.
+    /// Its target is paused, becomes a gap with all others, or an older request without an answer may still write what comes next of it.
     Parked,
     /// We are stopping.
     Stopped,
@@ -49,7 +50,7 @@ pub(super) async fn run_lane(shared: Rc<Shared>, index: usize) {
             shared.pending_bytes.set(pending - bytes);
             shared.room.notify_one();
             if place != Place::Again {
-                counter!(metric::DELIVERED).increment(batch.len() as u64);
+                counter!(metric::DELIVERED, metric::DESTINATION => shared.id.to_string()).increment(batch.len() as u64);
             }
         } else {
             let batch = Rc::try_unwrap(batch).unwrap_or_else(|shared| (*shared).clone());
@@ -96,9 +97,12 @@ async fn bring_to_end(shared: &Shared, lane: usize, batch: &Rc<Batch>) -> End {
     let mut work = Work::new(shared, lane, batch);
     while let Some(part) = work.parts.pop_front() {
         // Another lane may have met what holds for us as well.
-        rest(shared).await;
+        rest(shared, batch.target).await;
         if shared.stopping.get() {
             return End::Stopped;
+        }
+        if becomes_gap(shared, batch.target) {
+            return End::Parked;
         }
         let part = part.cut(shared.sizes.bytes_max(shared.clock.monotonic()), &mut work.parts);
         if work.open.has_older_of(&part, shared.clock.monotonic()) {
@@ -138,13 +142,18 @@ async fn one_request(work: &mut Work<'_>, mut part: Part) -> Next {
     if broke { work.broke(part, &ended, died).await } else { work.settle(part, ended).await }
 }
 
+/// While the destination stands still nothing ends what a lane has begun: it lets go of what is to become a gap.
+fn becomes_gap(shared: &Shared, target: TargetId) -> bool {
+    shared.pauses.all_stand_still() && shared.closing.borrow().contains(&target)
+}
+
 /// Waits out the destination's pause, and an operator's.
-async fn rest(shared: &Shared) {
+async fn rest(shared: &Shared, target: TargetId) {
     while (shared.hold.lasts() || !shared.may_send.get()) && !shared.stopping.get() {
         tokio::time::sleep(HOLD_LOOK).await;
     }
     while let Some(until) = shared.pauses.destination_until(shared.clock.monotonic()) {
-        if shared.stopping.get() {
+        if shared.stopping.get() || becomes_gap(shared, target) {
             return;
         }
         let left = until.saturating_sub(shared.clock.monotonic());

@@ -56,7 +56,8 @@ impl Distributor {
                 (if why.is_some() { "reported" } else { "done" }, why)
             }
         };
-        counter!(metric::STATEMENTS, "became" => became).increment(1);
+        counter!(metric::STATEMENTS, metric::DESTINATION => self.shared.id.to_string(), "became" => became)
+            .increment(1);
         if let Some(why) = why {
             let carry = carry(&self.shared, &statement, &record.meta, &record.body);
             let can = carry.is_some();
@@ -100,12 +101,20 @@ impl Distributor {
                 let reason = format!("{shown}: until what came before it is delivered");
                 self.shared.pauses.statement_waits("statement", reason, began);
             }
-            if waited >= STANDS_MAX && targets.iter().any(|target| self.shared.pauses.is_paused(*target)) {
+            let stands = self.shared.pauses.all_stand_still()
+                || targets.iter().any(|target| self.shared.pauses.is_paused(*target));
+            if stands && (waited >= STANDS_MAX || self.holds_up_others()) {
                 return Ok(false);
             }
             self.idle(LOOK_EVERY).await?;
         }
         Ok(true)
+    }
+
+    /// Whether a destination that stands still for a statement keeps more of the log from others than any route may.
+    pub(super) fn holds_up_others(&self) -> bool {
+        let behind = self.log.stats().position.saturating_sub(self.before_record);
+        !self.shared.pauses.is_only() && !self.shared.hold.lasts() && behind > self.shared.route_backlog_bytes
     }
 
     fn have_arrived(&self, targets: &[TargetId]) -> bool {

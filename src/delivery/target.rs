@@ -88,7 +88,7 @@ impl Targets {
         let names = self.names.borrow();
         let mut ids: Vec<_> = names.iter().filter(|(other, _)| is_of(other)).filter_map(|(_, id)| *id).collect();
         if self.forgotten.get() {
-            ids.extend((0..self.targets.borrow().len() as u32).map(TargetId));
+            ids.extend(self.all());
         }
         ids.sort_unstable();
         ids.dedup();
@@ -98,6 +98,11 @@ impl Targets {
     /// Names that were asked for, as far as they are kept.
     pub(super) fn names(&self) -> Vec<RouteName> {
         self.names.borrow().keys().cloned().collect()
+    }
+
+    /// Every place so far.
+    pub(super) fn all(&self) -> Vec<TargetId> {
+        (0..self.targets.borrow().len() as u32).map(TargetId).collect()
     }
 
     /// The rules by which places are found.

@@ -219,7 +219,7 @@ pub(super) fn publish(shared: &Shared, reading: Reading, tally: Tally, saved: Ls
     };
     let mut shown = to.lock().unwrap_or_else(PoisonError::into_inner);
     *shown = view.after(&shown);
-    gauges(&shown);
+    gauges(&shown, shared.id.as_str());
 }
 
 fn changes(changes: &crate::line::project::Changes) -> Vec<ChangeView> {
@@ -231,8 +231,8 @@ fn changes(changes: &crate::line::project::Changes) -> Vec<ChangeView> {
     changes.some().map(row).collect()
 }
 
-fn gauges(view: &View) {
-    let set = |name: &'static str, value: f64| metrics::gauge!(name).set(value);
+fn gauges(view: &View, id: &str) {
+    let set = |name: &'static str, value: f64| metrics::gauge!(name, metric::DESTINATION => id.to_owned()).set(value);
     set(metric::QUEUE_LINES, view.queued_lines as f64);
     set(metric::QUEUE_COUNTING, f64::from(u8::from(view.counting)));
     set(metric::DOUBT_LINES, view.doubt_lines as f64);

@@ -51,8 +51,8 @@ impl HeldGaps {
             log.list(Box::new(move |sums| drop(told.send(sums))));
             match timeout(LIST_MAX, heard).await {
                 Ok(Ok(sums)) => {
-                    let own = sums.into_iter().map(|sum| known(sum, &self.destination));
-                    let own = own.filter(|taken| taken.destination == self.destination);
+                    let own = sums.into_iter().map(|sum| known(sum, std::slice::from_ref(&self.destination)));
+                    let own = own.filter(|taken| taken.destinations.contains(&self.destination));
                     held.sums.extend(own.map(|taken| (log.ledger(), taken)));
                 }
                 Ok(Err(_)) | Err(_) => held.silent += 1,

@@ -236,7 +236,7 @@ fn entries(route: &crate::route::Route, lines: &Lines, arrived_ns: i64, request:
         name: route.name.clone(),
         dialect: lines.dialect,
         precision: lines.precision,
-        excluded: route.target.is_none(),
+        excluded: route.is_excluded,
         min_ns: lines.min_ns,
         max_ns: lines.max_ns,
     };

@@ -13,11 +13,13 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, timeout};
 
 use super::held::HeldGaps;
-use crate::base::DestinationId;
 use crate::base::failpoint::{self, Point};
+use crate::base::{DestinationId, Error};
 use crate::state::{GAP_CAUSES, Gap, GapTaken, NotMirrored, SharedState};
 use crate::wal::{GapLog, GapSum, Missed};
 
+/// Between the destinations whose gap it is, where a gap log says that.
+const OWNERS_APART: &str = ",";
 /// Between a gap and its way into the state store: the gaps of a moment go together.
 const TAKE_PAUSE: Duration = Duration::from_millis(100);
 /// After a failure to take gaps over.
@@ -29,7 +31,7 @@ const TAKE_MAX: Duration = Duration::from_secs(5);
 pub struct GapKeeper {
     logs: Vec<GapLog>,
     state: SharedState,
-    destination: DestinationId,
+    destinations: Vec<DestinationId>,
     each: Duration,
     state_hangs_until: Cell<Option<Instant>>,
     added: Notify,
@@ -46,16 +48,16 @@ impl fmt::Debug for GapKeeper {
 pub(super) struct NotKept;
 
 impl GapKeeper {
-    /// `logs`: the gap logs, best first; `destination`: whose gaps these are; `each`: how long one of them may take.
+    /// `logs`: the gap logs, best first; `destinations`: whose gaps these are, all of them; `each`: how long one of them may take.
     #[must_use]
-    pub fn new(logs: Vec<GapLog>, state: SharedState, destination: DestinationId, each: Duration) -> Self {
-        Self { logs, state, destination, each, state_hangs_until: Cell::new(None), added: Notify::new() }
+    pub fn new(logs: Vec<GapLog>, state: SharedState, destinations: Vec<DestinationId>, each: Duration) -> Self {
+        Self { logs, state, destinations, each, state_hangs_until: Cell::new(None), added: Notify::new() }
     }
 
-    /// What the gap logs hold, for whoever counts. For any thread.
+    /// What the gap logs hold for a destination, for whoever counts. For any thread.
     #[must_use]
-    pub fn held(&self) -> HeldGaps {
-        HeldGaps::new(self.logs.clone(), self.destination.clone())
+    pub fn held(&self, destination: &DestinationId) -> HeldGaps {
+        HeldGaps::new(self.logs.clone(), destination.clone())
     }
 
     /// Makes a gap durable.
@@ -69,7 +71,13 @@ impl GapKeeper {
         if self.state_hangs_until.get().is_some_and(|until| Instant::now() < until) {
             return Err(NotKept);
         }
-        match timeout(self.each, self.state.add_gap(&self.destination, gap)).await {
+        let all = async {
+            for destination in &self.destinations {
+                self.state.add_gap(destination, gap.clone()).await?;
+            }
+            Ok::<_, Error>(())
+        };
+        match timeout(self.each, all).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => {
                 tracing::error!(%error, event = "gap.failed", "the state store cannot keep a gap");
@@ -84,13 +92,19 @@ impl GapKeeper {
 
     /// Notes a statement that the log could not take; true when there was none like it.
     pub(super) async fn note_statement(&self, noted: NotMirrored) -> Result<bool, NotKept> {
-        let noted = timeout(self.each, self.state.note_statement(&self.destination, noted)).await;
-        noted.ok().and_then(Result::ok).map(|noted| noted.is_new).ok_or(NotKept)
+        let all = async {
+            let mut is_new = false;
+            for destination in &self.destinations {
+                is_new |= self.state.note_statement(destination, noted.clone()).await?.is_new;
+            }
+            Ok::<_, Error>(is_new)
+        };
+        timeout(self.each, all).await.ok().and_then(Result::ok).ok_or(NotKept)
     }
 
     async fn keep_in(&self, log: &GapLog, gap: &Gap) -> Result<(), NotKept> {
         let missed = Missed {
-            owner: self.destination.to_string(),
+            owner: self.destinations.iter().map(DestinationId::as_str).collect::<Vec<_>>().join(OWNERS_APART),
             place: gap.route_name.clone(),
             cause: gap.cause.to_owned(),
             from_ns: gap.from_ns,
@@ -147,7 +161,7 @@ impl GapKeeper {
             return true;
         }
         let taken = sums.iter().map(|sum| (sum.id, sum.missed.lines)).collect();
-        let known = sums.into_iter().map(|sum| known(sum, &self.destination)).collect();
+        let known = sums.into_iter().map(|sum| known(sum, &self.destinations)).collect();
         match timeout(TAKE_MAX, self.state.take_gaps(log.ledger(), known)).await {
             Ok(Ok(())) => {
                 log.taken(taken);
@@ -162,11 +176,12 @@ impl GapKeeper {
     }
 }
 
-/// What a sum means to the state store. `destination`: whose a sum is that does not say so.
-pub(super) fn known(GapSum { id, missed }: GapSum, destination: &DestinationId) -> GapTaken {
+/// What a sum means to the state store. `others`: whose a sum is that does not say so.
+pub(super) fn known(GapSum { id, missed }: GapSum, others: &[DestinationId]) -> GapTaken {
     // A cause that a later version added, or an owner that is no id: the lines count all the same.
     let cause = GAP_CAUSES.into_iter().find(|cause| *cause == missed.cause).unwrap_or("gap-log-damage");
-    let destination = DestinationId::parse(&missed.owner).unwrap_or_else(|_| destination.clone());
+    let owners: std::result::Result<Vec<_>, _> = missed.owner.split(OWNERS_APART).map(DestinationId::parse).collect();
+    let destinations = owners.unwrap_or_else(|_| others.to_vec());
     let gap = Gap {
         route: None,
         route_name: missed.place,
@@ -176,7 +191,7 @@ pub(super) fn known(GapSum { id, missed }: GapSum, destination: &DestinationId) 
         lsns: None,
         cause,
     };
-    GapTaken { destination, id, gap }
+    GapTaken { destinations, id, gap }
 }
 
 #[cfg(test)]
@@ -205,7 +220,7 @@ mod tests {
         let database = dir.path().join("state.db");
         let state: SharedState = Arc::new(SqliteState::open(&database).unwrap());
         let id = DestinationId::parse("mirror").unwrap();
-        let keeper = GapKeeper::new(logs, Arc::clone(&state), id, Duration::from_millis(50));
+        let keeper = GapKeeper::new(logs, Arc::clone(&state), vec![id], Duration::from_millis(50));
         let gap = Gap {
             route: None,
             route_name: "d/rp".to_owned(),

@@ -21,7 +21,7 @@ pub struct Intent {
     pub dialect: Dialect,
     /// Unit of the timestamps in the body.
     pub precision: Precision,
-    /// No rule sends this route anywhere: the body is left out, the lines are only counted.
+    /// No rule sends this route to any destination: the body is left out, the lines are only counted.
     pub excluded: bool,
     /// Earliest timestamp, ns.
     pub min_ns: i64,

@@ -1,9 +1,9 @@
 //! The queue on this machine: the log and one cursor file per destination.
 
+use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::Duration;
 
 use super::outcome::{Cause, Disposition, EntryBytes, Outcome};
@@ -12,7 +12,8 @@ use crate::base::clock::SharedClock;
 use crate::base::disk::Disk;
 use crate::base::failpoint::{self, Point};
 use crate::base::{DestinationId, Epoch, Error, Kind, Lsn, Result, Side};
-use crate::wal::{self, Bundle, Cursor, CursorFile, Fault, LogLock, Reader, Recovery, Refused, Wal, cursor};
+use crate::wal::cursor::{self, Loaded};
+use crate::wal::{self, Bundle, Cursor, CursorFile, Fault, LogLock, Reader, Recovery, Refused, Wal};
 
 /// Records that a start looks at before clients are served; what lies beyond is looked at while they are.
 const SCAN_MAX: usize = 4096;
@@ -54,8 +55,54 @@ pub struct Opened {
     pub recovery: Recovery,
     /// Intents of the dead process that are doubt now; the rest, where the scout has not seen the end, is known later.
     pub doubted: u64,
-    /// What was wrong with cursors, in sentences: worth an event.
+    /// What was wrong with its cursor, in sentences: worth an event.
     pub remarks: Vec<String>,
+    /// Where it begins.
+    pub begins: Begins,
+}
+
+/// Where a destination begins to read the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Begins {
+    /// Where it stood; the first ones of a log at its beginning.
+    Here,
+    /// Behind this record, the last one: it is new, and others have read the log before.
+    AtEnd(Lsn),
+    /// Behind these records, which it has not read: it was away, and they are not there any more.
+    Behind(Lsn, Lsn),
+}
+
+/// A destination that is to get what is in the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// Its id.
+    pub id: DestinationId,
+    /// It was not configured at an earlier start, and the log was not kept for it since.
+    pub was_away: bool,
+}
+
+/// A destination that has read the log and is not configured now: the log is not kept for it.
+#[derive(Debug)]
+pub struct Removed {
+    /// Its id.
+    pub id: DestinationId,
+    /// How far it was.
+    pub floors: Floors,
+    /// Stands there, and has looked at nothing.
+    pub scout: Scout,
+    /// Stands there as well.
+    pub reader: Reader,
+    /// The log ended there.
+    pub end: Lsn,
+}
+
+/// The queues of all destinations over one log.
+#[derive(Debug)]
+pub struct OpenedAll {
+    /// As they were wanted.
+    pub each: Vec<Opened>,
+    /// Those that are not wanted any more.
+    pub removed: Vec<Removed>,
 }
 
 /// What operators hear of so many intents of a dead process that are doubt now.
@@ -64,15 +111,29 @@ pub fn left_open_text(writes: u64) -> String {
     format!("{writes} writes had no answer when the last process ended: they are doubt now")
 }
 
-/// The local queue. Shared by threads through clones of [`LocalQueue::log`]; the cursor belongs to delivery.
+/// What all destinations share beside the log: the lowest floor of each, as they are durable; whether it was told what a dead
+/// process left open.
+#[derive(Debug)]
+struct Lowest(Mutex<Vec<Lsn>>, AtomicBool);
+
+impl Lowest {
+    /// Takes note of one of them, and says the lowest of all.
+    fn note(&self, index: usize, floor: Lsn) -> Lsn {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all[index] = floor;
+        all.iter().copied().min().unwrap_or(Lsn::ZERO)
+    }
+}
+
+/// The local queue of one destination. Shared by threads through clones of [`LocalQueue::log`]; the cursor belongs to delivery.
 pub struct LocalQueue {
     wal: Arc<Wal>,
     file: CursorFile,
     destination: DestinationId,
     node: [u8; 16],
     epoch: Epoch,
-    /// Lowest floor of destinations that are not configured now: their records are kept until an operator says otherwise.
-    others: Option<Lsn>,
+    /// Its own place, and those of all others: the log is kept above the lowest.
+    lowest: (usize, Arc<Lowest>),
 }
 
 impl fmt::Debug for LocalQueue {
@@ -97,67 +158,61 @@ impl LocalQueue {
         epoch: Epoch,
     ) -> Result<Opened> {
         let lock = wal::lock(disk.as_ref(), &options.dir)?;
-        Self::open_locked(lock, disk, clock, options, destination, epoch)
+        let wanted = [Wanted { id: destination, was_away: false }];
+        let mut all = Self::open_all(lock, disk, clock, options, &wanted, epoch)?;
+        Ok(all.each.remove(0))
     }
 
-    /// The same for whoever has taken the log's lock already.
+    /// The same for several, for whoever has taken the log's lock already. The first ones of a log begin at its beginning, one
+    /// that comes later at the end; one that is not wanted any more does not hold back the log.
     ///
     /// # Errors
     /// As [`LocalQueue::open`].
-    pub fn open_locked(
+    pub fn open_all(
         lock: LogLock,
         disk: Arc<dyn Disk>,
         clock: SharedClock,
         options: wal::Options,
-        destination: DestinationId,
+        wanted: &[Wanted],
         epoch: Epoch,
-    ) -> Result<Opened> {
+    ) -> Result<OpenedAll> {
         let (dir, node) = (options.dir.clone(), options.node);
         // Floors belong to the segments beside them; whose those are is another question.
         let logged = wal::written_by(disk.as_ref(), &dir)?.unwrap_or(node);
-        let (mut cursors, mut remarks, mut lost) = (Vec::new(), Vec::new(), false);
+        let mut known = BTreeMap::new();
         for id in cursor::list(disk.as_ref(), &dir)? {
             let loaded = cursor::load(disk.as_ref(), &dir, &id)?;
-            // How far a destination was that is not configured now, nobody can say: all of it is kept.
-            lost |= loaded.warning.is_some() && id != destination;
-            remarks.extend(loaded.warning);
             loaded.cursor.as_ref().map_or(Ok(()), |cursor| cursor.check_node(&dir, logged))?;
-            cursors.extend(loaded.cursor);
+            known.insert(id, loaded);
         }
+        // What nobody waits for is not missed; how far the log was durable all of them say.
+        let waits = |id: &DestinationId| wanted.iter().any(|one| one.id == *id && !one.was_away);
+        let mut cursors: Vec<Cursor> = known.values().filter_map(|loaded| loaded.cursor.clone()).collect();
+        cursors.iter_mut().filter(|cursor| !waits(&cursor.destination)).for_each(|cursor| cursor.floors.clear());
         let (wal, recovery) = Wal::open_locked(lock, Arc::clone(&disk), Arc::clone(&clock), options, &cursors)?;
         let wal = Arc::new(wal);
-        let others = cursors.iter().filter(|c| c.destination != destination).filter_map(Cursor::lowest_floor);
-        let others = others.chain(lost.then(|| wal.oldest().before())).min();
-        for other in cursors.iter().filter(|c| c.destination != destination) {
-            tracing::warn!(event = "queue.other_destination", id = %other.destination,
-                "a destination that is not configured now has a cursor here: its records are kept and take disk space; \
-                 set destination.id back, or remove its file from wal/cursors while twinline is stopped");
-        }
-        let mut own = cursors.into_iter().find(|c| c.destination == destination);
-        let generation = own.as_ref().map_or(0, |own| own.generation);
-        if let Some(own) = &mut own {
-            let clamped = own.clamp(wal.oldest(), wal.durable());
-            if clamped.ahead > 0 {
-                remarks.push(format!(
-                    "the floors of {} of {} lanes lay beyond the end of the log and were set back to it",
-                    clamped.ahead,
-                    own.floors.len()
-                ));
+        let is_fresh = known.is_empty();
+        let lowest = Arc::new(Lowest(Mutex::new(vec![Lsn::ZERO; wanted.len()]), AtomicBool::new(false)));
+        let mut standing = Vec::new();
+        for (index, one) in wanted.iter().enumerate() {
+            let loaded = known.remove(&one.id);
+            let stands = Standing::of(one, loaded, &wal, is_fresh);
+            let file = CursorFile::new(Arc::clone(&disk), &dir, one.id.clone(), stands.generation);
+            let lowest = (index, Arc::clone(&lowest));
+            lowest.1.note(index, stands.floors.lowest());
+            let mut queue = Self { wal: Arc::clone(&wal), file, destination: one.id.clone(), node, epoch, lowest };
+            // A crash must not let it begin again further on.
+            if wanted.len() > 1 && is_fresh || matches!(stands.begins, Begins::AtEnd(_)) {
+                queue.note_durable(&stands.floors);
             }
+            standing.push((queue, stands));
         }
-        let floors = own.map_or_else(Floors::default, |own| Floors { lanes: own.floors, counters: own.counters });
-        let file = CursorFile::new(disk, &dir, destination.clone(), generation);
-        let from = floors.lowest();
-        let mut scout = Scout::new(wal.reader(from.next())?, from).with_former(recovery.last);
-        let until = clock.monotonic() + SCAN_TIME_MAX;
-        for _ in 0..SCAN_MAX / SCAN_STEP {
-            if !scout.advance(SCAN_STEP)? || clock.monotonic() >= until {
-                break;
-            }
+        let mut removed = Vec::new();
+        for (id, loaded) in known {
+            removed.extend(removed_one(id, loaded.cursor, &wal)?);
         }
-        let queue = Self { wal, file, destination, node, epoch, others };
-        let doubted = queue.doubt_what_was_left_open(&mut scout)?;
-        Ok(Opened { queue, floors, scout, recovery, doubted, remarks })
+        let each = look_all(standing, &recovery, &clock)?;
+        Ok(OpenedAll { each, removed })
     }
 
     fn doubt_what_was_left_open(&self, scout: &mut Scout) -> Result<u64> {
@@ -264,16 +319,30 @@ impl LocalQueue {
         self.wal.durable()
     }
 
-    /// Makes floors durable, then gives segments below all of them back.
+    /// Makes floors durable, then gives segments below those of all destinations back.
     ///
     /// # Errors
     /// The cursor cannot be written; the floors on disk are the former ones then, which costs repetition, not data.
     pub fn acknowledge(&mut self, floors: &Floors) -> Result<()> {
         self.save(floors)?;
         failpoint::hit(Point::FloorDurable);
-        let lowest = self.others.map_or(floors.lowest(), |others| others.min(floors.lowest()));
-        self.wal.release(lowest.next());
+        let (index, lowest) = &self.lowest;
+        self.wal.release(lowest.note(*index, floors.lowest()).next());
         Ok(())
+    }
+
+    /// Whether it is news that a dead process left something open: each destination finds the same.
+    #[must_use]
+    pub fn is_first_to_tell(&self) -> bool {
+        !self.lowest.1.1.swap(true, Ordering::Relaxed)
+    }
+
+    /// Makes floors durable before anything is delivered.
+    ///
+    /// # Errors
+    /// The cursor cannot be written.
+    pub fn remember(&mut self, floors: &Floors) -> Result<()> {
+        self.save(floors)
     }
 
     fn save(&mut self, floors: &Floors) -> Result<()> {
@@ -290,4 +359,76 @@ impl LocalQueue {
         };
         self.file.save(&mut cursor)
     }
+}
+
+/// Where one destination stands at a start.
+struct Standing {
+    floors: Floors,
+    generation: u64,
+    begins: Begins,
+    remarks: Vec<String>,
+}
+
+impl Standing {
+    fn of(one: &Wanted, loaded: Option<Loaded>, wal: &Wal, is_fresh: bool) -> Self {
+        let Some(Loaded { cursor, warning }) = loaded else {
+            let durable = wal.durable();
+            let is_late = !is_fresh && durable > Lsn::ZERO;
+            let floors = Floors { lanes: if is_late { vec![durable] } else { Vec::new() }, counters: Vec::new() };
+            let begins = if is_late { Begins::AtEnd(durable) } else { Begins::Here };
+            return Self { floors, generation: 0, begins, remarks: Vec::new() };
+        };
+        let mut remarks: Vec<String> = warning.into_iter().collect();
+        let Some(mut own) = cursor else {
+            return Self { floors: Floors::default(), generation: 0, begins: Begins::Here, remarks };
+        };
+        let oldest = wal.oldest();
+        let clamped = own.clamp(oldest, wal.durable());
+        if clamped.ahead > 0 {
+            let (ahead, of) = (clamped.ahead, own.floors.len());
+            remarks.push(format!(
+                "the floors of {ahead} of {of} lanes lay beyond the end of the log and were set back to it"
+            ));
+        }
+        let lowest = own.lowest_floor().unwrap_or(Lsn::ZERO);
+        let mut begins = Begins::Here;
+        if one.was_away && lowest.next() < oldest {
+            begins = Begins::Behind(lowest.next(), oldest.before());
+            own.floors.iter_mut().for_each(|floor| *floor = (*floor).max(oldest.before()));
+        }
+        let floors = Floors { lanes: own.floors, counters: own.counters };
+        Self { floors, generation: own.generation, begins, remarks }
+    }
+}
+
+fn removed_one(id: DestinationId, cursor: Option<Cursor>, wal: &Wal) -> Result<Option<Removed>> {
+    // Where its cursor is lost nobody knows what it has not read.
+    let Some(cursor) = cursor else { return Ok(None) };
+    let floors = Floors { lanes: cursor.floors, counters: cursor.counters };
+    let from = floors.lowest();
+    let reader = wal.reader(from.next())?;
+    let scout = Scout::new(reader.clone(), from);
+    Ok(Some(Removed { id, floors, scout, reader, end: wal.durable() }))
+}
+
+/// Looks at what follows the floors, for a moment. The lowest comes first: what it gives up the others find given up.
+fn look_all(standing: Vec<(LocalQueue, Standing)>, recovery: &Recovery, clock: &SharedClock) -> Result<Vec<Opened>> {
+    let until = clock.monotonic() + SCAN_TIME_MAX;
+    let mut by_floor: Vec<_> = standing.into_iter().enumerate().collect();
+    by_floor.sort_by_key(|(_, (_, stands))| stands.floors.lowest());
+    let mut opened = Vec::new();
+    for (index, (queue, stands)) in by_floor {
+        let from = stands.floors.lowest();
+        let mut scout = Scout::new(queue.wal.reader(from.next())?, from).with_former(recovery.last);
+        for _ in 0..SCAN_MAX / SCAN_STEP {
+            if !scout.advance(SCAN_STEP)? || clock.monotonic() >= until {
+                break;
+            }
+        }
+        let doubted = queue.doubt_what_was_left_open(&mut scout)?;
+        let Standing { floors, begins, remarks, .. } = stands;
+        opened.push((index, Opened { queue, floors, scout, recovery: recovery.clone(), doubted, remarks, begins }));
+    }
+    opened.sort_by_key(|(index, _)| *index);
+    Ok(opened.into_iter().map(|(_, opened)| opened).collect())
 }

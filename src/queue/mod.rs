@@ -22,7 +22,7 @@ use crate::base::sync;
 pub use appender::{Appender, Unavailable};
 pub use catch_up::{Meter, Moment, Pace};
 pub use intent::{Intent, IntentError};
-pub use local::{Floors, LocalQueue, Opened, left_open_text};
+pub use local::{Begins, Floors, LocalQueue, Opened, OpenedAll, Removed, Wanted, left_open_text};
 pub use outcome::{Cause, Disposition, EntryBytes, Outcome};
 pub use scout::{Ahead, Judged, Scout};
 pub use span::{Fate, Span, Spans, Walk};

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{RouteName, Target, TargetKind, map};
+use super::{RouteName, TargetKind, map};
 use crate::base::RouteId;
 use crate::config::Mapping;
 use crate::state::SharedState;
@@ -29,8 +29,8 @@ pub struct Route {
     pub id: RouteId,
     /// Its names at the source.
     pub name: RouteName,
-    /// Where it goes; `None`: to nobody but the source.
-    pub target: Option<Target>,
+    /// Whether no destination gets it: it stays at the source alone.
+    pub is_excluded: bool,
 }
 
 /// All known routes.
@@ -41,7 +41,8 @@ pub struct Catalogue(Rc<Inner>);
 struct Inner {
     state: SharedState,
     mapping: Mapping,
-    kind: TargetKind,
+    /// Of each destination.
+    kinds: Vec<TargetKind>,
     routes_max: usize,
     /// Those that have asked for a number: 0 where the store had none left.
     known: RefCell<HashMap<RouteName, Rc<Route>>>,
@@ -53,9 +54,9 @@ struct Inner {
 impl Catalogue {
     /// An empty catalogue in front of the store.
     #[must_use]
-    pub fn new(state: SharedState, mapping: Mapping, kind: TargetKind, routes_max: usize) -> Self {
+    pub fn new(state: SharedState, mapping: Mapping, kinds: Vec<TargetKind>, routes_max: usize) -> Self {
         let (known, asking, failed) = (RefCell::default(), RefCell::default(), Cell::default());
-        Self(Rc::new(Inner { state, mapping, kind, routes_max, known, asking, failed }))
+        Self(Rc::new(Inner { state, mapping, kinds, routes_max, known, asking, failed }))
     }
 
     /// The route of these names. A number of it is durable.
@@ -91,7 +92,8 @@ impl Catalogue {
 
 impl Inner {
     fn route(&self, name: &RouteName, id: RouteId) -> Rc<Route> {
-        Rc::new(Route { id, name: name.clone(), target: map(&self.mapping, name, &self.kind) })
+        let is_excluded = self.kinds.iter().all(|kind| map(&self.mapping, name, kind).is_none());
+        Rc::new(Route { id, name: name.clone(), is_excluded })
     }
 
     fn may_ask(&self, name: &RouteName) -> bool {
@@ -130,7 +132,7 @@ mod tests {
         let text = "listen = \"127.0.0.1:0\"\n[source]\nurl = \"http://x:1\"\n[destination]\nurl = \"http://y:1\"";
         let mapping = crate::config::parse(text, &|_| None).unwrap().config.mapping;
         let catalogue =
-            |routes_max| Catalogue::new(Arc::clone(&state), mapping.clone(), TargetKind::Database, routes_max);
+            |routes_max| Catalogue::new(Arc::clone(&state), mapping.clone(), vec![TargetKind::Database], routes_max);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         tokio::task::LocalSet::new().block_on(&runtime, async {
             let first = catalogue(2);

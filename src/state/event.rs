@@ -30,6 +30,12 @@ pub enum EventKind {
     DeliveryPaused,
     /// An operator has let it go on.
     DeliveryResumed,
+    /// A destination that others came before begins at the end of the log.
+    DestinationBegan,
+    /// A destination is not configured any more: how much it has not got.
+    DestinationRemoved,
+    /// It is configured again, and what came meanwhile is not in the log any more.
+    DestinationBack,
     /// One route cannot be delivered.
     RoutePaused,
     /// A route that stood still for longer than its backlog allows has become a gap.

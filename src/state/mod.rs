@@ -108,7 +108,7 @@ pub struct Gap {
 pub const BYPASS: &str = "bypass";
 
 /// Every cause of a gap.
-pub const GAP_CAUSES: [&str; 11] = [
+pub const GAP_CAUSES: [&str; 12] = [
     "queue-full",
     "queue-faulted",
     "queue-stalled",
@@ -120,7 +120,11 @@ pub const GAP_CAUSES: [&str; 11] = [
     "gap-log-damage",
     ROUTE_BACKLOG,
     BYPASS,
+    DESTINATION_AWAY,
 ];
+
+/// A destination was not configured for a while, and what came meanwhile is not in the log any more.
+pub const DESTINATION_AWAY: &str = "destination-away";
 
 /// Records of the log that cannot be read any more.
 pub const LOG_DAMAGE: &str = "log-damage";
@@ -129,7 +133,7 @@ pub const LOG_DAMAGE: &str = "log-damage";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GapTaken {
     /// Whose gap.
-    pub destination: DestinationId,
+    pub destinations: Vec<DestinationId>,
     /// Names the sum within its store for ever.
     pub id: u64,
     /// All of it so far.
@@ -274,11 +278,11 @@ pub trait State: Send + Sync + fmt::Debug {
     /// Events after `after` (an event's id), oldest first, at most `limit`.
     fn events(&self, after: i64, limit: usize) -> Pending<Vec<(i64, Event)>>;
     /// A small named value, for things that happen once (node id, incarnation).
-    fn get_or_set(&self, name: &'static str, value: Vec<u8>) -> Pending<Vec<u8>>;
+    fn get_or_set(&self, name: &str, value: Vec<u8>) -> Pending<Vec<u8>>;
     /// A small named value, if it was ever set.
-    fn get(&self, name: &'static str) -> Pending<Option<Vec<u8>>>;
+    fn get(&self, name: &str) -> Pending<Option<Vec<u8>>>;
     /// The highest record that anything here speaks of; zero where nothing does.
     fn highest_lsn(&self) -> Pending<Lsn>;
     /// Sets a small named value, whatever it was before.
-    fn set(&self, name: &'static str, value: Vec<u8>) -> Pending<()>;
+    fn set(&self, name: &str, value: Vec<u8>) -> Pending<()>;
 }

@@ -298,14 +298,16 @@ impl State for SqliteState {
         })
     }
 
-    fn get_or_set(&self, name: &'static str, value: Vec<u8>) -> Pending<Vec<u8>> {
+    fn get_or_set(&self, name: &str, value: Vec<u8>) -> Pending<Vec<u8>> {
+        let name = name.to_owned();
         self.call("cannot read a value", move |tx| {
             tx.execute("INSERT INTO value VALUES (?1, ?2) ON CONFLICT DO NOTHING", params![name, value])?;
             tx.query_row("SELECT value FROM value WHERE name = ?1", [name], |row| row.get(0))
         })
     }
 
-    fn get(&self, name: &'static str) -> Pending<Option<Vec<u8>>> {
+    fn get(&self, name: &str) -> Pending<Option<Vec<u8>>> {
+        let name = name.to_owned();
         self.call("cannot read a value", move |tx| {
             tx.query_row("SELECT value FROM value WHERE name = ?1", [name], |row| row.get(0)).optional()
         })
@@ -322,7 +324,8 @@ impl State for SqliteState {
         })
     }
 
-    fn set(&self, name: &'static str, value: Vec<u8>) -> Pending<()> {
+    fn set(&self, name: &str, value: Vec<u8>) -> Pending<()> {
+        let name = name.to_owned();
         self.call("cannot write a value", move |tx| {
             let sql = "INSERT INTO value VALUES (?1, ?2) ON CONFLICT DO UPDATE SET value = excluded.value";
             tx.execute(sql, params![name, value]).map(drop)
@@ -404,15 +407,19 @@ fn take_gaps(tx: &Connection, ledger: u64, sums: &[GapTaken]) -> rusqlite::Resul
         .prepare_cached("SELECT id, lines FROM gap_taken WHERE ledger = ?1")?
         .query_map([ledger], |row| Ok((row.get(0)?, row.get(1)?)))?
         .collect::<rusqlite::Result<_>>()?;
-    for GapTaken { destination, id, gap } in sums {
+    for GapTaken { destinations, id, gap } in sums {
         let before = known.get(id).copied();
         if let Some(more) = gap.lines.checked_sub(before.unwrap_or(0)).filter(|more| *more > 0 || before.is_none()) {
-            write_gap(tx, &destination.to_string(), &Gap { lines: more, ..gap.clone() }, GAP_GROWS)?;
+            for destination in destinations {
+                write_gap(tx, destination.as_str(), &Gap { lines: more, ..gap.clone() }, GAP_GROWS)?;
+            }
         } else if let Some(less) = before.unwrap_or(0).checked_sub(gap.lines).filter(|less| *less > 0) {
             // A gap that was given up after it had been listed.
             let sql =
                 "UPDATE gap SET lines = max(lines - ?4, 0) WHERE destination = ?1 AND route_name = ?2 AND cause = ?3";
-            tx.execute(sql, params![destination.to_string(), gap.route_name, gap.cause, less])?;
+            for destination in destinations {
+                tx.execute(sql, params![destination.as_str(), gap.route_name, gap.cause, less])?;
+            }
         }
         let sql = "INSERT INTO gap_taken VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET lines = excluded.lines";
         tx.prepare_cached(sql)?.execute(params![ledger, id, gap.lines])?;
@@ -544,7 +551,7 @@ mod tests {
     fn sums_that_are_taken_over_again_add_only_what_they_have_grown_by() {
         let dir = tempfile::tempdir().unwrap();
         let sum = |id: u64, lines: u64| GapTaken {
-            destination: DestinationId::parse("main").unwrap(),
+            destinations: vec![DestinationId::parse("main").unwrap()],
             id,
             gap: Gap {
                 route: None,

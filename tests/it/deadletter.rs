@@ -244,7 +244,10 @@ fn a_purge_says_first_what_goes_and_the_accounts_go_on_telling_it() {
         assert_eq!(status["dead_letters"][0]["lines"], 1, "{status:#}");
         assert_eq!(status["letters_removed"], serde_json::json!([{ "cause": "purged", "lines": 4 }]), "{status:#}");
         let metrics = twinline.admin("/metrics").text();
-        assert!(metrics.contains("\ntwinline_dead_letter_lines 1\n"), "what the store holds: {metrics}");
+        assert!(
+            metrics.contains("\ntwinline_dead_letter_lines{destination=\"main\"} 1\n"),
+            "what the store holds: {metrics}"
+        );
         let missing = status["not_covered"].to_string();
         assert!(missing.contains("5 lines were refused by the destination (4 of them were purged)"), "{missing}");
     };

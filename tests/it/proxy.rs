@@ -66,6 +66,8 @@ pub(crate) struct Setup {
     pub(crate) destination: String,
     /// Lines of `[destination.delivery]`.
     pub(crate) delivery: String,
+    /// Lines of each further `[[destination]]`; they are delivered to as the first is.
+    pub(crate) others: Vec<String>,
     /// Lines of `[queue]`; they replace what stands there otherwise.
     pub(crate) queue: String,
     /// Lines of the clients' `[[listen]]`.
@@ -104,12 +106,14 @@ impl Setup {
         let key = |line: &str| line.split(' ').next().unwrap_or_default().to_owned();
         let usual = usual.into_iter().filter(|line| !self.queue.contains(&key(line)));
         let queue = usual.chain([self.queue.as_str()]).collect::<Vec<_>>().join("\n");
+        let table = if self.others.is_empty() { "[destination]" } else { "[[destination]]" };
+        let one = |lines: &String| format!("{table}\n{lines}\n[destination.delivery]\n{}\n", self.delivery);
+        let destinations: String = std::iter::once(&self.destination).chain(&self.others).map(one).collect();
         let text = format!(
             "data_dir = {data:?}\n[[listen]]\naddress = \"127.0.0.1:0\"\nrole = \"proxy\"\n{}\n\
              [[listen]]\naddress = \"127.0.0.1:0\"\nrole = \"admin\"\n\
-             [source]\n{}\n[destination]\n{}\n[destination.delivery]\n{}\n\
-             [queue]\n{queue}\n[log]\nformat = \"json\"\n{}\n",
-            self.listen, self.source, self.destination, self.delivery, self.more
+             [source]\n{}\n{destinations}[queue]\n{queue}\n[log]\nformat = \"json\"\n{}\n",
+            self.listen, self.source, self.more
         );
         std::fs::write(directory.path().join("twinline.toml"), text).unwrap();
         Place { mounted, directory, failpoints: self.failpoints, options: &[] }

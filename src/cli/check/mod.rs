@@ -38,7 +38,7 @@ use crate::db::product::Product;
 use crate::db::server::Flavor;
 use crate::route::{RouteName, Target, TargetKind};
 
-use finding::{Finding, Group, State};
+use finding::{About, Finding, Group, State};
 use places::Listing;
 use probe::{Probed, Verdict};
 use reach::Met;
@@ -123,7 +123,12 @@ fn look(config: &Config, only: &[Group], clock: &SharedClock) -> Result<Vec<Find
     if only.is_empty() || !only.iter().all(of_the_disk) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|e| Error::disk("cannot start the event loop", e))?;
-        findings = tokio::task::LocalSet::new().block_on(&runtime, databases(config, &wanted, clock))?;
+        let several = config.destinations.len() > 1;
+        for one in config.each() {
+            let found = tokio::task::LocalSet::new().block_on(&runtime, databases(&one, &wanted, clock))?;
+            let id = several.then(|| one.destination().id.to_string());
+            add(&mut findings, found, id.as_deref());
+        }
         // A database that does not answer explains what is unknown about it, chosen or not.
         findings.retain(|finding| wanted(finding.group) || explains(finding));
     }
@@ -136,6 +141,20 @@ fn look(config: &Config, only: &[Group], clock: &SharedClock) -> Result<Vec<Find
         findings.push(limits::memory(config));
     }
     Ok(findings)
+}
+
+/// Takes what was found of a pair. With several destinations what is not the source's says whose it is, and the source is told of once.
+fn add(findings: &mut Vec<Finding>, found: Vec<Finding>, id: Option<&str>) {
+    for mut finding in found {
+        if let Some(id) = id.filter(|_| finding.about != About::Source) {
+            finding.text = format!("{id}: {}", finding.text);
+        }
+        let is_known =
+            id.is_some() && findings.iter().any(|known| (known.code, &known.text) == (finding.code, &finding.text));
+        if !is_known {
+            findings.push(finding);
+        }
+    }
 }
 
 fn explains(finding: &Finding) -> bool {

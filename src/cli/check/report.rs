@@ -56,7 +56,12 @@ impl Report {
             ok: exit == Exit::Success,
             exit_code: exit as u8,
             source: config.source.server.url.to_string(),
-            destination: config.destination().server.url.to_string(),
+            destination: config
+                .destinations
+                .iter()
+                .map(|one| one.server.url.to_string())
+                .collect::<Vec<_>>()
+                .join(", "),
             data_dir: config.data_dir.display().to_string(),
             findings,
             summary,

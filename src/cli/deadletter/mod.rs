@@ -30,6 +30,9 @@ pub(super) struct DeadLetterArgs {
     /// Look at this data directory, without a configuration file [default: data_dir of the configuration]
     #[arg(long, global = true, value_name = "DIR")]
     data_dir: Option<PathBuf>,
+    /// The destination that refused them, where there are several
+    #[arg(long, global = true, value_name = "ID")]
+    destination: Option<String>,
     #[command(subcommand)]
     command: Command,
 }
@@ -91,7 +94,7 @@ impl FilterArgs {
 }
 
 pub(super) fn run(global: &Global, args: &DeadLetterArgs) -> Result<Exit, Failure> {
-    let place = Place::find(global, args.data_dir.as_deref())?;
+    let place = Place::find(global, args.data_dir.as_deref(), args.destination.as_deref())?.of_one()?;
     match &args.command {
         Command::Ls(args) => ls::run(global, &Store::open(&place)?, args),
         Command::Show(args) => show::run(global, &Store::open(&place)?, args),

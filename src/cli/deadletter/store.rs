@@ -43,7 +43,10 @@ impl<'a> Store<'a> {
         let file = LetterFile::open(&place.data_dir.join("state.db")).map_err(failure)?;
         let id = match &place.config {
             Some(config) => config.destination().id.clone(),
-            None => only(&file)?,
+            None => match &place.destination {
+                Some(id) => DestinationId::parse(id).map_err(|why| Failure::new(Exit::Usage, why))?,
+                None => only(&file)?,
+            },
         };
         Ok(Self { place, file: Some((file, id)) })
     }
@@ -87,7 +90,7 @@ impl<'a> Store<'a> {
             letter_name(query.to),
             query.limit
         );
-        let document: LettersDocument = self.place.ask("GET", &path)?;
+        let document: LettersDocument = self.place.ask("GET", &self.place.at(&path))?;
         let strange = || {
             Failure::new(Exit::Failed, "the answer of the running twinline is not understood")
                 .hint("use the same version of twinline on both sides")
@@ -129,7 +132,8 @@ impl<'a> Store<'a> {
     /// Removes letters from the running twinline's store; how many were there.
     pub(super) fn remove(&self, ids: &[LetterId], fate: LetterFate) -> Result<u64, Failure> {
         let document = RemovalDocument { fate, ids: ids.iter().map(|id| letter_name(*id)).collect() };
-        let answer: Value = self.place.send("/api/v1/dead-letters/remove", json!(document).to_string().as_bytes())?;
+        let answer: Value =
+            self.place.send(&self.place.at("/api/v1/dead-letters/remove"), json!(document).to_string().as_bytes())?;
         Ok(answer["removed"].as_u64().unwrap_or(0))
     }
 }
@@ -160,7 +164,7 @@ fn only(file: &LetterFile) -> Result<DestinationId, Failure> {
         1 => all.remove(0),
         _ => {
             let what = format!("there are dead letters of several destinations: {}", all.join(", "));
-            return Err(Failure::new(Exit::Usage, what).hint("name the configuration of one of them (-c FILE)"));
+            return Err(Failure::new(Exit::Usage, what).hint("name one: --destination ID"));
         }
     };
     DestinationId::parse(&name).map_err(|why| Failure::new(Exit::Failed, why))

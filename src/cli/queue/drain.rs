@@ -16,6 +16,7 @@ use crate::cli::Global;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::talk::{Mark, Talk};
 use crate::control::QueueFacts;
+use crate::delivery::PauseView;
 use crate::wal::Kind;
 use crate::wal::look::{Look, Sight};
 
@@ -39,7 +40,7 @@ const TOLD_EVERY: Duration = Duration::from_secs(15);
 pub(super) fn run(global: &Global, place: &Place, args: &DrainArgs) -> Result<Exit, Failure> {
     let (talk, stop, clock) = (global.talk(), Stop::listen()?, SystemClock::new());
     let (look, life) = place.look()?;
-    let Some(first) = life.facts().cloned() else { return Err(place.nobody_runs()) };
+    let Some(first) = life.facts().cloned().map(of_all) else { return Err(place.nobody_runs()) };
     let mut watch = Watch::new(talk, last_write(&look)?, &first);
     let began = clock.monotonic();
     let (mut now, mut exit) = (first.clone(), None);
@@ -51,7 +52,7 @@ pub(super) fn run(global: &Global, place: &Place, args: &DrainArgs) -> Result<Ex
         }
         watch.tell(&now, clock.monotonic());
         pause();
-        now = place.running()?;
+        now = of_all(place.running()?);
     }
     watch.bar.finish_and_clear();
     let done = watch.is_done(&now);
@@ -72,6 +73,26 @@ pub(super) fn run(global: &Global, place: &Place, args: &DrainArgs) -> Result<Ex
     }
     talk.next(&next);
     Ok(exit)
+}
+
+/// Of several destinations: the lowest floor, and all that waits for any of them or stands still.
+fn of_all(first: QueueFacts) -> QueueFacts {
+    if first.others.is_empty() {
+        return first;
+    }
+    let each = || std::iter::once(&first).chain(&first.others);
+    let named = |one: &QueueFacts, text: &str| format!("{}: {text}", one.destination);
+    let paused = each().flat_map(|one| {
+        one.paused.iter().map(move |pause| PauseView { what: named(one, &pause.what), ..pause.clone() })
+    });
+    QueueFacts {
+        floor: each().map(|one| one.floor).min().unwrap_or(0),
+        waiting_lines: each().map(|one| one.waiting_lines).max().unwrap_or(0),
+        failed: each().find_map(|one| Some(named(one, one.failed.as_ref()?))),
+        paused: paused.collect(),
+        held_since_ns: None,
+        ..first.clone()
+    }
 }
 
 fn next_step(place: &Place, now: &QueueFacts, done: bool, waited: bool) -> String {

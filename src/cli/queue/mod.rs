@@ -31,6 +31,9 @@ pub(super) struct QueueArgs {
     /// Look at this data directory, without a configuration file [default: data_dir of the configuration]
     #[arg(long, global = true, value_name = "DIR")]
     data_dir: Option<PathBuf>,
+    /// Only this destination, where there are several: for status, pause, resume and drain
+    #[arg(long, global = true, value_name = "ID")]
+    destination: Option<String>,
     #[command(subcommand)]
     command: Command,
 }
@@ -87,7 +90,7 @@ pub(super) fn run(global: &Global, args: &QueueArgs) -> Result<Exit, Failure> {
         }
         _ => {}
     }
-    let place = place::Place::find(global, args.data_dir.as_deref())?;
+    let place = place::Place::find(global, args.data_dir.as_deref(), args.destination.as_deref())?;
     match &args.command {
         Command::Status(args) => status::run(global, &place, args),
         Command::Ls(args) => ls::run(global, &place, args),
@@ -95,8 +98,8 @@ pub(super) fn run(global: &Global, args: &QueueArgs) -> Result<Exit, Failure> {
         Command::Verify(args) => verify::run(global, &place, args),
         Command::ReleaseBallast(args) => ballast::run(global, &place, args),
         Command::Export(args) => export::run(global, &place, args),
-        Command::Pause => pause::run(global, &place, pause::Wish::Pause),
-        Command::Resume => pause::run(global, &place, pause::Wish::Resume),
+        Command::Pause => pause::run(global, &place.of_one()?, pause::Wish::Pause),
+        Command::Resume => pause::run(global, &place.of_one()?, pause::Wish::Resume),
         Command::Drain(args) => drain::run(global, &place, args),
     }
 }

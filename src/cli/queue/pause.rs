@@ -20,7 +20,7 @@ pub(super) fn run(global: &Global, place: &Place, wish: Wish) -> Result<Exit, Fa
         Wish::Pause => ("pause", place.command("resume")),
         Wish::Resume => ("resume", place.command("drain --wait")),
     };
-    let answer: Value = place.ask("POST", &format!("/api/v1/queue/{word}"))?;
+    let answer: Value = place.ask("POST", &place.at(&format!("/api/v1/queue/{word}")))?;
     let (changed, since) = (answer["changed"] == true, answer["since"].as_str().unwrap_or("an unknown time"));
     let text = match (wish, changed) {
         (Wish::Pause, true) => {

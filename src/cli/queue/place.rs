@@ -21,6 +21,8 @@ pub(in crate::cli) struct Place {
     socket: PathBuf,
     /// None where the directory was named instead of a configuration.
     pub(in crate::cli) config: Option<Config>,
+    /// The destination that was named.
+    pub(in crate::cli) destination: Option<String>,
     /// As the user named it, for the commands that we propose.
     option: String,
 }
@@ -48,7 +50,11 @@ impl Life {
 }
 
 impl Place {
-    pub(in crate::cli) fn find(global: &Global, named: Option<&Path>) -> Result<Self, Failure> {
+    pub(in crate::cli) fn find(
+        global: &Global,
+        named: Option<&Path>,
+        destination: Option<&str>,
+    ) -> Result<Self, Failure> {
         let (data_dir, socket, config, option) = match named {
             Some(dir) => (
                 dir.to_owned(),
@@ -65,9 +71,32 @@ impl Place {
                 (config.data_dir.clone(), config.unix_socket.clone(), Some(config), option)
             }
         };
-        let place = Self { data_dir, socket, config, option };
+        let config = match (config, destination) {
+            (Some(config), Some(id)) => Some(config.one(Some(id)).map_err(|what| Failure::new(Exit::Usage, what))?),
+            (config, _) => config,
+        };
+        let option = option + &destination.map_or(String::new(), |id| format!(" --destination {}", quoted(id)));
+        let place = Self { data_dir, socket, config, destination: destination.map(str::to_owned), option };
         place.is_one()?;
         Ok(place)
+    }
+
+    /// The same for a command that is about one destination: where there are several, one must be named.
+    pub(in crate::cli) fn of_one(self) -> Result<Self, Failure> {
+        let several = match &self.config {
+            Some(config) => config.one(None).err(),
+            None => self.life()?.facts().and_then(QueueFacts::several),
+        };
+        match several {
+            Some(what) => Err(Failure::new(Exit::Usage, what).hint("name one: --destination ID")),
+            None => Ok(self),
+        }
+    }
+
+    /// A path of the running twinline, with the destination that was named.
+    pub(in crate::cli) fn at(&self, path: &str) -> String {
+        let apart = if path.contains('?') { '&' } else { '?' };
+        self.destination.as_ref().map_or_else(|| path.to_owned(), |id| format!("{path}{apart}destination={id}"))
     }
 
     /// The directory of the log.
@@ -127,7 +156,7 @@ impl Place {
             }
             Err(error) => return self.nobody_answers(&error),
         }
-        let facts: QueueFacts = self.ask("GET", "/api/v1/queue")?;
+        let facts: QueueFacts = self.ask("GET", &self.at("/api/v1/queue"))?;
         let other = |path: &Path| path.metadata().ok().map(|found| (found.dev(), found.ino()));
         if other(Path::new(&facts.dir)) != other(&self.wal()) {
             let what = format!(

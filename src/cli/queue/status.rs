@@ -38,7 +38,8 @@ pub(super) fn run(global: &Global, place: &Place, _: &StatusArgs) -> Result<Exit
     let (look, life) = place.look()?;
     let end = End::of(&look)?;
     let mut waiting = Vec::new();
-    for seen in &look.cursors {
+    let named = |id: &DestinationId| place.destination.as_ref().is_none_or(|named| id.as_str() == named);
+    for seen in look.cursors.iter().filter(|seen| named(&seen.destination)) {
         let floors = seen.loaded.cursor.as_ref().map(|cursor| cursor.floors.clone()).unwrap_or_default();
         waiting.push(wait(&look, &end, seen.destination.clone(), floors)?);
     }
@@ -56,7 +57,12 @@ pub(super) fn run(global: &Global, place: &Place, _: &StatusArgs) -> Result<Exit
 fn next_step(place: &Place, life: &Life) -> String {
     match life {
         Life::Running(facts) if facts.held_since_ns.is_some() => place.command("resume"),
-        Life::Running(facts) if !facts.paused.is_empty() => "twinline check".to_owned(),
+        Life::Running(facts) if let Some(held) = facts.others.iter().find(|one| one.held_since_ns.is_some()) => {
+            place.command(&format!("resume --destination {}", held.destination))
+        }
+        Life::Running(facts) if facts.others.iter().chain([&**facts]).any(|one| !one.paused.is_empty()) => {
+            "twinline check".to_owned()
+        }
         Life::Running(_) => place.command("ls"),
         Life::Stopped => place.command("verify"),
     }
@@ -209,7 +215,10 @@ fn text(place: &Place, look: &Look, life: &Life, end: &End, waiting: &[Waiting],
     if waiting.is_empty() {
         let _ = writeln!(out, "no destination has a cursor here: nothing was delivered from this log yet");
     }
-    if let Some(facts) = life.facts() {
+    for facts in life.facts().into_iter().flat_map(|first| std::iter::once(first).chain(&first.others)) {
+        if life.facts().is_some_and(|first| !first.others.is_empty()) {
+            let _ = writeln!(out, "{}", facts.destination);
+        }
         running(&mut out, facts);
     }
     if end.tail > 0 {

@@ -30,7 +30,7 @@ pub(super) fn open(config: &Config, state: &SharedState, now_ns: i64) -> Result<
         logs.push(log);
     }
     let each = (config.queue.stall / SHARE).max(Duration::from_millis(10));
-    Ok(GapKeeper::new(logs, Arc::clone(state), config.destination().id.clone(), each))
+    Ok(GapKeeper::new(logs, Arc::clone(state), config.destinations.iter().map(|one| one.id.clone()).collect(), each))
 }
 
 fn tell_damage(config: &Config, state: &SharedState, now_ns: i64, damaged: u64) -> Result<()> {
@@ -59,7 +59,9 @@ pub(super) fn tell_loss(
         lsns,
         cause,
     };
-    state.add_gap(&config.destination().id, gap).wait()?;
+    for destination in &config.destinations {
+        state.add_gap(&destination.id, gap.clone()).wait()?;
+    }
     drop(state.add_event(Event { at_ns: now_ns, kind: EventKind::LogDamage, text }));
     Ok(())
 }

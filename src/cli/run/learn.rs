@@ -27,7 +27,8 @@ const ASK_SOON: Duration = Duration::from_secs(5);
 #[derive(Clone, Debug)]
 pub(super) struct Learnt {
     pub(super) source: Version,
-    pub(super) destination: Met,
+    /// In the order of the configuration.
+    pub(super) destinations: Vec<Met>,
 }
 
 /// What the destination is.
@@ -55,43 +56,59 @@ impl From<Version> for Met {
 pub(super) async fn learn(
     config: &Config,
     source: &Server,
-    destination: &Server,
+    destinations: &[Server],
     state: &SharedState,
 ) -> Result<Learnt> {
+    // All at once: those that do not answer cost a start the time of one.
+    let asking: Vec<_> = config
+        .each()
+        .zip(destinations.iter().cloned())
+        .map(|(config, server)| {
+            let state = SharedState::clone(state);
+            tokio::task::spawn_local(async move { of_destination(&config, &server, &state).await })
+        })
+        .collect();
     let source_kind = match config.source.kind {
         SourceKind::Influxdb1 => Some(Flavor::Influx1),
         SourceKind::Influxdb2 => Some(Flavor::Influx2),
         SourceKind::Auto => None,
     };
-    let (source, destination) = tokio::join!(
-        one(source, source_kind, "source", "kind.source", Side::Source, state),
-        of_destination(config, destination, state),
-    );
-    Ok(Learnt { source: source?, destination: destination? })
+    let source = one(source, source_kind, "source", "kind.source", Side::Source, state).await;
+    let mut met = Vec::new();
+    for asked in asking {
+        let asked =
+            asked.await.map_err(|e| Error::new(Kind::State, Side::Own, "asking a destination failed").because(e))?;
+        met.push(asked?);
+    }
+    Ok(Learnt { source: source?, destinations: met })
 }
 
-const DESTINATION_KIND: &str = "kind.destination";
+/// Where it is remembered what a destination is.
+fn destination_kind(config: &Config) -> String {
+    format!("kind.destination.{}", config.destination().id)
+}
 
 async fn of_destination(config: &Config, server: &Server, state: &SharedState) -> Result<Met> {
     let configured = Product::configured(config.destination().kind);
+    let remembered_as = destination_kind(config);
     let ping = server.ask(Method::GET, "/ping", Bytes::new());
     let foreign = match configured {
         Some(product) => product.flavor().is_none().then_some(product),
         None => match tokio::time::timeout(ASK_MAX, ping).await {
             Ok(Ok(reply)) => Product::find_foreign(server, &reply).await,
-            _ => remembered(state).await.filter(|product| product.flavor().is_none()),
+            _ => remembered(state, &remembered_as).await.filter(|product| product.flavor().is_none()),
         },
     };
     let Some(product) = foreign else {
         let flavor = configured.and_then(Product::flavor);
-        return one(server, flavor, "destination", DESTINATION_KIND, Side::Destination, state).await.map(Met::from);
+        return one(server, flavor, "destination", &remembered_as, Side::Destination, state).await.map(Met::from);
     };
     let asked = tokio::time::timeout(ASK_MAX, product.ask_version(server)).await.ok().and_then(Result::ok);
     if asked.is_none() {
         tracing::warn!("the destination does not tell its version; going on without");
     }
     // Only remembered for a start at which it does not answer.
-    let _ = state.set(DESTINATION_KIND, product.name().as_bytes().to_vec()).await;
+    let _ = state.set(&remembered_as, product.name().as_bytes().to_vec()).await;
     let (answered, version) = (asked.is_some(), asked.unwrap_or_else(|| "unknown".to_owned()));
     let keeps = match product {
         Product::Victoria => tokio::time::timeout(ASK_MAX, victoria::about(server)).await,
@@ -101,15 +118,15 @@ async fn of_destination(config: &Config, server: &Server, state: &SharedState) -
     Ok(Met { product, version, answered, keeps })
 }
 
-async fn remembered(state: &SharedState) -> Option<Product> {
-    Product::named(&state.get(DESTINATION_KIND).await.ok().flatten()?)
+async fn remembered(state: &SharedState, name: &str) -> Option<Product> {
+    Product::named(&state.get(name).await.ok().flatten()?)
 }
 
 async fn one(
     server: &Server,
     configured: Option<Flavor>,
     section: &str,
-    remembered: &'static str,
+    remembered: &str,
     side: Side,
     state: &SharedState,
 ) -> Result<Version> {

@@ -5,6 +5,7 @@
 
 pub(super) mod ballast;
 mod bypass;
+mod destinations;
 mod gaps;
 mod learn;
 mod logging;
@@ -29,7 +30,7 @@ use super::exit::{Exit, Failure};
 use crate::base::clock::{SharedClock, SystemClock};
 use crate::base::{Epoch, Error, Kind, Result, Side};
 use crate::config::{Config, Role, Unheld};
-use crate::control::{Control, Facts, Recorder};
+use crate::control::{Control, Facts, Mirror, NamedSide, Recorder};
 use crate::db::product::Product;
 use crate::db::server::Server;
 use crate::db::victoria;
@@ -41,11 +42,11 @@ use crate::http::{
 use crate::line::Dialect;
 use crate::line::project::{QuestRules, VictoriaRules};
 use crate::pipeline::{Changing, EdgeMeters, GapKeeper, Limits, Overlaps, Pipeline, Sent, Silence, Skew, passage_max};
-use crate::queue::Appender;
+use crate::queue::{Appender, Opened};
 use crate::route::{Catalogue, Resolver, TargetKind};
 use crate::state::{Event, EventKind, SharedState};
 
-use learn::Learnt;
+use learn::{Learnt, Met};
 use stores::{Stores, tell};
 use watched::Watched;
 
@@ -77,8 +78,6 @@ pub(super) fn run(global: &Global, args: &RunArgs) -> Result<Exit, Failure> {
         asked.map_err(|e| Error::disk("cannot ask to be ended with the starting process", e.into()))?;
     }
     let config = global.load()?.config;
-    // Reading several comes first.
-    config.one(None).map_err(|what| Failure::new(Exit::Config, format!("{what}: this version delivers to one")))?;
     logging::start(&config.log, global.verbose);
     // Fails only when it was done before, which is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
@@ -103,9 +102,16 @@ pub(super) fn run(global: &Global, args: &RunArgs) -> Result<Exit, Failure> {
     Ok(exit)
 }
 
-/// An operator's hold, as a former process left it.
-async fn remembered_hold(state: &SharedState) -> Result<Hold> {
-    Ok(Hold::remembered(state.get(hold::NAME).await?.as_deref()))
+/// What is shown of a destination, and how it is held; an operator's hold as a former process left it.
+async fn mirror(config: &Config, is_only: bool, state: &SharedState, gaps: &GapKeeper) -> Result<Mirror> {
+    let id = config.destination().id.clone();
+    let held = match state.get(&hold::name(&id)).await? {
+        None if is_only => state.get(hold::NAME).await?,
+        held => held,
+    };
+    let (hold, gaps) = (Hold::remembered(held.as_deref()), gaps.held(&id));
+    let began = destinations::began(state, &id).await;
+    Ok(Mirror { id, view: shared_view(), hold, gaps, began })
 }
 
 async fn daemon(
@@ -117,29 +123,25 @@ async fn daemon(
 ) -> Result<Exit> {
     let Stores { state, opened, gaps } = stores;
     let source = Server::new(&config.source.server, Side::Source)?;
-    let destination = Server::new(&config.destination().server, Side::Destination)?;
-    let learnt = learn::learn(&config, &source, &destination, &state).await?;
-    same::refuse(&config, (&source, &destination), &learnt, &state, clock.wall_ns()).await?;
-    let kind = target_kind(&config, &learnt);
+    let each: Vec<Config> = config.each().collect();
+    let learnt = meet(&config, &each, &source, &state, &clock).await?;
+    let kinds = each.iter().zip(&learnt.destinations).map(|(config, met)| target_kind(config, met)).collect::<Vec<_>>();
     let (proxies, admin) = listeners(&config, passed).await?;
     let udp = config.udp.iter().cloned().map(bind_udp).collect::<Result<Vec<_>>>()?;
     let facts = Arc::new(Mutex::new(facts(&config, &learnt, &proxies, &admin)));
     let (stop, stopped) = watch::channel(false);
     let (late_stop, late_stopped) = watch::channel(false);
-    let log = opened.queue.log();
-    let (view, hold) = (shared_view(), remembered_hold(&state).await?);
-
+    let log = opened.first().map(|first| first.queue.log());
+    let log = log.ok_or_else(|| Error::new(Kind::Config, Side::Own, "no destination is configured"))?;
     let watched = Watched { state: Arc::clone(&state), clock: Arc::clone(&clock) };
-    let parts = delivery_parts(&config, &learnt, kind.clone(), &state, &clock, (Arc::clone(&view), hold.clone()));
-    let to = config.destination().server.clone();
-    let delivering = threads::delivery(opened, parts, to, late_stopped.clone(), watched.clone())?;
-    let id = config.destination().id.clone();
+    let stores = (&state, &clock, &gaps);
+    let to = each.iter().zip(&learnt.destinations).zip(&kinds).zip(opened);
+    let (mirrors, delivering) = deliver(to.collect(), stores, &late_stopped, &watched).await?;
     let (silence, seen) = (Silence::default(), EdgeView::default());
-    let sources = (Arc::clone(&log), gaps.held(), silence.clone());
-    let control =
-        Control::new(sources, (view, hold), Arc::clone(&state), id, Arc::clone(&clock), Arc::clone(&facts), recorder)
-            .with_max_age(config.queue.max_age)
-            .with_edge(seen.clone());
+    let sources = (Arc::clone(&log), silence.clone());
+    let control = Control::new(sources, mirrors, Arc::clone(&state), Arc::clone(&clock), Arc::clone(&facts), recorder)
+        .with_max_age(config.queue.max_age)
+        .with_edge(seen.clone());
     let controlling =
         threads::control(control, admin, bind_unix(&config.unix_socket, 0o600, "listen_unix.path")?, late_stopped)?;
     let mut signals = Signals::listen(hangup, proxies.iter().filter_map(|proxy| proxy.tls.clone()).collect())?;
@@ -152,7 +154,7 @@ async fn daemon(
     let taking = Rc::clone(&gaps);
     tokio::task::spawn_local(watched.clone().again("taking over gaps", move || Rc::clone(&taking).take_over()));
     let parts = (Appender::start(log, EPOCH), gaps);
-    let pipeline = Rc::new(pipeline(&config, source, learnt, kind, parts, &state, &clock));
+    let pipeline = Rc::new(pipeline(&config, source, learnt, kinds, parts, &state, &clock));
     let watch = bypass::Watch::of(&config);
     look_after_source(&pipeline, facts, watch, watched);
     let edge = Edge::new(pipeline, config.limits.in_flight.as_usize(), config.limits.max_body.as_usize());
@@ -168,13 +170,55 @@ async fn daemon(
     }
     late_stop.send_replace(true);
     // Nothing else runs here any more that waiting could hold up.
-    threads::join(delivering)?;
+    // All of them save their floors, whatever becomes of one.
+    let ended: Vec<Result<()>> = delivering.into_iter().map(threads::join).collect();
+    ended.into_iter().collect::<Result<()>>()?;
     threads::join(controlling)?;
     let stopped = Event { at_ns: clock.wall_ns(), kind: EventKind::Stopped, text: "stopped".to_owned() };
     // The log is closed all the same.
     let _ = state.add_event(stopped).await;
     tracing::info!("stopped");
     Ok(exit)
+}
+
+/// What can be learnt of the databases before anything is served. Refuses to copy a source to itself.
+async fn meet(
+    config: &Config,
+    each: &[Config],
+    source: &Server,
+    state: &SharedState,
+    clock: &SharedClock,
+) -> Result<Learnt> {
+    let servers = each.iter().map(|one| Server::new(&one.destination().server, Side::Destination));
+    let servers: Vec<Server> = servers.collect::<Result<_>>()?;
+    let learnt = learn::learn(config, source, &servers, state).await?;
+    for ((config, server), met) in each.iter().zip(&servers).zip(&learnt.destinations) {
+        same::refuse(config, (source, server), (&learnt.source, met), state, clock.wall_ns()).await?;
+    }
+    Ok(learnt)
+}
+
+/// What delivery to one destination is made of.
+type To<'a> = (((&'a Config, &'a Met), &'a TargetKind), Opened);
+
+/// Starts the delivery to each destination.
+async fn deliver(
+    all: Vec<To<'_>>,
+    (state, clock, gaps): (&SharedState, &SharedClock, &GapKeeper),
+    stopped: &watch::Receiver<bool>,
+    watched: &Watched,
+) -> Result<(Vec<Mirror>, Vec<threads::Running>)> {
+    let (mut mirrors, mut running) = (Vec::new(), Vec::new());
+    let is_only = all.len() == 1;
+    for (((config, met), kind), opened) in all {
+        let mirror = mirror(config, is_only, state, gaps).await?;
+        let parts = delivery_parts(config, is_only, (met, kind.clone()), state, clock, &mirror);
+        let name = if is_only { "delivery".to_owned() } else { format!("delivery {}", mirror.id) };
+        let to = config.destination().server.clone();
+        running.push(threads::delivery(&name, opened, parts, to, stopped.clone(), watched.clone())?);
+        mirrors.push(mirror);
+    }
+    Ok((mirrors, running))
 }
 
 /// Keeps its version fresh, and tells when it answers no write.
@@ -190,9 +234,9 @@ fn look_after_source(pipeline: &Rc<Pipeline>, facts: Arc<Mutex<Facts>>, watch: b
     tokio::task::spawn_local(watched.again("asking the source's version", learn));
 }
 
-fn target_kind(config: &Config, learnt: &Learnt) -> TargetKind {
+fn target_kind(config: &Config, met: &Met) -> TargetKind {
     let source_org = config.source.server.org.clone();
-    match learnt.destination.product {
+    match met.product {
         Product::Influx1 | Product::Influx3 => TargetKind::Database,
         Product::Influx2 => TargetKind::Bucket { org: config.destination().server.org.clone(), source_org },
         Product::Victoria | Product::Questdb => TargetKind::Labels { source_org },
@@ -218,15 +262,16 @@ fn writing(config: &Config, met: &learn::Met) -> Writing {
 
 fn delivery_parts(
     config: &Config,
-    learnt: &Learnt,
-    kind: TargetKind,
+    is_only: bool,
+    (met, kind): (&Met, TargetKind),
     state: &SharedState,
     clock: &SharedClock,
-    (view, hold): (delivery::SharedView, Hold),
+    mirror: &Mirror,
 ) -> delivery::Parts {
     delivery::Parts {
-        product: learnt.destination.product,
-        writing: writing(config, &learnt.destination),
+        is_only,
+        product: met.product,
+        writing: writing(config, met),
         id: config.destination().id.clone(),
         kind,
         mapping: config.mapping.clone(),
@@ -237,8 +282,8 @@ fn delivery_parts(
         route_backlog_bytes: config.destination().delivery.route_backlog.0.min(config.queue.max_size.0 / 2),
         state: Arc::clone(state),
         clock: Arc::clone(clock),
-        hold,
-        view,
+        hold: mirror.hold.clone(),
+        view: Arc::clone(&mirror.view),
         unanswered_max: passage_max(config.limits.max_body.as_usize())
             + config.source.server.request_timeout
             + 2 * config.queue.stall
@@ -257,7 +302,7 @@ fn pipeline(
     config: &Config,
     source: Source,
     learnt: Learnt,
-    kind: TargetKind,
+    kinds: Vec<TargetKind>,
     (appender, gaps): (Appender, Rc<GapKeeper>),
     state: &SharedState,
     clock: &SharedClock,
@@ -266,7 +311,7 @@ fn pipeline(
     let (mapping, routes_max) = (config.mapping.clone(), config.limits.routes);
     Pipeline {
         resolver: Resolver::new(source.passing.clone(), learnt.source.flavor, org),
-        catalogue: Catalogue::new(Arc::clone(state), mapping, kind, routes_max),
+        catalogue: Catalogue::new(Arc::clone(state), mapping, kinds, routes_max),
         source: source.writes,
         passing: source.passing,
         version: learnt.source.into(),
@@ -283,11 +328,16 @@ fn pipeline(
         on_unavailable: config.queue.on_unavailable,
         epoch: EPOCH,
         silence: source.silence,
-        overlaps: Overlaps::new(config.queue.overlap_lines, config.destination().delivery.late_write_max),
+        overlaps: Overlaps::new(config.queue.overlap_lines, late_write_max(config)),
         sent: Sent::default(),
         changing: Changing::default(),
         meters: EdgeMeters::default(),
     }
+}
+
+/// An unanswered request may take effect for as long as it may at any destination.
+fn late_write_max(config: &Config) -> Duration {
+    config.destinations.iter().map(|one| one.delivery.late_write_max).max().unwrap_or_default()
 }
 
 /// Binds all addresses, those of clients first.
@@ -365,13 +415,19 @@ fn facts(
     proxies: &[Proxy],
     admin: &[(std::net::TcpListener, crate::config::Listen)],
 ) -> Facts {
+    let side = |(one, met): (&crate::config::Destination, &Met)| NamedSide {
+        id: one.id.to_string(),
+        side: learn::side(&one.server, met.product, &met.version),
+    };
+    let destinations: Vec<NamedSide> = config.destinations.iter().zip(&learnt.destinations).map(side).collect();
     Facts {
         name: config.name.clone(),
         proxy: proxies.iter().map(|proxy| proxy.bound.address.to_string()).collect(),
         admin: admin.iter().filter_map(|(socket, _)| socket.local_addr().ok()).map(|a| a.to_string()).collect(),
         source: learn::side(&config.source.server, learnt.source.flavor.into(), &learnt.source.text),
-        destination: learn::side(&config.destination().server, learnt.destination.product, &learnt.destination.version),
+        destination: destinations.first().map(|first| first.side.clone()).unwrap_or_default(),
         destination_id: config.destination().id.to_string(),
+        destinations,
         ..Facts::default()
     }
 }

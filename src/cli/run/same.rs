@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::learn::Learnt;
+use super::learn::Met;
 use crate::base::{Error, Kind, Result, Side};
 use crate::cli::check::identity::{Mark, SAME_FIX, Same, resolve};
 use crate::config::Config;
@@ -15,20 +15,20 @@ use crate::state::{Event, EventKind, SharedState};
 /// A start waits this long for it, and only where both have just answered.
 const ASK_MAX: Duration = Duration::from_secs(2);
 
-/// Refuses a source that is the destination.
+/// Refuses a source that is this destination.
 ///
 /// # Errors
 /// They are one server.
 pub(super) async fn refuse(
     config: &Config,
     (source, destination): (&Server, &Server),
-    learnt: &Learnt,
+    (version, met): (&Version, &Met),
     state: &SharedState,
     now_ns: i64,
 ) -> Result<()> {
     let answered = |version: &Version| version.number.is_some();
-    let same = if answered(&learnt.source) && learnt.destination.answered {
-        let asking = ask(config, (source, destination), learnt);
+    let same = if answered(version) && met.answered {
+        let asking = ask(config, (source, destination), (version, met));
         tokio::time::timeout(ASK_MAX, asking).await.unwrap_or(Same::Unknown("does not tell in time which server it is"))
     } else {
         Same::Unknown("cannot be compared with the source: one of them does not answer")
@@ -46,10 +46,10 @@ pub(super) async fn refuse(
     }
 }
 
-async fn ask(config: &Config, (source, destination): (&Server, &Server), learnt: &Learnt) -> Same {
+async fn ask(config: &Config, (source, destination): (&Server, &Server), (version, met): (&Version, &Met)) -> Same {
     let (source_mark, destination_mark, source_at, destination_at) = tokio::join!(
-        Mark::ask(source, Some(learnt.source.text.clone())),
-        Mark::ask(destination, Some(learnt.destination.version.clone())),
+        Mark::ask(source, Some(version.text.clone())),
+        Mark::ask(destination, Some(met.version.clone())),
         resolve(&config.source.server),
         resolve(&config.destination().server),
     );

@@ -8,14 +8,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::told::Told;
-use super::{EPOCH, ballast, gaps};
+use super::{EPOCH, ballast, destinations, gaps};
 use crate::base::clock::SharedClock;
 use crate::base::disk::{self, Disk};
 use crate::base::{Error, Kind, Lsn, Result, Side};
 use crate::cli::check::storage;
 use crate::config::{Config, LogCompression, log_waiting};
 use crate::pipeline::GapKeeper;
-use crate::queue::{self, LocalQueue, Opened};
+use crate::queue::{self, LocalQueue, Opened, OpenedAll, Wanted};
 use crate::state::{Event, EventKind, SharedState, SqliteState};
 use crate::wal::cursor::{self, Cursor, CursorFile};
 use crate::wal::{self, LogLock};
@@ -28,7 +28,8 @@ const BEGUN: &str = "log-begun";
 /// What is on disk, opened.
 pub(super) struct Stores {
     pub(super) state: SharedState,
-    pub(super) opened: Opened,
+    /// Of each destination, in the order of the configuration.
+    pub(super) opened: Vec<Opened>,
     pub(super) gaps: GapKeeper,
 }
 
@@ -39,8 +40,10 @@ pub(super) fn open(config: &Config, clock: &SharedClock, adopt: bool) -> Result<
     let state = SqliteState::open(&config.data_dir.join("state.db"))?;
     let state: SharedState = Arc::new(state.with_dirty_regions_max(config.queue.dirty_regions));
     let node = node(&disk, config, &state, adopt, clock.wall_ns())?;
-    let opened = open_queue(lock, disk, config, clock, node)?;
-    if opened.recovery.segments > 0 && value(&state, BEGUN)?.is_none() {
+    let wanted = destinations::wanted(config, &state)?;
+    let OpenedAll { each: mut opened, removed } = open_queue(lock, disk, config, clock, node, &wanted)?;
+    let (first, log) = first(&opened)?;
+    if first.recovery.segments > 0 && value(&state, BEGUN)?.is_none() {
         // On a full disk the next start says it.
         drop(state.set(BEGUN, b"1".to_vec()));
     }
@@ -51,14 +54,21 @@ pub(super) fn open(config: &Config, clock: &SharedClock, adopt: bool) -> Result<
     let gaps = gaps::open(config, &state, clock.wall_ns())?;
     let told = Told::remembered(&state);
     tell_recovery(&state, &opened, &told, clock.wall_ns());
+    destinations::begin(&wanted, &mut opened, &state, clock.wall_ns())?;
+    destinations::leave(removed, &state, clock)?;
     let (telling, time) = (Arc::clone(&state), Arc::clone(clock));
-    opened.queue.log().on_found(Box::new(move |found| {
+    log.on_found(Box::new(move |found| {
         told.once(found.damage.first, found.damage.last, || tell_found(&telling, &found, time.wall_ns()));
     }));
     let (telling, time) = (Arc::clone(&state), Arc::clone(clock));
     let unread = move |path: &Path, error: &io::Error| tell_unread(&telling, path, error, time.wall_ns());
-    opened.queue.log().on_unread(unread);
+    log.on_unread(unread);
     Ok(Stores { state, opened, gaps })
+}
+
+fn first(opened: &[Opened]) -> Result<(&Opened, Arc<wal::Wal>)> {
+    let first = opened.first().map(|first| (first, first.queue.log()));
+    first.ok_or_else(|| Error::new(Kind::Config, Side::Own, "no destination is configured"))
 }
 
 /// The id of this installation, made once; it must be that of the log.
@@ -95,7 +105,7 @@ fn value(state: &SharedState, name: &'static str) -> Result<Option<Vec<u8>>> {
 }
 
 /// What is most likely where a state store that was just opened does not do what is asked.
-fn no_room(error: Error) -> Error {
+pub(super) fn no_room(error: Error) -> Error {
     error.or_hint("free a few MiB on the disk of data_dir, and see that this user may write there; then start again")
 }
 
@@ -105,10 +115,14 @@ fn log_is_gone(disk: &Arc<dyn Disk>, config: &Config, state: &SharedState, now_n
         config.data_dir.join("wal/seg").display()
     );
     tracing::error!(event = "queue.gone", "{text}");
-    keep_numbers(disk, config, state.highest_lsn().wait().map_err(no_room)?)?;
-    // Records that a cursor knows of become a gap when delivery comes to them. It is the same loss, and one row.
-    let known = missed(disk.as_ref(), config)?;
-    gaps::tell_loss(config, state, now_ns, ("log-damage", known), text)
+    let highest = state.highest_lsn().wait().map_err(no_room)?;
+    for one in config.each() {
+        keep_numbers(disk, &one, highest)?;
+        // Records that a cursor knows of become a gap when delivery comes to them. It is the same loss, and one row.
+        let known = missed(disk.as_ref(), &one)?;
+        gaps::tell_loss(&one, state, now_ns, ("log-damage", known), text.clone())?;
+    }
+    Ok(())
 }
 
 /// The new log goes on behind every record that the state store speaks of: under a number used twice a new record would be
@@ -148,7 +162,8 @@ fn open_queue(
     config: &Config,
     clock: &SharedClock,
     node: [u8; 16],
-) -> Result<Opened> {
+    wanted: &[Wanted],
+) -> Result<OpenedAll> {
     let settings = &config.queue;
     let options = wal::Options {
         segment_bytes: settings.segment_size.0,
@@ -164,7 +179,7 @@ fn open_queue(
         node,
         ..wal::Options::new(config.data_dir.join("wal"))
     };
-    LocalQueue::open_locked(lock, disk, Arc::clone(clock), options, config.destination().id.clone(), EPOCH)
+    LocalQueue::open_all(lock, disk, Arc::clone(clock), options, wanted, EPOCH)
 }
 
 pub(super) fn tell(state: &SharedState, at_ns: i64, kind: EventKind, text: String) {
@@ -193,16 +208,17 @@ fn tell_unread(state: &SharedState, path: &Path, error: &io::Error, now_ns: i64)
 }
 
 /// What opening the log did to it is told even when the start is refused later.
-fn tell_recovery(state: &SharedState, opened: &Opened, told: &Told, now_ns: i64) {
+fn tell_recovery(state: &SharedState, opened: &[Opened], told: &Told, now_ns: i64) {
     let tell = |kind, text| tell(state, now_ns, kind, text);
-    if opened.doubted > 0 {
-        tell(EventKind::Recovered, queue::left_open_text(opened.doubted));
+    let doubted = opened.iter().map(|one| one.doubted).sum();
+    if doubted > 0 {
+        tell(EventKind::Recovered, queue::left_open_text(doubted));
     }
-    for remark in &opened.remarks {
+    for remark in opened.iter().flat_map(|one| &one.remarks) {
         tracing::error!(event = "cursor.lost", "{remark}");
         tell(EventKind::LogDamage, remark.clone());
     }
-    for damage in &opened.recovery.damages {
+    for damage in opened.iter().take(1).flat_map(|first| &first.recovery.damages) {
         let lines = match damage.lines {
             0 => "how many lines they held is not known".to_owned(),
             lines => format!("{lines} lines"),

@@ -61,6 +61,7 @@ fn event_loop(
 
 /// Starts delivery. Should it end with an error while the process runs, clients go on being served and the status says so.
 pub(super) fn delivery(
+    name: &str,
     opened: Opened,
     parts: Parts,
     server: config::Server,
@@ -70,8 +71,9 @@ pub(super) fn delivery(
     let view = parts.view.clone();
     // Its own connections: a pool belongs to one thread.
     let work = async move || delivery::run(opened, parts, Server::new(&server, Side::Destination)?, stop).await;
-    event_loop("delivery", work, move |error| {
-        watched.tell(format!("delivery has stopped; writes go on into the queue: {error}"));
+    let what = name.to_owned();
+    event_loop(name, work, move |error| {
+        watched.tell(format!("{what} has stopped; writes go on into the queue: {error}"));
         delivery::show_failure(&view, error);
     })
 }

@@ -24,6 +24,9 @@ pub(super) struct StatementsArgs {
     /// Look at this data directory, without a configuration file [default: data_dir of the configuration]
     #[arg(long, global = true, value_name = "DIR")]
     data_dir: Option<PathBuf>,
+    /// The destination that did not get them, where there are several
+    #[arg(long, global = true, value_name = "ID")]
+    destination: Option<String>,
     #[command(subcommand)]
     command: Command,
 }
@@ -49,7 +52,7 @@ enum Command {
 }
 
 pub(super) fn run(global: &Global, args: &StatementsArgs) -> Result<Exit, Failure> {
-    let place = Place::find(global, args.data_dir.as_deref())?;
+    let place = Place::find(global, args.data_dir.as_deref(), args.destination.as_deref())?.of_one()?;
     match &args.command {
         Command::Ls(args) => ls::run(global, &Rows::open(&place)?, args),
         Command::Show(args) => ls::show(global, &Rows::open(&place)?, args),

@@ -48,7 +48,10 @@ impl<'a> Rows<'a> {
             StatementQuery::After(after, _) => format!("after={after}"),
             StatementQuery::Watched(_) | StatementQuery::Confirmed => String::new(),
         };
-        Ok(self.place.ask::<StatementsDocument>("GET", &format!("/api/v1/statements?{which}"))?.statements)
+        Ok(self
+            .place
+            .ask::<StatementsDocument>("GET", &self.place.at(&format!("/api/v1/statements?{which}")))?
+            .statements)
     }
 
     /// All of them, those that are over as well or not.
@@ -73,7 +76,7 @@ impl<'a> Rows<'a> {
     /// Tells the running twinline what is decided: `clear` or `confirm`.
     pub(super) fn decide(&self, word: &str, decision: &DecisionDocument) -> Result<(), Failure> {
         let path = format!("/api/v1/statements/{word}");
-        let answer: DecidedDocument = self.place.send(&path, json!(decision).to_string().as_bytes())?;
+        let answer: DecidedDocument = self.place.send(&self.place.at(&path), json!(decision).to_string().as_bytes())?;
         if answer.done {
             return Ok(());
         }

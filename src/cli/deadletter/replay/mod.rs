@@ -348,5 +348,8 @@ fn kinds(store: &Store<'_>) -> Result<(Flavor, Flavor), Failure> {
             Failure::new(Exit::Refused, what).hint(store.place.letters_command("export --out letters.lp"))
         })
     };
-    Ok((one(&status.facts.source.kind)?, one(&status.facts.destination.kind)?))
+    let id = store.place.config.as_ref().map(|config| config.destination().id.to_string());
+    let own = status.facts.destinations.iter().find(|one| Some(&one.id) == id.as_ref()).map(|one| &one.side);
+    let destination = own.unwrap_or(&status.facts.destination);
+    Ok((one(&status.facts.source.kind)?, one(&destination.kind)?))
 }
