@@ -174,7 +174,7 @@ impl Distributor {
         if row.newer {
             self.soil(row).await;
         }
-        let done = self.run_steps(&statement, &steps, true).await?;
+        let done = self.run_steps(Lsn::ZERO, &statement, &steps, true).await?;
         Ok(done.map(|()| steps.iter().map(super::plan::Step::shown).collect::<Vec<_>>().join("; ")))
     }
 

@@ -42,9 +42,12 @@ impl Tally {
 /// Layout of the counters: version, five sums of the tally, then delivered and dead of each lane, then up to which record
 /// the tally counts (absent in older files: up to the lowest floor), then how many lines lanes have counted above the lowest floor
 /// (absent in older files: not known, and taken for none), then how many reasons of changed cells follow, and cells by reason;
+/// then, from version 3 on, the last statement that was carried out behind what came before it;
 /// then, for each former number of lanes with floors above the lowest, how many floors follow, and these. The version also stands for the hash that deals lines
 /// out to lanes: 1 was another one. Above its lowest byte stands the fingerprint of rules that send lines to other lanes.
-const VERSION: u64 = 2;
+const VERSION: u64 = 3;
+/// The last one without statements.
+const WITHOUT_STATEMENTS: u64 = 2;
 const VERSION_BITS: u32 = 8;
 const LANES_AT: usize = 6;
 
@@ -72,17 +75,20 @@ pub(super) struct Ledger {
     total: Tally,
     /// Lines above the lowest floor that lanes have counted in former runs, and that were not met again yet.
     ahead: u64,
-    /// Floors of former runs with other numbers of lanes, where some are above the lowest: the lines up to them are counted,
-    /// and only they say which these are. Oldest first.
+    /// Floors of former runs that began again at the lowest, where some are above it: the lines up to them are counted,
+    /// and only they say which these are. Oldest first, one for each number of lanes.
     former: Vec<Vec<Lsn>>,
     /// By which rules lines are dealt out.
     dealt_by: u64,
+    /// The last statement that removes something here.
+    statement: Lsn,
 }
 
 impl Ledger {
     /// `counted`: the record up to which `base` counts.
     pub(super) fn new(base: Tally, counted: Lsn) -> Self {
-        Self { base, counted, above: VecDeque::new(), total: base, ahead: 0, former: Vec::new(), dealt_by: 0 }
+        let (above, former, statement) = (VecDeque::new(), Vec::new(), Lsn::ZERO);
+        Self { base, counted, above, total: base, ahead: 0, former, dealt_by: 0, statement }
     }
 
     /// A record with lines that enter no lane. What was counted before is not counted again.
@@ -117,7 +123,13 @@ impl Ledger {
         self.ahead
     }
 
-    /// Floors of former runs with other numbers of lanes: the lines up to them are counted already.
+    /// A statement removes, from now on, what lies before it. Whoever begins below it does so again: nothing behind it may count as
+    /// delivered then, whichever lane had it.
+    pub(super) fn removes(&mut self, statement: Lsn) {
+        self.statement = self.statement.max(statement);
+    }
+
+    /// Floors of former runs that began again at the lowest: the lines up to them are counted already.
     pub(super) fn former(&self) -> &[Vec<Lsn>] {
         &self.former
     }
@@ -130,6 +142,14 @@ impl Ledger {
     /// No more of them than these will be met, or are known to be lost.
     pub(super) fn expect(&mut self, lines: u64) {
         self.ahead = self.ahead.min(lines);
+    }
+
+    /// All lanes begin again at the lowest of these.
+    fn begin_again(&mut self, floors: &[Lsn]) {
+        match self.former.iter_mut().find(|former| former.len() == floors.len()) {
+            Some(same) => same.iter_mut().zip(floors).for_each(|(own, floor)| *own = (*own).max(*floor)),
+            None => self.former.push(floors.to_vec()),
+        }
     }
 
     /// What can be made durable now.
@@ -154,6 +174,7 @@ impl Ledger {
         let changes = self.base.changes.counts();
         floors.counters.push(changes.len() as u64);
         floors.counters.extend_from_slice(changes);
+        floors.counters.push(self.statement.0);
         self.former.retain(|former| former.iter().any(|floor| *floor > lowest));
         let takes = |former: &[Vec<Lsn>]| former.iter().map(|former| 1 + former.len()).sum::<usize>();
         // Where all do not fit, lines of the oldest may count twice after a crash.
@@ -188,8 +209,11 @@ pub fn lines_ahead(floors: &Floors) -> u64 {
 pub(super) fn is_known(floors: &Floors) -> bool {
     let counters = &floors.counters;
     let lanes_end = LANES_AT + 2 * floors.lanes.len();
-    let version = counters.first().map(|word| word & ((1 << VERSION_BITS) - 1));
-    version == Some(VERSION) && counters.len() >= lanes_end
+    matches!(version_of(counters), Some(VERSION | WITHOUT_STATEMENTS)) && counters.len() >= lanes_end
+}
+
+fn version_of(counters: &[u64]) -> Option<u64> {
+    counters.first().map(|word| word & ((1 << VERSION_BITS) - 1))
 }
 
 /// A number, and so many more behind it.
@@ -201,7 +225,8 @@ fn counted_row<'a>(rest: &mut &'a [u64]) -> Option<&'a [u64]> {
 }
 
 /// Lanes and sums as they were made durable. With another number of lanes than before, or another way to deal lines out,
-/// all start at the lowest floor: lines go to other lanes now, and only a contiguous repetition keeps their order. `dealt_by`: the
+/// all start at the lowest floor: lines go to other lanes now, and only a contiguous repetition keeps their order. The same where a
+/// statement above it removes something once more. `dealt_by`: the
 /// rules that decide about lanes ([`super::shaping::fingerprint`]); by others than before nobody knows which lines lanes have counted
 /// above the lowest floor, and they are not counted any more.
 pub(super) fn restore(floors: &Floors, lanes: usize, dealt_by: u64) -> (Vec<Lane>, Ledger) {
@@ -215,15 +240,22 @@ pub(super) fn restore(floors: &Floors, lanes: usize, dealt_by: u64) -> (Vec<Lane
     let counted = counters.get(counted_at).filter(|_| known).map_or(Lsn::ZERO, |at| Lsn(*at));
     let mut ledger = Ledger::new(base, counted.max(floors.lowest()));
     ledger.dealt_by = dealt_by;
+    if known
+        && version_of(counters) == Some(VERSION)
+        && let Some((statement, behind)) = rest.split_first()
+    {
+        (ledger.statement, rest) = (Lsn(*statement), behind);
+    }
     let same_rules = known && counters[0] >> VERSION_BITS == dealt_by;
     while same_rules && let Some(former) = counted_row(&mut rest) {
         ledger.former.push(former.iter().map(|floor| Lsn(*floor)).collect());
     }
-    if same_rules && floors.lanes.len() != lanes {
-        ledger.former.push(floors.lanes.clone());
+    let goes_on = floors.lanes.len() == lanes && ledger.statement <= floors.lowest();
+    if same_rules && !goes_on {
+        ledger.begin_again(&floors.lanes);
     }
     let sums = |lane: usize| (at(LANES_AT + 2 * lane), at(LANES_AT + 2 * lane + 1));
-    if same_rules && floors.lanes.len() == lanes {
+    if same_rules && goes_on {
         ledger.ahead = counters.get(LANES_AT + 2 * lanes + 1).copied().unwrap_or(0);
         let lanes = floors.lanes.iter().enumerate().map(|(index, floor)| {
             let (delivered, dead) = sums(index);
@@ -317,10 +349,26 @@ mod tests {
     }
 
     #[test]
+    fn what_lies_behind_a_repeated_statement_is_delivered_again_by_every_lane_and_counted_once() {
+        let lane = |floor| RefCell::new(Lane::new(Lsn(floor), 0, 0));
+        let mut ledger = Ledger::new(Tally::default(), Lsn(0));
+        ledger.removes(Lsn(7));
+        ledger.removes(Lsn(6));
+        let (lanes, mut ledger) = restore(&ledger.floors(&[lane(5), lane(9)]), 2, 0);
+        assert!(lanes.iter().all(|lane| lane.floor() == Lsn(5)), "record 8 was removed again");
+        assert_eq!(ledger.former(), [[Lsn(5), Lsn(9)]], "it is not counted again");
+        let (lanes, mut ledger) = restore(&ledger.floors(&[lane(8), lane(6)]), 2, 0);
+        assert!(lanes.iter().all(|lane| lane.floor() == Lsn(6)));
+        assert_eq!(ledger.former(), [[Lsn(8), Lsn(9)]], "one row, whatever often");
+        let (lanes, _) = restore(&ledger.floors(&[lane(9), lane(7)]), 2, 0);
+        assert_eq!([lanes[0].floor(), lanes[1].floor()], [Lsn(9), Lsn(7)], "nobody meets it again");
+    }
+
+    #[test]
     fn a_fresh_queue_starts_at_zero() {
         let (lanes, ledger) = restore(&Floors::default(), 2, 0);
         assert_eq!((lanes.len(), ledger.total()), (2, Tally::default()));
-        let older = Floors { lanes: vec![Lsn(3)], counters: vec![VERSION, 1, 2, 3, 4, 5, 60, 7] };
+        let older = Floors { lanes: vec![Lsn(3)], counters: vec![WITHOUT_STATEMENTS, 1, 2, 3, 4, 5, 60, 7] };
         let (lanes, ledger) = restore(&older, 1, 0);
         assert_eq!((lanes[0].delivered, ledger.counted, ledger.total().doubt), (60, Lsn(3), 2));
     }

@@ -52,7 +52,7 @@ impl Distributor {
                 {
                     self.is_made(record.lsn, name).await;
                 }
-                let why = self.run_steps(&statement, &steps, waits).await?.err();
+                let why = self.run_steps(record.lsn, &statement, &steps, waits).await?.err();
                 (if why.is_some() { "reported" } else { "done" }, why)
             }
         };
@@ -69,15 +69,20 @@ impl Distributor {
         Ok(())
     }
 
-    /// `Ok(Err)`: it was not carried out, and why.
+    /// `Ok(Err)`: it was not carried out, and why. `lsn`: of the record that repeats it after a crash.
     pub(super) async fn run_steps(
         &mut self,
+        lsn: Lsn,
         statement: &Statement,
         steps: &[super::plan::Step],
         waits: bool,
     ) -> Result<std::result::Result<(), String>> {
         let shown: String = statement.shown.chars().take(SHOWN_CHARS).collect();
         let arrived = !waits || self.arrives(statement, &shown).await?;
+        if arrived && waits {
+            // Before it is tried: nobody knows what an attempt has done.
+            self.ledger.borrow_mut().removes(lsn);
+        }
         let done = if arrived {
             self.carry_out(steps, &shown).await?
         } else {

@@ -1,6 +1,7 @@
 //! A destination that refuses a statement, fails at it or falls silent; a place that stands still; a queue that takes nothing. Nothing
 //! of it stops delivery in silence, and nothing is lost without a word.
 
+use rustix::process::Signal;
 use serde_json::Value;
 use twinline::sandbox::{Options, Sandbox};
 
@@ -202,4 +203,58 @@ fn lines_that_a_delete_under_way_may_have_reached_are_doubt() {
     assert_eq!((&status["lines"]["delivered"], &status["lines"]["doubt"]), (&3.into(), &1.into()), "{status:#}");
     assert_eq!(pair.arrived(), ["m v=2 50\nn v=3 5", "/query?db=d", "m v=9 9"]);
     assert_eq!(status["regions"][0]["causes"], "overlap");
+}
+
+/// A place of another database holds back the floor of one lane: after a kill the statement is carried out again, and with it come all
+/// lines that lay behind it, also those of lanes that had them already.
+#[test]
+fn what_lies_behind_a_statement_comes_again_with_it() {
+    let mut pair = pair("", |_| Reply::new(200, DONE));
+    let refuses = |write: &Write| {
+        if is_statement(write) {
+            Reply::new(200, DONE)
+        } else if write.path.contains("db=e") {
+            Reply::new(404, r#"{"error":"database not found: \"e\""}"#)
+        } else {
+            Reply::new(204, "")
+        }
+    };
+    pair.destination.set(refuses);
+    let lines = |value: u8| (0..16).map(|host| format!("m,h={host} v={value} {value}\n")).collect::<String>();
+    pair.write("e", "m v=1 1");
+    pair.twinline.until("e stands still", |status| !status["paused"].as_array().unwrap().is_empty());
+    pair.write("d", &lines(1));
+    assert_eq!(pair.run("d", "DELETE FROM m"), 200);
+    pair.write("d", &lines(2));
+    let last = |write: &Write| write.path.contains("db=d") && write.body.contains("v=2 2");
+    crate::proxy::eventually("d goes on", || {
+        let lines: usize =
+            pair.destination.writes("db=d").iter().filter(|w| last(w)).map(|w| w.body.lines().count()).sum();
+        if lines >= 16 { Ok(()) } else { Err(format!("{lines}: {:#}", pair.twinline.status())) }
+    });
+    // Floors are saved behind it, more than once.
+    std::thread::sleep(std::time::Duration::from_secs(2));
+    pair.twinline.stop(Signal::KILL);
+    pair.twinline.start_again();
+    let is_first = |write: &Write| write.path.contains("db=d") && write.body.contains("h=0 v=1 1");
+    // What stands still is tried again after a start: then all before it has been dealt out.
+    crate::proxy::eventually("the statement comes again", || {
+        let came = pair.destination.writes("/query").len();
+        if came == 2 { Ok(()) } else { Err(format!("{came}: {:#}", pair.twinline.status())) }
+    });
+    pair.write("d", "last v=1 1");
+    crate::proxy::eventually("all is dealt out", || {
+        let came = pair.destination.writes("db=d").iter().any(|write| write.body.contains("last"));
+        if came { Ok(()) } else { Err(format!("{:#}", pair.twinline.status())) }
+    });
+    let writes = pair.destination.writes("db=d");
+    let statement = writes.iter().rposition(is_statement).unwrap();
+    let behind: String = writes[statement..].iter().map(|write| write.body.as_str()).collect();
+    for host in 0..16 {
+        let line = format!("m,h={host} v=2 2");
+        assert!(behind.contains(&line), "{line} was removed again and did not come back:\n{behind}");
+    }
+    assert!(!writes[statement..].iter().any(is_first), "{behind}");
+    pair.destination.set(|write: &Write| if is_statement(write) { Reply::new(200, DONE) } else { Reply::new(204, "") });
+    pair.twinline.delivered(34);
 }
