@@ -100,7 +100,11 @@ impl Distributor {
             self.unconfirmed = Some(self.read_unconfirmed().await);
         }
         let (state, id) = (self.shared.state.clone(), self.shared.id.clone());
-        for row in asked(&self.shared, || state.statements(&id, StatementQuery::Confirmed)).await {
+        let rows = asked(&self.shared, || state.statements(&id, StatementQuery::Confirmed)).await;
+        // After a kill its record may have to come again first: it is carried out right behind that.
+        let (ahead, rows): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row| Lsn(row.last_lsn) > self.dealt);
+        self.confirmed_ahead = !ahead.is_empty();
+        for row in rows {
             let came = self.carry_confirmed(&row).await?;
             let at_ns = self.shared.clock.wall_ns();
             let (what, change) = match came {

@@ -83,6 +83,8 @@ pub(super) struct Distributor {
     pub(super) before_record: u64,
     /// Statements that operators may still confirm; known from the first turn on.
     pub(super) unconfirmed: Option<Vec<Unconfirmed>>,
+    /// A statement is confirmed whose record is not dealt out yet since the start.
+    pub(super) confirmed_ahead: bool,
     /// When an operator's hold was last seen to last, monotonic.
     pub(super) held_at: Option<Duration>,
 }
@@ -155,6 +157,7 @@ impl Distributor {
             dealt,
             before_record,
             unconfirmed: None,
+            confirmed_ahead: false,
             held_at: None,
         })
     }
@@ -180,6 +183,7 @@ impl Distributor {
                 self.deal(item).await?;
                 self.ahead_bytes -= self.ahead.pop_front().as_ref().map_or(0, bytes_of);
                 dealt += 1;
+                self.look_at_confirmed().await?;
                 self.room().await?;
             }
             if self.ahead.is_empty() && !full {

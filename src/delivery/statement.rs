@@ -64,6 +64,9 @@ impl Distributor {
             let id = note(&self.shared, record, &statement, why, carry).await;
             if can {
                 self.watch(id, record.lsn, &statement, &record.body);
+                if self.confirmed_ahead {
+                    self.shared.hold.confirm();
+                }
             }
         }
         Ok(())

@@ -118,10 +118,11 @@ fn one_that_is_dead_is_a_gap_for_itself_alone_and_goes_on_when_it_is_back() {
     }
     delivered(&rig.twinline, "main", 60_000);
     is_equal(&rig.source, &rig.main).unwrap();
-    let own = until(&rig.twinline, "second", |own| own["lines"]["gap"].as_u64() > Some(20_000));
-    assert_eq!(own["lines"]["delivered"], 0, "{own:#}");
     let sum = |own: &Value| ["queued", "gap"].map(|state| own["lines"][state].as_u64().unwrap()).iter().sum::<u64>();
-    assert_eq!(sum(&own), 60_000, "{own:#}");
+    // The gap is looked up after the lanes: while it grows, lines may show in both.
+    let adds_up = |own: &Value| own["lines"]["gap"].as_u64() > Some(20_000) && sum(own) == 60_000;
+    let own = until(&rig.twinline, "second", adds_up);
+    assert_eq!(own["lines"]["delivered"], 0, "{own:#}");
     let main = of(&rig.twinline.status(), "main");
     assert!(main["lines"]["gap"] == 0 && main["paused"] == Value::Array(vec![]), "{main:#}");
     let ready = rig.twinline.admin("/readyz").text();
