@@ -99,6 +99,15 @@ impl Distributor {
         if self.unconfirmed.is_none() {
             self.unconfirmed = Some(self.read_unconfirmed().await);
         }
+        let carried = self.carry_all_confirmed().await;
+        if carried.is_err() {
+            // The log cannot be read for now: what is confirmed stays so, and is looked at again.
+            self.shared.hold.confirm();
+        }
+        carried
+    }
+
+    async fn carry_all_confirmed(&mut self) -> Result<()> {
         let (state, id) = (self.shared.state.clone(), self.shared.id.clone());
         let rows = asked(&self.shared, || state.statements(&id, StatementQuery::Confirmed)).await;
         // After a kill its record may have to come again first: it is carried out right behind that.

@@ -307,7 +307,10 @@ impl Distributor {
                 ..Tally::default()
             },
         };
-        if intent.excluded {
+        // Another destination may get what does not come to this one.
+        let is_doubt = tally.doubt > 0 || judged.disposition == Disposition::Doubt;
+        let stays_here = intent.excluded || is_doubt && self.shared.targets.stays(&intent.name);
+        if stays_here {
             tally.excluded += std::mem::take(&mut tally.doubt);
         }
         let stays = if target.is_none() { applied } else { by_rule };
@@ -318,7 +321,7 @@ impl Distributor {
             self.ledger.borrow_mut().note(record.lsn, tally);
         }
         // A body without lines that we could read may hold some that the source could.
-        let unread = lines == 0 && judged.disposition == Disposition::Doubt && !intent.excluded;
+        let unread = lines == 0 && judged.disposition == Disposition::Doubt && !stays_here;
         if tally.doubt > 0 || unread {
             let dirty = regions(record, &intent, &judged);
             if !dirty.is_empty() {

@@ -79,6 +79,14 @@ impl Targets {
         id
     }
 
+    /// Whether it goes nowhere. Clients invent names: nothing is remembered.
+    pub(super) fn stays(&self, name: &RouteName) -> bool {
+        match self.names.borrow().get(name) {
+            Some(known) => known.is_none(),
+            None => map(&self.mapping, name, &self.kind).is_none(),
+        }
+    }
+
     /// Places that hold something of this database or bucket of the source.
     pub(super) fn of_place(&self, name: &RouteName) -> Vec<TargetId> {
         let is_of = |other: &RouteName| match (name, other) {
@@ -190,5 +198,15 @@ mod tests {
         let id = targets.of(&RouteName::Database { db: "d&x".into(), rp: "w".into() }).unwrap();
         assert_eq!(targets.get(id).path, "/api/v2/write?org=a%20b&bucket=d%26x%2Fw&precision=ns");
         assert_eq!(targets.of(&RouteName::Bucket { org: String::new(), bucket: "d&x/w".into() }), Some(id));
+    }
+
+    #[test]
+    fn another_organisation_stays_and_is_not_remembered() {
+        let kind = TargetKind::Bucket { org: Some("o".into()), source_org: Some("own".into()) };
+        let targets =
+            Targets::new(Mapping { unmapped: Unmapped::SourceOnly, rules: Vec::new() }, kind, Product::Influx2);
+        let name = |org: &str| RouteName::Bucket { org: org.into(), bucket: "b".into() };
+        assert!(targets.stays(&name("other")) && !targets.stays(&name("own")));
+        assert!(targets.names().is_empty() && targets.all().is_empty());
     }
 }

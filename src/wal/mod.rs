@@ -54,7 +54,7 @@ use crate::base::{Error, Lsn, Result, Side, sync};
 
 pub use cursor::{Clamped, Cursor, CursorFile, Loaded};
 pub use entry::{Bundle, Damage, Done, Entry, Failed, Fault, Item, OUTCOME_BYTES, OUTCOMES_MAX, Record, Refused};
-pub use gaps::{GapLog, GapSum, Listed, Missed, OpenedGaps, Refusal};
+pub use gaps::{GapLog, GapSum, Listed, Missed, OWNER_BYTES_MAX, OpenedGaps, Refusal};
 pub use live::SYNC_BUCKETS;
 pub use options::{Options, SEGMENT_MIN_BYTES};
 pub use reader::Reader;

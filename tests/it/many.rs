@@ -260,3 +260,30 @@ fn one_that_comes_begins_at_the_end_and_one_that_was_away_gets_a_gap() {
     delivered(&twinline, "main", 129_000);
     is_equal(&source, &main).unwrap();
 }
+
+#[test]
+fn what_a_full_queue_could_not_take_is_a_gap_also_of_one_that_was_away() {
+    let (source, main, second) = (sandbox(), sandbox(), sandbox());
+    let mut setup = Setup::new(lines_of(&source), named("main", &main));
+    setup.delivery.push_str(LITTLE);
+    setup.queue = "segment_size = \"1MiB\"\nmax_size = \"4MiB\"\nreserve_free = \"0\"".to_owned();
+    let mut twinline = setup.start();
+    twinline.stop(Signal::TERM);
+    twinline.start_again_with(|text| with_second(&text, &second), "");
+    write(&twinline, 0);
+    delivered(&twinline, "second", 1000);
+    twinline.stop(Signal::TERM);
+    twinline.start_again_with(|text| without_second(&text), "");
+    assert!(twinline.command(&["queue", "pause"]).status.success());
+    let gap = |own: &Value| own["lines"]["gap"].as_u64().unwrap();
+    let full = (1..200).any(|round| {
+        write(&twinline, round);
+        gap(&of(&twinline.status(), "main")) > 0
+    });
+    assert!(full, "{:#}", twinline.status());
+    let lost = until(&twinline, "main", |own| own["gap_rows_total"] == 1);
+    twinline.stop(Signal::TERM);
+    twinline.start_again_with(|text| with_second(&text, &second), "");
+    let own = until(&twinline, "second", |own| own["lines"]["queued"] == 0);
+    assert_eq!((gap(&own), &own["gap_rows"][0]["cause"]), (gap(&lost), &"queue-full".into()), "{own:#}");
+}

@@ -9,7 +9,7 @@ use crate::base::clock::{SharedClock, rfc3339};
 use crate::base::{DestinationId, Error, Lsn, Result};
 use crate::config::Config;
 use crate::control::Began;
-use crate::delivery::lines_ahead;
+use crate::delivery::{Hold, hold, lines_ahead};
 use crate::queue::{Begins, Opened, Removed, Wanted};
 use crate::state::{DESTINATION_AWAY, EventKind, Gap, SharedState};
 use crate::wal::{Item, Kind};
@@ -100,6 +100,21 @@ pub(super) async fn began(state: &SharedState, id: &DestinationId) -> Option<Beg
     Some(Began { lsn: u64::from_le_bytes(*lsn), at })
 }
 
+/// An operator's hold as it was remembered. `is_first`: a version that had one destination may have remembered it for this one; then it
+/// is this one's own from now on, whoever else comes.
+pub(super) async fn held(state: &SharedState, id: &DestinationId, is_first: bool) -> Result<Option<Vec<u8>>> {
+    let own = state.get(&hold::name(id)).await?;
+    if own.is_some() || !is_first {
+        return Ok(own);
+    }
+    let former = state.get(hold::NAME).await?;
+    if let Some(value) = former.as_ref().filter(|value| Hold::remembered(Some(value)).lasts()) {
+        state.set(&hold::name(id), value.clone()).await?;
+        state.set(hold::NAME, Hold::value(None)).await?;
+    }
+    Ok(former)
+}
+
 /// Of those that are not configured any more it is told once how much they have not got. Counting may take long: a thread does it.
 pub(super) fn leave(removed: Vec<Removed>, state: &SharedState, clock: &SharedClock) -> Result<()> {
     let mut untold = Vec::new();
@@ -169,3 +184,28 @@ fn count(mut one: Removed) -> Result<String> {
 
 const KEPT: &str =
     "The log is not kept for it; if it is configured again, it goes on where it was as far as that is still there";
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::state::SqliteState;
+
+    #[test]
+    fn a_hold_of_a_version_with_one_destination_stays_with_that_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let state: SharedState = Arc::new(SqliteState::open(&dir.path().join("state.db")).unwrap());
+        let [main, more] = ["main", "more"].map(|id| DestinationId::parse(id).unwrap());
+        state.set(hold::NAME, Hold::value(Some(7))).wait().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        runtime.block_on(async {
+            assert_eq!(held(&state, &more, false).await.unwrap(), None);
+            assert_eq!(held(&state, &main, true).await.unwrap(), Some(Hold::value(Some(7))));
+            // It is not the only one any more.
+            assert_eq!(held(&state, &main, false).await.unwrap(), Some(Hold::value(Some(7))));
+            let other = held(&state, &more, true).await.unwrap();
+            assert!(!Hold::remembered(other.as_deref()).lasts(), "it was the first one's");
+        });
+    }
+}

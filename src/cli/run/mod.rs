@@ -34,7 +34,7 @@ use crate::control::{Control, Facts, Mirror, NamedSide, Recorder};
 use crate::db::product::Product;
 use crate::db::server::Server;
 use crate::db::victoria;
-use crate::delivery::{self, Hold, Writing, hold, shared_view};
+use crate::delivery::{self, Hold, Writing, shared_view};
 use crate::http::{
     Bound, Edge, EdgeView, Identity, Limiter, Passed, Proxied, Serve, UdpBound, bind, bind_udp, bind_unix, serve,
     serve_udp,
@@ -105,12 +105,9 @@ pub(super) fn run(global: &Global, args: &RunArgs) -> Result<Exit, Failure> {
 /// What is shown of a destination, and how it is held; an operator's hold as a former process left it.
 async fn mirror(config: &Config, is_only: bool, state: &SharedState, gaps: &GapKeeper) -> Result<Mirror> {
     let id = config.destination().id.clone();
-    let held = match state.get(&hold::name(&id)).await? {
-        None if is_only => state.get(hold::NAME).await?,
-        held => held,
-    };
-    let (hold, gaps) = (Hold::remembered(held.as_deref()), gaps.held(&id));
     let began = destinations::began(state, &id).await;
+    let held = destinations::held(state, &id, is_only || began.is_none()).await?;
+    let (hold, gaps) = (Hold::remembered(held.as_deref()), gaps.held(&id));
     Ok(Mirror { id, view: shared_view(), hold, gaps, began })
 }
 

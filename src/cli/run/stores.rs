@@ -51,7 +51,7 @@ pub(super) fn open(config: &Config, clock: &SharedClock, adopt: bool) -> Result<
         tracing::warn!(event = "disk.budget", "{text}");
     }
     ballast::keep(config, &state, clock.wall_ns());
-    let gaps = gaps::open(config, &state, clock.wall_ns())?;
+    let gaps = gaps::open(config, removed.iter().map(|one| one.id.clone()), &state, clock.wall_ns())?;
     let told = Told::remembered(&state);
     tell_recovery(&state, &opened, &told, clock.wall_ns());
     destinations::begin(&wanted, &mut opened, &state, clock.wall_ns())?;
@@ -120,7 +120,8 @@ fn log_is_gone(disk: &Arc<dyn Disk>, config: &Config, state: &SharedState, now_n
         keep_numbers(disk, &one, highest)?;
         // Records that a cursor knows of become a gap when delivery comes to them. It is the same loss, and one row.
         let known = missed(disk.as_ref(), &one)?;
-        gaps::tell_loss(&one, state, now_ns, ("log-damage", known), text.clone())?;
+        let owner = std::slice::from_ref(&one.destination().id);
+        gaps::tell_loss(owner, state, now_ns, ("log-damage", known), text.clone())?;
     }
     Ok(())
 }

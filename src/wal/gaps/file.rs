@@ -333,6 +333,12 @@ fn records(half: &[u8], head: &Head) -> Found {
     Found { sums: sums.into_iter().map(|(id, (_, sum))| (id, sum)).collect(), last, damaged }
 }
 
+/// Bytes that a sum with so many bytes of names fills.
+#[cfg(test)]
+pub(super) fn sum_bytes(names: usize) -> u64 {
+    record_bytes(FIXED + names)
+}
+
 /// A file that cannot be read is kept as evidence, under the first free name.
 fn put_aside(disk: &dyn Disk, dir: &Path, path: &Path) -> io::Result<()> {
     let names = disk.list(dir)?;

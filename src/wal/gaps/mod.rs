@@ -28,6 +28,9 @@ use table::Table;
 
 pub use table::{GapSum, Missed};
 
+/// Bytes of the owners of a gap that are kept.
+pub const OWNER_BYTES_MAX: usize = table::OWNER_BYTES_MAX;
+
 /// Calls that may wait.
 const CALLS_WAITING: usize = 4096;
 /// Calls that become durable together.

@@ -9,17 +9,21 @@ use std::collections::BTreeMap;
 pub(super) const SUMS_MAX: usize = 512;
 /// The place of what came after that many.
 pub(super) const OTHER: &str = "other";
-/// Bytes of a name that are kept.
-const NAME_BYTES_MAX: usize = 256;
+/// Bytes of the owners that are kept: as many ids as there may be destinations, each of 64 bytes, with commas between.
+pub(super) const OWNER_BYTES_MAX: usize = 8 * 65;
+/// Bytes of a place that are kept.
+const PLACE_BYTES_MAX: usize = 256;
+/// Bytes of a cause that are kept.
+const CAUSE_BYTES_MAX: usize = 64;
 
 /// Writes that the log does not have.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Missed {
-    /// Who misses them: the id of a destination.
+    /// Who misses them: ids of destinations, with commas between; at most 520 bytes of them are kept.
     pub owner: String,
     /// Where they went, as text; at most 256 bytes of it are kept.
     pub place: String,
-    /// Why, in a stable word.
+    /// Why, in a stable word of at most 64 bytes.
     pub cause: String,
     /// Earliest time that they may touch, ns.
     pub from_ns: i64,
@@ -63,7 +67,7 @@ impl Table {
         let mut changed: BTreeMap<Key, GapSum> = BTreeMap::new();
         let mut last_id = self.last_id;
         for one in missed {
-            let mut key = (short(&one.owner), short(&one.place), short(&one.cause));
+            let mut key = key_of(one);
             let known = changed.contains_key(&key) || self.sums.contains_key(&key);
             if !known && self.sums.len() + changed.len() >= SUMS_MAX {
                 OTHER.clone_into(&mut key.1);
@@ -87,7 +91,7 @@ impl Table {
     pub(super) fn without<'m>(&self, missed: impl IntoIterator<Item = &'m Missed>) -> Vec<GapSum> {
         let mut changed: BTreeMap<Key, GapSum> = BTreeMap::new();
         for one in missed {
-            let mut key = (short(&one.owner), short(&one.place), short(&one.cause));
+            let mut key = key_of(one);
             if !self.sums.contains_key(&key) {
                 OTHER.clone_into(&mut key.1);
             }
@@ -121,9 +125,14 @@ impl Table {
     }
 }
 
+fn key_of(one: &Missed) -> Key {
+    let owner = short(&one.owner, OWNER_BYTES_MAX);
+    (owner, short(&one.place, PLACE_BYTES_MAX), short(&one.cause, CAUSE_BYTES_MAX))
+}
+
 /// A name, cut where it is too long, between two characters.
-fn short(name: &str) -> String {
-    name[..name.floor_char_boundary(NAME_BYTES_MAX)].to_owned()
+fn short(name: &str, bytes_max: usize) -> String {
+    name[..name.floor_char_boundary(bytes_max)].to_owned()
 }
 
 #[cfg(test)]
@@ -165,7 +174,17 @@ mod tests {
         assert_eq!(sums.len(), SUMS_MAX + 1);
         assert_eq!(sums.iter().map(|sum| sum.missed.lines).sum::<u64>(), SUMS_MAX as u64 + 52);
         assert_eq!(sums.iter().find(|sum| sum.missed.place == OTHER).unwrap().missed.lines, 51);
-        assert_eq!(short(&"ä".repeat(400)).len(), 256);
+        assert_eq!(short(&"ä".repeat(400), PLACE_BYTES_MAX).len(), 256);
+    }
+
+    #[test]
+    fn as_many_owners_as_there_may_be_are_kept_whole_and_the_longest_sums_fill_less_than_half_of_a_half() {
+        let owner = vec!["o".repeat(64); crate::config::DESTINATIONS_MAX].join(",");
+        let mut table = Table::default();
+        add(&mut table, &[Missed { owner: owner.clone(), ..missed("a", 0, 0, 1) }]);
+        assert_eq!(table.list()[0].missed.owner, owner);
+        let longest = super::super::file::sum_bytes(OWNER_BYTES_MAX + PLACE_BYTES_MAX + CAUSE_BYTES_MAX);
+        assert!((SUMS_MAX as u64 + 1) * longest < super::super::file::HALF_BYTES / 2, "{longest}");
     }
 
     #[test]
