@@ -14,7 +14,7 @@ const SHOWN: usize = 5;
 /// The search for them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WatchedWrites {
-    /// `watching`, `starting`, `waiting` (the source does not answer), `off`.
+    /// `watching`, `starting` (also while writes of a former process may still arrive), `waiting` (the source does not answer), `off`.
     pub state: String,
     /// Why it is off or waits.
     pub why: Option<String>,

@@ -180,6 +180,10 @@ impl Distributor {
                 // Asked anew each time: the scout may have gone on while we waited for room.
                 && last_of(&item) <= self.scout.borrow().resolved()
             {
+                while !self.shared.may_send.get() {
+                    // What the destination says of itself decides how lines are written.
+                    self.idle(LOOK_EVERY).await?;
+                }
                 self.deal(item).await?;
                 self.ahead_bytes -= self.ahead.pop_front().as_ref().map_or(0, bytes_of);
                 dealt += 1;
@@ -355,7 +359,7 @@ impl Distributor {
         let mut held_bytes = 0;
         let mut lane_of: Vec<_> = self.shared.lanes.iter().map(RefCell::borrow_mut).collect();
         let (former, buffer) = (&self.former, &mut self.line_buffer);
-        let writing = self.shared.writing.at(self.shared.clock.wall_ns());
+        let writing = self.shared.writing.get().at(self.shared.clock.wall_ns());
         let body = shaped.body(record);
         let looks_unfit = writing.may_be_unfit(body, intent.dialect);
         let (mut changes, mut rows) = (shaped.changes(), OpenRows::default());

@@ -134,13 +134,25 @@ pub(super) async fn put_aside(shared: &Shared, letters: Vec<DeadLetter>) {
     if letters.is_empty() {
         return;
     }
-    let codes = ["bad-name", "unstorable", "unreadable", "too-large", "text"];
-    let counts = codes.map(|code| letters.iter().filter(|letter| letter.code == code).count() as u64);
+    let counts = by_code(&letters);
     room(shared, bytes_of(&letters)).await;
     record_effects(shared, Effects { dead_letters: letters, ..Effects::default() }).await;
-    for (code, lines) in codes.into_iter().zip(counts).filter(|(_, lines)| *lines > 0) {
+    for (code, lines) in counts {
         tell_refused(shared, code, lines, "known before they were sent");
     }
+}
+
+/// How many lines are put aside for each of the reasons that there are.
+fn by_code(letters: &[DeadLetter]) -> Vec<(&'static str, u64)> {
+    const CODES: [&str; 6] = ["bad-name", "same-name", "unstorable", "unreadable", "too-large", "text"];
+    let count = |code| letters.iter().filter(|letter| letter.code == code).count() as u64;
+    let counts = CODES.map(|code| (code, count(code)));
+    debug_assert_eq!(
+        counts.iter().map(|(_, lines)| lines).sum::<u64>(),
+        letters.len() as u64,
+        "a code is missing here"
+    );
+    counts.into_iter().filter(|(_, lines)| *lines > 0).collect()
 }
 
 /// One event a minute for each code.
@@ -184,6 +196,21 @@ async fn room(shared: &Shared, bytes: u64) {
 mod tests {
     use super::*;
     use crate::base::{Lsn, RouteId};
+
+    #[test]
+    fn each_reason_to_put_a_line_aside_is_told() {
+        let letter = |code: &str| DeadLetter {
+            lsn: Lsn(1),
+            line: 0,
+            route: RouteId(1),
+            route_name: String::new(),
+            code: code.to_owned(),
+            reason: String::new(),
+            text: Vec::new(),
+        };
+        let letters = ["text", "same-name", "bad-name", "same-name"].map(letter);
+        assert_eq!(by_code(&letters), [("bad-name", 1), ("same-name", 2), ("text", 1)]);
+    }
 
     #[test]
     fn a_flood_is_one_event_a_minute_with_every_line_counted() {

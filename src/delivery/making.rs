@@ -2,8 +2,10 @@
 //! what to type.
 //!
 //! Promises: what is made keeps points for ever, whatever the source does: expiry begins with the end of the migration. Nothing is made
-//! that was there in this process' time: who has removed it since is not overruled.
+//! that took a write in this process' time: who has removed it since is not overruled, unless that was a statement of the source that
+//! we have carried out.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -32,11 +34,50 @@ pub(super) struct Making {
     source: Server,
     /// What was made, and when, by the monotonic clock. Locked while something is: other lanes miss the same.
     made: Mutex<HashMap<TargetId, Duration>>,
+    met: RefCell<Met>,
+}
+
+/// Places that have taken a write, and when the first one was answered, by the monotonic clock.
+#[derive(Debug, Default)]
+struct Met(HashMap<Target, Duration>);
+
+impl Met {
+    fn add(&mut self, place: &Target, now: Duration) {
+        if !self.0.contains_key(place) {
+            self.0.insert(place.clone(), now);
+        }
+    }
+
+    /// Whether what a request that began at `began` misses, by its code, was there before.
+    fn was_there(&self, place: &Target, code: &str, began: Duration) -> bool {
+        let holds = |other: &Target| match (place, other) {
+            (Target::Database { db, .. }, Target::Database { db: other, .. }) if code == DATABASE_MISSING => {
+                db == other
+            }
+            (place, other) => place == other,
+        };
+        self.0.iter().any(|(other, at)| *at < began && holds(other))
+    }
 }
 
 impl Making {
     pub(super) fn new(source: &config::Server) -> Result<Self> {
-        Ok(Self { source: Server::new(source, Side::Source)?, made: Mutex::default() })
+        Ok(Self { source: Server::new(source, Side::Source)?, made: Mutex::default(), met: RefCell::default() })
+    }
+
+    /// A place has taken a write.
+    pub(super) fn meets(&self, place: &Target, now: Duration) {
+        self.met.borrow_mut().add(place, now);
+    }
+}
+
+/// A statement has removed something here: what is missing then may be made again.
+pub(super) async fn removed(shared: &Shared, targets: &[TargetId]) {
+    let Some(making) = &shared.making else { return };
+    let mut made = making.made.lock().await;
+    for target in targets {
+        made.remove(target);
+        making.met.borrow_mut().0.remove(&shared.targets.get(*target).target);
     }
 }
 
@@ -57,6 +98,9 @@ pub(super) async fn make(
     match made.get(&target) {
         Some(at) if *at >= began => return Ok(()),
         Some(_) => return Err(format!("; it was made and is missing again{}", advice(place, code))),
+        None if making.met.borrow().was_there(place, code, began) => {
+            return Err(format!("; it was there and is missing now: it is not made again{}", advice(place, code)));
+        }
         None => {}
     }
     let name = match place {
@@ -132,6 +176,22 @@ fn advice(place: &Target, code: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_there_before_a_request_began_was_removed_since() {
+        let place = |db: &str, rp: &str| Target::Database { db: db.to_owned(), rp: rp.to_owned() };
+        let (mut met, at) = (Met::default(), Duration::from_secs);
+        met.add(&place("d", ""), at(5));
+        met.add(&place("d", ""), at(9));
+        assert!(met.was_there(&place("d", ""), DATABASE_MISSING, at(6)));
+        assert!(
+            !met.was_there(&place("d", ""), DATABASE_MISSING, at(4)),
+            "somebody made it while the request was under way"
+        );
+        assert!(met.was_there(&place("d", "r"), DATABASE_MISSING, at(6)), "with all of its policies");
+        assert!(!met.was_there(&place("d", "r"), POLICY_MISSING, at(6)), "this one was never there");
+        assert!(!met.was_there(&place("e", ""), DATABASE_MISSING, at(6)));
+    }
 
     #[test]
     fn what_is_made_keeps_everything_and_is_named_as_a_whole() {

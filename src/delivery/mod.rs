@@ -142,7 +142,8 @@ impl fmt::Debug for Parts {
 pub(crate) struct Shared {
     server: Server,
     product: Product,
-    writing: Writing,
+    /// Changes with what the destination says of itself; nothing is dealt out before `may_send`.
+    writing: Cell<Writing>,
     id: DestinationId,
     settings: Settings,
     gzip: Cell<bool>,
@@ -245,7 +246,7 @@ fn begin(
     let shared = Rc::new(Shared {
         server,
         product: parts.product,
-        writing: parts.writing,
+        writing: Cell::new(parts.writing),
         id: parts.id.clone(),
         repeated: twice::Repeated::default(),
         tables: one_table::Tables::default(),

@@ -96,12 +96,16 @@ impl Anew {
     }
 }
 
-/// Asks the destination, again and again, when its process began. Nothing is sent before the first answer.
+/// Asks the destination, again and again, when its process began and which times it keeps. Nothing is sent before the first answer.
 pub(super) async fn watch(shared: Rc<Shared>, seen: Rc<Cell<Seen>>) {
     loop {
         let asked = shared.clock.monotonic();
         let asking = tokio::time::timeout(ASK_MAX, victoria::about(&shared.server)).await;
         if let Ok(Ok(about)) = asking {
+            if about.started_s.is_some() {
+                // Another process may keep other times.
+                shared.writing.set(shared.writing.get().keeping(about.keeps));
+            }
             seen.set(after(seen.get(), about.started_s, asked));
             if about.started_s.is_none() {
                 let text = "does not say when it began (/metrics): should it die, what it had acknowledged in the last \
@@ -146,6 +150,17 @@ mod tests {
         assert!(seen.get().is_another);
         seen.set(after(seen.get(), Some(8), at(120)));
         assert_eq!(ripe(121, 5), 3);
+    }
+
+    #[test]
+    fn lines_are_written_for_the_times_that_the_process_keeps_which_answers() {
+        use super::super::Writing;
+        use crate::line::project::VictoriaRules;
+        let rules = VictoriaRules { refuse_texts: true, past_ms: i64::MAX, ahead_ms: 2, now_ms: 0 };
+        let keeps = victoria::Keeps { past_ms: 7, ahead_ms: 3 };
+        let now = Writing::Victoria(rules).keeping(keeps);
+        assert_eq!(now, Writing::Victoria(VictoriaRules { past_ms: 7, ahead_ms: 3, ..rules }));
+        assert_eq!(Writing::Influx3.keeping(keeps), Writing::Influx3);
     }
 
     #[test]

@@ -144,6 +144,9 @@ impl<'a> Work<'a> {
         shared.sizes.taken(part.bytes());
         shared.stored_at.set(shared.clock.monotonic());
         shared.crowd.went_well();
+        if let Some(making) = &shared.making {
+            making.meets(&shared.targets.get(part.batch.target).target, shared.clock.monotonic());
+        }
         if !verdict.code.is_empty() {
             remark(shared, verdict.code, &verdict.reason());
         }

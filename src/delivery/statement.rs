@@ -14,8 +14,9 @@ use super::distribute::Distributor;
 use super::plan::{Plan, plan};
 use super::send::STATE_RETRY;
 use super::target::TargetId;
-use super::{Shared, tell};
+use super::{Shared, making, tell};
 use crate::base::{Error, Kind as ErrorKind, Lsn, Result, Side, metric};
+use crate::db::influxql::Class;
 use crate::queue::{Cause, Disposition, Statement};
 use crate::state::{EventKind, NotMirrored};
 use crate::wal::Record;
@@ -93,6 +94,10 @@ impl Distributor {
         };
         self.shared.pauses.statement_goes_on();
         if done.is_ok() {
+            let removes = [Class::DropDatabase, Class::DropPolicy].iter().any(|class| statement.class == class.name());
+            if let Some(name) = statement.name.as_ref().filter(|_| removes) {
+                making::removed(&self.shared, &self.shared.targets.of_place(name)).await;
+            }
             tracing::info!(event = "statement.done", class = %statement.class, "carried out at the destination: {shown}");
         }
         Ok(done)

@@ -6,6 +6,7 @@
 use std::ops::Range;
 
 use super::merging::Row;
+use crate::db::victoria::Keeps;
 use crate::line::project::{Changes, QuestRules, VictoriaRules, influx3, questdb, victoria};
 use crate::line::{self, Dialect, Outline, Precision};
 use crate::queue::Intent;
@@ -42,6 +43,14 @@ impl Writing {
     pub(super) fn at(self, now_ns: i64) -> Self {
         match self {
             Self::Victoria(rules) => Self::Victoria(VictoriaRules { now_ms: now_ns.div_euclid(1_000_000), ..rules }),
+            other => other,
+        }
+    }
+
+    /// The same for a VictoriaMetrics that keeps these times.
+    pub(super) fn keeping(self, Keeps { past_ms, ahead_ms }: Keeps) -> Self {
+        match self {
+            Self::Victoria(rules) => Self::Victoria(VictoriaRules { past_ms, ahead_ms, ..rules }),
             other => other,
         }
     }

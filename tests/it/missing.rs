@@ -67,6 +67,28 @@ fn check_36_what_is_missing_is_made_where_the_configuration_says_so() {
     }
 }
 
+/// It was there: whoever removes it by hand is not overruled.
+#[test]
+fn check_36_what_somebody_has_removed_is_not_made_again() {
+    let (source, destination) = (shared(Kind::One, 0), shared(Kind::One, 1));
+    let name = "removed_by_hand";
+    source.create(name);
+    destination.create(name);
+    let section = format!("{}\ncreate = \"missing\"", destination.section());
+    let twinline = Setup::new(source.section(), section).start();
+    let write = |value: u32| {
+        assert_eq!(twinline.call(&format!("POST /write?db={name}"), &[], format!("m v={value} {value}")).status, 204);
+    };
+    write(1);
+    twinline.delivered(1);
+    destination.query(&format!("DROP DATABASE {name}"));
+    write(2);
+    let paused = twinline.until("it stands still", |status| status["paused"][0]["code"] == "database-missing");
+    assert!(paused["paused"][0]["reason"].as_str().unwrap().contains("it was there and is missing now"), "{paused:#}");
+    destination.create(name);
+    twinline.delivered(2);
+}
+
 fn keeps_for_ever(destination: &Database, name: &str) {
     if destination.kind == Kind::Two {
         for bucket in [name.to_owned(), format!("{name}%2Fr")] {

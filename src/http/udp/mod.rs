@@ -1,14 +1,15 @@
 //! Line protocol in datagrams, as the `udp` listener of InfluxDB 1 takes it: off unless it is configured.
 //!
 //! Promises: what is taken goes through the pipeline as any write of a client does, to the source over HTTP: its intent is durable
-//! before it, its outcome behind it, and it is mirrored by what the source says. Datagrams of one listener keep their order. What is
-//! lost is counted by reason and told once a minute: nobody else would ever hear of it. Memory is bounded by `buffer`.
+//! before it, its outcome behind it, and it is mirrored by what the source says. Datagrams of one listener keep their order. At a stop what the
+//! kernel holds already is taken too. What is lost is counted by reason and told once a minute: nobody else would ever hear of it. Memory is bounded by `buffer`.
 
 mod datagram;
 mod kernel;
 mod pending;
 
 use std::cell::Cell;
+use std::io::ErrorKind;
 use std::net::{SocketAddr, UdpSocket as StdUdpSocket};
 use std::rc::Rc;
 use std::time::Duration;
@@ -37,6 +38,8 @@ use pending::{Batch, Pending};
 const DATAGRAM_BYTES_MAX: usize = 64 << 10;
 /// Datagrams that are read before others have their turn.
 const AT_ONCE: usize = 64;
+/// Datagrams that are read at a stop: more than the kernel holds in any usual buffer.
+const REST_MAX: usize = 1 << 17;
 /// How often a batch is tried that the source could not take.
 const TRIES: u32 = 5;
 /// Before the second try; each further one waits twice as long.
@@ -103,7 +106,7 @@ pub async fn serve_udp(bound: UdpBound, edge: Edge, view: EdgeView, drain_max: D
     let telling = Rc::clone(&listener);
     let telling = tokio::task::spawn_local(async move { telling.losses.keep_telling().await });
     listener.receive(&socket, stop).await;
-    drop(socket);
+    listener.receive_rest(socket);
     listener.pending.end();
     if timeout(drain_max, &mut writing).await.is_err() {
         writing.abort();
@@ -146,6 +149,17 @@ impl Listener {
                 self.take(&buffer[..bytes]);
             }
             tokio::task::yield_now().await;
+        }
+    }
+
+    /// What the kernel holds already, and what it has dropped so far; then the socket is closed.
+    fn receive_rest(&self, socket: UdpSocket) {
+        // Asked directly: the runtime has not heard yet of what has just come.
+        let Ok(socket) = socket.into_std() else { return };
+        let is_all = read_rest(&socket, |datagram| self.take(datagram));
+        self.losses.kernel(kernel::dropped(&socket));
+        if !is_all {
+            tracing::warn!(event = "udp.dropped", address = %self.losses.address, "datagrams still come at the stop: those are lost");
         }
     }
 
@@ -213,6 +227,20 @@ impl Listener {
         }
         Ok(request)
     }
+}
+
+/// Datagrams that wait in a socket, until none does. False: they come too fast for that.
+fn read_rest(socket: &StdUdpSocket, mut take: impl FnMut(&[u8])) -> bool {
+    let mut buffer = vec![0; DATAGRAM_BYTES_MAX];
+    for _ in 0..REST_MAX {
+        match socket.recv(&mut buffer) {
+            Ok(bytes) => take(&buffer[..bytes]),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return true,
+            // Interrupted, or a complaint of the network about something that we have never sent.
+            Err(_) => {}
+        }
+    }
+    false
 }
 
 /// The status of an answer, and how many lines are lost where it says so: `partial write: … dropped=3`.
@@ -299,7 +327,7 @@ fn dialect(flavor: Flavor) -> Dialect {
 
 #[cfg(test)]
 mod tests {
-    use super::dropped;
+    use super::*;
 
     #[test]
     fn what_a_partial_write_has_lost_is_read_off_its_answer() {
@@ -307,5 +335,18 @@ mod tests {
         assert_eq!(dropped(text), Some(3));
         assert_eq!(dropped("{\"error\":\"database not found: \\\"dropped=3\\\"\"}"), None);
         assert_eq!(dropped("{\"error\":\"partial write: points beyond retention policy\"}"), None);
+    }
+
+    #[test]
+    fn what_the_kernel_holds_at_a_stop_is_read_to_its_end() {
+        let receiver = StdUdpSocket::bind("127.0.0.1:0").unwrap();
+        receiver.set_nonblocking(true).unwrap();
+        let sender = StdUdpSocket::bind("127.0.0.1:0").unwrap();
+        for n in 0..3 * AT_ONCE {
+            sender.send_to(n.to_string().as_bytes(), receiver.local_addr().unwrap()).unwrap();
+        }
+        let mut read = Vec::new();
+        assert!(read_rest(&receiver, |datagram| read.push(String::from_utf8_lossy(datagram).into_owned())));
+        assert_eq!(read, (0..3 * AT_ONCE).map(|n| n.to_string()).collect::<Vec<_>>());
     }
 }

@@ -86,15 +86,25 @@ pub(super) struct Judge {
     anchors: HashMap<String, Anchor>,
     /// Points that places grew by which we may not see, since all were last looked at anew.
     unseen: u64,
+    /// Until then a write may arrive that a process before this one had sent: nobody here knows of which place.
+    quiet_until: Duration,
 }
 
 impl Judge {
     pub(super) fn new(late_max: Duration) -> Self {
-        Self { late_max, last: None, anchors: HashMap::new(), unseen: 0 }
+        Self { late_max, last: None, anchors: HashMap::new(), unseen: 0, quiet_until: Duration::ZERO }
+    }
+
+    /// Whether writes of a process before this one may still arrive: nothing is found.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.last.as_ref().is_none_or(|last| last.now < self.quiet_until)
     }
 
     /// What has come around us; until [`Judge::told`] it is found again.
     pub(super) fn look(&mut self, look: Look) -> Vec<Around> {
+        if self.last.is_none() {
+            self.quiet_until = look.now + self.late_max;
+        }
         let Some(last) = self.last.take().filter(|last| goes_on(last, &look)) else {
             self.anchors.clear();
             self.unseen = 0;
@@ -114,7 +124,9 @@ impl Judge {
             if after.lost != anchor.before.lost {
                 anchor.quiet_until = look.now + self.late_max;
             }
-            if after.blind != anchor.before.blind || after.lost != anchor.before.lost || look.now < anchor.quiet_until {
+            // What came since a look is judged when nothing could arrive late at that look any more.
+            let is_quiet = last.now < anchor.quiet_until.max(self.quiet_until);
+            if after.blind != anchor.before.blind || after.lost != anchor.before.lost || is_quiet {
                 *anchor = Anchor { quiet_until: anchor.quiet_until, ..of(&look, before, after) };
                 continue;
             }
@@ -261,7 +273,7 @@ mod tests {
 
     #[test]
     fn what_is_ours_is_not_around_us_and_the_rest_is_until_it_is_on_record() {
-        let (mut stage, mut judge) = (Stage::new(), Judge::new(Duration::from_secs(60)));
+        let (mut stage, mut judge) = (Stage::new(), Judge::new(Duration::ZERO));
         stage.arrive(1, "d", 1000);
         assert_eq!(stage.look(&mut judge), [], "from before");
         for _ in 0..200 {
@@ -283,7 +295,7 @@ mod tests {
 
     #[test]
     fn lines_under_way_may_have_arrived_or_not_and_few_points_add_up_beyond_them() {
-        let (mut stage, mut judge) = (Stage::new(), Judge::new(Duration::from_secs(60)));
+        let (mut stage, mut judge) = (Stage::new(), Judge::new(Duration::ZERO));
         // Always 100 lines under way, of which the counters have all or none.
         stage.ours("d", |ours| ours.begun += 100);
         stage.arrive(1, "d", 0);
@@ -321,8 +333,22 @@ mod tests {
     }
 
     #[test]
+    fn a_write_of_a_process_that_was_killed_may_arrive_after_the_first_look() {
+        let (mut stage, mut judge) = (Stage::new(), Judge::new(Duration::from_secs(90)));
+        stage.arrive(1, "d", 1000);
+        assert_eq!(stage.look(&mut judge), []);
+        stage.arrive(1, "d", 500);
+        assert_eq!(stage.look(&mut judge), [], "60 s later");
+        stage.arrive(2, "new", 500);
+        assert_eq!(stage.look(&mut judge), [], "between this look and the last one it could");
+        assert!(!judge.is_quiet());
+        stage.arrive(1, "d", 1);
+        assert_eq!(stage.look(&mut judge), around("d", 1));
+    }
+
+    #[test]
     fn what_cannot_be_counted_is_not_judged_and_hides_nothing_elsewhere() {
-        let (mut stage, mut judge) = (Stage::new(), Judge::new(Duration::from_secs(60)));
+        let (mut stage, mut judge) = (Stage::new(), Judge::new(Duration::ZERO));
         assert_eq!(stage.look(&mut judge), []);
         stage.ours("d", |ours| ours.blind += 1);
         stage.arrive(1, "d", 500);
@@ -338,7 +364,7 @@ mod tests {
 
     #[test]
     fn counters_that_begin_anew_are_no_news() {
-        let (mut stage, mut judge) = (Stage::new(), Judge::new(Duration::from_secs(60)));
+        let (mut stage, mut judge) = (Stage::new(), Judge::new(Duration::ZERO));
         stage.arrive(1, "d", 1000);
         assert_eq!(stage.look(&mut judge), []);
         stage.look.started = "later".to_owned();
@@ -365,7 +391,7 @@ mod tests {
 
     #[test]
     fn lines_that_the_source_counts_under_another_name_are_not_around_us() {
-        let (mut stage, mut judge) = (Stage::new(), Judge::new(Duration::from_secs(60)));
+        let (mut stage, mut judge) = (Stage::new(), Judge::new(Duration::ZERO));
         assert_eq!(stage.look(&mut judge), []);
         // Named by the convention while the source did not tell the bucket.
         stage.ours("d/rp", |ours| {

@@ -79,6 +79,7 @@ pub(super) async fn keep_watching(pipeline: Rc<Pipeline>, facts: Arc<Mutex<Facts
                 }
                 match watcher.judge.counts_nothing() {
                     true => watcher.shows("off", Some("the source shows no counter of writes".to_owned())),
+                    false if watcher.judge.is_quiet() => watcher.shows("starting", None),
                     false => watcher.shows("watching", None),
                 }
             }
