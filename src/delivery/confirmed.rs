@@ -96,15 +96,6 @@ impl Distributor {
         if self.unconfirmed.is_some() && !self.shared.hold.take_confirmed() {
             return Ok(());
         }
-        let looked = self.carry_out_confirmed().await;
-        if looked.is_err() {
-            // What is confirmed still waits: whoever comes back after the error looks again.
-            self.shared.hold.confirm();
-        }
-        looked
-    }
-
-    async fn carry_out_confirmed(&mut self) -> Result<()> {
         if self.unconfirmed.is_none() {
             self.unconfirmed = Some(self.read_unconfirmed().await);
         }
