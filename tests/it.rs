@@ -199,6 +199,8 @@ mod mutations_faults;
 mod statements;
 #[path = "it/statements_decided.rs"]
 mod statements_decided;
+#[path = "it/tap.rs"]
+mod tap;
 // TLS toward clients and databases.
 #[path = "it/tls.rs"]
 mod tls;

@@ -18,6 +18,7 @@ mod run;
 mod statements;
 mod status;
 pub mod talk;
+mod tap;
 mod validate;
 mod version;
 
@@ -143,6 +144,12 @@ enum Command {
     /// may have run. Works beside a running twinline and, for looking, on the directory of a stopped one (--data-dir DIR for
     /// one without a configuration). Changes nothing without --execute.
     Statements(statements::StatementsArgs),
+    /// Watch the traffic as it passes: requests with their answers and some of their lines; slows nothing
+    ///
+    /// Sampled: what was left out is said (`412 not shown`). Queries of URLs, headers and passwords in statements are never shown;
+    /// --redact masks tags and values as well. With -o json one object a line. Ends with Ctrl-C or --limit. Exit code 10 when no
+    /// twinline runs, or it ends.
+    Tap(tap::TapArgs),
     /// See it work: two databases, an outage, a crash, and the proof that nothing is missing
     ///
     /// Needs nothing: both databases live in this process, on 127.0.0.1, and everything goes when it ends. About 30 s. The
@@ -242,6 +249,7 @@ fn dispatch(arguments: &Arguments) -> Result<Exit, Failure> {
         Command::Queue(args) => queue::run(global, args),
         Command::DeadLetter(args) => deadletter::run(global, args),
         Command::Statements(args) => statements::run(global, args),
+        Command::Tap(args) => tap::run(global, args),
         Command::Demo(args) => demo::run(global, args),
         Command::Completions(args) => completions::run(global, args),
         Command::Version => version::run(global),

@@ -16,6 +16,7 @@ use super::pressure;
 use super::queue::{QueueFacts, held_document, moment};
 use super::statements;
 use super::status::{Facts, full_text, status};
+use super::tap;
 use crate::base::clock::SharedClock;
 use crate::delivery::{Hold, hold};
 use crate::http::EdgeView;
@@ -201,6 +202,7 @@ impl Control {
                 document_reply(StatusCode::OK, &json!(document))
             }
             "/api/v1/queue" if door == Door::Socket => document_reply(StatusCode::OK, &json!(self.queue_facts(query)?)),
+            "/api/v1/tap" if door == Door::Socket => tap::tap(query),
             "/api/v1/events" => self.events(query).await,
             "/api/v1/dead-letters" if door == Door::Socket => self.dead_letters(self.mirror(query)?, query).await,
             "/api/v1/statements" if door == Door::Socket => {

@@ -14,6 +14,7 @@ mod queue;
 mod share;
 mod statements;
 mod status;
+mod tap;
 
 pub use api::{Control, Door};
 pub use around::{AroundPlace, WatchedWrites};

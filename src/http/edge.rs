@@ -17,6 +17,7 @@ use metrics::{Counter, counter};
 use percent_encoding::percent_decode_str;
 
 use super::body::{self, Read, Unread};
+use super::tap::Seen;
 use super::{host, pass};
 use crate::base::metric;
 use crate::db::client::BodyError;
@@ -94,8 +95,10 @@ impl Edge {
     }
 
     /// Answers one request.
-    pub async fn handle(&self, request: Request<Incoming>) -> Reply {
+    pub async fn handle(&self, mut request: Request<Incoming>) -> Reply {
         let api = write_api(&request);
+        let clock = &self.0.pipeline.clock;
+        let seen = Seen::begin(&mut request, api.is_some(), clock);
         let reply = match (host::refused(&request), api) {
             (Some(refused), _) => refused,
             (None, Some(api)) => self.write(api, request).await,
@@ -104,6 +107,9 @@ impl Edge {
         // The servers close behind an expectation that they do not know.
         let reply = if reply.status() == StatusCode::EXPECTATION_FAILED { closing(reply) } else { reply };
         self.count(api.is_some(), reply.status());
+        if let Some(seen) = seen {
+            seen.end(reply.status(), clock);
+        }
         reply
     }
 
@@ -155,6 +161,9 @@ impl Edge {
             Read::Whole(read) => (read, true),
             Read::Begun(read) => (read, false),
         };
+        if let Some(seen) = head.extensions.get::<Seen>() {
+            seen.body(&head.headers, &read, is_whole);
+        }
         let write = ClientWrite::of(api, head, read, room);
         let pipeline = Rc::clone(&self.0.pipeline);
         let counted = UnderWay::count(self.clone());

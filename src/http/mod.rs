@@ -18,6 +18,7 @@ mod passed;
 mod proxied;
 mod socket;
 mod statements;
+mod tap;
 mod tls;
 mod udp;
 mod view;

@@ -20,6 +20,7 @@ use percent_encoding::percent_decode_str;
 use super::door::{Door, door};
 use super::gather::gather;
 use super::statements;
+use super::tap::Seen;
 use crate::db::client::{Answer, BodyError, Failure, RequestBody};
 use crate::db::hop;
 use crate::db::precision::Api;
@@ -80,6 +81,9 @@ async fn look(
         (Bytes::new(), true, streamed(body))
     };
     let changes = statements::read(pipeline, door, &head, &first, whole).await;
+    if let Some(seen) = head.extensions.get::<Seen>().filter(|_| !changes.asked.is_empty()) {
+        seen.changes();
+    }
     (head, body, Some(changes).filter(|changes| !changes.asked.is_empty()))
 }
 

@@ -18,6 +18,7 @@ use tokio::sync::mpsc;
 
 use super::door::{Door, writes};
 use super::form::Form;
+use super::tap::Seen;
 use crate::db::client::{Answer, BodyError, Failure, RequestBody};
 use crate::db::influxql::{Answered, Class, Ran, ran, split};
 use crate::db::precision::Api;
@@ -62,6 +63,9 @@ pub(super) async fn read(pipeline: &Pipeline, door: Door, head: &Parts, first: &
             let version2 = pipeline.version.borrow().flavor == Flavor::Influx2;
             let form = Form::read(query, content_type, first, version2);
             let name = if version2 { place_of_version2(pipeline, &form).await } else { None };
+            if let Some(seen) = head.extensions.get::<Seen>() {
+                seen.statements(form.q.as_deref().unwrap_or_default(), form.db.as_deref(), form.rp.as_deref());
+            }
             let too_long = form.q.as_ref().is_some_and(|q| q.len() > TEXT_BYTES_MAX);
             let (mut asked, count) = if too_long { (Vec::new(), 0) } else { statements(&form, at_ns, version2, name) };
             let too_many = asked.len() > CHANGES_MAX;

@@ -30,6 +30,7 @@ mod silence;
 mod skew;
 mod stamp;
 mod statements;
+pub mod tap;
 
 pub use changing::Changing;
 pub use decode::Limits;

@@ -104,6 +104,11 @@ impl Place {
         self.data_dir.join("wal")
     }
 
+    /// Where the running twinline answers.
+    pub(in crate::cli) fn socket(&self) -> &Path {
+        &self.socket
+    }
+
     /// A command of this place that we propose.
     pub(in crate::cli) fn command(&self, words: &str) -> String {
         format!("twinline queue{} {words}", self.option)
