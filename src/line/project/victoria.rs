@@ -111,6 +111,12 @@ fn refused(line: &Line<'_>, rules: VictoriaRules) -> Option<(&'static str, &'sta
     if name_is_long || tags.iter().any(|tag| too_long(&tag.value())) {
         return Some(("too-large", "a name or a tag of more than 4096 bytes, which the destination would drop"));
     }
+    // It cuts lines at every line feed, whatever stands before it.
+    let is_cut = |bytes: &[u8]| bytes.contains(&b'\n');
+    let field_is_cut = kept_fields(line).any(|field| is_cut(&field.key()));
+    if is_cut(&measurement) || field_is_cut || tags.iter().any(|tag| is_cut(&tag.key()) || is_cut(&tag.value())) {
+        return Some(("bad-name", "a line feed in a name or a tag, at which the destination would cut the line"));
+    }
     let is_name = |key: &[u8]| key == b"__name__";
     tags.iter()
         .any(|tag| is_name(&tag.key()))
