@@ -341,6 +341,9 @@ pub(super) fn not_covered(one: &DestinationStatus, share: &Share) -> Vec<String>
     if lines.doubt > 0 {
         missing.push(format!("{} lines in doubt await read-back ({} regions)", lines.doubt, one.dirty_regions));
     }
+    if lines.doubt == 0 && one.dirty_regions > 0 {
+        missing.push(format!("{} regions await read-back", one.dirty_regions));
+    }
     if lines.gap > 0 {
         let held = match one.gap_log_lines {
             0 => String::new(),

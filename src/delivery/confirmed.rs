@@ -76,7 +76,7 @@ pub(super) fn carry(shared: &Shared, statement: &Statement, meta: &[u8], run: &[
 }
 
 /// Asks the state store until it answers.
-async fn asked<T>(shared: &Shared, ask: impl Fn() -> Pending<T>) -> T {
+pub(super) async fn asked<T>(shared: &Shared, ask: impl Fn() -> Pending<T>) -> T {
     loop {
         match ask().await {
             Ok(answer) => {

@@ -28,6 +28,7 @@ mod letters;
 mod making;
 mod merging;
 mod one_table;
+mod others;
 mod part;
 mod passed;
 mod pause;

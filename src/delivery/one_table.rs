@@ -1,4 +1,5 @@
-//! Tables that several names mean: QuestDB compares names without regard to case, so measurements that differ in it alone are one table.
+//! Tables that several names mean: QuestDB compares names without regard to case, so measurements that differ in it alone are one table;
+//! and `b_m` of database `a` has the table of `m` of database `a_b`.
 //!
 //! Promise: who can rename them hears of it when the second name is sent for the first time. What is remembered is bounded.
 
@@ -7,6 +8,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::Shared;
 use super::part::Part;
+use super::target::TargetId;
 use super::tell::remark;
 use super::twice::table_of;
 use crate::db::product::Product;
@@ -21,24 +23,25 @@ pub(super) struct Tables(RefCell<Known>);
 
 #[derive(Debug, Default)]
 struct Known {
-    names: HashSet<String>,
-    /// The first name of each table.
-    first: HashMap<String, String>,
+    names: HashSet<(TargetId, String)>,
+    /// The first name of each table, and whose.
+    first: HashMap<String, (TargetId, String)>,
 }
 
 impl Tables {
     /// Another name of the same table that came before this one; said once.
-    fn meets(&self, name: &str) -> Option<String> {
+    fn meets(&self, target: TargetId, name: &str) -> Option<(TargetId, String)> {
         let known = &mut *self.0.borrow_mut();
-        if known.names.contains(name) {
+        let own = (target, name.to_owned());
+        if known.names.contains(&own) {
             return None;
         }
         if known.names.len() >= NAMES_MAX {
             *known = Known::default();
         }
-        known.names.insert(name.to_owned());
-        let first = known.first.entry(without_case(name)).or_insert_with(|| name.to_owned());
-        (first != name).then(|| first.clone())
+        known.names.insert(own.clone());
+        let first = known.first.entry(without_case(name)).or_insert_with(|| own.clone());
+        (*first != own).then(|| first.clone())
     }
 }
 
@@ -53,10 +56,16 @@ pub(super) fn look(shared: &Shared, part: &Part) {
         if name == last {
             continue;
         }
-        if let Some(other) = shared.tables.meets(&name) {
-            let text = format!(
-                "\"{name}\" and \"{other}\" are one table there, as names that differ in case alone are: their rows stand together"
-            );
+        let target = part.batch.target;
+        if let Some((of, other)) = shared.tables.meets(target, &name) {
+            let text = if of == target {
+                format!(
+                    "\"{name}\" and \"{other}\" are one table there, as names that differ in case alone are: their rows stand together"
+                )
+            } else {
+                let places = [target, of].map(|place| shared.targets.get(place).target.to_string());
+                format!("{} and {} have one table \"{name}\" there: their rows stand together", places[0], places[1])
+            };
             remark(shared, "one-table", &text);
         }
         last = name;
@@ -70,10 +79,13 @@ mod tests {
     #[test]
     fn a_second_name_of_a_table_is_said_once() {
         let tables = Tables::default();
-        assert_eq!(tables.meets("d_Cpu"), None);
-        assert_eq!(tables.meets("d_mem"), None);
-        assert_eq!(tables.meets("d_cpu").as_deref(), Some("d_Cpu"));
-        assert_eq!((tables.meets("d_cpu"), tables.meets("d_Cpu")), (None, None));
-        assert_eq!(tables.meets("D_CPU").as_deref(), Some("d_Cpu"));
+        let (one, two) = (TargetId(0), TargetId(1));
+        let met = |target, name| tables.meets(target, name);
+        assert_eq!((met(one, "d_Cpu"), met(one, "d_mem")), (None, None));
+        assert_eq!(met(one, "d_cpu"), Some((one, "d_Cpu".to_owned())));
+        assert_eq!((met(one, "d_cpu"), met(one, "d_Cpu")), (None, None));
+        assert_eq!(met(one, "D_CPU"), Some((one, "d_Cpu".to_owned())));
+        assert_eq!(met(two, "d_mem"), Some((one, "d_mem".to_owned())), "of another place");
+        assert_eq!(met(two, "d_mem"), None);
     }
 }

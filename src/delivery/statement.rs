@@ -53,7 +53,10 @@ impl Distributor {
                 {
                     self.is_made(record.lsn, name).await;
                 }
-                let why = self.run_steps(record.lsn, &statement, &steps, waits).await?.err();
+                let why = match self.beside(&statement, waits).await {
+                    Some(why) => Some(why),
+                    None => self.run_steps(record.lsn, &statement, &steps, waits).await?.err(),
+                };
                 (if why.is_some() { "reported" } else { "done" }, why)
             }
         };
@@ -71,6 +74,13 @@ impl Distributor {
             }
         }
         Ok(())
+    }
+
+    /// Why one that removes something would remove another place's data there as well.
+    async fn beside(&self, statement: &Statement, waits: bool) -> Option<String> {
+        let name = statement.name.as_ref().filter(|_| waits)?;
+        let other = self.another_there(name).await?;
+        Some(format!("the destination holds the data of {other} in the same place"))
     }
 
     /// `Ok(Err)`: it was not carried out, and why. `lsn`: of the record that repeats it after a crash.

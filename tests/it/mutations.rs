@@ -208,3 +208,26 @@ fn deletes_of_the_api_reach_both_families() {
         assert_eq!(twinline.status()["statements_not_mirrored"], 1);
     }
 }
+
+/// Two buckets of a 2.x source have one place at 1.x, though no rule says so: a delete in one is told, since it would take the other's.
+#[test]
+fn a_delete_where_another_bucket_lies_beside_it_is_told() {
+    let (source, destination) = (shared(Kind::Two, 0), shared(Kind::One, 1));
+    for bucket in ["beside", "beside/autogen"] {
+        source.create(bucket);
+    }
+    destination.create("beside");
+    let twinline = Setup::new(source.section(), destination.section()).start();
+    let token = format!("Authorization: Token {TOKEN}");
+    for (bucket, body) in [("beside", "m,h=a v=1i 1"), ("beside/autogen", "m,h=b v=2i 2")] {
+        let target = format!("POST /api/v2/write?org={ORG}&bucket={}", escape(bucket));
+        assert_eq!(twinline.call(&target, &[&token], body).status, 204);
+    }
+    let body = r#"{"start":"1970-01-01T00:00:00Z","stop":"1971-01-01T00:00:00Z","predicate":"_measurement=\"m\""}"#;
+    assert_eq!(delete(&twinline, "beside", body).status, 204);
+    let status = twinline.until("it is told", |status| status["statements_not_mirrored"] == 1);
+    let why = status["statements"][0]["why"].as_str().unwrap();
+    assert!(why.contains("beside/autogen") && why.contains("same place"), "{why}");
+    twinline.delivered(2);
+    assert_eq!(held(&destination, "beside").len(), 2);
+}

@@ -101,7 +101,8 @@ fn policies(database: &Database, db: &str) -> String {
 
 fn is_there(database: &Database, db: &str) -> bool {
     let databases = database.query("SHOW DATABASES");
-    databases["results"][0]["series"][0]["values"].as_array().unwrap().iter().any(|row| row[0] == db)
+    // Without any there are no values.
+    databases["results"][0]["series"][0]["values"].as_array().is_some_and(|rows| rows.iter().any(|row| row[0] == db))
 }
 
 /// A drop that waits for confirmation is carried out when it is confirmed, and what comes behind it stays.
