@@ -100,8 +100,10 @@ fn traffic_through_us_raises_no_alarm_and_a_direct_write_names_its_place() {
                 scope.spawn(move || mixed(twinline, kind, db, 60));
             }
         });
-        // More than is held whole.
-        let large: String = (0..400_000).map(|i| format!("large,h={} v={i} {}\n", i % 100, 1_000_000 + i)).collect();
+        // More than is held whole, of few points: a busy source must not need long for it.
+        let text = "x".repeat(900);
+        let large: String =
+            (0..10_000).map(|i| format!("large,h={} s=\"{text}\" {}\n", i % 100, 1_000_000 + i)).collect();
         let (target, token) = match kind {
             Kind::One => ("POST /write?db=telegraf".to_owned(), "X-Plain: 1".to_owned()),
             Kind::Two => (format!("POST /api/v2/write?org={ORG}&bucket=telegraf"), source.authorization()),
