@@ -6,6 +6,8 @@
 
 use std::time::Duration;
 
+use xxhash_rust::xxh3::xxh3_64;
+
 use super::distribute::Distributor;
 use super::plan::{Plan, confirmed};
 use super::send::{STATE_RETRY, record_effects};
@@ -135,10 +137,28 @@ impl Distributor {
         let (mut found, mut after) = (Vec::new(), 0);
         loop {
             let rows = asked(&self.shared, || state.statements(id, StatementQuery::Watched(after))).await;
-            let Some(last) = rows.last() else { return found };
+            let Some(last) = rows.last() else { break };
             after = last.id;
             found.extend(rows.iter().filter_map(Unconfirmed::of));
         }
+        self.under_same_rules(found).await
+    }
+
+    /// By other rules than before something else may have gone, or may go, to where they would be carried out: all of them count as
+    /// followed by something newer then.
+    async fn under_same_rules(&self, found: Vec<Unconfirmed>) -> Vec<Unconfirmed> {
+        let (state, id) = (&self.shared.state, &self.shared.id);
+        let (mapping, kind) = self.shared.targets.rules();
+        let rules = xxh3_64(format!("{:?} {kind:?}", mapping.rules).as_bytes()).to_le_bytes().to_vec();
+        let key = format!("statements-rules:{id}");
+        if asked(&self.shared, || state.get(&key)).await.as_ref() == Some(&rules) {
+            return found;
+        }
+        for row in found {
+            asked(&self.shared, || state.change_statement(id, row.id, StatementChange::Newer)).await;
+        }
+        asked(&self.shared, || state.set(&key, rules.clone())).await;
+        Vec::new()
     }
 
     /// A row that can be confirmed was written.

@@ -243,3 +243,24 @@ fn a_confirmed_drop_removes_the_buckets_of_a_database() {
     let names = listed["buckets"].as_array().unwrap().iter().filter_map(|bucket| bucket["name"].as_str());
     assert_eq!(names.filter(|name| name.starts_with("buckets")).collect::<Vec<_>>(), ["bucketsother"]);
 }
+
+/// Rules say where a drop would be carried out: by other rules something else may be there.
+#[test]
+fn a_drop_is_not_confirmed_in_passing_after_the_rules_have_changed() {
+    let (source, destination) = pair("ruled");
+    source.create("ruled_other");
+    let mut twinline = Setup::new(source.section(), destination.section()).start();
+    run(&twinline, "DROP DATABASE ruled");
+    noted(&twinline, 1);
+    twinline.stop(Signal::KILL);
+    let other = "\n[[mapping.rule]]\nfrom = { db = \"ruled_other\" }\nto = { db = \"ruled\" }\n";
+    twinline.start_again_with(|configuration| configuration + other, "");
+    write(&twinline, "db=ruled_other", "precious v=42i 1");
+    twinline.delivered(1);
+    twinline.stop(Signal::KILL);
+    twinline.start_again_with(|configuration| configuration.replace(other, ""), "");
+    let id = newest(&twinline);
+    let (code, out, err) = statements(&twinline, &["confirm", &id, "--execute"]);
+    assert!(code != Some(0), "{out}{err}");
+    assert_eq!(destination.cells("ruled").len(), 1, "{out}{err}");
+}
