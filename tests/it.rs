@@ -49,7 +49,7 @@
 //! | 37 | `crash.rs` | 200 kills: `TWINLINE_KILL_CYCLES` |
 //! | 38 | `it/stubborn.rs`, `it/replay.rs` | 1.x to 3.x is scripted alone, in 32 |
 //! | 39 | `it/victoria.rs`, `it/questdb.rs` | |
-//! | 40 | | a soak of the whole program |
+//! | 40 | | a week: `benches`, `soak`, for as long as wanted |
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "tests wait on real time and end at a surprise")]
 
 // Every accepted line is in one state; what idling costs.

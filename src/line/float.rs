@@ -120,7 +120,11 @@ mod tests {
             if let Ok(digits) = format!("{whole}{fraction}").parse()
                 && fraction.len() <= MAX_FRACTION
             {
-                prop_assert_eq!(nearest(digits, fraction.len()).map(f64::to_bits), Some(float.to_bits()));
+                match nearest(digits, fraction.len()) {
+                    Some(read) => prop_assert_eq!(read.to_bits(), float.to_bits()),
+                    // It is the decimal number itself, to the last bit: that looks like a tie.
+                    None => prop_assert!(digits > EXACT_MAX && (float * f64::from(1 << 30)).fract() == 0.0),
+                }
             }
         }
     }
