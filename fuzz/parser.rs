@@ -8,10 +8,12 @@ pub mod checks;
 #[path = "../src/line/mod.rs"]
 pub mod line;
 
-/// Times as text, for statements.
+/// Times as text, for statements; names by form, for rules.
 #[path = "../src/base"]
 pub mod base {
     pub mod clock;
+    pub mod glob;
+    pub use glob::Glob;
 }
 
 /// Statements.
