@@ -8,6 +8,7 @@ use super::finding::{About, Finding, Group};
 use crate::base::{Error, Result, Side};
 use crate::config::{self, Config, SourceKind};
 use crate::db::encode::escape;
+pub(in crate::cli) use crate::db::influxql::identifier;
 use crate::db::product::Product;
 use crate::db::server::{Reply, Server};
 
@@ -127,11 +128,6 @@ impl Rows {
         let rows = self.0.get("values").and_then(Value::as_array).into_iter().flatten();
         rows.map(|row| at.and_then(|at| row.get(at)).cloned().unwrap_or_default()).collect()
     }
-}
-
-/// A name in an InfluxQL statement.
-pub(in crate::cli) fn identifier(name: &str) -> String {
-    format!("\"{}\"", name.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n"))
 }
 
 /// The sentence in an error answer.

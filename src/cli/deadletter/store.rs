@@ -41,13 +41,7 @@ impl<'a> Store<'a> {
             return Ok(Self { place, file: None });
         }
         let file = LetterFile::open(&place.data_dir.join("state.db")).map_err(failure)?;
-        let id = match &place.config {
-            Some(config) => config.destination().id.clone(),
-            None => match &place.destination {
-                Some(id) => DestinationId::parse(id).map_err(|why| Failure::new(Exit::Usage, why))?,
-                None => only(&file)?,
-            },
-        };
+        let id = place.one_of("dead letters", || file.destinations())?;
         Ok(Self { place, file: Some((file, id)) })
     }
 
@@ -154,18 +148,4 @@ fn bar(talk: Talk) -> ProgressBar {
     ProgressBar::no_length()
         .with_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()))
         .with_finish(indicatif::ProgressFinish::AndClear)
-}
-
-/// The one destination that a directory without configuration has letters of.
-fn only(file: &LetterFile) -> Result<DestinationId, Failure> {
-    let mut all = file.destinations().map_err(failure)?;
-    let name = match all.len() {
-        0 => "main".to_owned(),
-        1 => all.remove(0),
-        _ => {
-            let what = format!("there are dead letters of several destinations: {}", all.join(", "));
-            return Err(Failure::new(Exit::Usage, what).hint("name one: --destination ID"));
-        }
-    };
-    DestinationId::parse(&name).map_err(|why| Failure::new(Exit::Failed, why))
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::super::Global;
 use super::super::exit::{Exit, Failure};
 use super::super::status::send;
-use crate::base::{Error, Lsn, disk};
+use crate::base::{DestinationId, Error, Lsn, disk};
 use crate::config::Config;
 use crate::control::QueueFacts;
 use crate::wal::look::Look;
@@ -91,6 +91,30 @@ impl Place {
             Some(what) => Err(Failure::new(Exit::Usage, what).hint("name one: --destination ID")),
             None => Ok(self),
         }
+    }
+
+    /// Whose rows of the file of a stopped twinline are meant. `known`: those that have some there; `what`: what these are, in plural.
+    pub(in crate::cli) fn one_of(
+        &self,
+        what: &str,
+        known: impl FnOnce() -> crate::base::Result<Vec<String>>,
+    ) -> Result<DestinationId, Failure> {
+        if let Some(config) = &self.config {
+            return Ok(config.destination().id.clone());
+        }
+        if let Some(id) = &self.destination {
+            return DestinationId::parse(id).map_err(|why| Failure::new(Exit::Usage, why));
+        }
+        let mut all = known().map_err(failure)?;
+        let name = match all.len() {
+            0 => "main".to_owned(),
+            1 => all.remove(0),
+            _ => {
+                let what = format!("there are {what} of several destinations: {}", all.join(", "));
+                return Err(Failure::new(Exit::Usage, what).hint("name one: --destination ID"));
+            }
+        };
+        DestinationId::parse(&name).map_err(|why| Failure::new(Exit::Failed, why))
     }
 
     /// A path of the running twinline, with the destination that was named.

@@ -22,10 +22,7 @@ impl<'a> Rows<'a> {
             return Ok(Self { place, file: None });
         }
         let file = StatementFile::open(&place.data_dir.join("state.db")).map_err(failure)?;
-        let id = match &place.config {
-            Some(config) => config.destination().id.clone(),
-            None => only(&file)?,
-        };
+        let id = place.one_of("statements", || file.destinations())?;
         Ok(Self { place, file: Some((file, id)) })
     }
 
@@ -83,20 +80,6 @@ impl<'a> Rows<'a> {
         let what = format!("statement {}: {}", decision.id, answer.why.unwrap_or_default());
         Err(Failure::new(Exit::Refused, what).hint(self.place.statements_command(&format!("show {}", decision.id))))
     }
-}
-
-/// The one destination that a directory without configuration has rows of.
-fn only(file: &StatementFile) -> Result<DestinationId, Failure> {
-    let mut all = file.destinations().map_err(failure)?;
-    let name = match all.len() {
-        0 => "main".to_owned(),
-        1 => all.remove(0),
-        _ => {
-            let what = format!("there are statements of several destinations: {}", all.join(", "));
-            return Err(Failure::new(Exit::Usage, what).hint("name the configuration of one of them (-c FILE)"));
-        }
-    };
-    DestinationId::parse(&name).map_err(|why| Failure::new(Exit::Failed, why))
 }
 
 /// Who sits at the keyboard, as far as the system knows: shown in history, not a proof.

@@ -1,9 +1,6 @@
 //! InfluxQL texts: how a name or a string is written so that the parser reads back the same bytes.
 
-/// An identifier in double quotes.
-pub(super) fn identifier(name: &str) -> String {
-    quoted(name, '"')
-}
+pub(super) use crate::db::influxql::identifier;
 
 /// How a measurement is named in `FROM`. A name that is not UTF-8 cannot be quoted; a regular expression can match it,
 /// each stray byte as U+FFFD, and may then match other names too: the caller looks at the names that come back. A NUL ends
@@ -16,21 +13,6 @@ pub(super) fn measurement(name: &[u8]) -> String {
 /// The name in double quotes, if a statement can hold it.
 pub(super) fn exact(name: &[u8]) -> Option<String> {
     std::str::from_utf8(name).ok().filter(|text| !text.contains(['\0', '\r'])).map(identifier)
-}
-
-fn quoted(text: &str, quote: char) -> String {
-    let mut out = String::with_capacity(text.len() + 2);
-    out.push(quote);
-    for c in text.chars() {
-        match c {
-            '\n' => out.push_str("\\n"),
-            '\\' => out.push_str("\\\\"),
-            c if c == quote => out.extend(['\\', c]),
-            c => out.push(c),
-        }
-    }
-    out.push(quote);
-    out
 }
 
 fn pattern(name: &[u8]) -> String {
