@@ -59,7 +59,7 @@ impl Connection {
 
 fn read_answer(stream: &mut impl BufRead) -> std::io::Result<(u16, String, String)> {
     let broken = || std::io::Error::from(std::io::ErrorKind::UnexpectedEof);
-    let (mut status, mut length, mut head) = (None, 0, String::new());
+    let (mut status, mut length, mut chunked, mut head) = (None, 0, false, String::new());
     loop {
         let mut line = String::new();
         if stream.read_line(&mut line)? == 0 {
@@ -74,13 +74,37 @@ fn read_answer(stream: &mut impl BufRead) -> std::io::Result<(u16, String, Strin
             Some((name, value)) if name.eq_ignore_ascii_case("content-length") => {
                 length = value.parse().map_err(|_| broken())?;
             }
+            Some((name, "chunked")) if name.eq_ignore_ascii_case("transfer-encoding") => chunked = true,
             _ if status.is_none() => status = line.split(' ').nth(1).and_then(|code| code.parse().ok()),
             _ => {}
         }
     }
+    let body = match chunked {
+        true => read_chunks(stream)?,
+        false => read_bytes(stream, length)?,
+    };
+    Ok((status.ok_or_else(broken)?, head, String::from_utf8_lossy(&body).into_owned()))
+}
+
+/// InfluxDB 1.x sends the head of an answer before it carries a statement out: only the end of the body says that it has.
+fn read_chunks(stream: &mut impl BufRead) -> std::io::Result<Vec<u8>> {
+    let mut body = Vec::new();
+    loop {
+        let mut line = String::new();
+        stream.read_line(&mut line)?;
+        let length = usize::from_str_radix(line.trim_end(), 16).map_err(|_| std::io::ErrorKind::InvalidData)?;
+        body.extend(read_bytes(stream, length)?);
+        read_bytes(stream, 2)?;
+        if length == 0 {
+            return Ok(body);
+        }
+    }
+}
+
+fn read_bytes(stream: &mut impl BufRead, length: usize) -> std::io::Result<Vec<u8>> {
     let mut body = vec![0; length];
     stream.read_exact(&mut body)?;
-    Ok((status.ok_or_else(broken)?, head, String::from_utf8_lossy(&body).into_owned()))
+    Ok(body)
 }
 
 /// One request to a Unix socket; `None` where nobody answers.
