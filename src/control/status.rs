@@ -3,6 +3,7 @@
 //! Its first line says what is *not* covered yet: a green screen that hides a gap would be worse than none. Every accepted
 //! line is in exactly one state.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use crate::base::clock::rfc3339;
 use crate::base::size::{ByteSize, show_span};
 use crate::delivery::{ChangeView, ExcludedView, PauseView, hold};
 use crate::pipeline::Silent;
+use crate::queue::Cause;
 use crate::state::{BYPASS, GapRow, RegionRow, StatementRow};
 use crate::wal::{Scrubbed, Stats};
 
@@ -657,6 +659,10 @@ fn doubts(out: &mut String, status: &Status) {
     let more = status.dirty_regions.saturating_sub(status.regions.len().min(REGIONS_SHOWN) as u64);
     if more > 0 {
         let _ = writeln!(out, "! DOUBT in {more} more regions (twinline status -o json)");
+    }
+    let causes: BTreeSet<&str> = status.regions.iter().flat_map(|region| region.causes.split(',')).collect();
+    for cause in causes.into_iter().filter_map(Cause::of_name) {
+        let _ = writeln!(out, "        {}: {}", cause.name(), cause.advice());
     }
 }
 

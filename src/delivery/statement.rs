@@ -155,7 +155,7 @@ impl Distributor {
 fn doubtful(cause: Cause) -> &'static str {
     match cause {
         Cause::Crash => "twinline ended before its answer was on record: it may have run",
-        Cause::Timeout => "it had no answer for too long: it may have run",
+        Cause::Timeout | Cause::Unsettled => "it had no answer for too long: it may have run",
         Cause::Reset => "the source gave no answer: it may have run",
         _ => "the source's answer does not say whether it ran",
     }

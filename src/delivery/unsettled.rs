@@ -210,7 +210,7 @@ mod tests {
         until_resolved(&mut scout, first);
         assert_eq!(scout.resolved(), second.before(), "its time has not come");
         let judged = scout.take(first);
-        assert_eq!((judged.disposition, judged.cause), (Disposition::Doubt, Cause::Timeout));
+        assert_eq!((judged.disposition, judged.cause), (Disposition::Doubt, Cause::Unsettled));
         for at in 402..=700 {
             assert_eq!(unsettled.tend(secs(at), &mut scout, &queue), News::default(), "{at}");
         }

@@ -13,7 +13,7 @@ use super::gap::Missed;
 use super::overlap::UnderWay;
 use super::primary::Judged;
 use super::reply::Refusal;
-use super::settle::{Settled, piece, settle};
+use super::settle::{Met, Settled, piece, settle};
 use super::stamp::Lines;
 use crate::base::bounds::LOG_BODY_BYTES;
 use crate::base::failpoint::{self, Point};
@@ -143,13 +143,13 @@ impl Pipeline {
         logged: Logged,
         judged: &Judged,
         lines: &Lines,
-        overlapping: &[u32],
+        met: &[Met],
         arrived_ns: i64,
     ) -> Result<(), Refusal> {
         let name = logged.name.unwrap_or(RouteName::Database { db: String::new(), rp: String::new() });
         let recorded = logged.records.is_some();
         if let Some(records) = logged.records {
-            let settled = settle(judged, lines, overlapping, self.clock.wall_ns());
+            let settled = settle(judged, lines, met, self.clock.wall_ns());
             let entries = self.entries_of(&settled, judged.status, &records);
             records.settled();
             self.append_outcome(entries).await;
@@ -206,7 +206,7 @@ impl Pipeline {
     }
 
     /// The request has ended, or nobody will hear of it again. Lines that met another write meanwhile.
-    pub(super) fn has_ended(&self, under_way: Option<UnderWay>, judged: &Judged) -> Vec<u32> {
+    pub(super) fn has_ended(&self, under_way: Option<UnderWay>, judged: &Judged) -> Vec<Met> {
         let Some(under_way) = under_way else { return Vec::new() };
         // Without an answer, or with one that came from deep inside, the source may still be working on it.
         let late = judged.kept == Kept::Unknown && (judged.status == 0 || judged.status >= 500);

@@ -29,8 +29,9 @@ use super::pieces::{PIECE_BYTES, Pieces};
 use super::primary::{Judged, PrimaryAnswer, exchange, lost};
 use super::reply::{self, Refusal, Reply};
 use super::sent::Sending;
+use super::settle::Met;
 use super::stamp::{self, Lines};
-use super::{ClientWrite, Pipeline};
+use super::{ClientWrite, Pipeline, both};
 use crate::db::answer::Kept;
 use crate::db::client::RequestBody;
 use crate::db::server::Version;
@@ -349,8 +350,8 @@ impl Passage<'_> {
                 Ok(next) => self.log_piece(next).await,
                 Err(broken) => Err(broken),
             };
-            read =
-                logged.map_err(|broken| (lost("the body broke off on its way to the source", Cause::Reset), broken))?;
+            read = logged
+                .map_err(|broken| (lost("the body broke off on its way to the source", Cause::BrokenOff), broken))?;
         }
     }
 
@@ -455,10 +456,11 @@ impl Passage<'_> {
                 kept = Kept::Unknown;
             }
             let end = before.saturating_add(part.lines.parsed.lines);
-            let mut met: Vec<u32> = within(&met, before, end).iter().map(|line| line - before).collect();
+            let own_met = within(&met, before, end).iter();
+            let mut met: Vec<Met> = own_met.map(|met| Met { line: met.line - before, ..*met }).collect();
             // Its text is gone: a delete may have reached all of it.
             if self.meeting.is_met(self.name.as_ref(), &part.lines, &part.measurements) {
-                met = (0..part.lines.parsed.lines).collect();
+                met = both(met, (0..part.lines.parsed.lines).collect());
             }
             before = end;
             part.sending.end(&Judged { status: if part.begun { status } else { own.status }, ..own });
@@ -474,15 +476,15 @@ impl Part {
     fn judged(&self, whole: Judged) -> Judged {
         match whole.kept {
             _ if !self.begun => Judged { kept: Kept::Nothing, ..whole },
-            Kept::All if self.lines.unstamped > 0 => Judged { kept: Kept::Unknown, ..whole },
+            Kept::All if self.lines.unstamped > 0 => Judged { kept: Kept::Unknown, cause: Cause::Untimed, ..whole },
             _ => whole,
         }
     }
 }
 
-/// Those of some line numbers, in order, from `first` to before `end`.
-fn within(lines: &[u32], first: u32, end: u32) -> &[u32] {
-    let at = |number: u32| lines.partition_point(|line| *line < number);
+/// Those of some lines, in order, from number `first` to before `end`.
+fn within(lines: &[Met], first: u32, end: u32) -> &[Met] {
+    let at = |number: u32| lines.partition_point(|met| met.line < number);
     &lines[at(first)..at(end).max(at(first))]
 }
 

@@ -62,11 +62,12 @@ use crate::base::failpoint::{self, Point};
 use crate::config::OnUnavailable;
 use crate::db::precision::Api;
 use crate::db::server::{Server, Version};
-use crate::queue::Appender;
+use crate::queue::{Appender, Cause};
 use crate::route::{Catalogue, Resolver, WriteIdentity};
 use crate::state::SharedState;
 
 use decode::{NO_ROOM, Undecoded};
+use settle::Met;
 use stamp::Lines;
 
 /// A write as a client sent it, read completely.
@@ -189,8 +190,8 @@ impl Pipeline {
         let outcome = answer.outcome(&version, &lines);
         sending.end(&outcome);
         let met = meeting.lines_met(intent.name(), &lines);
-        let overlapping = both(self.has_ended(under_way, &outcome), met);
-        if let Err(refused) = self.log_outcome(intent, &outcome, &lines, &overlapping, arrived_ns).await {
+        let met = both(self.has_ended(under_way, &outcome), met);
+        if let Err(refused) = self.log_outcome(intent, &outcome, &lines, &met, arrived_ns).await {
             return reply::unavailable(request.api, &refused);
         }
         failpoint::hit(Point::OutcomeDurable);
@@ -228,14 +229,15 @@ impl Pipeline {
     }
 }
 
-/// Numbers of lines, in order, each once.
-fn both(mut some: Vec<u32>, others: Vec<u32>) -> Vec<u32> {
-    if !others.is_empty() {
-        some.extend(others);
-        some.sort_unstable();
-        some.dedup();
+/// Lines that met another write, and those that a delete may have reached: in order, each once.
+fn both(mut met: Vec<Met>, deleted: Vec<u32>) -> Vec<Met> {
+    if !deleted.is_empty() {
+        met.extend(deleted.into_iter().map(|line| Met { line, cause: Cause::Delete }));
+        // Stable: where a line met both, the write is named.
+        met.sort_by_key(|met| met.line);
+        met.dedup_by_key(|met| met.line);
     }
-    some
+    met
 }
 
 #[cfg(test)]

@@ -203,9 +203,13 @@ impl PrimaryAnswer {
                     Some(text) => answer::source(version, head.status, &text, lines.parsed),
                     None => Kept::Unknown,
                 };
-                // The source gave those lines a time of its own: what it keeps is not what the log has.
-                let kept = if kept == Kept::All && lines.unstamped > 0 { Kept::Unknown } else { kept };
-                Judged { kept, cause: Cause::Answer, status: head.status.as_u16(), success: head.status.is_success() }
+                let (kept, cause) = match kept {
+                    // The source gave those lines a time of its own: what it keeps is not what the log has.
+                    Kept::All if lines.unstamped > 0 => (Kept::Unknown, Cause::Untimed),
+                    kept if head.status.is_server_error() => (kept, Cause::SourceError),
+                    kept => (kept, Cause::Answer),
+                };
+                Judged { kept, cause, status: head.status.as_u16(), success: head.status.is_success() }
             }
         }
     }

@@ -25,8 +25,17 @@ pub(super) struct Settled {
     pub(super) spans: Vec<Span>,
 }
 
-/// Settles a write. `overlapping`: numbers of the lines whose cells another write touched meanwhile, in order.
-pub(super) fn settle(judged: &Judged, lines: &Lines, overlapping: &[u32], now_ns: i64) -> Settled {
+/// A line that something else under way at the same time may have touched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Met {
+    /// Its number among those of the write that parse.
+    pub(super) line: u32,
+    /// What it was.
+    pub(super) cause: Cause,
+}
+
+/// Settles a write. `met`: the lines that something else touched meanwhile, in order, each once.
+pub(super) fn settle(judged: &Judged, lines: &Lines, met: &[Met], now_ns: i64) -> Settled {
     let whole = |disposition, cause| Settled { disposition, cause, spans: Vec::new() };
     let expired = match judged.kept {
         Kept::Nothing => return whole(Disposition::NotApplied, Cause::None),
@@ -37,12 +46,13 @@ pub(super) fn settle(judged: &Judged, lines: &Lines, overlapping: &[u32], now_ns
             None => return whole(Disposition::Doubt, judged.cause),
         },
     };
-    let mut spans = with_overlaps(expired, overlapping);
+    let mut spans = with_met(expired, met);
     if spans.len() > SPANS_MAX {
         let first = spans[SPANS_MAX - 1].first;
+        let cause = spans[SPANS_MAX - 1..].iter().map(|span| span.cause).find(|cause| *cause != Cause::None);
         spans.truncate(SPANS_MAX - 1);
         let rest = lines.parsed.lines.saturating_sub(first);
-        spans.push(Span { first, lines: rest, fate: Fate::Doubt, cause: Cause::Answer });
+        spans.push(Span { first, lines: rest, fate: Fate::Doubt, cause: cause.unwrap_or(judged.cause) });
     }
     Settled { disposition: Disposition::Applied, cause: Cause::None, spans }
 }
@@ -92,20 +102,20 @@ fn runs(fates: impl Iterator<Item = Option<Fate>>) -> Vec<Span> {
     spans
 }
 
-/// Adds lines whose cells were touched by another write; those that were not kept stay so.
-fn with_overlaps(expired: Vec<Span>, overlapping: &[u32]) -> Vec<Span> {
-    if overlapping.is_empty() {
+/// Adds lines that something else touched; those that were not kept stay so.
+fn with_met(expired: Vec<Span>, met: &[Met]) -> Vec<Span> {
+    if met.is_empty() {
         return expired;
     }
-    let mut all: Vec<Span> = Vec::with_capacity(expired.len() + overlapping.len());
+    let mut all: Vec<Span> = Vec::with_capacity(expired.len() + met.len());
     let taken = |line: u32| {
         let at = expired.partition_point(|span| span.end() <= line);
         expired.get(at).is_some_and(|span| span.first <= line)
     };
-    for line in overlapping.iter().copied().filter(|line| !taken(*line)) {
+    for Met { line, cause } in met.iter().copied().filter(|met| !taken(met.line)) {
         match all.last_mut() {
-            Some(last) if last.end() == line => last.lines += 1,
-            _ => all.push(Span { first: line, lines: 1, fate: Fate::Doubt, cause: Cause::Overlap }),
+            Some(last) if last.end() == line && last.cause == cause => last.lines += 1,
+            _ => all.push(Span { first: line, lines: 1, fate: Fate::Doubt, cause }),
         }
     }
     all.extend(expired);
@@ -145,7 +155,11 @@ mod tests {
     fn settled(ages_h: &[f64], dropped: u32, horizon_ns: Option<i64>, overlapping: &[u32]) -> Settled {
         let kept = Kept::Retained(Expired { lines: dropped, horizon_ns });
         let judged = Judged { kept, cause: Cause::Answer, status: 400, success: false };
-        settle(&judged, &lines(ages_h), overlapping, NOW_NS)
+        settle(&judged, &lines(ages_h), &met(overlapping), NOW_NS)
+    }
+
+    fn met(lines: &[u32]) -> Vec<Met> {
+        lines.iter().map(|line| Met { line: *line, cause: Cause::Overlap }).collect()
     }
 
     fn span(first: u32, lines: u32, fate: Fate, cause: Cause) -> Span {
@@ -179,7 +193,7 @@ mod tests {
     #[test]
     fn lines_that_met_another_write_are_doubt_and_the_rest_is_delivered() {
         let judged = Judged { kept: Kept::All, cause: Cause::Answer, status: 204, success: true };
-        let found = settle(&judged, &lines(&[1.0, 1.0, 1.0, 1.0]), &[1, 2], NOW_NS);
+        let found = settle(&judged, &lines(&[1.0, 1.0, 1.0, 1.0]), &met(&[1, 2]), NOW_NS);
         let overlap = |first, lines| span(first, lines, Fate::Doubt, Cause::Overlap);
         assert_eq!((found.disposition, found.spans), (Disposition::Applied, vec![overlap(1, 2)]));
         let horizon = Some(NOW_NS - 24 * HOUR_NS);
@@ -188,13 +202,24 @@ mod tests {
     }
 
     #[test]
+    fn each_line_has_the_cause_of_what_it_met() {
+        let judged = Judged { kept: Kept::All, cause: Cause::Answer, status: 204, success: true };
+        let met = [(0, Cause::Overlap), (1, Cause::Delete), (2, Cause::Delete), (3, Cause::Unlisted)];
+        let met = met.map(|(line, cause)| Met { line, cause });
+        let found = settle(&judged, &lines(&[1.0, 1.0, 1.0, 1.0, 1.0]), &met, NOW_NS);
+        let doubt = |first, lines, cause| span(first, lines, Fate::Doubt, cause);
+        let each = [doubt(0, 1, Cause::Overlap), doubt(1, 2, Cause::Delete), doubt(3, 1, Cause::Unlisted)];
+        assert_eq!(found.spans, each);
+    }
+
+    #[test]
     fn too_many_spans_end_in_doubt() {
         let judged = Judged { kept: Kept::All, cause: Cause::Answer, status: 204, success: true };
         let many: Vec<f64> = vec![1.0; 20_000];
         let every_second: Vec<u32> = (0..20_000).step_by(2).collect();
-        let found = settle(&judged, &lines(&many), &every_second, NOW_NS);
+        let found = settle(&judged, &lines(&many), &met(&every_second), NOW_NS);
         assert_eq!(found.spans.len(), SPANS_MAX);
-        assert_eq!(found.spans.last().map(Span::end), Some(20_000));
+        assert_eq!(found.spans.last().map(|last| (last.end(), last.cause)), Some((20_000, Cause::Overlap)));
         let piece = piece(&found.spans, 16_000, 4_000).unwrap();
         assert_eq!(piece.lines(Fate::Doubt), 191 + 3_618, "spans of one line, then all of the rest");
     }

@@ -14,9 +14,10 @@ use std::time::Duration;
 use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinSet;
 
+use super::cause::Cause;
 use super::finished::Finished;
 use super::gathering::{Appended, Gathering, Waiter, Writes};
-use super::outcome::{Cause, Disposition, EntryBytes, Outcome, whole_outcomes};
+use super::outcome::{Disposition, EntryBytes, Outcome, whole_outcomes};
 use crate::base::failpoint::{self, Point};
 use crate::base::{Epoch, Lsn};
 use crate::wal::{Bundle, Entry, Failed, Fault, OUTCOMES_MAX, PAYLOAD_MAX_BYTES, Refused, Wal};

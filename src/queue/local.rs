@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::Duration;
 
-use super::outcome::{Cause, Disposition, EntryBytes, Outcome};
+use super::cause::Cause;
+use super::outcome::{Disposition, EntryBytes, Outcome};
 use super::scout::Scout;
 use crate::base::clock::SharedClock;
 use crate::base::disk::Disk;
@@ -264,7 +265,7 @@ impl LocalQueue {
     /// them, from the first one on, are on their way, and why others are not; `failed` turns true when the log does not
     /// take those either. Then they are to be given up again.
     pub fn give_up(&self, intents: &[Lsn], failed: &Arc<AtomicBool>) -> (usize, Option<Refused>) {
-        self.settle(intents, Cause::Timeout, failed)
+        self.settle(intents, Cause::Unsettled, failed)
     }
 
     /// Gives intents that a dead process left open ([`Scout::left_open`]) the outcome *doubt*; otherwise as

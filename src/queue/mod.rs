@@ -7,6 +7,7 @@
 
 mod appender;
 mod catch_up;
+mod cause;
 mod finished;
 pub mod forecast;
 mod gathering;
@@ -21,9 +22,10 @@ use crate::base::sync;
 
 pub use appender::{Appender, Unavailable};
 pub use catch_up::{Meter, Moment, Pace};
+pub use cause::Cause;
 pub use intent::{Intent, IntentError};
 pub use local::{Begins, Floors, LocalQueue, Opened, OpenedAll, Removed, Wanted, left_open_text};
-pub use outcome::{Cause, Disposition, EntryBytes, Outcome};
+pub use outcome::{Disposition, EntryBytes, Outcome};
 pub use scout::{Ahead, Judged, Scout};
 pub use span::{Fate, Span, Spans, Walk};
 pub use statement::{Door, Statement};

@@ -8,6 +8,7 @@
 //! Promise: what this version does not know (a disposition, a partial outcome without its spans) reads as doubt of the whole
 //! intent. A version from before partial outcomes meets the span first and says doubt too.
 
+use super::cause::Cause;
 use super::span::{Span, Spans};
 use crate::base::{Epoch, Lsn};
 
@@ -29,23 +30,6 @@ pub enum Disposition {
     Partial,
 }
 
-/// Why something is doubt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Cause {
-    /// Not doubt.
-    None,
-    /// The process, or what worked on the write, died before the outcome was durable.
-    Crash,
-    /// No answer in time.
-    Timeout,
-    /// The connection broke after the request was sent.
-    Reset,
-    /// An answer that does not say what was kept.
-    Answer,
-    /// Another write to the same cell was under way at the same time.
-    Overlap,
-}
-
 /// One outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Outcome {
@@ -61,32 +45,8 @@ pub struct Outcome {
     pub epoch: Epoch,
 }
 
-impl Cause {
-    /// Stable name for people and rows.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::None => "none",
-            Self::Crash => "crash",
-            Self::Timeout => "timeout",
-            Self::Reset => "reset",
-            Self::Answer => "answer",
-            Self::Overlap => "overlap",
-        }
-    }
-
-    pub(super) fn code(self) -> u8 {
-        CAUSES.iter().position(|c| *c == self).unwrap_or(0) as u8
-    }
-
-    pub(super) fn of_code(code: u8) -> Self {
-        CAUSES.get(usize::from(code)).copied().unwrap_or(Self::Answer)
-    }
-}
-
 const DISPOSITIONS: [Disposition; 5] =
     [Disposition::Applied, Disposition::NotApplied, Disposition::Doubt, Disposition::Gapped, Disposition::Partial];
-const CAUSES: [Cause; 6] = [Cause::None, Cause::Crash, Cause::Timeout, Cause::Reset, Cause::Answer, Cause::Overlap];
 
 impl Outcome {
     /// The bytes for the record. Dispositions count from 1, so that zeros are no outcome.
@@ -183,7 +143,7 @@ mod tests {
     #[test]
     fn what_was_written_is_read_and_unknown_is_doubt() {
         for disposition in DISPOSITIONS {
-            for cause in CAUSES {
+            for cause in Cause::all() {
                 let outcome = Outcome { cause, ..outcome(77, disposition) };
                 assert_eq!(Outcome::decode(&outcome.encode()), outcome);
             }

@@ -8,7 +8,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
-use super::outcome::{Cause, Disposition, Outcome};
+use super::cause::Cause;
+use super::outcome::{Disposition, Outcome};
 use super::span::{Fate, Spans};
 use crate::base::{Lsn, Result};
 use crate::wal::{Damage, Item, Kind, Reader};

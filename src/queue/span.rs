@@ -3,7 +3,8 @@
 //! Promise: spans are in order and do not touch the same line twice; what is read from damaged or foreign bytes and is not
 //! so is no list of spans at all.
 
-use super::outcome::{Cause, EntryBytes};
+use super::cause::Cause;
+use super::outcome::EntryBytes;
 use crate::base::Lsn;
 
 /// What became of a span's lines. All other lines of the intent were kept.

@@ -202,7 +202,7 @@ fn lines_that_a_delete_under_way_may_have_reached_are_doubt() {
     let status = pair.twinline.settled(4);
     assert_eq!((&status["lines"]["delivered"], &status["lines"]["doubt"]), (&3.into(), &1.into()), "{status:#}");
     assert_eq!(pair.arrived(), ["m v=2 50\nn v=3 5", "/query?db=d", "m v=9 9"]);
-    assert_eq!(status["regions"][0]["causes"], "overlap");
+    assert_eq!(status["regions"][0]["causes"], "delete");
 }
 
 /// A place of another database holds back the floor of one lane: after a kill the statement is carried out again, and with it come all

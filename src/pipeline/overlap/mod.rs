@@ -21,6 +21,7 @@ use metrics::{Counter, counter};
 
 use self::place::{Flight, Known, Piece, Place};
 use super::cells::Cell;
+use super::settle::Met;
 use super::stamp::Lines;
 use crate::base::metric;
 use crate::route::RouteName;
@@ -186,9 +187,8 @@ impl Overlaps {
         table.tell();
     }
 
-    /// A write has ended; `late`: its request may still take effect. The numbers of the lines that met another write, in
-    /// order.
-    pub(super) fn end(&self, under_way: UnderWay, late: bool, now: Duration) -> Vec<u32> {
+    /// A write has ended; `late`: its request may still take effect. The lines that met another write, in order.
+    pub(super) fn end(&self, under_way: UnderWay, late: bool, now: Duration) -> Vec<Met> {
         let mut places = self.listed.places.borrow_mut();
         let mut table = self.listed.table.borrow_mut();
         let UnderWay { name, id, .. } = &under_way;
@@ -291,7 +291,7 @@ mod tests {
     }
 
     fn end(overlaps: &Overlaps, write: UnderWay) -> Vec<u32> {
-        overlaps.end(write, false, NOW)
+        overlaps.end(write, false, NOW).iter().map(|met| met.line).collect()
     }
 
     fn is_empty(overlaps: &Overlaps) -> bool {

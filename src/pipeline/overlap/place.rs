@@ -15,7 +15,9 @@ use smallvec::{SmallVec, smallvec};
 use super::Table;
 use crate::line::{Dialect, Precision};
 use crate::pipeline::cells::{Cell, cells};
+use crate::pipeline::settle::Met;
 use crate::pipeline::stamp::Lines;
+use crate::queue::Cause;
 
 /// Writes of one place that are remembered after their end; beyond this they become one.
 pub(super) const LATE_MAX: usize = 1024;
@@ -139,17 +141,17 @@ impl Flight {
         }
     }
 
-    /// The numbers of the lines that another write met, in order.
-    pub(super) fn met_lines(&self) -> Vec<u32> {
+    /// The lines that another write met, in order.
+    pub(super) fn met_lines(&self) -> Vec<Met> {
         let mut met = Vec::new();
         let mut first = 0u32;
         for piece in &self.pieces {
             let end = first.saturating_add(piece.lines);
             match &piece.known {
-                _ if piece.met => met.extend(first..end),
+                _ if piece.met => met.extend((first..end).map(|line| Met { line, cause: Cause::Unlisted })),
                 Known::Listed(cells) if !self.met.is_empty() => {
                     let lines = (first..end).zip(cells).filter(|(_, cell)| self.met.contains(cell));
-                    met.extend(lines.map(|(line, _)| line));
+                    met.extend(lines.map(|(line, _)| Met { line, cause: Cause::Overlap }));
                 }
                 _ => {}
             }
