@@ -3,7 +3,7 @@
 //!
 //! Needs real servers: `tests/servers/get influxdb1 influxdb2 victoriametrics questdb`. `TWINLINE_POINTS` sets how many lines each
 //! pair is written with (4,000; 100,000 with ten kills in the long run), `TWINLINE_KILLS` how often the destination dies,
-//! `TWINLINE_SEED` what is written, `TWINLINE_PAIRS` which pairs (`1to2,1to1,…`; all), and `TWINLINE_KILL_TWINLINE=1` kills the
+//! `TWINLINE_SEED` what is written, `TWINLINE_PAIRS` which pairs (`1to2,1to2andvictoria,…`; all), and `TWINLINE_KILL_TWINLINE=1` kills the
 //! proxy as often.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "tests wait on real time and end at a surprise")]
 
@@ -101,18 +101,32 @@ fn influx(pair: &str, source: Kind, destination: Kind) {
         (Kind::Two, Kind::One) => 8,
     };
     let taste = Taste { unsigned, wild: true };
-    let outcome = run::run(&source, &destination, (&name, "", taste), budget, |_| ());
+    let outcome = run_one(&source, &destination, (&name, taste), budget, |_| ());
     let cells = (source.cells(&name), destination.cells(&name));
     let counts = judge::judge(pair, cells, source.dialect(), &outcome);
     judge::report(pair, &outcome, &counts);
-    let told = told(&outcome, |change| {
-        let to_two = destination.kind == Kind::Two;
+    judge::expect(pair, &outcome, budget, told(&outcome, is_told(source.kind, destination.kind)));
+}
+
+/// Which changes these two cannot have alike.
+fn is_told(source: Kind, destination: Kind) -> impl Fn(&points::Change) -> bool {
+    move |change| {
         change.writes
             || change.misses
-            || change.by_expression && to_two
-            || change.is_statement && source.kind == Kind::Two
-    });
-    judge::expect(pair, &outcome, budget, told);
+            || change.by_expression && destination == Kind::Two
+            || change.is_statement && source == Kind::Two
+    }
+}
+
+/// With one destination there is one outcome.
+fn run_one(
+    source: &Database,
+    destination: &dyn Destination,
+    named: (&str, Taste),
+    budget: Budget,
+    prepared: impl FnOnce(&Twinline),
+) -> Outcome {
+    run::run(source, &[destination], named, budget, prepared).pop().unwrap()
 }
 
 #[test]
@@ -180,7 +194,7 @@ fn from_1_to_victoriametrics() {
     let (source, victoria) = (Database::start(Kind::One), Mutex::new(Victoria::start()));
     let name = "pair_victoria";
     source.create(name);
-    let outcome = run::run(&source, &victoria, (name, "", TAME), budget, |_| ());
+    let outcome = run_one(&source, &victoria, (name, TAME), budget, |_| ());
     let samples = victoria.lock().unwrap().samples();
     let counts = victoria::judge(name, &source.cells(name), &samples, &outcome);
     judge::report(name, &outcome, &counts);
@@ -207,8 +221,30 @@ fn from_1_to_questdb() {
     let name = "pair_quest";
     source.create(name);
     let prepared = |twinline: &Twinline| replace_rows(&questdb.lock().unwrap(), twinline);
-    let outcome = run::run(&source, &questdb, (name, "", TAME), budget, prepared);
+    let outcome = run_one(&source, &questdb, (name, TAME), budget, prepared);
     let counts = quest::judge(name, &source.cells(name), &questdb.lock().unwrap(), &outcome);
     judge::report(name, &outcome, &counts);
     judge::expect(name, &outcome, budget, told(&outcome, all));
+}
+
+/// Two destinations of one log: each is what it is alone, and the one that lives has everything while the other is dead.
+#[test]
+fn from_1_to_2_and_victoriametrics() {
+    let pair = "1to2andvictoria";
+    let Some(budget) = budget(pair) else { return };
+    let (source, two) = (Database::start(Kind::One), Database::start(Kind::Two));
+    let victoria = Mutex::new(Victoria::start());
+    let name = "pair_both";
+    source.create(name);
+    two.create(name);
+    let both = run::run(&source, &[&two, &victoria], (name, TAME), budget, |_| ());
+    let [to_two, to_victoria] = &both[..] else { panic!("{} outcomes", both.len()) };
+    let held = source.cells(name);
+    let samples = victoria.lock().unwrap().samples();
+    let counts = judge::judge(pair, (held.clone(), two.cells(name)), source.dialect(), to_two);
+    judge::report(&format!("{pair}: 2.9"), to_two, &counts);
+    judge::expect(pair, to_two, budget, told(to_two, is_told(source.kind, two.kind)));
+    let counts = victoria::judge(name, &held, &samples, to_victoria);
+    judge::report(&format!("{pair}: VictoriaMetrics"), to_victoria, &counts);
+    judge::expect(pair, to_victoria, budget, told(to_victoria, all));
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, RwLock};
+use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -74,11 +74,14 @@ pub(crate) struct Own {
     pub(crate) changes: Vec<Change>,
 }
 
-/// What everybody knows in the end.
+/// What everybody knows in the end of one destination.
 #[derive(Debug)]
 pub(crate) struct Outcome {
-    pub(crate) writers: Vec<Own>,
+    pub(crate) writers: Arc<Vec<Own>>,
+    /// Its part of the status.
     pub(crate) status: Json,
+    /// When that was taken.
+    pub(crate) at_ns: i64,
     pub(crate) regions: Vec<Region>,
     /// Texts of the dead letters.
     pub(crate) letters: Vec<Vec<u8>>,
@@ -131,20 +134,25 @@ struct Stage<'a> {
     /// Where the program listens now.
     addr: Mutex<String>,
     written: AtomicU64,
+    /// Kills so far: writers go no further than to the next.
+    killed: AtomicU64,
     over: AtomicBool,
 }
 
-/// Writes, kills, waits until everything is delivered, and asks.
+/// Writes, kills, waits until everything is delivered, and asks; one outcome for each destination.
 pub(crate) fn run(
     source: &Database,
-    destination: &dyn Destination,
-    (name, section, taste): (&str, &str, Taste),
+    destinations: &[&dyn Destination],
+    (name, taste): (&str, Taste),
     budget: Budget,
     prepared: impl FnOnce(&Twinline),
-) -> Outcome {
+) -> Vec<Outcome> {
     let Budget { points, kills, seed, .. } = budget;
     println!("{name}: TWINLINE_SEED={seed} TWINLINE_POINTS={points} TWINLINE_KILLS={kills}, {WRITERS} writers");
-    let mut setup = Setup::new(source.section(), format!("{}\n{section}", destination.section()));
+    let section = |(at, one): (usize, &&dyn Destination)| format!("id = \"d{at}\"\n{}", one.section());
+    let mut sections = destinations.iter().enumerate().map(section);
+    let mut setup = Setup::new(source.section(), sections.next().unwrap());
+    setup.others = sections.collect();
     setup.queue = "dirty_regions = 20000".to_owned();
     let twinline = Mutex::new(setup.start());
     let addr = twinline.lock().unwrap().addr.clone();
@@ -155,6 +163,7 @@ pub(crate) fn run(
         gate: RwLock::new(()),
         addr: Mutex::new(addr),
         written: AtomicU64::new(0),
+        killed: AtomicU64::new(0),
         over: AtomicBool::new(false),
     };
     let mut owns: Vec<(Writer, Own)> =
@@ -164,8 +173,8 @@ pub(crate) fn run(
             stage.write(&mut None, &batch, own);
         }
     }
-    let first = owns.iter().map(|(_, own)| own.accepted).sum();
-    twinline.lock().unwrap().settled(first);
+    let first: u64 = owns.iter().map(|(_, own)| own.accepted).sum();
+    twinline.lock().unwrap().settled(first * destinations.len() as u64);
     prepared(&twinline.lock().unwrap());
     let mut killed = 0;
     std::thread::scope(|scope| {
@@ -176,20 +185,20 @@ pub(crate) fn run(
             .map(|(number, (writer, own))| scope.spawn(move || stage.work(number, writer, own)))
             .collect();
         let twinline = &twinline;
-        let kills = scope.spawn(move || stage.kill(destination, twinline));
+        let kills = scope.spawn(move || stage.kill(destinations, twinline));
         let ends: Vec<_> = writers.into_iter().map(std::thread::ScopedJoinHandle::join).collect();
         stage.over.store(true, Ordering::SeqCst);
         killed = kills.join().unwrap();
         ends.into_iter().for_each(|end| end.unwrap());
     });
     let twinline = twinline.into_inner().unwrap();
-    std::thread::sleep(destination.forgets());
-    let writers = owns.into_iter().map(|(_, own)| own).collect();
-    judged(&twinline, writers, (killed, !budget.kill_twinline))
+    std::thread::sleep(destinations.iter().map(|one| one.forgets()).max().unwrap_or_default());
+    let writers: Vec<Own> = owns.into_iter().map(|(_, own)| own).collect();
+    judged(&twinline, &Arc::new(writers), (killed, !budget.kill_twinline))
 }
 
 /// Waits until nothing waits any more; the sums must be exact then.
-fn judged(twinline: &Twinline, writers: Vec<Own>, (kills, is_exact): (u64, bool)) -> Outcome {
+fn judged(twinline: &Twinline, writers: &Arc<Vec<Own>>, (kills, is_exact): (u64, bool)) -> Vec<Outcome> {
     let accepted: u64 = writers.iter().map(|own| own.accepted).sum();
     let perhaps: u64 = writers.iter().map(|own| own.perhaps).sum();
     let (mut last, mut since) = (Json::Null, std::time::Instant::now());
@@ -205,36 +214,54 @@ fn judged(twinline: &Twinline, writers: Vec<Own>, (kills, is_exact): (u64, bool)
         assert!(since.elapsed() < Duration::from_secs(420), "nothing moves: {:#}", twinline.status());
         std::thread::sleep(Duration::from_millis(100));
     };
-    let at = |state: &str| status["lines"][state].as_u64().unwrap();
-    let sum: u64 = ["delivered", "doubt", "dead_lettered", "gap", "excluded"].map(at).iter().sum();
-    assert!(
-        (accepted..=accepted + perhaps).contains(&sum),
-        "{accepted} lines were accepted, and perhaps {perhaps}; {sum} are in a state: {:#}",
-        status["lines"]
-    );
     assert!(!twinline.said().contains("panicked"), "{}", twinline.said());
-    let (regions, letters, told) = told(twinline, &status);
-    Outcome { writers, status, regions, letters, told, kills, is_exact }
+    let at_ns = twinline::base::clock::parse_rfc3339(status["at"].as_str().unwrap()).unwrap();
+    let of_one = |status: &Json| {
+        let at = |state: &str| status["lines"][state].as_u64().unwrap();
+        let sum: u64 = ["delivered", "doubt", "dead_lettered", "gap", "excluded"].map(at).iter().sum();
+        assert!(
+            (accepted..=accepted + perhaps).contains(&sum),
+            "{accepted} lines were accepted, and perhaps {perhaps}; {sum} are in a state at {}: {:#}",
+            status["id"],
+            status["lines"]
+        );
+        let (regions, letters, told) = told(twinline, status);
+        let (writers, status) = (Arc::clone(writers), status.clone());
+        Outcome { writers, status, at_ns, regions, letters, told, kills, is_exact }
+    };
+    status["destinations"].as_array().unwrap().iter().map(of_one).collect()
 }
 
-/// What the state store lists; the status shows the first hundred of each, and how many there are.
+/// What the state store lists of one destination; the status shows the first hundred of each, and how many there are.
 fn told(twinline: &Twinline, status: &Json) -> (Vec<Region>, Vec<Vec<u8>>, BTreeMap<String, u64>) {
+    let id = [status["id"].as_str().unwrap()];
     let state = rusqlite::Connection::open(twinline.data().join("state.db")).unwrap();
-    let mut rows = state.prepare("SELECT measurement, from_ns, to_ns, lines FROM dirty_region").unwrap();
+    let sql = "SELECT measurement, from_ns, to_ns, lines FROM dirty_region WHERE destination = ?1";
+    let mut rows = state.prepare(sql).unwrap();
     let region = |row: &rusqlite::Row<'_>| {
         Ok(Region { measurement: row.get(0)?, from_ns: row.get(1)?, to_ns: row.get(2)?, lines: row.get(3)? })
     };
-    let regions: Vec<Region> = rows.query_map([], region).unwrap().map(Result::unwrap).collect();
+    let regions: Vec<Region> = rows.query_map(id, region).unwrap().map(Result::unwrap).collect();
     assert_eq!(status["dirty_regions"], regions.len() as u64);
     assert_eq!(status["lines"]["doubt"], regions.iter().map(|region| region.lines).sum::<u64>());
-    let mut rows = state.prepare("SELECT text FROM dead_letter").unwrap();
-    let letters: Vec<Vec<u8>> = rows.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
+    let mut rows = state.prepare("SELECT text FROM dead_letter WHERE destination = ?1").unwrap();
+    let letters: Vec<Vec<u8>> = rows.query_map(id, |row| row.get(0)).unwrap().map(Result::unwrap).collect();
     assert_eq!(status["lines"]["dead_lettered"], letters.len() as u64);
-    let mut rows = state.prepare("SELECT text, sum(times) FROM statement GROUP BY text").unwrap();
-    let told = rows.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+    let mut rows =
+        state.prepare("SELECT text, sum(times) FROM statement WHERE destination = ?1 GROUP BY text").unwrap();
+    let told = rows.query_map(id, |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
     let told: BTreeMap<String, u64> = told.map(Result::unwrap).collect();
     assert_eq!(status["statements_not_mirrored"], told.values().sum::<u64>());
     (regions, letters, told)
+}
+
+/// Nobody waits for another kill, also when there will be none because of a panic.
+struct Ends<'a>(&'a AtomicU64);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(u64::MAX - 1, Ordering::SeqCst);
+    }
 }
 
 impl Stage<'_> {
@@ -244,6 +271,9 @@ impl Stage<'_> {
         random.start_at(1_000_000 * (number as u64 + 1));
         let (mut written, mut connection) = (0, None);
         while written < share {
+            while self.written.load(Ordering::Relaxed) >= self.at_kill(self.killed.load(Ordering::SeqCst) + 1) {
+                std::thread::sleep(Duration::from_millis(2));
+            }
             let lines = match writer.next(usize::try_from(share - written).unwrap()) {
                 Op::Write(batch) => {
                     self.write(&mut connection, &batch, own);
@@ -368,17 +398,28 @@ impl Stage<'_> {
         }
     }
 
-    /// Kills the destination at equal distances of the run, what is left of the kills while the rest is delivered.
-    fn kill(&self, destination: &dyn Destination, twinline: &Mutex<Twinline>) -> u64 {
+    /// How much is written when this kill comes.
+    fn at_kill(&self, number: u64) -> u64 {
+        let kills = self.budget.kills;
+        if number > kills { u64::MAX } else { self.budget.points * number / (kills + 1) }
+    }
+
+    /// Kills one destination after the other at equal distances of the run, what is left of the kills while the rest is delivered.
+    fn kill(&self, destinations: &[&dyn Destination], twinline: &Mutex<Twinline>) -> u64 {
         let mut random = fastrand::Rng::with_seed(self.budget.seed);
+        let _ends = Ends(&self.killed);
         for kill in 1..=self.budget.kills {
-            let at = self.budget.points * kill / (self.budget.kills + 1);
-            while self.written.load(Ordering::Relaxed) < at && !self.over.load(Ordering::SeqCst) {
+            while self.written.load(Ordering::Relaxed) < self.at_kill(kill) && !self.over.load(Ordering::SeqCst) {
                 std::thread::sleep(Duration::from_millis(2));
             }
-            destination.kill();
+            let victim = usize::try_from(kill).unwrap() % destinations.len();
+            destinations[victim].kill();
+            self.killed.store(kill, Ordering::SeqCst);
             std::thread::sleep(Duration::from_millis(random.u64(0..1_200)));
-            destination.start();
+            if kill == self.budget.kills {
+                self.others_have_all(victim, &twinline.lock().unwrap());
+            }
+            destinations[victim].start();
             if self.budget.kill_twinline {
                 std::thread::sleep(Duration::from_millis(random.u64(0..600)));
                 let mut twinline = twinline.lock().unwrap();
@@ -389,6 +430,29 @@ impl Stage<'_> {
             std::thread::sleep(Duration::from_millis(random.u64(0..400)));
         }
         self.budget.kills
+    }
+
+    /// Waits until the others, if there are any, have all that is written while this one is away.
+    fn others_have_all(&self, away: usize, twinline: &Twinline) {
+        let others = |status: &Json| {
+            let all = status["destinations"].as_array().unwrap().clone();
+            all.into_iter().enumerate().filter(|(at, _)| *at != away).map(|(_, one)| one).collect::<Vec<_>>()
+        };
+        if others(&twinline.status()).is_empty() {
+            return;
+        }
+        while !self.over.load(Ordering::SeqCst) {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let begun = std::time::Instant::now();
+        twinline.until("the others have it all", |status| {
+            others(status).iter().all(|one| {
+                let age = one["age_s"].as_f64().unwrap();
+                one["lines"]["queued"] == 0 && one["lines"]["gap"] == 0 && begun.elapsed().as_secs_f64() > age + 0.1
+            })
+        });
+        let own = &twinline.status()["destinations"][away]["lines"];
+        assert!(own["queued"].as_u64() > Some(0), "it was away: {own:#}");
     }
 }
 

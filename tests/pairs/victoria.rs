@@ -92,7 +92,7 @@ pub(crate) struct Counts {
 /// Compares what is there with what was written; `source`: what the source holds in the end.
 pub(crate) fn judge(name: &str, source: &[Cell], samples: &Samples, outcome: &Outcome) -> Counts {
     let beyond = check_source(name, &outcome.writers, source);
-    let now_ms = twinline::base::clock::parse_rfc3339(outcome.status["at"].as_str().unwrap()).unwrap() / 1_000_000;
+    let now_ms = outcome.at_ns / 1_000_000;
     let (mut predicted, mut perhaps) = (Predicted::default(), Predicted::default());
     let mut doubt = 0;
     for event in outcome.writers.iter().flat_map(|own| &own.events) {
