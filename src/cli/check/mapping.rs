@@ -106,8 +106,8 @@ pub(super) fn not_asked(plan: &Plan) -> Option<Finding> {
     (number > 0).then(|| Finding::new(Group::Mapping, About::Mapping, State::Unknown, Code::WRITE_PROBE, text))
 }
 
-/// What the probes say about the plan.
-pub(super) fn judge(plan: &Plan, probed: &[Probed]) -> Vec<Finding> {
+/// What the probes say about the plan. `creates`: what is missing is made by the first write that needs it.
+pub(super) fn judge(plan: &Plan, probed: &[Probed], creates: bool) -> Vec<Finding> {
     let found = |state, code, text: String| Finding::new(Group::Mapping, About::Mapping, state, code, text);
     let mut findings = Vec::new();
     let there: Vec<String> = probed
@@ -135,12 +135,22 @@ pub(super) fn judge(plan: &Plan, probed: &[Probed]) -> Vec<Finding> {
     for Probed { target, verdict } in probed {
         let nothing = Wanted::default();
         let wanted = plan.targets.get(target).unwrap_or(&nothing);
-        let missing =
-            |code| found(State::Failed, code, format!("{target} is missing, for {}", wanted.from.join(" + ")));
+        let missing = |code, with_database| {
+            let of = wanted.from.join(" + ");
+            if creates {
+                let made = "the first write makes it, and it keeps points for ever (create = \"missing\")";
+                return found(State::Ok, code, format!("{target} is missing, for {of}: {made}"));
+            }
+            found(State::Failed, code, format!("{target} is missing, for {of}")).fix(creation(
+                target,
+                wanted,
+                with_database,
+            ))
+        };
         match verdict {
-            Verdict::NoDatabase => findings.push(missing(Code::NO_DATABASE).fix(creation(target, wanted, true))),
-            Verdict::NoPolicy => findings.push(missing(Code::NO_POLICY).fix(creation(target, wanted, false))),
-            Verdict::NoBucket => findings.push(missing(Code::NO_BUCKET).fix(creation(target, wanted, false))),
+            Verdict::NoDatabase => findings.push(missing(Code::NO_DATABASE, true)),
+            Verdict::NoPolicy => findings.push(missing(Code::NO_POLICY, false)),
+            Verdict::NoBucket => findings.push(missing(Code::NO_BUCKET, false)),
             Verdict::NoOrganisation => {
                 if let Target::Bucket { org, .. } = target {
                     *organisations.entry(org).or_default() += 1;
@@ -221,7 +231,7 @@ mod tests {
     fn all_missing(plan: &Plan, verdict: &Verdict) -> Vec<String> {
         let probed: Vec<_> =
             plan.targets.keys().map(|t| Probed { target: t.clone(), verdict: verdict.clone() }).collect();
-        judge(plan, &probed).into_iter().filter(|f| f.state == State::Failed).filter_map(|f| f.fix).collect()
+        judge(plan, &probed, false).into_iter().filter(|f| f.state == State::Failed).filter_map(|f| f.fix).collect()
     }
 
     #[test]
@@ -257,7 +267,7 @@ mod tests {
             all_missing(&plan, &Verdict::NoBucket),
             ["influx bucket create --org o --name all --retention 168h"]
         );
-        let unmapped = judge(&plan, &[]);
+        let unmapped = judge(&plan, &[], false);
         assert!(unmapped.iter().any(|f| f.code == Code::UNMAPPED && f.text.ends_with(": x")), "{unmapped:?}");
         assert_eq!(
             longer(Some(Duration::ZERO), Some(Duration::from_secs(1))),
@@ -272,7 +282,7 @@ mod tests {
         let none = Mapping { unmapped: Unmapped::SourceOnly, rules: Vec::new() };
         let plan = Plan::new(&none, &[place("a", "", 0), place("_internal", "", 24)], &bucket_kind());
         assert_eq!(plan.targets.len(), 1);
-        let system = judge(&plan, &[]);
+        let system = judge(&plan, &[], false);
         assert!(system.iter().any(|f| f.code == Code::SYSTEM && f.text.ends_with(": _internal")), "{system:?}");
     }
 

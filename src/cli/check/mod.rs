@@ -224,7 +224,7 @@ async fn rights_and_places(
         let product = met_destination.product.unwrap_or(Product::Influx1);
         let probed = probe::probe_all(destination, product, plan.targets.keys()).await;
         findings.extend(auth::write_rights(destination, &probed));
-        findings.extend(mapping::judge(&plan, &probed));
+        findings.extend(mapping::judge(&plan, &probed, config.destination().create));
         if product == Product::Questdb && wanted(Group::Mapping) {
             findings.extend(tables::look(destination, config.destination().projection, &plan.targets, &kind).await);
         }

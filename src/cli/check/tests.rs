@@ -77,6 +77,18 @@ fn a_missing_target_is_named_with_the_command_that_makes_it() {
 }
 
 #[test]
+fn what_the_first_write_makes_is_no_failure() {
+    let rig = Rig::new();
+    rig.source.create_database("telegraf");
+    let mut config = rig.config(&rig.destination.url(), "");
+    config.destinations[0].create = true;
+    let findings = look(&config, &[Group::Mapping], &SystemClock::shared()).unwrap();
+    let missing = with(&findings, Code::NO_DATABASE);
+    assert!(missing[0].state == State::Ok && missing[0].text.contains("the first write makes it"), "{missing:?}");
+    assert_eq!(report(&rig, findings).exit(), Exit::Success);
+}
+
+#[test]
 fn what_no_rule_names_is_listed() {
     let rig = Rig::new();
     for name in ["kept", "left"] {
