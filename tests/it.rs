@@ -74,6 +74,8 @@ mod answers_influx3;
 // Lines on which parsers disagree.
 #[path = "it/awkward.rs"]
 mod awkward;
+#[path = "it/barriers.rs"]
+mod barriers;
 // Writes that come to the source around us.
 #[path = "it/bypass.rs"]
 mod bypass;

@@ -9,6 +9,7 @@
 
 use std::collections::BTreeMap;
 
+use super::barrier::Barrier;
 use super::closing::{Closing, Growing};
 use super::distribute::{Distributor, last_of};
 use super::doubt::regions;
@@ -111,6 +112,7 @@ impl Distributor {
         }
         let known = self.asides.get(&target);
         let waits = known.is_some_and(|aside| aside.first.is_some())
+            || self.barrier_of(target, &intent.name).is_some()
             || (self.shared.pauses.is_paused(target)
                 && (self.shared.pauses.holds(target, self.shared.clock.monotonic())
                     && known.is_some_and(|aside| aside.gap.is_some())
@@ -132,7 +134,7 @@ impl Distributor {
 
     /// Whether some target stands still, or has records aside.
     pub(super) fn some_stand_still(&self) -> bool {
-        !self.asides.is_empty() || self.shared.pauses.any_target()
+        !self.asides.is_empty() || !self.barriers.is_empty() || self.shared.pauses.any_target()
     }
 
     /// Looks after the targets that stand still, or did. True when there is more to do at once.
@@ -153,7 +155,7 @@ impl Distributor {
         for target in targets {
             if !self.shared.pauses.is_paused(target) {
                 self.stop_closing(target);
-                if self.may_read_again(target) {
+                if self.may_read_again(target) && !self.is_barred(target) {
                     more |= self.read_again(target).await?;
                     self.wake_lanes();
                 }
@@ -278,7 +280,7 @@ impl Distributor {
             self.asides.insert(target, aside);
         }
         self.hold();
-        Ok(!done? && self.bytes_of(target) <= self.share() && !self.is_full())
+        Ok(!done? && self.bytes_of(target) <= self.share() && !self.is_full() && !self.is_barred(target))
     }
 
     /// True when nothing of the target is aside any more.
@@ -287,15 +289,25 @@ impl Distributor {
             Some(again) => again,
             None => (self.log.reader(first)?, Scout::new(self.log.reader(first)?, first.before())),
         };
+        let barrier = self.barrier_at(target, aside);
         for _ in 0..AGAIN_STEP {
             if reader.next_lsn() > self.dealt {
                 return Ok(true);
+            }
+            if barrier.is_some_and(|barrier| reader.next_lsn() >= barrier) {
+                // Others have their turn meanwhile.
+                return Ok(false);
             }
             if self.bytes_of(target) > self.share() || self.is_full() {
                 break;
             }
             let Some(item) = reader.next()? else { break };
             let lsn = last_of(&item);
+            if matches!(item, Item::Record(_)) && barrier.is_some_and(|barrier| lsn >= barrier) {
+                // Nothing stood between both.
+                aside.first = Some(lsn);
+                return Ok(false);
+            }
             if lsn > self.dealt {
                 // Its turn comes in the ordinary way.
                 return Ok(true);
@@ -437,7 +449,8 @@ impl Distributor {
 
     /// The first record that floors must not pass.
     fn held(&self) -> Option<Lsn> {
-        self.asides.values().filter_map(Aside::holds).min()
+        let barriers = self.barriers.iter().map(Barrier::lsn);
+        self.asides.values().filter_map(Aside::holds).chain(barriers).min()
     }
 
     /// Tells the lanes, and everybody who looks, what is set aside.

@@ -51,6 +51,9 @@ enum Ended {
     },
 }
 
+/// What came of a statement, and until when one of its requests may still take effect, monotonic.
+pub(super) type Carried = (std::result::Result<(), String>, Duration);
+
 /// An answer.
 struct Heard {
     status: StatusCode,
@@ -59,8 +62,9 @@ struct Heard {
 }
 
 impl Distributor {
-    /// Does these, one after the other. `Ok(Err)`: the destination refuses one, and why.
-    pub(super) async fn carry_out(&mut self, steps: &[Step], shown: &str) -> Result<std::result::Result<(), String>> {
+    /// Does these, one after the other. `Err`: the destination refuses one, and why; and until when one of the requests may still take
+    /// effect.
+    pub(super) async fn carry_out(&mut self, steps: &[Step], shown: &str) -> Result<Carried> {
         let (mut open_until, mut end) = (Duration::ZERO, Ok(()));
         'steps: for step in steps {
             let settings = &self.shared.settings;
@@ -96,16 +100,14 @@ impl Distributor {
                 self.idle_until(until).await?;
             }
         }
-        // An older request that deletes must not come over newer points, however the last one ended.
-        self.idle_until(open_until).await?;
-        Ok(end)
+        Ok((end, open_until))
     }
 
     fn may_not_send(&self) -> bool {
         self.shared.hold.lasts() || self.shared.pauses.destination_until(self.shared.clock.monotonic()).is_some()
     }
 
-    async fn idle_until(&mut self, until: Duration) -> Result<()> {
+    pub(super) async fn idle_until(&mut self, until: Duration) -> Result<()> {
         while let Some(left) = until.checked_sub(self.shared.clock.monotonic()).filter(|left| !left.is_zero()) {
             self.idle(left.min(LOOK_EVERY)).await?;
         }

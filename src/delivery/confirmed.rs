@@ -61,7 +61,8 @@ impl Unconfirmed {
     }
 }
 
-fn database_of(name: &RouteName) -> &str {
+/// The name that all of a place have: of a bucket without the policy.
+pub(super) fn database_of(name: &RouteName) -> &str {
     match name {
         RouteName::Database { db, .. } => db,
         RouteName::Bucket { bucket, .. } => bucket.split('/').next().unwrap_or_default(),
@@ -95,7 +96,8 @@ impl Distributor {
     /// Looks which statements are confirmed, and carries them out. The first time before anything is dealt out: so what a dead process
     /// has left half done is done before anything newer.
     pub(super) async fn look_at_confirmed(&mut self) -> Result<()> {
-        if self.unconfirmed.is_some() && !self.shared.hold.take_confirmed() {
+        // One that waits goes first; it is looked again then.
+        if self.unconfirmed.is_some() && (!self.barriers.is_empty() || !self.shared.hold.take_confirmed()) {
             return Ok(());
         }
         if self.unconfirmed.is_none() {
@@ -178,6 +180,12 @@ impl Distributor {
         self.meets(lsn, |row| database_of(&row.name) == database_of(name)).await;
     }
 
+    /// Something newer of its place has gone on already.
+    pub(super) async fn is_followed(&self, id: i64) {
+        let (state, own) = (&self.shared.state, &self.shared.id);
+        asked(&self.shared, || state.change_statement(own, id, StatementChange::Newer)).await;
+    }
+
     async fn meets(&mut self, lsn: Lsn, reaches: impl Fn(&Unconfirmed) -> bool) {
         let Some(unconfirmed) = &mut self.unconfirmed else { return };
         let met = unconfirmed.extract_if(.., |row| row.lsn < lsn && reaches(row));
@@ -207,7 +215,10 @@ impl Distributor {
         if row.newer {
             self.soil(row).await;
         }
-        let done = self.run_steps(Lsn::ZERO, &statement, &steps, true).await?;
+        if let Err(why) = self.arrives(&statement).await? {
+            return Ok(Err(why));
+        }
+        let done = self.run_steps(&statement, &steps).await?;
         Ok(done.map(|()| steps.iter().map(super::plan::Step::shown).collect::<Vec<_>>().join("; ")))
     }
 

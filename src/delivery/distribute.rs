@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 
 use super::Shared;
 use super::aside::Aside;
+use super::barrier::Barrier;
 use super::batch::{self, LineAt};
 use super::confirmed::Unconfirmed;
 use super::doubt::{regions, unlisted};
@@ -85,6 +86,8 @@ pub(super) struct Distributor {
     pub(super) unconfirmed: Option<Vec<Unconfirmed>>,
     /// A statement is confirmed whose record is not dealt out yet since the start.
     pub(super) confirmed_ahead: bool,
+    /// Statements that wait, or that may still take effect, in the order of their records.
+    pub(super) barriers: Vec<Barrier>,
     /// When an operator's hold was last seen to last, monotonic.
     pub(super) held_at: Option<Duration>,
 }
@@ -158,6 +161,7 @@ impl Distributor {
             before_record,
             unconfirmed: None,
             confirmed_ahead: false,
+            barriers: Vec::new(),
             held_at: None,
         })
     }
@@ -170,6 +174,7 @@ impl Distributor {
     pub(super) async fn run(&mut self) -> Result<()> {
         loop {
             self.has_grown = false;
+            let ended = self.tend_barriers().await?;
             self.look_at_confirmed().await?;
             let more = self.read_ahead()?;
             // Then there may be more to read as soon as something of it is dealt out.
@@ -197,7 +202,7 @@ impl Distributor {
             if dealt > 0 || again {
                 self.wake_lanes();
             }
-            if more || dealt == SCOUT_STEP || again || full && dealt > 0 || self.has_grown {
+            if more || ended || dealt == SCOUT_STEP || again || full && dealt > 0 || self.has_grown {
                 tokio::task::yield_now().await;
             } else if self.some_stand_still() {
                 tokio::select! {
@@ -290,6 +295,9 @@ impl Distributor {
         let target = if intent.excluded || applied == 0 { None } else { self.shared.targets.of(&intent.name) };
         if target.is_some() && record.route.0 != 0 && !self.names.contains_key(&record.route) {
             self.names.insert(record.route, intent.name.clone());
+        }
+        if target.is_some() {
+            self.meet_barriers(&intent.name);
         }
         if target.is_some() && self.unconfirmed.as_ref().is_some_and(|all| !all.is_empty()) {
             self.goes_on(record.lsn, &intent.name).await;
@@ -486,7 +494,7 @@ impl Distributor {
             self.settled();
             self.wake_lanes();
             self.scout.borrow_mut().follow(&self.reader);
-            if self.look_after_paused().await? || self.count()? {
+            if self.tend_barriers().await? || self.look_after_paused().await? || self.count()? {
                 tokio::task::yield_now().await;
                 continue;
             }

@@ -214,7 +214,7 @@ impl Lane {
 
     /// These lines of the batch under way were sent and not answered; the destination may work on them until then.
     pub(super) fn unanswered(&mut self, batch: &Batch, lines: &Range<usize>, until: Duration) {
-        self.late.add(batch.places(lines), until);
+        self.late.add_lines(batch, lines, until);
     }
 
     /// The oldest batch that may go now: of a target that is not paused, and full enough or old enough. Lines whose turn

@@ -12,9 +12,14 @@
 //!
 //! Promise: memory is bounded by [`CELLS_MAX`]; a request with more cells than fit makes everything newer wait.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::ops::Range;
 use std::time::Duration;
 
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::batch::Batch;
+use super::target::TargetId;
 use crate::base::Lsn;
 
 /// Cells that one lane remembers. More than a lane can deliver between two saved floors, so the request that was under way
@@ -23,6 +28,8 @@ use crate::base::Lsn;
 const CELLS_MAX: usize = 7 << 15;
 /// Requests without an answer that a lane tells apart; of more, neighbours become one.
 const REQUESTS_MAX: usize = 64;
+/// Measurements of one of them that are told apart; of more, any counts.
+const MEASUREMENTS_MAX: usize = 32;
 /// Times are kept in steps of this, rounded up: small entries.
 const TICK: Duration = Duration::from_millis(100);
 
@@ -37,6 +44,62 @@ pub(super) enum Turn {
     GoAndAgain(Duration),
     /// It waits until then.
     Wait(Duration),
+}
+
+/// Measurements that something is about.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Measurements {
+    /// Hashes of their names as they stand in lines; `None`: any, or nobody knows.
+    names: Option<BTreeSet<u64>>,
+}
+
+impl Measurements {
+    /// Any, or nobody knows which.
+    pub(super) const ANY: Self = Self { names: None };
+
+    /// These, each as it stands in a line.
+    pub(super) fn of<'a>(names: impl Iterator<Item = Option<&'a [u8]>>) -> Self {
+        let mut own = BTreeSet::new();
+        for name in names {
+            let Some(name) = name else { return Self::ANY };
+            own.insert(xxh3_64(name));
+            if own.len() > MEASUREMENTS_MAX {
+                return Self::ANY;
+            }
+        }
+        Self { names: Some(own) }
+    }
+
+    /// Those of these lines.
+    pub(super) fn of_lines(batch: &Batch, lines: &Range<usize>) -> Self {
+        Self::of(lines.clone().map(|index| measurement(batch.line(index).1)))
+    }
+
+    /// Whether both may be about the same.
+    pub(super) fn meet(&self, other: &Self) -> bool {
+        match (&self.names, &other.names) {
+            (Some(own), Some(others)) => !own.is_disjoint(others),
+            _ => true,
+        }
+    }
+}
+
+/// How a line begins; `None` where it stands there otherwise than it is.
+fn measurement(line: &[u8]) -> Option<&[u8]> {
+    let end = memchr::memchr3(b',', b' ', b'\\', line)?;
+    (line[end] != b'\\').then(|| &line[..end])
+}
+
+/// A request that was not answered.
+#[derive(Clone, Debug)]
+struct Request {
+    /// Its oldest record.
+    first: Lsn,
+    /// Until when it may take effect.
+    until: Duration,
+    /// Where it went; `None`: to several places.
+    target: Option<TargetId>,
+    measurements: Measurements,
 }
 
 /// What may still be written to one cell.
@@ -78,8 +141,8 @@ pub(super) struct Late {
     inherited_cells: HashSet<u64>,
     /// The oldest of those records.
     inherited_first: Option<Lsn>,
-    /// The oldest record of each request without an answer, and until when it may take effect; at most [`REQUESTS_MAX`].
-    requests: VecDeque<(Lsn, Duration)>,
+    /// Those without an answer that may take effect; at most [`REQUESTS_MAX`].
+    requests: VecDeque<Request>,
     /// When it was last asked what is over.
     now: Duration,
     /// While there is no room: nothing of it is over before.
@@ -92,13 +155,27 @@ impl Late {
         self.inherited = Some((to, until));
     }
 
+    /// These lines of a batch were sent and not answered.
+    pub(super) fn add_lines(&mut self, batch: &Batch, lines: &Range<usize>, until: Duration) {
+        let measurements = Measurements::of_lines(batch, lines);
+        self.add(batch.places(lines), (Some(batch.target), measurements), until);
+    }
+
     /// A request with these lines, each with its cell, was sent and not answered.
-    pub(super) fn add(&mut self, places: impl ExactSizeIterator<Item = (u64, LineId)> + Clone, until: Duration) {
-        if let Some(oldest) = places.clone().map(|(_, line)| line.0).min() {
+    fn add(
+        &mut self,
+        places: impl ExactSizeIterator<Item = (u64, LineId)> + Clone,
+        (target, measurements): (Option<TargetId>, Measurements),
+        until: Duration,
+    ) {
+        if let Some(first) = places.clone().map(|(_, line)| line.0).min() {
             let full = self.requests.len() == REQUESTS_MAX;
             match self.requests.back_mut().filter(|_| full) {
-                Some(last) => *last = (last.0.min(oldest), last.1.max(until)),
-                None => self.requests.push_back((oldest, until)),
+                Some(last) => {
+                    (last.first, last.until) = (last.first.min(first), last.until.max(until));
+                    (last.target, last.measurements) = (None, Measurements::ANY);
+                }
+                None => self.requests.push_back(Request { first, until, target, measurements }),
             }
         }
         if !self.has_room(places.len()) {
@@ -144,13 +221,23 @@ impl Late {
 
     /// The oldest record that a request may still write that was sent and not answered, by this process or one before it.
     pub(super) fn first(&self) -> Option<Lsn> {
-        self.requests.iter().map(|(lsn, _)| *lsn).chain(self.inherited_first).min()
+        self.requests.iter().map(|request| request.first).chain(self.inherited_first).min()
     }
 
     /// When the next of them is over.
     pub(super) fn next_over(&self) -> Option<Duration> {
         let inherited = self.inherited.filter(|_| self.inherited_first.is_some()).map(|(_, until)| until);
-        self.requests.iter().map(|(_, until)| *until).chain(inherited).min()
+        self.requests.iter().map(|request| request.until).chain(inherited).min()
+    }
+
+    /// Until when a request may still write something of these measurements to a place. What a process before us had under way may
+    /// be anything.
+    pub(super) fn until_of(&self, target: TargetId, measurements: &Measurements, now: Duration) -> Option<Duration> {
+        let may = |request: &&Request| {
+            request.target.is_none_or(|to| to == target) && request.measurements.meet(measurements)
+        };
+        let requests = self.requests.iter().filter(may).map(|request| request.until);
+        requests.chain(self.inherited.map(|(_, until)| until)).max().filter(|until| *until > now)
     }
 
     /// Whether so many more cells can be remembered; makes room of those that are over.
@@ -174,7 +261,7 @@ impl Late {
             self.inherited_cells = HashSet::new();
             self.inherited_first = None;
         }
-        self.requests.retain(|(_, until)| *until > now);
+        self.requests.retain(|request| request.until > now);
         if self.newest <= now {
             self.cells = HashMap::new();
         }
@@ -190,11 +277,15 @@ mod tests {
     const LATER: Duration = Duration::from_secs(160);
     const FIRST: LineId = (Lsn(0), 0);
 
+    fn anywhere() -> (Option<TargetId>, Measurements) {
+        (None, Measurements::ANY)
+    }
+
     #[test]
     fn a_cell_of_an_unanswered_request_waits_and_others_do_not() {
         let mut late = Late::default();
         assert!(late.is_over(NOW));
-        late.add([(7, FIRST)].into_iter(), LATER);
+        late.add([(7, FIRST)].into_iter(), anywhere(), LATER);
         assert_eq!((late.turn(7, (Lsn(1), 0), NOW), late.turn(8, (Lsn(1), 0), NOW)), (Turn::Wait(LATER), Turn::Go));
         assert!(!late.is_over(NOW));
         assert!(late.is_over(LATER));
@@ -209,7 +300,7 @@ mod tests {
         assert_eq!(late.turn(7, (Lsn(6), 0), NOW), Turn::GoAndAgain(LATER));
         assert_eq!(late.turn(8, (Lsn(6), 0), NOW), Turn::Go);
         assert_eq!(late.turn(8, (Lsn(7), 0), NOW), Turn::Go, "both came after the crash");
-        late.add([(7, (Lsn(6), 0))].into_iter(), LATER);
+        late.add([(7, (Lsn(6), 0))].into_iter(), anywhere(), LATER);
         assert_eq!(late.turn(7, (Lsn(7), 0), NOW), Turn::Wait(LATER), "a request of this process waits all the same");
         assert!(late.is_over(LATER));
     }
@@ -230,11 +321,11 @@ mod tests {
     #[test]
     fn a_line_does_not_wait_for_itself_nor_an_older_one_for_it() {
         let mut late = Late::default();
-        late.add([(7, (Lsn(4), 2))].into_iter(), LATER);
+        late.add([(7, (Lsn(4), 2))].into_iter(), anywhere(), LATER);
         let waits = [(Lsn(3), 9), (Lsn(4), 2), (Lsn(4), 3), (Lsn(5), 0)].map(|line| late.turn(7, line, NOW));
         assert_eq!(waits, [Turn::Go, Turn::Go, Turn::Wait(LATER), Turn::Wait(LATER)]);
         // The older one is under way as well now: the newer must not be there before it, whatever came of its own request.
-        late.add([(7, (Lsn(3), 9))].into_iter(), NOW + TICK);
+        late.add([(7, (Lsn(3), 9))].into_iter(), anywhere(), NOW + TICK);
         assert_eq!(late.turn(7, (Lsn(4), 2), NOW), Turn::Wait(LATER));
     }
 
@@ -242,18 +333,46 @@ mod tests {
     fn cells_that_are_over_make_room_while_others_are_not() {
         let mut late = Late::default();
         let (now, last) = (LATER, LATER * 2);
-        late.add((0..CELLS_MAX - 1).map(|cell| (cell as u64, FIRST)), LATER);
-        late.add([(u64::MAX, FIRST)].into_iter(), last);
+        late.add((0..CELLS_MAX - 1).map(|cell| (cell as u64, FIRST)), anywhere(), LATER);
+        late.add([(u64::MAX, FIRST)].into_iter(), anywhere(), last);
         assert!(!late.is_over(now));
-        late.add([(CELLS_MAX as u64, FIRST)].into_iter(), last);
+        late.add([(CELLS_MAX as u64, FIRST)].into_iter(), anywhere(), last);
         let more = CELLS_MAX as u64;
         assert_eq!((late.turn(1, (Lsn(9), 0), now), late.turn(more, (Lsn(9), 0), now)), (Turn::Go, Turn::Wait(last)));
     }
 
     #[test]
+    fn a_request_may_write_its_own_place_and_measurements_alone() {
+        let only = |name: &'static str| Measurements::of([Some(name.as_bytes())].into_iter());
+        let (own, other) = (TargetId(1), TargetId(2));
+        let mut late = Late::default();
+        late.add([(7, FIRST)].into_iter(), (Some(own), only("m")), LATER);
+        assert_eq!(late.until_of(own, &only("m"), NOW), Some(LATER));
+        assert_eq!(late.until_of(own, &Measurements::ANY, NOW), Some(LATER));
+        assert_eq!((late.until_of(own, &only("n"), NOW), late.until_of(other, &only("m"), NOW)), (None, None));
+        assert_eq!(late.until_of(own, &only("m"), LATER), None);
+        for _ in 0..=REQUESTS_MAX {
+            late.add([(7, FIRST)].into_iter(), (Some(own), only("m")), LATER * 2);
+        }
+        assert_eq!(late.until_of(other, &only("n"), LATER), Some(LATER * 2), "they are not told apart any more");
+        let mut late = Late::default();
+        late.inherit(Lsn(5), LATER);
+        assert_eq!(late.until_of(other, &only("n"), NOW), Some(LATER), "nobody knows what was under way");
+    }
+
+    #[test]
+    fn a_measurement_that_stands_in_a_line_otherwise_than_it_is_may_be_any() {
+        assert_eq!(measurement(b"m v=1 1\n"), Some(&b"m"[..]));
+        assert_eq!(measurement(b"m\"x,t=1 v=1 1\n"), Some(&b"m\"x"[..]));
+        assert_eq!(measurement(b"m\\ n,t=1 v=1 1\n"), None);
+        let many: Vec<_> = (0..=MEASUREMENTS_MAX).map(|number| number.to_string()).collect();
+        assert_eq!(Measurements::of(many.iter().map(|name| Some(name.as_bytes()))), Measurements::ANY);
+    }
+
+    #[test]
     fn a_request_with_too_many_cells_holds_everything() {
         let mut late = Late::default();
-        late.add(vec![(7, FIRST); CELLS_MAX + 1].into_iter(), LATER);
+        late.add(vec![(7, FIRST); CELLS_MAX + 1].into_iter(), anywhere(), LATER);
         assert_eq!(late.turn(1, (Lsn(1), 0), NOW), Turn::Wait(LATER));
         assert!(late.is_over(LATER));
     }

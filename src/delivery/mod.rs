@@ -12,6 +12,7 @@
 mod aside;
 mod attempt;
 mod backoff;
+mod barrier;
 mod batch;
 mod carry;
 mod closing;

@@ -138,7 +138,7 @@ impl Pauses {
         self.targets.borrow().iter().map(|(id, pause)| (*id, pause.shown())).collect()
     }
 
-    /// A statement waits, and for what; since when it does stays.
+    /// A statement of this place waits, and for what; since when it does stays.
     pub(super) fn statement_waits(&self, code: &'static str, reason: String, now: Duration) {
         let mut statement = self.statement.borrow_mut();
         let since = statement.as_ref().map_or(now, |shown| shown.since);

@@ -101,11 +101,11 @@ struct World<'a> {
 
 /// The body of `/api/v2/delete`.
 #[derive(Deserialize)]
-struct ApiDelete {
+pub(super) struct ApiDelete {
     start: String,
     stop: String,
     #[serde(default)]
-    predicate: String,
+    pub(super) predicate: String,
 }
 
 fn made(statement: &Statement, run: &[u8], world: &World<'_>) -> Result<Plan, String> {

@@ -5,15 +5,12 @@
 //! state store before the floor passes its record, and operators hear of it the first time. What a restart repeats is repeated with
 //! all that lies around it, in order.
 
-use std::time::Duration;
-
 use metrics::counter;
 
 use super::confirmed::carry;
 use super::distribute::Distributor;
-use super::plan::{Plan, plan};
+use super::plan::{Plan, Step, plan};
 use super::send::STATE_RETRY;
-use super::target::TargetId;
 use super::{Shared, making, tell};
 use crate::base::{Error, Kind as ErrorKind, Lsn, Result, Side, metric};
 use crate::db::influxql::Class;
@@ -21,12 +18,6 @@ use crate::queue::{Cause, Disposition, Statement};
 use crate::state::{EventKind, NotMirrored};
 use crate::wal::Record;
 
-/// So often it is looked whether what came before has arrived.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
-/// From here on a statement that waits is shown.
-const SHOWN_AFTER: Duration = Duration::from_secs(2);
-/// A place that stands still may hold up all others, for the sake of a statement of its own, for no longer than this.
-const STANDS_MAX: Duration = Duration::from_secs(300);
 /// Of a statement's text in a message.
 const SHOWN_CHARS: usize = 200;
 
@@ -55,25 +46,42 @@ impl Distributor {
                 }
                 let why = match self.beside(&statement, waits).await {
                     Some(why) => Some(why),
-                    None => self.run_steps(record.lsn, &statement, &steps, waits).await?.err(),
+                    None if waits || self.is_barred_place(&statement) => {
+                        return self.set_barrier(record, statement, steps, waits).await;
+                    }
+                    None => self.run_steps(&statement, &steps).await?.err(),
                 };
                 (if why.is_some() { "reported" } else { "done" }, why)
             }
         };
+        self.ended(record, &statement, (became, why), false).await;
+        Ok(())
+    }
+
+    /// What became of one. `newer`: records of its place have been dealt out behind it.
+    pub(super) async fn ended(
+        &mut self,
+        record: &Record,
+        statement: &Statement,
+        (became, why): (&'static str, Option<String>),
+        newer: bool,
+    ) {
         counter!(metric::STATEMENTS, metric::DESTINATION => self.shared.id.to_string(), "became" => became)
             .increment(1);
         if let Some(why) = why {
-            let carry = carry(&self.shared, &statement, &record.meta, &record.body);
+            let carry = carry(&self.shared, statement, &record.meta, &record.body);
             let can = carry.is_some();
-            let id = note(&self.shared, record, &statement, why, carry).await;
+            let id = note(&self.shared, record, statement, why, carry).await;
+            if can && newer {
+                self.is_followed(id).await;
+            }
             if can {
-                self.watch(id, record.lsn, &statement, &record.body);
+                self.watch(id, record.lsn, statement, &record.body);
                 if self.confirmed_ahead {
                     self.shared.hold.confirm();
                 }
             }
         }
-        Ok(())
     }
 
     /// Why one that removes something would remove another place's data there as well.
@@ -83,72 +91,44 @@ impl Distributor {
         Some(format!("the destination holds the data of {other} in the same place"))
     }
 
-    /// `Ok(Err)`: it was not carried out, and why. `lsn`: of the record that repeats it after a crash.
+    /// `Ok(Err)`: it was not carried out, and why. Nothing that came before it at its place is to be waited for.
     pub(super) async fn run_steps(
         &mut self,
-        lsn: Lsn,
         statement: &Statement,
-        steps: &[super::plan::Step],
-        waits: bool,
+        steps: &[Step],
     ) -> Result<std::result::Result<(), String>> {
-        let shown: String = statement.shown.chars().take(SHOWN_CHARS).collect();
-        let arrived = !waits || self.arrives(statement, &shown).await?;
-        if arrived && waits {
-            // Before it is tried: nobody knows what an attempt has done.
-            self.ledger.borrow_mut().removes(lsn);
-        }
-        let done = if arrived {
-            self.carry_out(steps, &shown).await?
-        } else {
-            Err("its place at the destination takes no writes, and others could not wait for it any longer".to_owned())
-        };
+        let shown = shown(statement);
+        let (done, open_until) = self.carry_out(steps, &shown).await?;
+        // An older request that deletes must not come over newer points, however the last one ended.
+        self.idle_until(open_until).await?;
         self.shared.pauses.statement_goes_on();
+        self.is_done(statement, &done).await;
+        Ok(done)
+    }
+
+    /// It was tried, and this came of it.
+    pub(super) async fn is_done(&self, statement: &Statement, done: &std::result::Result<(), String>) {
         if done.is_ok() {
             let removes = [Class::DropDatabase, Class::DropPolicy].iter().any(|class| statement.class == class.name());
             if let Some(name) = statement.name.as_ref().filter(|_| removes) {
                 making::removed(&self.shared, &self.shared.targets.of_place(name)).await;
             }
+            let shown = shown(statement);
             tracing::info!(event = "statement.done", class = %statement.class, "carried out at the destination: {shown}");
         }
-        Ok(done)
-    }
-
-    /// Waits until all that came before has arrived at its place, and no request can still take effect there. False: that stands
-    /// still for too long.
-    async fn arrives(&mut self, statement: &Statement, shown: &str) -> Result<bool> {
-        let targets = statement.name.as_ref().map_or_else(Vec::new, |name| self.shared.targets.of_place(name));
-        let began = self.shared.clock.monotonic();
-        while !self.have_arrived(&targets) {
-            let waited = self.shared.clock.monotonic().saturating_sub(began);
-            if waited >= SHOWN_AFTER {
-                let reason = format!("{shown}: until what came before it is delivered");
-                self.shared.pauses.statement_waits("statement", reason, began);
-            }
-            let stands = self.shared.pauses.all_stand_still()
-                || targets.iter().any(|target| self.shared.pauses.is_paused(*target));
-            if stands && (waited >= STANDS_MAX || self.holds_up_others()) {
-                return Ok(false);
-            }
-            self.idle(LOOK_EVERY).await?;
-        }
-        Ok(true)
     }
 
     /// Whether a destination that stands still for a statement keeps more of the log from others than any route may.
     pub(super) fn holds_up_others(&self) -> bool {
-        let behind = self.log.stats().position.saturating_sub(self.before_record);
+        let from = self.barriers.first().map_or(self.before_record, |barrier| barrier.begins);
+        let behind = self.log.stats().position.saturating_sub(from);
         !self.shared.pauses.is_only() && !self.shared.hold.lasts() && behind > self.shared.route_backlog_bytes
     }
+}
 
-    fn have_arrived(&self, targets: &[TargetId]) -> bool {
-        let now = self.shared.clock.monotonic();
-        !targets.iter().any(|target| self.asides.contains_key(target))
-            && self.shared.lanes.iter().all(|lane| {
-                let mut lane = lane.borrow_mut();
-                lane.is_at_rest(now)
-                    && !targets.iter().any(|target| lane.first_of(*target).is_some() || lane.is_sending_to(*target))
-            })
-    }
+/// As messages show it.
+pub(super) fn shown(statement: &Statement) -> String {
+    statement.shown.chars().take(SHOWN_CHARS).collect()
 }
 
 /// Why nobody knows whether it ran.

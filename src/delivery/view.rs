@@ -175,7 +175,9 @@ fn paused(shared: &Shared) -> Vec<PauseView> {
         paused.push(pause("delivery waits for the state store".to_owned(), shown));
     }
     if let Some(shown) = shared.pauses.statement() {
-        paused.push(pause("delivery waits for a statement".to_owned(), shown));
+        let own = shown.code == "statement";
+        let what = if own { "a place waits for a statement" } else { "delivery waits for a statement" };
+        paused.push(pause(what.to_owned(), shown));
     }
     for (id, shown) in shared.pauses.targets() {
         paused.push(pause(shared.targets.get(id).target.to_string(), shown));

@@ -143,7 +143,7 @@ fn a_statement_waits_for_its_own_place_alone_and_is_shown_waiting() {
     // Now one for the place itself.
     assert_eq!(pair.run("e", "DROP MEASUREMENT m"), 200);
     pair.twinline.until("it is shown", |status| {
-        status["paused"].as_array().unwrap().iter().any(|pause| pause["what"] == "delivery waits for a statement")
+        status["paused"].as_array().unwrap().iter().any(|pause| pause["what"] == "a place waits for a statement")
     });
     pair.destination.set(refuses("nothing"));
     pair.write("e", "m v=3 3");

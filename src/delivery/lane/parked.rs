@@ -1,8 +1,11 @@
 //! What a lane says and gives back of a target that stands still.
 
+use std::time::Duration;
+
 use super::{Held, Lane};
 use crate::base::Lsn;
 use crate::delivery::batch::Batch;
+use crate::delivery::late::Measurements;
 use crate::delivery::target::TargetId;
 
 impl Lane {
@@ -72,6 +75,25 @@ impl Lane {
             }
         }
         free
+    }
+
+    /// Whether something of these measurements waits for a target, or may be under way. What goes at once anyway counts whole.
+    pub(in crate::delivery) fn has_of(&self, target: TargetId, measurements: &Measurements) -> bool {
+        let goes = self.waiting.values().any(|batch| batch.target == target);
+        let mut later = self.held.get(&target).into_iter().flatten().map(|held| &held.batch);
+        goes || self.is_sending_to(target)
+            || self.again.first_of(target).is_some()
+            || later.any(|batch| Measurements::of_lines(batch, &(0..batch.len())).meet(measurements))
+    }
+
+    /// Until when a request may still write something of these measurements to a target, of this process or one before it.
+    pub(in crate::delivery) fn late_until(
+        &self,
+        target: TargetId,
+        measurements: &Measurements,
+        now: Duration,
+    ) -> Option<Duration> {
+        self.late.until_of(target, measurements, now)
     }
 
     /// Whether a request of this target is under way.
