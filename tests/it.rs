@@ -104,6 +104,9 @@ mod damage;
 // A source that shows what reaches it.
 #[path = "it/double.rs"]
 mod double;
+// What is in doubt, by route and cause.
+#[path = "it/doubt.rs"]
+mod doubt;
 // Times, partial writes, ends without an answer: each cell is on both sides or listed.
 #[path = "it/exact.rs"]
 mod exact;

@@ -74,6 +74,8 @@ metrics_table! {
     GAP_LINES = "twinline_queue_gap_lines_total", Counter, "Lines that went to the source alone since the start. Must stay 0.";
     OVERLAP_LINES = "twinline_overlap_lines_total", Counter, "Lines whose cell another write under way touched; they become doubt.";
     OVERLAP_UNLISTED = "twinline_overlap_unlisted_total", Counter, "Writes, and pieces of about 4 MiB of large ones, that did not fit into queue.overlap_lines and count as touching everything of their time. Must stay 0.";
+    DOUBT_TOTAL = "twinline_doubt_lines_total", Counter, "Lines that became doubt since the start, by route of the source and cause; at most 256 routes, the rest is other.";
+    DOUBT_ALARMS = "twinline_doubt_alarm_routes", Gauge, "Routes of which more than queue.doubt_alarm_percent of the lines are in doubt all the time. Must stay 0.";
     DIRTY_REGIONS = "twinline_dirty_regions", Gauge, "Regions that must be read back from the source.";
     MISSING_LINES = "twinline_gap_lines", Gauge, "Lines that are in gaps of a destination, as far as their number is known. Must stay 0.";
     DOUBT_LINES = "twinline_doubt_lines", Gauge, "Lines whose fate at the source is not known.";

@@ -281,6 +281,23 @@ pub struct Queue {
     /// Lines of writes under way, or unanswered for less than `late_write_max`, whose cells are remembered to find two writes to one
     /// cell; 0 to 100,000,000, 64 bytes each. Default 250,000.
     pub overlap_lines: usize,
+    /// When lines in doubt are an alarm.
+    pub doubt_alarm: DoubtAlarm,
+}
+
+/// When a route's lines in doubt are an alarm.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DoubtAlarm {
+    /// When so many percent of them are in doubt, 0 to 100; 0: never. Default 1.
+    pub percent: u64,
+    /// All over this time, 1 s to 24 h. Default 5 min.
+    pub window: Duration,
+}
+
+impl Default for DoubtAlarm {
+    fn default() -> Self {
+        Self { percent: 1, window: Duration::from_secs(300) }
+    }
 }
 
 /// Bounds of the process.

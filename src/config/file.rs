@@ -13,7 +13,7 @@ use toml::de::DeTable;
 
 use super::address::SOCKET_PATH_MAX;
 use super::budget::{budget_sum, memory_parts};
-use super::checked::{ClientLimits, Config, Limits, Log, LogCompression, LogFormat, OnUnavailable, Queue};
+use super::checked::{ClientLimits, Config, DoubtAlarm, Limits, Log, LogCompression, LogFormat, OnUnavailable, Queue};
 use super::document::{Document, Section, extent, plain_size};
 use super::fault::ConfigError;
 use crate::base::size::ByteSize;
@@ -201,9 +201,19 @@ fn queue(section: Section<'_>) -> Queue {
             &[("none", LogCompression::None), ("lz4", LogCompression::Lz4), ("zstd", LogCompression::Zstd)],
         ),
         overlap_lines: section.count("overlap_lines", 250_000, 0..=100_000_000) as usize,
+        doubt_alarm: doubt_alarm(&section),
     };
     section.finish();
     queue
+}
+
+fn doubt_alarm(section: &Section<'_>) -> DoubtAlarm {
+    let (least, most) = (Duration::from_secs(1), Duration::from_secs(24 * 3600));
+    let DoubtAlarm { percent, window } = DoubtAlarm::default();
+    DoubtAlarm {
+        percent: section.count("doubt_alarm_percent", percent, 0..=100),
+        window: section.span("doubt_alarm_window", window, least..=most),
+    }
 }
 
 fn limits(section: Section<'_>, destinations: usize) -> Limits {

@@ -9,6 +9,7 @@ use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use serde_json::{Value, json};
 
+use super::doubt;
 use super::figures::{Mirror, Share, Shared, Sources};
 use super::letters;
 use super::metrics_text::Recorder;
@@ -18,10 +19,12 @@ use super::statements;
 use super::status::{Facts, full_text, status};
 use super::tap;
 use crate::base::clock::SharedClock;
+use crate::config::DoubtAlarm;
 use crate::delivery::{Hold, hold};
 use crate::http::EdgeView;
 use crate::pipeline::{Reply, Silence, whole};
 use crate::queue::Meter;
+use crate::queue::doubts::Doubts;
 use crate::state::{Event, EventKind, SharedState};
 use crate::wal::Wal;
 
@@ -64,7 +67,10 @@ impl Control {
         let watch = Arc::default();
         let meters = Arc::new(Mutex::new(mirrors.iter().map(|_| Meter::default()).collect()));
         let edge = EdgeView::default();
-        let sources = Sources { log, silence, edge, mirrors, state, clock, started, watch };
+        let doubt_rule = DoubtAlarm::default();
+        let (doubts, doubt_alarms) = (Doubts::new(doubt_rule.window), Arc::default());
+        let sources =
+            Sources { log, silence, edge, mirrors, state, clock, started, watch, doubts, doubt_rule, doubt_alarms };
         Self { sources, facts, recorder, max_age: None, meters }
     }
 
@@ -81,6 +87,13 @@ impl Control {
         self
     }
 
+    /// Shows which routes have lines in doubt, and tells of those where that goes on by this rule.
+    #[must_use]
+    pub fn with_doubts(mut self, doubts: Doubts, rule: DoubtAlarm) -> Self {
+        (self.sources.doubts, self.sources.doubt_rule) = (doubts, rule);
+        self
+    }
+
     /// Folds metric samples and looks how the queue fills; call every few seconds.
     pub fn upkeep(&self) {
         self.recorder.upkeep();
@@ -92,6 +105,9 @@ impl Control {
         drop(meters);
         let mut watch = self.sources.watch.lock().unwrap_or_else(PoisonError::into_inner);
         pressure::look(&mut watch, &figures, &self.sources, self.max_age);
+        drop(watch);
+        let mut alarms = self.sources.doubt_alarms.lock().unwrap_or_else(PoisonError::into_inner);
+        doubt::look(&mut alarms, &figures.doubt, &self.sources);
     }
 
     /// The destination that is named, else the first, with the others beside it.
@@ -247,7 +263,7 @@ impl Control {
             .flat_map(|share| share.view.paused.iter().map(move |p| format!("{}{}: {}", of(share), p.what, p.reason)));
         let fills = figures.pressure.warning();
         let silent = figures.source_silent.iter().map(ToString::to_string);
-        let warnings: Vec<String> = silent.chain(paused).chain(fills).collect();
+        let warnings: Vec<String> = silent.chain(paused).chain(fills).chain(doubt::warnings(&figures)).collect();
         document_reply(status, &json!({ "ready": reasons.is_empty(), "reasons": reasons, "warnings": warnings }))
     }
 

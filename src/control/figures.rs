@@ -3,13 +3,16 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use super::doubt::{self, Alarms};
 use super::pressure::{Pressure, Watch};
 use super::share::Began;
 use crate::base::DestinationId;
 use crate::base::clock::SharedClock;
+use crate::config::DoubtAlarm;
 use crate::delivery::{Hold, SharedView, View};
 use crate::http::{EdgeView, Seen};
 use crate::pipeline::{HeldGaps, Silence, Silent};
+use crate::queue::doubts::Doubts;
 use crate::state::{SharedState, Totals};
 use crate::wal::{Stats, Wal};
 
@@ -25,6 +28,9 @@ pub(super) struct Sources {
     pub(super) clock: SharedClock,
     pub(super) started: Duration,
     pub(super) watch: Shared<Watch>,
+    pub(super) doubts: Doubts,
+    pub(super) doubt_rule: DoubtAlarm,
+    pub(super) doubt_alarms: Shared<Alarms>,
 }
 
 /// What is shown of one destination, and how it is held.
@@ -66,6 +72,8 @@ pub(super) struct Figures {
     pub(super) source_silent: Option<Silent>,
     /// What the edge has seen.
     pub(super) edge: Seen,
+    /// Routes in doubt.
+    pub(super) doubt: doubt::Seen,
     pub(super) now_ns: i64,
     /// The same on the clock that is never set.
     pub(super) now: Duration,
@@ -96,6 +104,11 @@ impl Sources {
         self.figures(shares, silent)
     }
 
+    pub(super) fn doubt(&self) -> doubt::Seen {
+        let alarms = self.doubt_alarms.lock().unwrap_or_else(PoisonError::into_inner).now();
+        doubt::Seen { shares: self.doubts.shares(self.clock.monotonic()), rule: self.doubt_rule, alarms }
+    }
+
     fn figures(&self, shares: Vec<Share>, gap_logs_silent: usize) -> Figures {
         let log = self.log.stats();
         Figures {
@@ -103,6 +116,7 @@ impl Sources {
             gap_logs_silent,
             source_silent: self.silence.now(self.clock.monotonic()),
             edge: self.edge.now(),
+            doubt: self.doubt(),
             pressure: self.watch.lock().unwrap_or_else(PoisonError::into_inner).pressure(&log),
             log,
             now_ns: self.clock.wall_ns(),

@@ -59,6 +59,7 @@ impl Recorder {
         counter!(metric::SCRUB_BYTES).absolute(log.scrub.bytes);
         counter!(metric::SCRUB_DAMAGED).absolute(log.scrub.damaged_records);
         gauge!(metric::SCRUB_LAST).set(log.scrub.last_pass_ns.unwrap_or(0) as f64 / 1e9);
+        gauge!(metric::DOUBT_ALARMS).set(figures.doubt.alarms.len() as f64);
         for share in &figures.shares {
             let Some(totals) = &share.totals else { continue };
             let set = |name: &'static str, value: u64| {

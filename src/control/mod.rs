@@ -5,6 +5,7 @@
 
 mod api;
 mod around;
+mod doubt;
 mod edge;
 mod figures;
 mod letters;
@@ -18,6 +19,7 @@ mod tap;
 
 pub use api::{Control, Door};
 pub use around::{AroundPlace, WatchedWrites};
+pub use doubt::{DoubtRoute, DoubtStatus};
 pub use figures::Mirror;
 pub use letters::{LetterDocument, LettersDocument, RemovalDocument, letter_id, letter_name};
 pub use metrics_text::Recorder;

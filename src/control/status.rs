@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::around::{self, WatchedWrites};
+use super::doubt::DoubtStatus;
 use super::edge::EdgeStatus;
 use super::figures::{Figures, Share};
 use super::share::{Began, DestinationStatus};
@@ -263,6 +264,8 @@ pub struct Status {
     pub statements_not_mirrored: u64,
     /// The newest of them, at most 100: what, where, why, how often and when.
     pub statements: Vec<StatementRow>,
+    /// Routes with lines in doubt since the start, and those where that goes on.
+    pub doubt: DoubtStatus,
     /// What the edge has refused or lost beside that.
     pub edge: EdgeStatus,
     /// Each destination by itself. What stands above are their sums, in which a line counts once for each of them.
@@ -286,6 +289,7 @@ pub(super) fn status(facts: Facts, figures: &Figures) -> Status {
         queue: queue_status(figures),
         source_silent: figures.source_silent.as_ref().map(SilentSource::from),
         not_covered: vec!["history from before the start is not copied".to_owned()],
+        doubt: DoubtStatus::of(&figures.doubt),
         edge: EdgeStatus::of(&figures.edge),
         ..Status::default()
     };
@@ -416,6 +420,9 @@ fn next_steps(status: &Status) -> Vec<String> {
     }
     if let Some(pause) = status.paused.first() {
         return vec![format!("{}: {}", pause.what, pause.reason), "twinline check".to_owned()];
+    }
+    if let Some(advice) = status.doubt.advice() {
+        return vec![advice];
     }
     if around::points(&status.gaps) > 0 {
         return vec!["twinline inventory".to_owned()];
@@ -560,6 +567,7 @@ fn troubles(out: &mut String, status: &Status) {
     } else {
         of_destination(out, status);
     }
+    status.doubt.render(out);
     status.edge.render(out);
 }
 

@@ -334,6 +334,10 @@ impl Distributor {
         }
         // A body without lines that we could read may hold some that the source could.
         let unread = lines == 0 && judged.disposition == Disposition::Doubt && !stays_here;
+        if tally.doubt > 0 {
+            let (lsn, name, now) = (record.lsn, &intent.name, self.shared.clock.monotonic());
+            self.shared.doubts.met(lsn, name, judged.cause, tally.doubt, now);
+        }
         if tally.doubt > 0 || unread {
             let dirty = regions(record, &intent, &judged);
             if !dirty.is_empty() {

@@ -72,6 +72,7 @@ use crate::base::{DestinationId, Error, Kind, Lsn, Result, Retry, Side};
 use crate::config::{Delivery as Settings, Mapping};
 use crate::db::product::{Ack, Product};
 use crate::db::server::Server;
+use crate::queue::doubts::Doubts;
 use crate::queue::{Floors, LocalQueue, Opened, Scout};
 use crate::route::TargetKind;
 use crate::state::{BacklogGap, SharedState};
@@ -130,6 +131,8 @@ pub struct Parts {
     pub hold: Hold,
     /// Where the figures are shown.
     pub view: SharedView,
+    /// Lines in doubt by route, whose soever.
+    pub doubts: Doubts,
     /// No write is without an answer for longer than this: what has no outcome then gets none.
     pub unanswered_max: Duration,
 }
@@ -186,6 +189,7 @@ pub(crate) struct Shared {
     may_send: Cell<bool>,
     /// While it lasts no request begins.
     hold: Hold,
+    doubts: Doubts,
     /// What may stand twice at the destination, until that is told.
     repeated: twice::Repeated,
     /// Names of tables that were sent.
@@ -279,6 +283,7 @@ fn begin(
         stopping: Cell::new(false),
         may_send: Cell::new(parts.product.capabilities().ack == Ack::Durable),
         hold: parts.hold.clone(),
+        doubts: parts.doubts.clone(),
     });
     (shared, ledger)
 }

@@ -83,9 +83,15 @@ pub(super) struct Logged {
     records: Option<Recorded>,
     /// A gap stands for it already.
     gapped: bool,
+    /// No destination gets it.
+    stays: bool,
 }
 
 impl Logged {
+    fn nothing(name: Option<RouteName>) -> Self {
+        Self { name, records: None, gapped: false, stays: false }
+    }
+
     /// The place that it names.
     pub(super) fn name(&self) -> Option<&RouteName> {
         self.name.as_ref()
@@ -102,37 +108,39 @@ impl Pipeline {
     ) -> Result<Logged, Refusal> {
         let Some(name) = name else {
             // No database or bucket named: the source will say so. Should it accept all the same, that is a gap.
-            return Ok(Logged { name: None, records: None, gapped: false });
+            return Ok(Logged::nothing(None));
         };
         if lines.is_blank() {
-            return Ok(Logged { name: Some(name), records: None, gapped: false });
+            return Ok(Logged::nothing(Some(name)));
         }
         let unavailable = match self.append_intent(&name, lines, arrived_ns).await {
-            Ok(records) => {
+            Ok((records, stays)) => {
                 self.queue_is_back(arrived_ns);
                 failpoint::hit(Point::IntentDurable);
-                return Ok(Logged { name: Some(name), records, gapped: false });
+                return Ok(Logged { records, stays, ..Logged::nothing(Some(name)) });
             }
             Err(unavailable) => unavailable,
         };
         self.open_gap(&name, lines, arrived_ns, Missed::Queue(unavailable)).await?;
         failpoint::hit(Point::GapDurable);
-        Ok(Logged { name: Some(name), records: None, gapped: true })
+        Ok(Logged { gapped: true, ..Logged::nothing(Some(name)) })
     }
 
-    /// The records of an intent once they are durable; none when its names fit in no record.
+    /// The records of an intent once they are durable; none when its names fit in no record. And whether no destination gets them.
     async fn append_intent(
         &self,
         name: &RouteName,
         lines: &Lines,
         arrived_ns: i64,
-    ) -> Result<Option<Recorded>, Unavailable> {
+    ) -> Result<(Option<Recorded>, bool), Unavailable> {
         let route = self.catalogue.route(name);
-        let Some(entries) = entries(&route, lines, arrived_ns, self.meters.next_request()) else { return Ok(None) };
+        let Some(entries) = entries(&route, lines, arrived_ns, self.meters.next_request()) else {
+            return Ok((None, route.is_excluded));
+        };
         let lines_of = entries.iter().map(|entry| entry.lines).collect();
         let appended = timeout(self.stall, self.appender.intents(entries)).await;
         let first = appended.map_err(|_| self.log_stalls())??;
-        Ok(Some(Recorded::of(first, lines_of, self)))
+        Ok((Some(Recorded::of(first, lines_of, self)), route.is_excluded))
     }
 
     /// Makes the outcome durable. Where the queue does not take it in time the intent stands alone: the outcome comes later
@@ -152,6 +160,10 @@ impl Pipeline {
             let settled = settle(judged, lines, met, self.clock.wall_ns());
             let entries = self.entries_of(&settled, judged.status, &records);
             records.settled();
+            if !logged.stays {
+                let (accepted, doubt) = settled.counts(lines.parsed.lines);
+                self.doubts.note(&name, accepted, &doubt, self.clock.monotonic());
+            }
             self.append_outcome(entries).await;
             if judged.kept != Kept::Nothing {
                 self.catalogue.keep(&name);

@@ -62,6 +62,7 @@ use crate::base::failpoint::{self, Point};
 use crate::config::OnUnavailable;
 use crate::db::precision::Api;
 use crate::db::server::{Server, Version};
+use crate::queue::doubts::Doubts;
 use crate::queue::{Appender, Cause};
 use crate::route::{Catalogue, Resolver, WriteIdentity};
 use crate::state::SharedState;
@@ -142,6 +143,8 @@ pub struct Pipeline {
     pub silence: Silence,
     /// Writes under way, and the cells that two of them touch.
     pub overlaps: Overlaps,
+    /// Lines in doubt by route.
+    pub doubts: Doubts,
     /// Lines that went to it.
     pub sent: Sent,
     /// Deletes under way.

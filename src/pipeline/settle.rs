@@ -7,6 +7,7 @@ use super::primary::Judged;
 use super::stamp::Lines;
 use crate::db::answer::{Expired, Kept};
 use crate::line;
+use crate::queue::doubts::Counts;
 use crate::queue::{Cause, Disposition, Fate, Span, Spans};
 
 /// A line so close to the horizon may lie on either side of it.
@@ -32,6 +33,26 @@ pub(super) struct Met {
     pub(super) line: u32,
     /// What it was.
     pub(super) cause: Cause,
+}
+
+impl Settled {
+    /// Of so many lines those that the source has kept or may have, and those of them that are doubt.
+    pub(super) fn counts(&self, lines: u32) -> (u64, Counts) {
+        let mut doubt = Counts::default();
+        match self.disposition {
+            Disposition::NotApplied | Disposition::Gapped => return (0, doubt),
+            Disposition::Doubt => doubt.add(self.cause, u64::from(lines)),
+            Disposition::Applied | Disposition::Partial => {}
+        }
+        let mut accepted = u64::from(lines);
+        for span in &self.spans {
+            match span.fate {
+                Fate::NotApplied => accepted = accepted.saturating_sub(u64::from(span.lines)),
+                Fate::Doubt => doubt.add(span.cause, u64::from(span.lines)),
+            }
+        }
+        (accepted, doubt)
+    }
 }
 
 /// Settles a write. `met`: the lines that something else touched meanwhile, in order, each once.
@@ -198,7 +219,11 @@ mod tests {
         assert_eq!((found.disposition, found.spans), (Disposition::Applied, vec![overlap(1, 2)]));
         let horizon = Some(NOW_NS - 24 * HOUR_NS);
         let gone = |first, lines| span(first, lines, Fate::NotApplied, Cause::None);
-        assert_eq!(settled(&[30.0, 1.0], 1, horizon, &[0, 1]).spans, vec![gone(0, 1), overlap(1, 1)]);
+        let found = settled(&[30.0, 1.0], 1, horizon, &[0, 1]);
+        assert_eq!(found.spans, vec![gone(0, 1), overlap(1, 1)]);
+        let mut doubt = Counts::default();
+        doubt.add(Cause::Overlap, 1);
+        assert_eq!(found.counts(2), (1, doubt), "of what was kept");
     }
 
     #[test]

@@ -8,6 +8,7 @@
 mod appender;
 mod catch_up;
 mod cause;
+pub mod doubts;
 mod finished;
 pub mod forecast;
 mod gathering;

@@ -64,6 +64,10 @@ pub enum EventKind {
     SourceSilent,
     /// It answers again.
     SourceAnswers,
+    /// A route has a steady rate of lines in doubt; once until that has eased.
+    DoubtSteady,
+    /// It has eased.
+    DoubtEased,
     /// Points came to a place of the source other than through Twinline; at most once an hour for each place.
     WritesAround,
     /// Whether source and destination are one server could not be told at the start.

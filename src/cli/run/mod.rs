@@ -42,6 +42,7 @@ use crate::http::{
 use crate::line::Dialect;
 use crate::line::project::{QuestRules, VictoriaRules};
 use crate::pipeline::{Changing, EdgeMeters, GapKeeper, Limits, Overlaps, Pipeline, Sent, Silence, Skew, passage_max};
+use crate::queue::doubts::Doubts;
 use crate::queue::{Appender, Opened};
 use crate::route::{Catalogue, Resolver, TargetKind};
 use crate::state::{Event, EventKind, SharedState};
@@ -132,12 +133,14 @@ async fn daemon(
     let log = log.ok_or_else(|| Error::new(Kind::Config, Side::Own, "no destination is configured"))?;
     let watched = Watched { state: Arc::clone(&state), clock: Arc::clone(&clock) };
     let stores = (&state, &clock, &gaps);
+    let rule = config.queue.doubt_alarm;
+    let (silence, seen, doubts) = (Silence::default(), EdgeView::default(), Doubts::new(rule.window));
     let to = each.iter().zip(&learnt.destinations).zip(&kinds).zip(opened);
-    let (mirrors, delivering) = deliver(to.collect(), stores, &late_stopped, &watched).await?;
-    let (silence, seen) = (Silence::default(), EdgeView::default());
+    let (mirrors, delivering) = deliver(to.collect(), stores, &doubts, &late_stopped, &watched).await?;
     let sources = (Arc::clone(&log), silence.clone());
     let control = Control::new(sources, mirrors, Arc::clone(&state), Arc::clone(&clock), Arc::clone(&facts), recorder)
         .with_max_age(config.queue.max_age)
+        .with_doubts(doubts.clone(), rule)
         .with_edge(seen.clone());
     let controlling =
         threads::control(control, admin, bind_unix(&config.unix_socket, 0o600, "listen_unix.path")?, late_stopped)?;
@@ -146,7 +149,7 @@ async fn daemon(
     // Nothing refuses the start from here on.
     tell(&state, clock.wall_ns(), EventKind::Started, format!("twinline {} started", env!("CARGO_PKG_VERSION")));
 
-    let source = Source { writes: source, passing, silence };
+    let source = Source { writes: source, passing, silence, doubts };
     let gaps = Rc::new(gaps);
     let taking = Rc::clone(&gaps);
     tokio::task::spawn_local(watched.clone().again("taking over gaps", move || Rc::clone(&taking).take_over()));
@@ -202,6 +205,7 @@ type To<'a> = (((&'a Config, &'a Met), &'a TargetKind), Opened);
 async fn deliver(
     all: Vec<To<'_>>,
     (state, clock, gaps): (&SharedState, &SharedClock, &GapKeeper),
+    doubts: &Doubts,
     stopped: &watch::Receiver<bool>,
     watched: &Watched,
 ) -> Result<(Vec<Mirror>, Vec<threads::Running>)> {
@@ -209,7 +213,7 @@ async fn deliver(
     let is_only = all.len() == 1;
     for (((config, met), kind), opened) in all {
         let mirror = mirror(config, is_only, state, gaps).await?;
-        let parts = delivery_parts(config, is_only, (met, kind.clone()), state, clock, &mirror);
+        let parts = delivery_parts(config, is_only, (met, kind.clone()), (state, clock, doubts), &mirror);
         let name = if is_only { "delivery".to_owned() } else { format!("delivery {}", mirror.id) };
         let to = config.destination().server.clone();
         running.push(threads::delivery(&name, opened, parts, to, stopped.clone(), watched.clone())?);
@@ -261,8 +265,7 @@ fn delivery_parts(
     config: &Config,
     is_only: bool,
     (met, kind): (&Met, TargetKind),
-    state: &SharedState,
-    clock: &SharedClock,
+    (state, clock, doubts): (&SharedState, &SharedClock, &Doubts),
     mirror: &Mirror,
 ) -> delivery::Parts {
     delivery::Parts {
@@ -281,6 +284,7 @@ fn delivery_parts(
         clock: Arc::clone(clock),
         hold: mirror.hold.clone(),
         view: Arc::clone(&mirror.view),
+        doubts: doubts.clone(),
         unanswered_max: passage_max(config.limits.max_body.as_usize())
             + config.source.server.request_timeout
             + 2 * config.queue.stall
@@ -293,6 +297,7 @@ struct Source {
     writes: Server,
     passing: Server,
     silence: Silence,
+    doubts: Doubts,
 }
 
 fn pipeline(
@@ -325,6 +330,7 @@ fn pipeline(
         on_unavailable: config.queue.on_unavailable,
         epoch: EPOCH,
         silence: source.silence,
+        doubts: source.doubts,
         overlaps: Overlaps::new(config.queue.overlap_lines, late_write_max(config)),
         sent: Sent::default(),
         changing: Changing::default(),
