@@ -12,6 +12,8 @@ mod go;
 mod grafana;
 #[path = "clients/node.rs"]
 mod node;
+#[path = "clients/overlap.rs"]
+mod overlap;
 #[path = "clients/python.rs"]
 mod python;
 #[path = "clients/telegraf.rs"]
@@ -151,11 +153,17 @@ fn assert_both_hold(record: &Record, name: &str, source: &Database, destination:
 
 /// A source and a destination with something called `name`, and Twinline between them.
 fn between(source: Kind, name: &str) -> (Arc<Database>, Arc<Database>, Twinline) {
+    between_with(source, name, "")
+}
+
+/// With lines of `[queue]`.
+fn between_with(source: Kind, name: &str, queue: &str) -> (Arc<Database>, Arc<Database>, Twinline) {
     let (source, destination) = (shared(source, 0), shared(Kind::Two, 1));
     source.create(name);
     destination.create(name);
-    let twinline = Setup::new(source.section(), destination.section()).start();
-    (source, destination, twinline)
+    let mut setup = Setup::new(source.section(), destination.section());
+    setup.queue = queue.to_owned();
+    (source, destination, setup.start())
 }
 
 /// The whole story of one client; it must be told at least so many lines about what it looked at.

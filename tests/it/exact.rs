@@ -146,7 +146,7 @@ fn is_listed(status: &Value, cell: &Cell) -> bool {
 }
 
 /// Cells that differ between the sides; each of them must be listed.
-fn unequal(status: &Value, source: Vec<Cell>, destination: Vec<Cell>) -> usize {
+pub(crate) fn unequal(status: &Value, source: Vec<Cell>, destination: Vec<Cell>) -> usize {
     let differs = |own: &[Cell], other: &[Cell]| -> Vec<Cell> {
         own.iter().filter(|cell| !other.contains(cell)).cloned().collect()
     };
