@@ -230,6 +230,9 @@ mod broken;
 // More than one destination.
 #[path = "it/many.rs"]
 mod many;
+// One of them is in trouble.
+#[path = "it/apart.rs"]
+mod apart;
 // A database that is no InfluxDB.
 #[path = "it/foreign.rs"]
 mod foreign;

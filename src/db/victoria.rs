@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::Method;
 
 use super::server::{Reply, Server};
-use crate::base::Result;
+use crate::base::{Error, Kind, Result, Side};
 
 const DAY_MS: i64 = 86_400_000;
 /// How far ahead it keeps at least.
@@ -51,6 +51,11 @@ pub fn is_its_ping(reply: &Reply) -> bool {
 /// As [`Server::ask`].
 pub async fn about(server: &Server) -> Result<About> {
     let reply = server.ask(Method::GET, "/metrics", Bytes::new()).await?;
+    if reply.status.is_server_error() {
+        // A gateway says so of one that is away.
+        let said = format!("/metrics answered {}", reply.status.as_u16());
+        return Err(Error::new(Kind::Answer, Side::Destination, said).retryable());
+    }
     let text = if reply.status.is_success() { String::from_utf8_lossy(&reply.body) } else { "".into() };
     Ok(read(&text))
 }

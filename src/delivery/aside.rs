@@ -111,7 +111,8 @@ impl Distributor {
             return false;
         }
         let known = self.asides.get(&target);
-        let waits = known.is_some_and(|aside| aside.first.is_some())
+        let waits = !self.shared.may_send.get()
+            || known.is_some_and(|aside| aside.first.is_some())
             || self.barrier_of(target, &intent.name).is_some()
             || (self.shared.pauses.is_paused(target)
                 && (self.shared.pauses.holds(target, self.shared.clock.monotonic())
@@ -139,6 +140,7 @@ impl Distributor {
 
     /// Looks after the targets that stand still, or did. True when there is more to do at once.
     pub(super) async fn look_after_paused(&mut self) -> Result<bool> {
+        self.shared.gap_waits.set(false);
         if !self.some_stand_still() {
             return Ok(false);
         }
@@ -153,6 +155,11 @@ impl Distributor {
         let mut more = false;
         self.see_hold();
         for target in targets {
+            if self.is_counting(target) {
+                // Its lines count as lost already, whatever has changed since.
+                more |= self.give_up(target).await?;
+                continue;
+            }
             if !self.shared.pauses.is_paused(target) {
                 self.stop_closing(target);
                 if self.may_read_again(target) && !self.is_barred(target) {
@@ -161,7 +168,7 @@ impl Distributor {
                 }
                 continue;
             }
-            if self.shared.hold.lasts() && !self.is_counting(target) {
+            if self.shared.hold.lasts() {
                 self.stop_closing(target);
             }
             if self.is_closing(target) {
@@ -212,7 +219,8 @@ impl Distributor {
         let lanes = &self.shared.lanes;
         let has_none =
             self.oldest_bytes_of(target).is_none() && !lanes.iter().any(|lane| lane.borrow().is_sending_to(target));
-        has_none && !self.shared.hold.lasts() && !self.is_full() && self.may_read_again(target)
+        let may = self.shared.may_send.get() && !self.shared.hold.lasts();
+        has_none && may && !self.is_full() && self.may_read_again(target)
     }
 
     /// Takes out of full lanes what paused targets hold, of those that hold most first: many small shares are a whole.

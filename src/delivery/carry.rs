@@ -104,7 +104,9 @@ impl Distributor {
     }
 
     fn may_not_send(&self) -> bool {
-        self.shared.hold.lasts() || self.shared.pauses.destination_until(self.shared.clock.monotonic()).is_some()
+        self.shared.hold.lasts()
+            || !self.shared.may_send.get()
+            || self.shared.pauses.destination_until(self.shared.clock.monotonic()).is_some()
     }
 
     pub(super) async fn idle_until(&mut self, until: Duration) -> Result<()> {

@@ -97,7 +97,11 @@ impl Distributor {
             self.hold();
             return Ok(false);
         }
-        if saves <= closing.saves || !self.may_count(target) {
+        if saves <= closing.saves {
+            self.shared.gap_waits.set(true);
+            return Ok(false);
+        }
+        if !self.may_count(target) {
             return Ok(false);
         }
         let Some(mut aside) = self.asides.remove(&target) else { return Ok(false) };

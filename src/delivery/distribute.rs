@@ -116,6 +116,11 @@ impl Read {
         Reading { unread_lines, unanswered_lines, counting, ahead, head, oldest_ns }
     }
 
+    /// How far the log is read, bytes.
+    pub(super) fn position(self) -> u64 {
+        self.position
+    }
+
     /// Whether the figures may be shown.
     pub(super) fn settled(self) -> bool {
         self.settled
@@ -185,8 +190,8 @@ impl Distributor {
                 // Asked anew each time: the scout may have gone on while we waited for room.
                 && last_of(&item) <= self.scout.borrow().resolved()
             {
-                while !self.shared.may_send.get() {
-                    // What the destination says of itself decides how lines are written.
+                while !self.shared.may_send.get() && !self.shared.pauses.all_stand_still() {
+                    // What the destination says of itself decides how lines are written; while it stands still they are set aside.
                     self.idle(LOOK_EVERY).await?;
                 }
                 self.deal(item).await?;
@@ -261,7 +266,8 @@ impl Distributor {
         match item {
             Item::Damage(damage) => self.damage(&damage).await?,
             Item::Record(record) => {
-                self.before_record = self.position();
+                // Where the first one begins is not known, only where it ends.
+                self.before_record = if self.position() == 0 { record.position } else { self.position() };
                 self.read.set(Read { position: record.position, received_ns: record.received_ns, ..self.read.get() });
                 match record.kind {
                     Kind::Intent => self.intent(&record).await?,

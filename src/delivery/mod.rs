@@ -173,6 +173,8 @@ pub(crate) struct Shared {
     closing: RefCell<BTreeSet<TargetId>>,
     /// How often floors were saved, or found saved.
     saves: Cell<u64>,
+    /// A gap waits for floors that are not durable because what is below them may be lost.
+    gap_waits: Cell<bool>,
     letters: letters::Letters,
     /// How large a request may be.
     sizes: size::Sizes,
@@ -209,12 +211,16 @@ pub async fn run(opened: Opened, parts: Parts, server: Server, mut stop: watch::
     let (grown, mut anew) = (Arc::new(Notify::new()), provisional::Anew::default());
     let wake = Arc::clone(&grown);
     queue.log().on_durable(Box::new(move || wake.notify_one()));
+    let mut former_pauses = None;
     loop {
         let making = parts.create.as_ref().map(making::Making::new).transpose()?;
         let with = (server.clone(), making);
         let (shared, ledger) = begin(&parts, with, &floors, inherits.then(|| queue.log().durable()));
+        if let Some(former) = former_pauses.take() {
+            shared.pauses.take_over(&former);
+        }
         let with = (&parts, Arc::clone(&grown));
-        let End::Again(again) = deliver(Rc::clone(&shared), ledger, queue, floors, scout, with, &mut stop).await?
+        let End::Again(why, again) = deliver(Rc::clone(&shared), ledger, queue, floors, scout, with, &mut stop).await?
         else {
             return Ok(());
         };
@@ -222,7 +228,7 @@ pub async fn run(opened: Opened, parts: Parts, server: Server, mut stop: watch::
         // What went to the process that answers now may still be under way there.
         let now = parts.clock.monotonic();
         inherits = !shared.lanes.iter().map(RefCell::borrow_mut).all(|mut lane| lane.is_at_rest(now));
-        let pause = anew.pause(now);
+        let pause = if why == Why::Away { Duration::ZERO } else { anew.pause(now) };
         if !pause.is_zero() {
             tell::begins_too_often(&shared, pause);
             view::show_waiting(&shared, &parts.view);
@@ -231,6 +237,7 @@ pub async fn run(opened: Opened, parts: Parts, server: Server, mut stop: watch::
                 _ = stop.wait_for(|stop| *stop) => return Ok(()),
             }
         }
+        former_pauses = (why == Why::Away).then(|| shared.pauses.clone());
         let from = floors.lowest();
         scout = Scout::new(queue.log().reader(from.next())?, from).with_former(former);
     }
@@ -274,6 +281,7 @@ fn begin(
         settings: parts.settings.clone(),
         closing: RefCell::default(),
         saves: Cell::new(0),
+        gap_waits: Cell::new(false),
         letters: letters::Letters::default(),
         sizes: size::Sizes::new(),
         crowd: crowd::Crowd::new(lanes_count),
@@ -293,7 +301,16 @@ enum End {
     /// It was asked to.
     Stopped,
     /// The destination may have lost what it had acknowledged behind these floors.
-    Again(Box<(LocalQueue, Floors)>),
+    Again(Why, Box<(LocalQueue, Floors)>),
+}
+
+/// Why that is of moment now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Why {
+    /// Another process answers.
+    Another,
+    /// It is away, and others wait for the log.
+    Away,
 }
 
 async fn deliver(
@@ -338,18 +355,21 @@ async fn deliver(
         // First of all: what a lane has left half done must not become durable.
         biased;
         Some(ended) = lanes.join_next() => return Err(ended.err().map_or_else(lane_ended, lane_died)),
-        result = keep_distributing(&mut distributor) => result.map(|()| false),
-        () = keeper.keep() => Ok(true),
-        () = watch => Ok(false),
+        result = keep_distributing(&mut distributor) => result.map(|()| None),
+        why = keeper.keep() => Ok(Some(why)),
+        () = watch => Ok(None),
         // Without a sender nobody can ask us to stop: then the end of the process does.
-        _ = stop.wait_for(|stop| *stop) => Ok(false),
+        _ = stop.wait_for(|stop| *stop) => Ok(None),
     };
     shared.stopping.set(true);
     shared.work.iter().for_each(Notify::notify_one);
     let ended = wait_for(lanes).await?;
-    if let Ok(true) = outcome {
-        tell::begins_again(&shared);
-        return Ok(End::Again(Box::new((keeper.queue, keeper.saved))));
+    if let Ok(Some(why)) = outcome {
+        match why {
+            Why::Another => tell::begins_again(&shared),
+            Why::Away => tell::goes_back(&shared),
+        }
+        return Ok(End::Again(why, Box::new((keeper.queue, keeper.saved))));
     }
     keeper.end(ended).await?;
     outcome.map(|_| End::Stopped)
@@ -446,9 +466,12 @@ impl Keeper {
         Ok(())
     }
 
-    /// Until the destination may have lost what it had acknowledged.
-    async fn keep(&mut self) {
+    /// Until the destination may have lost what it had acknowledged, and that must not wait.
+    async fn keep(&mut self) -> Why {
         while !self.seen.get().is_another {
+            if self.holds_up_others() {
+                return Why::Away;
+            }
             let saved = self.save();
             self.tell_of_save(saved);
             self.settle_unsettled();
@@ -456,6 +479,16 @@ impl Keeper {
             let pause = if self.read.get().settled() { KEEP_EVERY } else { KEEP_SOON };
             tokio::time::sleep(pause).await;
         }
+        Why::Another
+    }
+
+    /// Whether a destination that is away keeps the log from others by what it has acknowledged and may have lost.
+    fn holds_up_others(&self) -> bool {
+        let provisional = self.provisional.as_ref();
+        let held = provisional.and_then(|provisional| provisional.hold_back(self.read.get().position()));
+        let stands = self.shared.pauses.all_stand_still() && !self.shared.hold.lasts();
+        let is_away = stands && self.seen.get().is_away(self.shared.clock.monotonic());
+        is_away && held.is_some_and(|held| self.shared.gap_waits.get() || held > self.shared.route_backlog_bytes)
     }
 
     /// A disk that stays full is not told of five times a second.
@@ -499,7 +532,11 @@ impl Keeper {
         let now = self.shared.clock.monotonic();
         let newest = self.provisional.is_some().then(|| floors.clone());
         let floors = match &mut self.provisional {
-            Some(provisional) => provisional.ripe(floors, now),
+            Some(provisional) => {
+                let stored_at = self.shared.stored_at.get();
+                let acknowledged = (!stored_at.is_zero()).then_some(stored_at);
+                provisional.ripe(floors, acknowledged, self.read.get().position())
+            }
             None => floors,
         };
         let is_newest = newest.is_none_or(|newest| newest == floors);

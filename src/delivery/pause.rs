@@ -24,7 +24,7 @@ struct Pause {
 }
 
 /// All pauses of one destination. Times are monotonic.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Pauses {
     initial: Duration,
     max: Duration,
@@ -79,6 +79,16 @@ impl Pauses {
     /// What the destination was last paused for holds no more, whatever it says itself. Returns whether that was all.
     pub(super) fn over(&self, code: &str) -> bool {
         self.destination.borrow_mut().take_if(|pause| pause.code == code).is_some()
+    }
+
+    /// The same where nothing has asked for it since `asked`.
+    pub(super) fn over_since(&self, code: &str, asked: Duration) -> bool {
+        self.destination.borrow_mut().take_if(|pause| pause.code == code && pause.told <= asked).is_some()
+    }
+
+    /// The destination goes on standing still as it did.
+    pub(super) fn take_over(&self, former: &Self) {
+        self.destination.replace(former.destination.borrow().clone());
     }
 
     /// Until when the whole destination is left alone.

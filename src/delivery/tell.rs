@@ -63,6 +63,25 @@ pub(super) fn has_room_again(shared: &Shared, code: &str) {
     }
 }
 
+/// What was paused for `code` before `asked` is over: the destination answers.
+pub(super) fn answers_again(shared: &Shared, code: &str, asked: Duration) {
+    if shared.pauses.over_since(code, asked) {
+        tell(shared, EventKind::DestinationResumed, format!("destination {} answers again", shared.id));
+        shared.work.iter().for_each(tokio::sync::Notify::notify_one);
+    }
+}
+
+/// What the destination had acknowledged goes once more, or into a gap: it is away, and others must not wait for it.
+pub(super) fn goes_back(shared: &Shared) {
+    let text = format!(
+        "destination {} has acknowledged lines that it may have lost, and is away while more than {} of the log (route_backlog) \
+         wait: these lines are sent once more, or are in the gap",
+        shared.id,
+        crate::base::size::ByteSize(shared.route_backlog_bytes)
+    );
+    tell(shared, EventKind::DestinationRemark, text);
+}
+
 /// Something that an operator should know and that stops nothing; at most once a minute for each code.
 pub(super) fn remark(shared: &Shared, code: &'static str, text: &str) {
     if let Some(times) = shared.letters.due(EventKind::DestinationRemark, code, 1, shared.clock.monotonic()) {

@@ -16,21 +16,21 @@ struct Rig {
     twinline: Twinline,
 }
 
-fn sandbox() -> Sandbox {
+pub(crate) fn sandbox() -> Sandbox {
     let sandbox = Sandbox::spawn_thread(Options::default()).unwrap();
     sandbox.create_database("d");
     sandbox
 }
 
-fn lines_of(sandbox: &Sandbox) -> String {
+pub(crate) fn lines_of(sandbox: &Sandbox) -> String {
     format!("url = \"{}\"\nkind = \"influxdb1\"\nrequest_timeout = \"2s\"", sandbox.url())
 }
 
-fn named(id: &str, sandbox: &Sandbox) -> String {
+pub(crate) fn named(id: &str, sandbox: &Sandbox) -> String {
     format!("id = \"{id}\"\n{}", lines_of(sandbox))
 }
 
-const LITTLE: &str =
+pub(crate) const LITTLE: &str =
     "\nbatch_bytes = \"64KiB\"\npending_bytes = \"1MiB\"\nlane_lead = \"1MiB\"\nroute_backlog = \"1MiB\"";
 
 /// `main` and `second`; little may wait in memory, and 1 MiB of the log for one of them.
@@ -53,18 +53,18 @@ fn write(twinline: &Twinline, round: usize) {
     assert_eq!(answer.status, 204, "{}", answer.text());
 }
 
-fn is_equal(source: &Sandbox, destination: &Sandbox) -> Result<(), String> {
+pub(crate) fn is_equal(source: &Sandbox, destination: &Sandbox) -> Result<(), String> {
     let differences = twinline::cell::compare(source.cells("d", ""), destination.cells("d", ""));
     if differences.is_empty() && differences.equal > 0 { Ok(()) } else { Err(differences.to_string()) }
 }
 
 /// The part of one destination in the status.
-fn of(status: &Value, id: &str) -> Value {
+pub(crate) fn of(status: &Value, id: &str) -> Value {
     let all = status["destinations"].as_array().unwrap();
     all.iter().find(|one| one["id"] == id).unwrap_or_else(|| panic!("{id}: {status:#}")).clone()
 }
 
-fn until(twinline: &Twinline, id: &str, is_so: impl Fn(&Value) -> bool) -> Value {
+pub(crate) fn until(twinline: &Twinline, id: &str, is_so: impl Fn(&Value) -> bool) -> Value {
     let end = Instant::now() + PATIENCE;
     loop {
         let status = twinline.status();
@@ -77,11 +77,11 @@ fn until(twinline: &Twinline, id: &str, is_so: impl Fn(&Value) -> bool) -> Value
     }
 }
 
-fn delivered(twinline: &Twinline, id: &str, lines: u64) -> Value {
+pub(crate) fn delivered(twinline: &Twinline, id: &str, lines: u64) -> Value {
     until(twinline, id, |own| own["lines"]["delivered"] == lines && own["lines"]["queued"] == 0)
 }
 
-const DEAD: fn() -> Faults = || Faults { refuse: true, ..Faults::default() };
+pub(crate) const DEAD: fn() -> Faults = || Faults { refuse: true, ..Faults::default() };
 
 #[test]
 fn both_get_everything_also_over_kills_and_each_is_shown_by_itself() {
@@ -192,7 +192,7 @@ fn without_second(text: &str) -> String {
     begins.map_or_else(|| text.to_owned(), |begins| [&text[..begins], &text[ends..]].concat())
 }
 
-fn told(twinline: &Twinline, kind: &str) -> Vec<String> {
+pub(crate) fn told(twinline: &Twinline, kind: &str) -> Vec<String> {
     let all = events(twinline, 0).into_iter().filter(|event| event["kind"] == kind);
     all.map(|event| event["text"].as_str().unwrap().to_owned()).collect()
 }

@@ -1,0 +1,158 @@
+//! One destination's trouble stays its own: beyond its backlog it is a gap for itself, and the log is kept for nobody who cannot take it.
+
+use rustix::process::Signal;
+use serde_json::Value;
+use twinline::sandbox::Sandbox;
+
+use crate::http::call;
+use crate::many::{LITTLE, delivered, is_equal, named, of, sandbox, told, until};
+use crate::proxy::{Setup, Twinline};
+use crate::victoria_server::Victoria;
+
+/// A source, `main`, and another one called `second`; 1 MiB of the log for one of them, in files of 1 MiB.
+struct Rig {
+    source: Sandbox,
+    main: Sandbox,
+    twinline: Twinline,
+}
+
+fn rig(second: &str) -> Rig {
+    rig_with(second, "")
+}
+
+fn rig_with(second: &str, failpoints: &'static str) -> Rig {
+    let (source, main) = (sandbox(), sandbox());
+    let mut setup = Setup::new(crate::many::lines_of(&source), named("main", &main));
+    setup.delivery.push_str(LITTLE);
+    setup.others.push(format!("id = \"second\"\n{second}"));
+    setup.queue = "segment_size = \"1MiB\"\nmax_size = \"64MiB\"".to_owned();
+    setup.failpoints = failpoints;
+    Rig { source, main, twinline: setup.start() }
+}
+
+/// Each line has a time of its own, in milliseconds.
+fn body(round: usize) -> String {
+    let line = |at: usize| {
+        let time = 1_700_000_000_000_000_000 + (round * 1000 + at) as u64 * 1_000_000;
+        format!("m,host=host-number-{},rack=rack v={round}i,w={at}i {time}\n", at % 20)
+    };
+    (0..1000).map(line).collect()
+}
+
+impl Rig {
+    fn write(&self, rounds: std::ops::Range<usize>) {
+        for round in rounds {
+            let answer = self.twinline.call("POST /write?db=d", &[], body(round));
+            assert_eq!(answer.status, 204, "{}", answer.text());
+        }
+    }
+
+    /// `main` has everything, and the log is not kept for the other one.
+    fn goes_on(&self, lines: u64) {
+        delivered(&self.twinline, "main", lines);
+        is_equal(&self.source, &self.main).unwrap();
+        let status =
+            self.twinline.until("the log is released", |status| status["queue"]["segments"].as_u64() <= Some(4));
+        let main = of(&status, "main");
+        assert!(main["lines"]["gap"] == 0 && main["paused"] == Value::Array(vec![]), "{main:#}");
+    }
+
+    /// Every line is in one state for `second`.
+    fn adds_up(&self, lines: u64, is_so: impl Fn(&Value) -> bool) -> Value {
+        let states = ["delivered", "queued", "gap", "dead_lettered", "doubt"];
+        let sum = |own: &Value| states.map(|state| own["lines"][state].as_u64().unwrap()).iter().sum::<u64>();
+        until(&self.twinline, "second", |own| sum(own) == lines && is_so(own))
+    }
+}
+
+fn gap(own: &Value) -> u64 {
+    own["lines"]["gap"].as_u64().unwrap()
+}
+
+/// What it has acknowledged just before may be lost with it: that is sent again, or in the gap.
+#[test]
+fn a_victoriametrics_that_is_stopped_is_a_gap_for_itself_alone() {
+    let mut victoria = Victoria::start();
+    let mut rig = rig(&victoria.section());
+    rig.write(0..5);
+    delivered(&rig.twinline, "second", 5000);
+    victoria.0.kill();
+    rig.write(5..150);
+    rig.goes_on(150_000);
+    let own = rig.adds_up(150_000, |own| gap(own) > 100_000);
+    assert_eq!(own["paused"][0]["code"], "unreachable", "{own:#}");
+    assert!(own["gap_rows"][0]["from_ns"].as_i64() < own["gap_rows"][0]["to_ns"].as_i64(), "{own:#}");
+    // Also through a kill.
+    rig.twinline.stop(Signal::KILL);
+    rig.twinline.start_again();
+    rig.write(150..151);
+    rig.goes_on(151_000);
+    victoria.0.start_again();
+    let own = rig.adds_up(151_000, |own| own["lines"]["queued"] == 0 && own["paused"] == Value::Array(vec![]));
+    let lost = gap(&own);
+    rig.write(151..152);
+    let own = rig.adds_up(152_000, |own| own["lines"]["queued"] == 0);
+    assert_eq!(gap(&own), lost, "{own:#}");
+    let found: usize = victoria.samples().values().map(Vec::len).sum();
+    assert!(found as u64 >= 2 * (152_000 - lost), "{found} samples, and {own:#}");
+}
+
+#[test]
+fn a_victoriametrics_that_is_not_there_at_the_start_is_shown_and_holds_up_nobody() {
+    let mut victoria = Victoria::start();
+    victoria.0.kill();
+    let mut rig = rig(&victoria.section());
+    let own = until(&rig.twinline, "second", |own| own["paused"][0]["code"] == "unreachable");
+    assert_eq!(own["paused"][0]["what"], "destination", "{own:#}");
+    rig.write(0..150);
+    rig.goes_on(150_000);
+    rig.adds_up(150_000, |own| gap(own) > 100_000);
+    rig.twinline.stop(Signal::KILL);
+    rig.twinline.start_again();
+    rig.write(150..300);
+    rig.goes_on(300_000);
+    rig.adds_up(300_000, |own| gap(own) > 250_000);
+    assert!(!told(&rig.twinline, "destination-paused").is_empty());
+    victoria.0.start_again();
+    let own = rig.adds_up(300_000, |own| own["lines"]["queued"] == 0 && own["paused"] == Value::Array(vec![]));
+    let lost = gap(&own);
+    rig.write(300..301);
+    let own = rig.adds_up(301_000, |own| own["lines"]["queued"] == 0);
+    assert_eq!(gap(&own), lost, "{own:#}");
+    let found: usize = victoria.samples().values().map(Vec::len).sum();
+    assert_eq!(found as u64, 2 * (301_000 - lost), "{own:#}");
+}
+
+/// The process ends where the gap is durable and no floor has passed it.
+#[test]
+fn a_kill_while_one_becomes_a_gap_changes_no_sum() {
+    let mut victoria = Victoria::start();
+    let mut rig = rig_with(&victoria.section(), "backlog-gap-durable=abort");
+    rig.write(0..5);
+    delivered(&rig.twinline, "second", 5000);
+    victoria.0.kill();
+    let mut written = 5;
+    let write = |round| call(&rig.twinline.addr, "POST /write?db=d", &[], body(round).as_bytes());
+    while write(written).is_ok_and(|answer| answer.status == 204) {
+        written += 1;
+    }
+    rig.twinline.wait();
+    rig.twinline.start_again();
+    // What was under way at the end is delivered, or doubt.
+    rig.write(written + 1..written + 40);
+    let sum = |own: &Value| {
+        ["delivered", "queued", "gap"].map(|state| own["lines"][state].as_u64().unwrap()).iter().sum::<u64>()
+    };
+    let lines = written as u64 * 1000 + 39_000;
+    let all = until(&rig.twinline, "main", |own| {
+        own["lines"]["queued"] == 0 && own["lines"]["delivered"].as_u64() >= Some(lines)
+    });
+    let (had, doubt) = (all["lines"]["delivered"].as_u64().unwrap(), all["lines"]["doubt"].as_u64().unwrap());
+    assert!(had + doubt <= lines + 1000, "{all:#}");
+    let own = until(&rig.twinline, "second", |own| sum(own) == had && gap(own) > 0);
+    assert_eq!(own["lines"]["doubt"], doubt, "{own:#}");
+    victoria.0.start_again();
+    let own = until(&rig.twinline, "second", |own| own["lines"]["queued"] == 0 && sum(own) == had);
+    let found: usize = victoria.samples().values().map(Vec::len).sum();
+    assert!(found as u64 >= 2 * (had - gap(&own)), "{found} samples, and {own:#}");
+}
