@@ -243,6 +243,8 @@ mod client_limit;
 #[path = "it/udp.rs"]
 mod udp;
 // What credentials cost.
+#[path = "it/conflicts.rs"]
+mod conflicts;
 #[path = "it/credentials.rs"]
 mod credentials;
 // Answers longer than anybody's memory.

@@ -17,6 +17,7 @@ mod batch;
 mod carry;
 mod closing;
 mod confirmed;
+mod conflict;
 mod crowd;
 mod distribute;
 mod doubt;

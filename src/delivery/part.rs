@@ -1,6 +1,6 @@
 //! A part of a batch that goes as one request, and how it falls into smaller ones.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::ops::Range;
 use std::rc::Rc;
 use std::time::Duration;
@@ -52,7 +52,7 @@ impl Part {
 
     /// Whether both write to one place: then their order counts.
     pub(super) fn shares_cells(&self, other: &Self) -> bool {
-        let own: Vec<u64> = self.batch.cells(&self.lines).collect();
+        let own: HashSet<u64> = self.batch.cells(&self.lines).collect();
         other.batch.cells(&other.lines).any(|cell| own.contains(&cell))
     }
 

@@ -117,6 +117,8 @@ impl<'a> Work<'a> {
                 resumed(shared, target, began);
                 if part.len() == 1 || is_whole(code, *dropped, part.len()) {
                     bury_all(shared, self.lane, &part, code, &reason).await;
+                } else if code == "type-conflict" {
+                    self.conflicts(part, &verdict.said);
                 } else {
                     part.halve(&mut self.parts);
                 }

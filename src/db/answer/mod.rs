@@ -4,6 +4,7 @@
 //! doubt at the source, and a pause (never a drop) at the destination. Texts are matched by substring, as servers append
 //! ` for database: …` to most but not all of them.
 
+mod conflict;
 mod destination;
 mod influx3;
 mod questdb;
@@ -13,6 +14,7 @@ mod retry_after;
 mod source;
 mod victoria;
 
+pub use conflict::Conflict;
 pub use destination::{Action, Limit, Verdict, destination};
 pub use questdb::{COMMIT_ERROR, NO_GZIP};
 pub use quoted::{Refused, quoted};
