@@ -16,6 +16,7 @@ use super::budget::{budget_sum, memory_parts};
 use super::checked::{ClientLimits, Config, DoubtAlarm, Limits, Log, LogCompression, LogFormat, OnUnavailable, Queue};
 use super::document::{Document, Section, extent, plain_size};
 use super::fault::ConfigError;
+use crate::base::bounds::LOG_BODY_BYTES;
 use crate::base::size::ByteSize;
 
 const KIB: u64 = 1 << 10;
@@ -59,7 +60,8 @@ pub fn load(path: &Path) -> Result<Loaded, Vec<ConfigError>> {
 /// As [`load`].
 pub fn load_with(path: &Path, env: Environment<'_>) -> Result<Loaded, Vec<ConfigError>> {
     let text = read_text(path).map_err(|what| {
-        let write = Some(format!("twinline init --stdout > {}", path.display()));
+        // What is there is somebody's, whatever it is.
+        let write = (!path.exists()).then(|| format!("twinline init -c {}", path.display()));
         vec![ConfigError { file: Some(path.to_owned()), at: None, key: String::new(), what, excerpt: None, write }]
     })?;
     read(&text, Some(path), env)
@@ -143,6 +145,7 @@ fn parts(root: &Section<'_>) -> Option<Config> {
     // With other faults some values are defaults in place of what was meant, and the sum would mislead.
     if root.doc.errors.borrow().is_empty() {
         fits_in_memory(root, &config);
+        fits_in_queue(root, &config);
     }
     Some(config)
 }
@@ -259,6 +262,23 @@ fn is_level_directive(part: &str) -> bool {
     known && target.is_none_or(named)
 }
 
+/// A write whose body is larger than the whole queue goes to the source alone: that is a gap even while all is well.
+fn fits_in_queue(root: &Section<'_>, config: &Config) {
+    let (queue, body) = (&config.queue, config.limits.max_body.0);
+    let record = LOG_BODY_BYTES as u64;
+    // Files are left before their end where a record does not fit, and the last one is not free again at once.
+    let least = body.saturating_add(body.min(record)).saturating_add(2 * queue.segment_size.0);
+    if queue.max_size.0 < least {
+        let least = plain_size(ByteSize(least.div_ceil(MIB) * MIB));
+        let what = format!(
+            "holds no body of limits.max_body ({}): such a write is a gap even while nothing waits; write max_size = \"{least}\" \
+             or more, or a smaller limits.max_body",
+            config.limits.max_body
+        );
+        root.section("queue").warn("max_size", &what);
+    }
+}
+
 fn fits_in_memory(root: &Section<'_>, config: &Config) {
     let parts = memory_parts(config);
     let sum = budget_sum(&parts);
@@ -269,10 +289,11 @@ fn fits_in_memory(root: &Section<'_>, config: &Config) {
     for part in &parts {
         list.push_str(&format!("\n      {:>9}  {}", part.size.to_string(), part.what));
     }
-    let need = sum.0.div_ceil(MIB);
+    // In whole MiB, so that two that differ by little do not look alike.
+    let (need, limit) = (sum.0.div_ceil(MIB), config.limits.memory.0 / MIB);
     root.section("limits").fault(
         "memory",
-        format!("all budgets together are {sum}, above the limit of {}:{list}", config.limits.memory),
+        format!("all budgets together are {need} MiB, above the limit of {limit} MiB:{list}"),
         format!("memory = \"{need}MiB\" or more in [limits], or make the largest part smaller"),
     );
 }

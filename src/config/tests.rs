@@ -340,10 +340,39 @@ fn rules_that_cannot_be_meant_are_refused() {
 fn budgets_above_the_limit_are_refused_with_the_sum() {
     let (line, _, key, text) = one_fault(&with("[limits]\nin_flight = \"800MiB\"\n"));
     assert_eq!((line, key.as_str()), (6, "limits.memory"));
-    assert!(text.contains("800 MiB") && text.contains("above the limit of 1 GiB"), "{text}");
+    assert!(text.contains("800 MiB") && text.contains("above the limit of 1024 MiB"), "{text}");
     let need = text.split("memory = \"").nth(1).and_then(|t| t.split('"').next()).expect("a size to write");
     let enough = with(&format!("[limits]\nin_flight = \"800MiB\"\nmemory = \"{need}\"\n"));
-    assert!(memory_parts(&good(&enough).config).len() > 3, "what the message says to write is accepted");
+    let sum = budget_sum(&memory_parts(&good(&enough).config)).0;
+    // Above the limit by little, it does not look as if it were equal.
+    let little = with(&format!("[limits]\nin_flight = \"800MiB\"\nmemory = \"{}\"\n", sum - 1));
+    let (need, less) = (sum.div_ceil(1 << 20), (sum - 1) >> 20);
+    let said = format!("together are {need} MiB, above the limit of {less} MiB");
+    assert!(need > less && one_fault(&little).3.contains(&said), "{said}: {}", one_fault(&little).3);
+}
+
+#[test]
+fn a_queue_that_no_large_body_fits_in_is_warned_of() {
+    let queue = |size: &str, more: &str| {
+        with(&format!("[queue]\nmax_size = \"{size}\"\nsegment_size = \"1MiB\"\n[limits]\n{more}\n"))
+    };
+    let warnings = |size, more| good(&queue(size, more)).warnings;
+    assert_eq!(warnings("266MiB", ""), Vec::<String>::new());
+    let said = warnings("265MiB", "");
+    assert!(said.len() == 1 && said[0].contains("queue.max_size") && said[0].contains("\"266MiB\""), "{said:?}");
+    let said = warnings("4MiB", "max_body = \"8MiB\"");
+    assert!(said.len() == 1 && said[0].contains("\"18MiB\""), "{said:?}");
+    assert_eq!(warnings("4MiB", "max_body = \"1MiB\""), Vec::<String>::new());
+}
+
+#[test]
+fn what_is_written_in_place_of_a_file_overwrites_none() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("twinline.toml");
+    let write = |path: &std::path::Path| load_with(path, &no_env).expect_err("must be refused")[0].write.clone();
+    assert_eq!(write(&path), Some(format!("twinline init -c {}", path.display())));
+    std::fs::write(&path, b"url = \"caf\xe9\"").expect("a file");
+    assert_eq!(write(&path), None, "it is there, and only not UTF-8");
 }
 
 /// The log's readers, scrubbing, and a record as it is stored and unpacked: more than anything that is only written.

@@ -425,3 +425,30 @@ fn a_disk_that_is_full_leaves_gaps_and_clients_go_on() {
         if before == after { Ok(()) } else { Err(after.to_string()) }
     });
 }
+
+/// What a warning of the configuration says to write is enough for body after body.
+#[test]
+fn the_largest_body_fits_in_a_queue_that_is_not_warned_of() {
+    let url = |sandbox: &Sandbox| format!("url = \"{}\"\nkind = \"influxdb1\"", sandbox.url());
+    for (body_mib, queue_mib) in [(8, 18), (20, 30)] {
+        let [source, destination] = [(), ()].map(|()| Sandbox::spawn_thread(Options::default()).unwrap());
+        source.create_database("d");
+        destination.create_database("d");
+        let mut setup = Setup::new(url(&source), url(&destination));
+        setup.queue = format!("segment_size = \"1MiB\"\nmax_size = \"{queue_mib}MiB\"\nreserve_free = \"0\"");
+        let twinline = setup.more(&format!("[limits]\nmax_body = \"{body_mib}MiB\"")).start();
+        let lines = (body_mib << 20) / (wide(20_000, false).len() / 20_000 + 2);
+        let body = wide(lines, false);
+        assert!(body.len() <= body_mib << 20 && body.len() > (body_mib << 20) - (256 << 10), "{}", body.len());
+        for round in 1..=2 {
+            assert_eq!(twinline.call("POST /write?db=d", &[], &body).status, 204);
+            let status = twinline.settled(round * lines as u64);
+            assert_eq!(status["lines"]["gap"], 0, "{status:#}");
+        }
+        let text = std::fs::read_to_string(twinline.data().join("../twinline.toml")).unwrap();
+        let less = text.replace(&format!("{queue_mib}MiB"), &format!("{}MiB", queue_mib - 1));
+        std::fs::write(twinline.data().join("../twinline.toml"), less).unwrap();
+        let said = String::from_utf8(twinline.command(&["validate"]).stdout).unwrap();
+        assert!(said.contains("holds no body of limits.max_body"), "{said}");
+    }
+}
