@@ -145,6 +145,9 @@ pub struct ScrubStatus {
     pub last_pass_bytes: u64,
     /// Damaged records.
     pub damaged_records: u64,
+    /// Damages that the last pass has met beside them, and that are not told one by one.
+    #[serde(default)]
+    pub damages_beyond: u64,
     /// Files of which one copy of the header is damaged.
     pub damaged_headers: u64,
     /// Files that could not be read at their last turn.
@@ -158,6 +161,7 @@ impl From<&Scrubbed> for ScrubStatus {
             last_pass: scrubbed.last_pass_ns.map(rfc3339),
             last_pass_bytes: scrubbed.last_pass_bytes,
             damaged_records: scrubbed.damaged_records,
+            damages_beyond: scrubbed.beyond,
             damaged_headers: scrubbed.headers,
             unread_segments: scrubbed.unread.iter().map(|path| path.display().to_string()).collect(),
         }
@@ -524,7 +528,12 @@ fn scrubbing(out: &mut String, scrub: &ScrubStatus) {
     if scrub.damaged_records + scrub.damaged_headers > 0 {
         let (records, headers) = (scrub.damaged_records, scrub.damaged_headers);
         let text = "damaged records found in the log (twinline's events say which)";
-        let _ = writeln!(out, "! DAMAGE {records} {text}, {headers} damaged headers: look at the disk of data_dir");
+        let more = match scrub.damages_beyond {
+            0 => String::new(),
+            more => format!(", and damage in {more} more places, of which no event tells"),
+        };
+        let _ =
+            writeln!(out, "! DAMAGE {records} {text}, {headers} damaged headers{more}: look at the disk of data_dir");
     }
     for path in &scrub.unread_segments {
         let what =

@@ -147,3 +147,36 @@ fn a_pass_ends_where_the_log_ended_when_it_began() {
     pass(&mut scrub);
     assert_eq!(rig.writer.live.scrubbed().passes, 2);
 }
+
+/// Which damages were told is known of so many alone, of the files that there are.
+#[test]
+fn how_many_damages_there_are_beyond_those_that_are_told_is_known() {
+    let (disk, mut rig, scrub, heard) = scrubbed();
+    let mut scrub = scrub.with_told_max(2);
+    let segment = Arc::clone(&rig.writer.live.segments()[1]);
+    for mib in [0, 1, 2, 3] {
+        disk.corrupt(&segment.path, |bytes| bytes[(mib << 20) + 500_000] ^= 1).unwrap();
+    }
+    for _ in 0..3 {
+        pass(&mut scrub);
+        let figures = rig.writer.live.scrubbed().clone();
+        assert_eq!((heard.lock().unwrap().len(), figures.damages, figures.beyond), (2, 2, 2));
+    }
+    // While somebody holds it, its file is not used again.
+    drop(segment);
+    for n in 0..120u8 {
+        rig.append(vec![n; 100_000]).unwrap();
+        rig.writer.live.release(rig.writer.live.durable());
+        rig.writer.supply.tend();
+    }
+    pass(&mut scrub);
+    for n in 0..120u8 {
+        rig.append(vec![n; 100_000]).unwrap();
+    }
+    pass(&mut scrub);
+    assert_eq!(rig.writer.live.scrubbed().beyond, 0);
+    let segment = Arc::clone(&rig.writer.live.segments()[1]);
+    disk.corrupt(&segment.path, |bytes| bytes[500_000] ^= 1).unwrap();
+    pass(&mut scrub);
+    assert_eq!(heard.lock().unwrap().len(), 3, "there is room for what is in the files of today");
+}
