@@ -9,6 +9,7 @@ use clap::Args;
 
 use super::Global;
 use super::exit::{Exit, Failure};
+use super::queue::place::holder;
 use crate::control::{Status, render};
 
 const ANSWER_MAX: Duration = Duration::from_secs(5);
@@ -24,10 +25,11 @@ pub(super) struct StatusArgs {
 }
 
 pub(super) fn run(global: &Global, args: &StatusArgs) -> Result<Exit, Failure> {
-    let socket = global.load()?.config.unix_socket;
+    let config = global.load()?.config;
     let talk = global.talk();
     loop {
-        let body = get(&socket, "/api/v1/status")?;
+        let body =
+            get(&config.unix_socket, "/api/v1/status").map_err(|failure| on_its_way(failure, &config.data_dir))?;
         let status: Status = serde_json::from_slice(&body).map_err(|e| {
             Failure::new(Exit::Failed, format!("the answer of the running twinline is not a status: {e}"))
                 .hint("use the same version of twinline on both sides")
@@ -47,6 +49,15 @@ pub(super) fn run(global: &Global, args: &StatusArgs) -> Result<Exit, Failure> {
         // A plain wait of a second: nobody ever sends.
         let _ = never.recv_timeout(Duration::from_secs(1));
     }
+}
+
+/// Nobody answers: it may be that one starts, which asks the databases what they are before it can say anything.
+fn on_its_way(failure: Failure, data_dir: &Path) -> Failure {
+    let process = (failure.exit == Exit::Unreachable).then(|| holder(&data_dir.join("wal/LOCK"))).flatten();
+    let Some(process) = process else { return failure };
+    let what = format!("twinline starts or ends: process {process} has {}. {}", data_dir.display(), failure.what);
+    Failure::new(Exit::Unreachable, what)
+        .hint("the same command again in some seconds; its log says what it is doing. Where it stays so, see whether listen_unix.path was changed")
 }
 
 /// One GET over the local socket.

@@ -153,3 +153,31 @@ fn a_ballast_that_does_not_fit_is_told_once_with_what_to_do() {
         twinline.start_again();
     }
 }
+
+/// Before it can say anything it asks the databases what they are, and they may take their time.
+#[test]
+fn a_status_during_a_start_says_so() {
+    let (source, _destination, setup) = sandboxes();
+    let mut twinline = setup.start();
+    twinline.stop(Signal::TERM);
+    let status = |twinline: &crate::proxy::Twinline| {
+        let done = twinline.command(&["status"]);
+        (done.status.code(), String::from_utf8(done.stderr).unwrap())
+    };
+    let (code, said) = status(&twinline);
+    assert!(code == Some(10) && said.starts_with("twinline: no twinline answers at"), "{said}");
+    // Connections stand, and nobody takes them up.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let file = twinline.data().join("../twinline.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let other = format!("http://{}", silent.local_addr().unwrap());
+    std::fs::write(&file, text.replace(&source.url(), &other)).unwrap();
+    let mut starting = twinline.begin_command(&["run"], "");
+    let words = format!("twinline starts or ends: process {} has ", starting.id());
+    crate::proxy::eventually("it starts", || {
+        let (code, said) = status(&twinline);
+        if code == Some(10) && said.contains(&words) { Ok(()) } else { Err(said) }
+    });
+    starting.kill().unwrap();
+    starting.wait().unwrap();
+}

@@ -282,7 +282,7 @@ pub(in crate::cli) fn failure(error: Error) -> Failure {
 }
 
 /// The process that holds a file's lock, as the kernel lists it: to ask by locking would be in a start's way.
-fn holder(path: &Path) -> Option<u32> {
+pub(in crate::cli) fn holder(path: &Path) -> Option<u32> {
     let file = path.metadata().ok()?;
     let locks = std::fs::read_to_string("/proc/locks").ok()?;
     locks.lines().find_map(|line| {
