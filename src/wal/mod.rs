@@ -147,6 +147,7 @@ impl Wal {
 
     fn spawn(&mut self, writer: Writer, asked: Receiver<()>, clock: &SharedClock) -> Result<()> {
         let (supply, live) = (Arc::clone(&self.supply), Arc::clone(&self.live));
+        supply.be_gentle(Arc::clone(clock));
         let tending = move || {
             while !live.closed.load(Ordering::Acquire) {
                 supply.tend();
