@@ -208,7 +208,12 @@ impl Client {
         })
     }
 
+    /// On the heap: the state of a handshake takes kilobytes, and each request would be copied with room for it.
     async fn connect(&self, breaks: Option<Break>) -> Result<Connection, Error> {
+        Box::pin(self.open(breaks)).await
+    }
+
+    async fn open(&self, breaks: Option<Break>) -> Result<Connection, Error> {
         let endpoint = &self.0.endpoint;
         let connecting = async {
             let fault =

@@ -102,7 +102,8 @@ impl Edge {
         let reply = match (host::refused(&request), api) {
             (Some(refused), _) => refused,
             (None, Some(api)) => self.write(api, request).await,
-            (None, None) => pass::pass(&self.0.pipeline, &self.0.budget, request).await,
+            // Boxed, as all that is rare: a future that waits for it in place is as large as it, and is copied for each request.
+            (None, None) => Box::pin(pass::pass(&self.0.pipeline, &self.0.budget, request)).await,
         };
         // The servers close behind an expectation that they do not know.
         let reply = if reply.status() == StatusCode::EXPECTATION_FAILED { closing(reply) } else { reply };
@@ -134,7 +135,8 @@ impl Edge {
         let declared_bytes = body.size_hint().exact();
         if expects_something_else(&head.headers) && !body.is_end_stream() {
             let write = ClientWrite::of(api, head.clone(), Bytes::new(), self.0.budget.room());
-            if let Some(refused) = self.0.pipeline.write_expecting(&write, declared_bytes).await {
+            let expecting = self.0.pipeline.write_expecting(&write, declared_bytes);
+            if let Some(refused) = Box::pin(expecting).await {
                 drain(body);
                 return refused;
             }
@@ -154,7 +156,7 @@ impl Edge {
             Err(Unread::Broken(breaks)) => {
                 self.broken(breaks.name());
                 let write = ClientWrite::of(api, head, Bytes::new(), room);
-                return closing(self.0.pipeline.write_broken(write, declared_bytes, breaks).await);
+                return closing(Box::pin(self.0.pipeline.write_broken(write, declared_bytes, breaks)).await);
             }
         };
         let (read, is_whole) = match read {
@@ -174,7 +176,7 @@ impl Edge {
                 return pipeline.write(write).await;
             }
             let rest = body.map_err(|e| -> BodyError { Box::new(e) }).boxed_unsync();
-            pipeline.write_large(LargeWrite { request: write, rest, declared_bytes }).await
+            Box::pin(pipeline.write_large(LargeWrite { request: write, rest, declared_bytes })).await
         });
         working.await.unwrap_or_else(|_| unavailable(api, &Refusal::Capacity("the write was given up")))
     }

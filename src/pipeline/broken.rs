@@ -24,7 +24,7 @@ impl Pipeline {
     pub async fn write_expecting(&self, request: &ClientWrite, declared_bytes: Option<u64>) -> Option<Reply> {
         let (_feeder, body) = feed::fed();
         let asked = self.prepare(request, body.boxed_unsync(), declared_bytes).ok()?;
-        let asking = read_whole(self.source.client().send_broken(asked, Break::Held));
+        let asking = async { read_whole(self.source.client().send_broken(asked, Break::Held).await).await };
         match timeout(EXPECT_WAIT, asking).await.ok()? {
             PrimaryAnswer::Lost { .. } => None,
             // Nothing was sent that it could have stored.
@@ -43,7 +43,7 @@ impl Pipeline {
             Err(_) => return broken(),
         };
         let began = self.clock.monotonic();
-        let asking = read_whole(self.source.client().send_broken(asked, breaks));
+        let asking = async { read_whole(self.source.client().send_broken(asked, breaks).await).await };
         let answer = timeout(self.source.answer_timeout(), asking).await;
         let answer = answer.unwrap_or_else(|_| lost("the source did not answer in time", Cause::Timeout));
         // A connection that is closed over such a body says nothing about the source.

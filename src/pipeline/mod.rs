@@ -170,7 +170,7 @@ impl Pipeline {
         let lines = match self.read(&version, &identity, &mut request, arrived_ns).await {
             Ok(lines) => lines,
             Err(Undecoded::TooLarge { limit_bytes }) => return reply::too_large(request.api, limit_bytes),
-            Err(Undecoded::Large) => return self.write_large(LargeWrite::unpacking(request)).await,
+            Err(Undecoded::Large) => return Box::pin(self.write_large(LargeWrite::unpacking(request))).await,
             Err(Undecoded::Refused(refused)) => return reply::unavailable(request.api, &refused),
         };
         failpoint::hit(Point::Parsed);

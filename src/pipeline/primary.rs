@@ -122,7 +122,7 @@ impl Pipeline {
 
 /// Sends a request and reads the answer.
 pub(super) async fn exchange(ready: Ready, request: Request<RequestBody>) -> PrimaryAnswer {
-    read_whole(ready.send(request)).await
+    read_whole(ready.send(request).await).await
 }
 
 /// That it was lost.
@@ -131,12 +131,12 @@ pub(super) fn lost(why: &str, cause: Cause) -> PrimaryAnswer {
 }
 
 /// The answer that begins so.
-pub(super) async fn read_whole(asking: impl Future<Output = Result<Response<AnswerBody>, Failure>>) -> PrimaryAnswer {
-    let answer = async {
-        let (head, body) = asking.await?.into_parts();
-        read_answer(Box::new(head), body).await
+pub(super) async fn read_whole(begun: Result<Response<AnswerBody>, Failure>) -> PrimaryAnswer {
+    let answer = match begun.map(Response::into_parts) {
+        Ok((head, body)) => read_answer(Box::new(head), body).await,
+        Err(failure) => Err(failure),
     };
-    match answer.await {
+    match answer {
         Ok(answer) => answer,
         Err(Failure::NotSent(error)) => PrimaryAnswer::NotSent(error.to_string()),
         Err(Failure::Unknown(error)) => PrimaryAnswer::Lost { why: error.to_string(), cause: Cause::Reset },
