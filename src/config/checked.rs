@@ -226,6 +226,9 @@ pub struct Delivery {
     /// The longest time in which a request without an answer can still take effect; newer values of its cells wait so
     /// long. Default 60 s.
     pub late_write_max: Duration,
+    /// While clients write, a destination that is behind gets at most so many times the lines that they write (and 64 MB a
+    /// second at least), in small requests, so that they do not wait for it. 2 to 1,000; 0: as fast as it can. Default 2.
+    pub catch_up: u32,
     /// Log that one place of the destination may hold back while it takes nothing; beyond it, its lines become a gap, so that
     /// it cannot fill the queue for all. Half of `queue.max_size` at most, whatever is set. Default 4 GiB.
     pub route_backlog: ByteSize,

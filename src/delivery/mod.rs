@@ -31,6 +31,7 @@ mod making;
 mod merging;
 mod one_table;
 mod others;
+mod pace;
 mod part;
 mod passed;
 mod pause;
@@ -179,6 +180,8 @@ pub(crate) struct Shared {
     letters: letters::Letters,
     /// How large a request may be.
     sizes: size::Sizes,
+    /// How fast it may catch up.
+    pace: pace::Pace,
     /// How many requests are under way.
     crowd: crowd::Crowd,
     /// Why the state store takes nothing, while it does not.
@@ -285,6 +288,7 @@ fn begin(
         gap_waits: Cell::new(false),
         letters: letters::Letters::default(),
         sizes: size::Sizes::new(),
+        pace: pace::Pace::new(parts.settings.catch_up, lanes_count),
         crowd: crowd::Crowd::new(lanes_count),
         store_fails: RefCell::default(),
         alive: Cell::new(false),
@@ -476,6 +480,7 @@ impl Keeper {
             let saved = self.save();
             self.tell_of_save(saved);
             self.settle_unsettled();
+            self.look_at_pace();
             self.show();
             let pause = if self.read.get().settled() { KEEP_EVERY } else { KEEP_SOON };
             tokio::time::sleep(pause).await;
@@ -558,6 +563,14 @@ impl Keeper {
         // Who waits for this means the floors as they are now.
         self.shared.saves.set(self.shared.saves.get() + u64::from(is_newest));
         Ok(())
+    }
+
+    fn look_at_pace(&self) {
+        let scout = self.scout.borrow();
+        let (now, read) = (self.shared.clock.monotonic(), self.read.get());
+        let unread_lines = read.view(&scout, None).unread_lines;
+        let lack = pace::Lack { pending_bytes: self.shared.pending_bytes.get(), unread_lines };
+        self.shared.pace.look(now, scout.counted().then(|| scout.applied_lines()), lack);
     }
 
     fn show(&self) {

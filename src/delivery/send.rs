@@ -104,7 +104,8 @@ async fn bring_to_end(shared: &Shared, lane: usize, batch: &Rc<Batch>) -> End {
         if becomes_gap(shared, batch.target) {
             return End::Parked;
         }
-        let part = part.cut(shared.sizes.bytes_max(shared.clock.monotonic()), &mut work.parts);
+        let bytes_max = shared.sizes.bytes_max(shared.clock.monotonic()).min(shared.pace.bytes_max());
+        let part = part.cut(bytes_max, &mut work.parts);
         if work.open.has_older_of(&part, shared.clock.monotonic()) {
             // The lane holds these lines back, and sends the others.
             return End::Parked;
@@ -120,6 +121,11 @@ async fn bring_to_end(shared: &Shared, lane: usize, batch: &Rc<Batch>) -> End {
 async fn one_request(work: &mut Work<'_>, mut part: Part) -> Next {
     let (shared, target) = (work.shared, part.batch.target);
     let suspected = part.is_suspected();
+    let now = shared.clock.monotonic();
+    let begins = shared.pace.turn(now, part.bytes());
+    if begins > now {
+        tokio::time::sleep(begins - now).await;
+    }
     let turn = shared.crowd.turn(suspected).await;
     let paused = shared.hold.lasts() || shared.pauses.destination_until(shared.clock.monotonic()).is_some();
     if shared.stopping.get() || paused {
@@ -132,6 +138,7 @@ async fn one_request(work: &mut Work<'_>, mut part: Part) -> Next {
         is_alive(shared, target).await;
     }
     let ended = attempt(shared, work.lane, &part, work.gzip).await;
+    shared.pace.ended(shared.clock.monotonic().saturating_sub(ended.began), part.bytes(), part.len());
     part.met.unsure |= ended.verdict.open && twice::matters(shared.product);
     if let Some(until) = ended.open_until {
         work.open.add(&part, until);

@@ -303,10 +303,15 @@ fn delivery(section: Section<'_>) -> Delivery {
         pending_bytes: section.size("pending_bytes", ByteSize(64 * MIB), MIB..=1024 * GIB),
         lane_lead: section.size("lane_lead", ByteSize(256 * MIB), MIB..=1024 * GIB),
         late_write_max: section.span("late_write_max", Duration::from_secs(60), Duration::ZERO..=hour),
+        catch_up: section.count("catch_up", 2, 0..=1000) as u32,
         route_backlog: section.size("route_backlog", ByteSize(4 * GIB), MIB..=1024 * GIB),
     };
     if delivery.retry_initial > delivery.retry_max {
         section.fault("retry_max", "is shorter than retry_initial", "retry_max = \"30s\"".to_owned());
+    }
+    if delivery.catch_up == 1 {
+        let hint = "catch_up = 2, or 0 for as fast as it can".to_owned();
+        section.fault("catch_up", "would never catch up: clients write as much in the same time", hint);
     }
     if delivery.pending_bytes.0 < 2 * delivery.batch_bytes.0 {
         section.fault(

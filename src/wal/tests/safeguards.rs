@@ -53,7 +53,7 @@ noticed! {
     without_a_synced_directory_recovery_builds_on_sand: DirectoryFirst, FullStarts, [FalseDamage, Lost];
     under_an_old_salt_an_old_seal_hides_records: NewSalt, Crashes, [Lost, Altered, FalseDamage];
     after_a_second_sync_of_a_failed_one_records_are_lost: NoRetry, Crashes, [Lost, FalseDamage];
-    without_a_synced_rename_a_recycled_segment_leaves_a_hole: RenameBeforeReuse, Crashes, [FalseDamage, Lost];
+    without_a_synced_rename_a_recycled_segment_leaves_a_hole: RenameBeforeReuse, Crashes, [FalseDamage, Lost, Broken];
     recycling_out_of_order_leaves_a_hole: RecycleInOrder, Crashes, [FalseDamage, Lost];
     without_a_synced_cursor_its_records_are_gone: CursorSynced, Crashes, [FloorBack, Lost];
     without_a_new_cursor_file_a_floor_goes_back: CursorAnew, Crashes, [FloorBack, Lost];
