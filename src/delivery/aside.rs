@@ -65,7 +65,7 @@ pub(super) struct Aside {
     /// The first of them.
     pub(super) first: Option<Lsn>,
     /// Where the record before it ends in the log, or the oldest one that waits.
-    from_bytes: u64,
+    pub(super) from_bytes: u64,
     /// Lines of records up to here are counted by their lanes.
     pub(super) counted_to: Lsn,
     /// Lines that lanes do not count.
@@ -115,7 +115,8 @@ impl Distributor {
             || known.is_some_and(|aside| aside.first.is_some())
             || self.barrier_of(target, &intent.name).is_some()
             || (self.shared.pauses.is_paused(target)
-                && (self.shared.pauses.holds(target, self.shared.clock.monotonic())
+                && ((self.shared.pauses.is_behind()
+                    || self.shared.pauses.holds(target, self.shared.clock.monotonic()))
                     && known.is_some_and(|aside| aside.gap.is_some())
                     || self.bytes_of(target) > self.share()));
         if !waits {
@@ -141,6 +142,7 @@ impl Distributor {
     /// Looks after the targets that stand still, or did. True when there is more to do at once.
     pub(super) async fn look_after_paused(&mut self) -> Result<bool> {
         self.shared.gap_waits.set(false);
+        self.see_behind();
         if !self.some_stand_still() {
             return Ok(false);
         }
@@ -189,9 +191,8 @@ impl Distributor {
             let has_records = from.is_some();
             let Some(from) = from.into_iter().chain(self.oldest_bytes_of(target)).min() else { continue };
             let behind = self.position().saturating_sub(from);
-            let budget =
-                if grows { GROWTH_BYTES.min(self.shared.route_backlog_bytes) } else { self.shared.route_backlog_bytes };
-            let is_due = behind > budget || grows && probe_is_due && has_records;
+            let goes_on = behind > GROWTH_BYTES || probe_is_due && has_records;
+            let is_due = behind > self.shared.route_backlog_bytes || goes_on && self.was_refused_since(target);
             if is_due && self.was_tried(target) {
                 more |= self.give_up(target).await?;
             } else if has_records && (is_due || !grows) && self.may_try_with_more(target) {
@@ -211,7 +212,14 @@ impl Distributor {
 
     /// Whether a target has refused something since the last hold of an operator: it may have come back meanwhile.
     fn was_tried(&self, target: TargetId) -> bool {
-        !self.shared.hold.lasts() && self.held_at.is_none_or(|at| self.shared.pauses.told_since(target, at))
+        let pauses = &self.shared.pauses;
+        !self.shared.hold.lasts() && (pauses.is_behind() || self.held_at.is_none_or(|at| pauses.told_since(target, at)))
+    }
+
+    /// Whether a target whose gap grows was tried since that did last: what it is to be tried with must not be in the gap before.
+    fn was_refused_since(&self, target: TargetId) -> bool {
+        let gap = self.asides.get(&target).and_then(|aside| aside.gap.as_ref());
+        gap.is_some_and(|gap| self.shared.pauses.is_behind() || self.shared.pauses.told_since(target, gap.grown))
     }
 
     /// Whether something of a paused target may be dealt out again only to see whether it takes writes.

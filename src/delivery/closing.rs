@@ -8,6 +8,7 @@
 //! durable; then the floors pass.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::aside::{Again, Aside, Sum};
 use super::distribute::{Distributor, last_of};
@@ -47,6 +48,8 @@ pub(super) struct Closing {
 pub(super) struct Growing {
     begin: Lsn,
     to: Lsn,
+    /// When it did last, monotonic.
+    pub(super) grown: Duration,
     sums: BTreeMap<RouteName, Sum>,
 }
 
@@ -224,7 +227,7 @@ impl Distributor {
             free += lane.borrow_mut().take_from(target, Lsn::ZERO);
         }
         self.shared.pending_bytes.set(self.shared.pending_bytes.get() - free);
-        let dealt = self.dealt;
+        let (dealt, now) = (self.dealt, self.shared.clock.monotonic());
         let aside = self.asides.entry(target).or_default();
         let closing = aside.closing.get_or_insert_default();
         if closing.is_unknown {
@@ -236,8 +239,13 @@ impl Distributor {
         }
         let from = closing.from.unwrap_or(dealt);
         let is_new = aside.gap.is_none();
-        let mut gap =
-            aside.gap.take().unwrap_or_else(|| Growing { begin: from, to: from.before(), sums: BTreeMap::new() });
+        let mut gap = aside.gap.take().unwrap_or_else(|| Growing {
+            begin: from,
+            to: from.before(),
+            grown: Duration::ZERO,
+            sums: BTreeMap::new(),
+        });
+        gap.grown = now;
         gap.to = dealt.max(gap.to);
         for (name, sum) in std::mem::take(&mut closing.sums) {
             gap.sums.entry(name).or_insert(Sum::NONE).add(sum.lines, sum.from_ns, sum.to_ns);

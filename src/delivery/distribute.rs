@@ -15,6 +15,7 @@ use super::Shared;
 use super::aside::Aside;
 use super::barrier::Barrier;
 use super::batch::{self, LineAt};
+use super::behind::Behind;
 use super::confirmed::Unconfirmed;
 use super::doubt::{regions, unlisted};
 use super::lane::{Bounds, Lane, Position};
@@ -88,6 +89,7 @@ pub(super) struct Distributor {
     pub(super) confirmed_ahead: bool,
     /// Statements that wait, or that may still take effect, in the order of their records.
     pub(super) barriers: Vec<Barrier>,
+    pub(super) behind: Behind,
     /// When an operator's hold was last seen to last, monotonic.
     pub(super) held_at: Option<Duration>,
 }
@@ -167,6 +169,7 @@ impl Distributor {
             unconfirmed: None,
             confirmed_ahead: false,
             barriers: Vec::new(),
+            behind: Behind::default(),
             held_at: None,
         })
     }
@@ -550,6 +553,11 @@ impl Distributor {
     fn count(&self) -> Result<bool> {
         let mut scout = self.scout.borrow_mut();
         Ok(!scout.counted() && scout.advance(COUNT_STEP)?)
+    }
+
+    /// What is dealt out next.
+    pub(super) fn next_item(&self) -> Option<&Item> {
+        self.ahead.front()
     }
 
     /// Whether no more may wait in the lanes.

@@ -14,6 +14,7 @@ mod attempt;
 mod backoff;
 mod barrier;
 mod batch;
+mod behind;
 mod carry;
 mod closing;
 mod confirmed;

@@ -10,6 +10,9 @@ use std::time::Duration;
 use super::backoff::Backoff;
 use super::target::TargetId;
 
+/// The code of a pause that stops no request: what waits is more than the backlog.
+const BEHIND: &str = "behind";
+
 #[derive(Clone, Debug)]
 struct Pause {
     code: &'static str,
@@ -31,6 +34,8 @@ pub(super) struct Pauses {
     /// Nobody else waits for the log.
     is_only: bool,
     destination: RefCell<Option<Pause>>,
+    /// It cannot keep up.
+    behind: RefCell<Option<Shown>>,
     targets: RefCell<HashMap<TargetId, Pause>>,
     /// The statement that holds everything up.
     statement: RefCell<Option<Shown>>,
@@ -43,6 +48,7 @@ impl Pauses {
             max,
             is_only,
             destination: RefCell::default(),
+            behind: RefCell::default(),
             targets: RefCell::default(),
             statement: RefCell::default(),
         }
@@ -106,9 +112,31 @@ impl Pauses {
         self.is_only
     }
 
-    /// The destination stands still, and each of its targets counts as one that does.
+    /// The destination stands still or cannot keep up, and each of its targets counts as one that stands still.
     pub(super) fn all_stand_still(&self) -> bool {
-        !self.is_only && self.destination.borrow().is_some()
+        !self.is_only && (self.destination.borrow().is_some() || self.is_behind())
+    }
+
+    /// It cannot keep up, and why that is said.
+    pub(super) fn falls_behind(&self, reason: String, now: Duration) {
+        self.behind.replace(Some(Shown { code: BEHIND, reason, since: now }));
+    }
+
+    pub(super) fn is_not_behind(&self) {
+        self.behind.replace(None);
+    }
+
+    pub(super) fn is_behind(&self) -> bool {
+        self.behind.borrow().is_some()
+    }
+
+    pub(super) fn behind(&self) -> Option<Shown> {
+        self.behind.borrow().clone()
+    }
+
+    /// Whether this target stands still whatever the others do.
+    pub(super) fn stands_by_itself(&self, target: TargetId) -> bool {
+        self.targets.borrow().contains_key(&target)
     }
 
     /// Whether this target has refused something since then.

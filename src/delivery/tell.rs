@@ -30,11 +30,26 @@ pub(super) fn pause_target(shared: &Shared, target: TargetId, code: &'static str
     }
 }
 
+/// The destination cannot keep up, and what waits for it becomes a gap.
+pub(super) fn falls_behind(shared: &Shared, reason: String) {
+    let text = format!("destination {} falls behind: {reason}", shared.id);
+    shared.pauses.falls_behind(reason, shared.clock.monotonic());
+    tell(shared, EventKind::DestinationPaused, text);
+}
+
+/// It has caught up, by delivering or by a gap.
+pub(super) fn is_not_behind(shared: &Shared) {
+    shared.pauses.is_not_behind();
+    tell(shared, EventKind::DestinationResumed, format!("destination {} has caught up", shared.id));
+    shared.work.iter().for_each(tokio::sync::Notify::notify_one);
+}
+
 /// What waits for a place that takes nothing has become a gap.
 pub(super) fn became_gap(shared: &Shared, target: TargetId, lines: u64, budget_bytes: u64) {
     let name = &shared.targets.get(target).target;
+    let until = if shared.pauses.is_behind() { "it has caught up" } else { "it takes writes again" };
     let text = format!(
-        "{name} has held back more than {} of the log (route_backlog): {lines} lines and what follows are a gap until it takes writes again",
+        "{name} has held back more than {} of the log (route_backlog): {lines} lines and what follows are a gap until {until}",
         crate::base::size::ByteSize(budget_bytes)
     );
     tell(shared, EventKind::RouteGap, text);

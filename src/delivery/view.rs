@@ -171,6 +171,9 @@ fn paused(shared: &Shared) -> Vec<PauseView> {
     if let Some(shown) = shared.pauses.destination() {
         paused.push(pause("destination".to_owned(), shown));
     }
+    if let Some(shown) = shared.pauses.behind() {
+        paused.push(pause("destination".to_owned(), shown));
+    }
     if let Some(shown) = shared.store_fails.borrow().clone() {
         paused.push(pause("delivery waits for the state store".to_owned(), shown));
     }

@@ -2,11 +2,11 @@
 
 use rustix::process::Signal;
 use serde_json::Value;
-use twinline::sandbox::Sandbox;
+use twinline::sandbox::{Faults, Sandbox, WriteAction, WriteFault};
 
 use crate::http::call;
 use crate::many::{LITTLE, delivered, is_equal, named, of, sandbox, told, until};
-use crate::proxy::{Setup, Twinline};
+use crate::proxy::{Setup, Twinline, eventually};
 use crate::victoria_server::Victoria;
 
 /// A source, `main`, and another one called `second`; 1 MiB of the log for one of them, in files of 1 MiB.
@@ -155,4 +155,49 @@ fn a_kill_while_one_becomes_a_gap_changes_no_sum() {
     let own = until(&rig.twinline, "second", |own| own["lines"]["queued"] == 0 && sum(own) == had);
     let found: usize = victoria.samples().values().map(Vec::len).sum();
     assert!(found as u64 >= 2 * (had - gap(&own)), "{found} samples, and {own:#}");
+}
+
+/// Never paused, and yet it cannot take what comes: beyond its backlog that is a gap, and then it has the newest again.
+#[test]
+fn one_that_is_slow_or_comes_and_goes_is_a_gap_for_itself_alone() {
+    let second = sandbox();
+    let rig = rig(&format!("url = \"{}\"\nkind = \"influxdb1\"\nrequest_timeout = \"30s\"", second.url()));
+    let slow = |writes| Faults { latency_ms: 2000, writes, ..Faults::default() };
+    let busy = || {
+        let action = WriteAction::Answer { status: 503, body: String::new(), headers: Vec::new(), applied: false };
+        Some(WriteFault { action, next: Some(1) })
+    };
+    let (mut lost, mut written) = (0, 0);
+    for flaps in [false, true] {
+        second.set_faults(slow(None));
+        for _ in 0..150 {
+            if flaps {
+                second.set_faults(slow(busy()));
+            }
+            rig.write(written..written + 1);
+            written += 1;
+        }
+        rig.adds_up(written as u64 * 1000, |own| gap(own) > lost);
+        rig.goes_on(written as u64 * 1000);
+        second.set_faults(Faults::default());
+        // A pause ends with the next write.
+        eventually("it takes writes again", || {
+            rig.write(written..written + 1);
+            written += 1;
+            let own = of(&rig.twinline.status(), "second");
+            if own["paused"] == Value::Array(vec![]) { Ok(()) } else { Err(format!("{own:#}")) }
+        });
+        lost = gap(&rig.adds_up(written as u64 * 1000, |own| own["lines"]["queued"] == 0));
+        rig.write(written..written + 1);
+        written += 1;
+        let own = rig.adds_up(written as u64 * 1000, |own| own["lines"]["queued"] == 0);
+        assert_eq!(gap(&own), lost, "nothing more is: {own:#}");
+        let newest = 1_700_000_000 + written as i64 - 1;
+        let has = second.cells("d", "").iter().filter(|cell| cell.time_ns / 1_000_000_000 == newest).count();
+        assert_eq!(has, 2000, "{own:#}");
+    }
+    let said = told(&rig.twinline, "destination-paused").join("\n");
+    assert!(said.contains("falls behind"), "{said}");
+    let delivered = second.cells("d", "").len() as u64 / 2;
+    assert!(delivered >= written as u64 * 1000 - lost, "{delivered} lines there, {lost} in the gap");
 }
