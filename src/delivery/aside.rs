@@ -14,6 +14,7 @@ use super::closing::{Closing, Growing};
 use super::distribute::{Distributor, last_of};
 use super::doubt::regions;
 use super::ledger::Tally;
+use super::letters;
 use super::send;
 use super::shaping::Shaped;
 use super::target::TargetId;
@@ -107,11 +108,11 @@ impl Distributor {
 
     /// Sets a record aside whose target stands still, or has older records aside. False: deal it out.
     fn set_aside(&mut self, record: &Record, intent: &Intent, lines: u64, target: TargetId) -> bool {
-        if !self.some_stand_still() {
+        if !self.some_stand_still() && self.shared.may_deal() {
             return false;
         }
         let known = self.asides.get(&target);
-        let waits = !self.shared.may_send.get()
+        let waits = !self.shared.may_deal()
             || known.is_some_and(|aside| aside.first.is_some())
             || self.barrier_of(target, &intent.name).is_some()
             || (self.shared.pauses.is_paused(target)
@@ -143,6 +144,7 @@ impl Distributor {
     pub(super) async fn look_after_paused(&mut self) -> Result<bool> {
         self.shared.gap_waits.set(false);
         self.see_behind();
+        letters::see_room(&self.shared).await;
         if !self.some_stand_still() {
             return Ok(false);
         }
@@ -227,7 +229,7 @@ impl Distributor {
         let lanes = &self.shared.lanes;
         let has_none =
             self.oldest_bytes_of(target).is_none() && !lanes.iter().any(|lane| lane.borrow().is_sending_to(target));
-        let may = self.shared.may_send.get() && !self.shared.hold.lasts();
+        let may = self.shared.may_deal() && !self.shared.hold.lasts();
         has_none && may && !self.is_full() && self.may_read_again(target)
     }
 
@@ -296,7 +298,8 @@ impl Distributor {
             self.asides.insert(target, aside);
         }
         self.hold();
-        Ok(!done? && self.bytes_of(target) <= self.share() && !self.is_full() && !self.is_barred(target))
+        let may = self.shared.may_deal() && !self.is_full() && !self.is_barred(target);
+        Ok(!done? && may && self.bytes_of(target) <= self.share())
     }
 
     /// True when nothing of the target is aside any more.
@@ -314,7 +317,7 @@ impl Distributor {
                 // Others have their turn meanwhile.
                 return Ok(false);
             }
-            if self.bytes_of(target) > self.share() || self.is_full() {
+            if self.bytes_of(target) > self.share() || self.is_full() || !self.shared.may_deal() {
                 break;
             }
             let Some(item) = reader.next()? else { break };

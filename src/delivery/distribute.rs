@@ -193,8 +193,8 @@ impl Distributor {
                 // Asked anew each time: the scout may have gone on while we waited for room.
                 && last_of(&item) <= self.scout.borrow().resolved()
             {
-                while !self.shared.may_send.get() && !self.shared.pauses.all_stand_still() {
-                    // What the destination says of itself decides how lines are written; while it stands still they are set aside.
+                while !self.shared.may_deal() && !self.shared.pauses.all_stand_still() {
+                    // While it stands still records are set aside.
                     self.idle(LOOK_EVERY).await?;
                 }
                 self.deal(item).await?;

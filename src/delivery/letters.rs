@@ -1,7 +1,9 @@
 //! Lines that are refused for good: recorded, counted and told.
 //!
-//! Promises: a letter is durable before the floor can pass its line; the store of letters is bounded in bytes, and when it
-//! is full delivery stands still until somebody looks at it; a flood of refusals makes one event per reason and minute.
+//! Promises: a letter is durable before the floor can pass its line; the store of letters is bounded in bytes (beyond that by the
+//! lines of one record), and when it is full delivery stands still until somebody looks at it, or, where others get the same log, until
+//! what waits becomes a gap: no lane keeps hold of what it cannot put aside, and nothing more is dealt out meanwhile; a flood of refusals
+//! makes one event per reason and minute.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -10,7 +12,8 @@ use std::time::Duration;
 use super::Shared;
 use super::batch::LineAt;
 use super::part::Part;
-use super::send::{STATE_RETRY, record_effects};
+use super::send::{STATE_RETRY, becomes_gap, record_effects};
+use super::target::TargetId;
 use super::tell::{has_room_again, pause_destination};
 use crate::state::{DeadLetter, Effects, Event, EventKind};
 
@@ -24,6 +27,8 @@ const WORDS_MAX: usize = 200;
 pub(super) struct Letters {
     /// Bytes that they take, never less than there are: a letter written again counts twice here until the store is asked.
     bytes: Cell<Option<u64>>,
+    /// Lines that were known beforehand have filled the store; and when it was looked at last, monotonic.
+    full: Cell<Option<Duration>>,
     /// By what it is and code, of which there are a few: when it was told last, and what has come since.
     told: RefCell<HashMap<(EventKind, &'static str), Told>>,
 }
@@ -35,6 +40,11 @@ impl Letters {
     /// These are in the store now.
     pub(super) fn stored(&self, letters: &[DeadLetter]) {
         self.bytes.set(self.bytes.get().map(|known| known + bytes_of(letters)));
+    }
+
+    /// Whether nothing may be dealt out, since what must be put aside of it has no room.
+    pub(super) fn are_full(&self) -> bool {
+        self.full.get().is_some()
     }
 
     /// Whether so many bytes more fit for sure.
@@ -78,13 +88,16 @@ pub(super) struct Refusal {
 }
 
 /// Records all lines of a part, refused for one reason; see [`bury`].
-pub(super) async fn bury_all(shared: &Shared, lane: usize, part: &Part, code: &'static str, reason: &str) {
+#[must_use]
+pub(super) async fn bury_all(shared: &Shared, lane: usize, part: &Part, code: &'static str, reason: &str) -> bool {
     let refusals = (0..part.len()).map(|line| Refusal { line, code, reason: reason.to_owned() }).collect();
-    bury(shared, lane, part, refusals).await;
+    bury(shared, lane, part, refusals).await
 }
 
-/// Records lines that are refused for good; durable before the floor can pass them.
-pub(super) async fn bury(shared: &Shared, lane: usize, part: &Part, refusals: Vec<Refusal>) {
+/// Records lines that are refused for good; durable before the floor can pass them. False: there is no room for them, and what waits
+/// for their target is to become a gap.
+#[must_use]
+pub(super) async fn bury(shared: &Shared, lane: usize, part: &Part, refusals: Vec<Refusal>) -> bool {
     let mut codes: Vec<(&'static str, u64, String)> = Vec::new();
     let mut places = Vec::with_capacity(refusals.len());
     let mut letters = Vec::with_capacity(refusals.len());
@@ -109,7 +122,9 @@ pub(super) async fn bury(shared: &Shared, lane: usize, part: &Part, refusals: Ve
             });
         }
     }
-    room(shared, bytes_of(&letters)).await;
+    if !room(shared, part.batch.target, bytes_of(&letters)).await {
+        return false;
+    }
     record_effects(shared, Effects { dead_letters: letters, ..Effects::default() }).await;
     for at in places {
         shared.lanes[lane].borrow_mut().mark_dead(at.lsn, at.line);
@@ -117,6 +132,7 @@ pub(super) async fn bury(shared: &Shared, lane: usize, part: &Part, refusals: Ve
     for (code, lines, reason) in codes {
         tell_refused(shared, code, lines, &reason);
     }
+    true
 }
 
 /// The name of the route of a line if that has no number; where there are too many to remember, its place at the
@@ -129,16 +145,43 @@ fn unlisted(shared: &Shared, lane: usize, part: &Part, at: LineAt) -> String {
     if name.is_empty() { shared.targets.get(part.batch.target).target.to_string() } else { name }
 }
 
-/// Records lines that are not sent because what would become of them is known.
+/// Records lines that are not sent because what would become of them is known. They are taken whole: who deals out waits for nobody here,
+/// and deals out no more while the store is full.
 pub(super) async fn put_aside(shared: &Shared, letters: Vec<DeadLetter>) {
     if letters.is_empty() {
         return;
     }
     let counts = by_code(&letters);
-    room(shared, bytes_of(&letters)).await;
     record_effects(shared, Effects { dead_letters: letters, ..Effects::default() }).await;
     for (code, lines) in counts {
         tell_refused(shared, code, lines, "known before they were sent");
+    }
+    if !shared.letters.fit(0, shared.dead_letter_bytes_max) {
+        look(shared).await;
+    }
+}
+
+/// Looks, now and then, whether there is room again for what is known before it is sent.
+pub(super) async fn see_room(shared: &Shared) {
+    let now = shared.clock.monotonic();
+    if shared.letters.full.get().is_some_and(|looked| now.saturating_sub(looked) >= STATE_RETRY) {
+        look(shared).await;
+    }
+}
+
+async fn look(shared: &Shared) {
+    let full = &shared.letters.full;
+    // Where it does not answer, nobody knows better than before.
+    full.set(full.get().map(|_| shared.clock.monotonic()));
+    let Ok(totals) = shared.state.totals(&shared.id).await else { return };
+    let stored = totals.dead_letter_bytes;
+    shared.letters.bytes.set(Some(stored));
+    if stored >= shared.dead_letter_bytes_max {
+        full.set(Some(shared.clock.monotonic()));
+        pause_destination(shared, FULL, full_text(stored), None);
+    } else if full.take().is_some() {
+        has_room_again(shared, FULL);
+        shared.room.notify_one();
     }
 }
 
@@ -167,8 +210,16 @@ fn tell_refused(shared: &Shared, code: &'static str, lines: u64, reason: &str) {
 /// The store is full.
 const FULL: &str = "dead-letters-full";
 
-/// The store of refused lines is bounded too: when it is full, delivery stands still until somebody makes room in it.
-async fn room(shared: &Shared, bytes: u64) {
+fn full_text(stored: u64) -> String {
+    format!(
+        "the dead-letter store holds {stored} bytes, as many as queue.dead_letter_max allows: look at them (twinline deadletter ls), \
+         mend what they name, then replay or purge them; or raise it and restart"
+    )
+}
+
+/// The store of refused lines is bounded too: when it is full, delivery stands still until somebody makes room in it. False: what waits
+/// for the target becomes a gap first.
+async fn room(shared: &Shared, target: TargetId, bytes: u64) -> bool {
     let mut stood = false;
     while !shared.letters.fit(bytes, shared.dead_letter_bytes_max) && !shared.stopping.get() {
         if let Ok(totals) = shared.state.totals(&shared.id).await {
@@ -178,18 +229,18 @@ async fn room(shared: &Shared, bytes: u64) {
             if stored.saturating_add(bytes.min(shared.dead_letter_bytes_max / 2)) <= shared.dead_letter_bytes_max {
                 break;
             }
-            let reason = format!(
-                "the dead-letter store holds {stored} bytes, as many as queue.dead_letter_max allows: look at them (twinline \
-                 deadletter ls), mend what they name, then replay or purge them; or raise it and restart"
-            );
-            pause_destination(shared, FULL, reason, None);
+            pause_destination(shared, FULL, full_text(stored), None);
             stood = true;
+        }
+        if becomes_gap(shared, target) {
+            return false;
         }
         tokio::time::sleep(STATE_RETRY).await;
     }
     if stood && !shared.stopping.get() {
         has_room_again(shared, FULL);
     }
+    true
 }
 
 #[cfg(test)]

@@ -205,6 +205,13 @@ pub(crate) struct Shared {
     rows: rows::Rows,
 }
 
+impl Shared {
+    /// Whether lines may be written for it: what it says of itself is known, and there is room for those that it could not take.
+    fn may_deal(&self) -> bool {
+        self.may_send.get() && !self.letters.are_full()
+    }
+}
+
 /// Delivers until `stop` turns true, then makes the last floors durable.
 ///
 /// # Errors

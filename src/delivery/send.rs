@@ -150,7 +150,7 @@ async fn one_request(work: &mut Work<'_>, mut part: Part) -> Next {
 }
 
 /// While the destination stands still nothing ends what a lane has begun: it lets go of what is to become a gap.
-fn becomes_gap(shared: &Shared, target: TargetId) -> bool {
+pub(super) fn becomes_gap(shared: &Shared, target: TargetId) -> bool {
     shared.pauses.all_stand_still() && shared.closing.borrow().contains(&target)
 }
 

@@ -116,7 +116,7 @@ impl<'a> Work<'a> {
             Action::Bisect { dropped } => {
                 resumed(shared, target, began);
                 if part.len() == 1 || is_whole(code, *dropped, part.len()) {
-                    bury_all(shared, self.lane, &part, code, &reason).await;
+                    self.bury_all(part, code, &reason).await;
                 } else if code == "type-conflict" {
                     self.conflicts(part, &verdict.said);
                 } else {
@@ -170,7 +170,7 @@ impl<'a> Work<'a> {
             );
         }
         if part.len() == 1 {
-            bury_all(shared, self.lane, &part, "too-large", reason).await;
+            self.bury_all(part, "too-large", reason).await;
         } else {
             part.halve(&mut self.parts);
         }
@@ -181,15 +181,22 @@ impl<'a> Work<'a> {
     async fn take_out(&mut self, part: Part, found: Option<Vec<Refusal>>, kept: bool, code: &'static str) {
         let Some(found) = found else {
             return match part.len() {
-                1 => bury_all(self.shared, self.lane, &part, code, "refused without naming the line").await,
+                1 => self.bury_all(part, code, "refused without naming the line").await,
                 _ => part.halve(&mut self.parts),
             };
         };
         let gone: Vec<usize> = found.iter().map(|refusal| refusal.line).collect();
         let left = if kept { None } else { part.without(&gone) };
-        bury(self.shared, self.lane, &part, found).await;
-        if let Some(left) = left {
-            self.parts.push_front(left);
+        let next = if bury(self.shared, self.lane, &part, found).await { left } else { Some(part) };
+        if let Some(next) = next {
+            self.parts.push_front(next);
+        }
+    }
+
+    /// Records all of a part as refused; where there is no room for that, it stays what it was.
+    pub(super) async fn bury_all(&mut self, part: Part, code: &'static str, reason: &str) {
+        if !bury_all(self.shared, self.lane, &part, code, reason).await {
+            self.parts.push_front(part);
         }
     }
 

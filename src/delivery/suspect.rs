@@ -7,7 +7,6 @@
 //! answer of the destination before each, and other lines were stored since.
 
 use super::attempt::Ended;
-use super::letters::bury_all;
 use super::part::Part;
 use super::settle::{Next, Work};
 use super::tell::{pause_destination, pause_target, remark};
@@ -41,7 +40,7 @@ impl Work<'_> {
             let deaths = part.met.deaths;
             let reason =
                 format!("the destination was gone {deaths} times right after this line alone was sent: {reason}");
-            bury_all(shared, self.lane, &part, "destination-died", &reason).await;
+            self.bury_all(part, "destination-died", &reason).await;
         } else if part.met.breaks >= BREAKS_ALONE_MAX {
             pause_target(shared, target, code, reason);
             return Next::Parked;

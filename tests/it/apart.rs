@@ -7,6 +7,7 @@ use twinline::sandbox::{Faults, Sandbox, WriteAction, WriteFault};
 use crate::http::call;
 use crate::many::{LITTLE, delivered, is_equal, named, of, sandbox, told, until};
 use crate::proxy::{Setup, Twinline, eventually};
+use crate::scripted::{Reply, Scripted, Write};
 use crate::victoria_server::Victoria;
 
 /// A source, `main`, and another one called `second`; 1 MiB of the log for one of them, in files of 1 MiB.
@@ -21,11 +22,15 @@ fn rig(second: &str) -> Rig {
 }
 
 fn rig_with(second: &str, failpoints: &'static str) -> Rig {
+    rig_of(second, failpoints, "")
+}
+
+fn rig_of(second: &str, failpoints: &'static str, queue: &str) -> Rig {
     let (source, main) = (sandbox(), sandbox());
     let mut setup = Setup::new(crate::many::lines_of(&source), named("main", &main));
     setup.delivery.push_str(LITTLE);
     setup.others.push(format!("id = \"second\"\n{second}"));
-    setup.queue = "segment_size = \"1MiB\"\nmax_size = \"64MiB\"".to_owned();
+    setup.queue = format!("segment_size = \"1MiB\"\nmax_size = \"64MiB\"\n{queue}");
     setup.failpoints = failpoints;
     Rig { source, main, twinline: setup.start() }
 }
@@ -200,4 +205,50 @@ fn one_that_is_slow_or_comes_and_goes_is_a_gap_for_itself_alone() {
     assert!(said.contains("falls behind"), "{said}");
     let delivered = second.cells("d", "").len() as u64 / 2;
     assert!(delivered >= written as u64 * 1000 - lost, "{delivered} lines there, {lost} in the gap");
+}
+
+/// Nobody looks at its dead letters: neither lines that it refuses nor those that are known beforehand hold up the others.
+#[test]
+fn one_whose_room_for_dead_letters_is_full_is_a_gap_for_itself_alone() {
+    let refuses = |write: &Write| {
+        let bad = write.body.lines().filter(|line| line.contains("bad"));
+        let said: Vec<String> = bad.map(|line| format!("unable to parse '{line}': bad")).collect();
+        let error = serde_json::json!({ "error": said.join("\n") }).to_string();
+        if said.is_empty() { Reply::new(204, "") } else { Reply::new(400, &error) }
+    };
+    for kind in ["kind = \"influxdb1\"", "kind = \"victoriametrics\"\nprojection.texts = \"dead-letter\""] {
+        let second = Scripted::start(refuses);
+        let rig = rig_of(&format!("url = \"{}\"\n{kind}", second.url()), "", "dead_letter_max = \"1MiB\"");
+        let line =
+            |at: usize| format!("m s=\"bad{}\" {}\n", "x".repeat(1000), 1_600_000_000_000_000_000 + at * 1_000_000);
+        let bad =
+            |from: usize| rig.twinline.call("POST /write?db=d", &[], (from..from + 600).map(line).collect::<String>());
+        for part in 0..3 {
+            assert_eq!(bad(part * 600).status, 204);
+        }
+        let own = until(&rig.twinline, "second", |own| own["paused"].to_string().contains("dead-letters-full"));
+        assert_eq!(own["paused"][0]["what"], "destination", "{own:#}");
+        rig.write(0..150);
+        rig.goes_on(151_800);
+        rig.adds_up(151_800, |own| gap(own) > 100_000);
+        let purged = rig.twinline.command(&["deadletter", "purge", "--execute", "--destination", "second"]);
+        assert!(purged.status.success(), "{purged:?}");
+        let mut written = 150;
+        eventually("it takes writes again", || {
+            rig.write(written..written + 1);
+            written += 1;
+            let own = of(&rig.twinline.status(), "second");
+            if own["paused"] == Value::Array(vec![]) { Ok(()) } else { Err(format!("{own:#}")) }
+        });
+        rig.write(written..written + 1);
+        let lines = 1800 + (written as u64 + 1) * 1000;
+        let own = rig.adds_up(lines, |own| own["lines"]["queued"] == 0);
+        let newest = format!("v={written}i");
+        let has = second
+            .writes("")
+            .iter()
+            .map(|write| write.body.matches(&newest[..newest.len() - 1]).count())
+            .sum::<usize>();
+        assert!(has >= 1000, "{has} of the newest: {own:#}");
+    }
 }
