@@ -14,7 +14,7 @@ use crate::base::disk::Disk;
 use crate::base::failpoint::{self, Point};
 use crate::base::{DestinationId, Epoch, Error, Kind, Lsn, Result, Side};
 use crate::wal::cursor::{self, Loaded};
-use crate::wal::{self, Bundle, Cursor, CursorFile, Fault, LogLock, Reader, Recovery, Refused, Wal};
+use crate::wal::{self, Bundle, Cursor, CursorFile, Fault, Item, LogLock, Reader, Recovery, Refused, Wal};
 
 /// Records that a start looks at before clients are served; what lies beyond is looked at while they are.
 const SCAN_MAX: usize = 4096;
@@ -125,6 +125,52 @@ impl Lowest {
         all.iter().copied().min().unwrap_or(Lsn::ZERO)
     }
 }
+
+/// The place of one destination among those that the log is kept for; it stays when delivery has ended.
+#[derive(Clone, Debug)]
+pub struct Place {
+    wal: Arc<Wal>,
+    lowest: (usize, Arc<Lowest>),
+}
+
+impl Place {
+    /// The lowest floor that is durable.
+    #[must_use]
+    pub fn floor(&self) -> Lsn {
+        self.lowest.1.0.lock().unwrap_or_else(PoisonError::into_inner)[self.lowest.0]
+    }
+
+    /// When the first record came that it has not got, ns, and where that ends in the log, bytes; `None` while there is none.
+    ///
+    /// # Errors
+    /// The log cannot be read.
+    pub fn first_unread(&self) -> Result<Option<(i64, u64)>> {
+        let mut headers = self.wal.reader(self.floor().next())?;
+        let first = headers.next_header()?;
+        Ok(first.map(|item| match item {
+            Item::Record(record) => (record.received_ns, record.position),
+            Item::Damage(damage) => (damage.from_ns, headers.position()),
+        }))
+    }
+
+    /// Where the log ends, bytes.
+    #[must_use]
+    pub fn end(&self) -> u64 {
+        self.wal.stats().position
+    }
+
+    /// The log is not kept for it any more; for nobody at all it is kept as it is. What stands for what it has not got is durable before.
+    pub fn leave(&self) {
+        let (index, lowest) = &self.lowest;
+        let floor = lowest.note(*index, GONE);
+        if floor != GONE {
+            self.wal.release(floor.next());
+        }
+    }
+}
+
+/// The floor of one that the log is not kept for.
+const GONE: Lsn = Lsn(u64::MAX);
 
 /// The local queue of one destination. Shared by threads through clones of [`LocalQueue::log`]; the cursor belongs to delivery.
 pub struct LocalQueue {
@@ -296,6 +342,13 @@ impl LocalQueue {
     #[must_use]
     pub fn log(&self) -> Arc<Wal> {
         Arc::clone(&self.wal)
+    }
+
+    /// Its place, which outlives it.
+    #[must_use]
+    pub fn place(&self) -> Place {
+        let (index, lowest) = &self.lowest;
+        Place { wal: Arc::clone(&self.wal), lowest: (*index, Arc::clone(lowest)) }
     }
 
     /// A reader of whole records, from `from` on.

@@ -25,7 +25,7 @@ pub use appender::{Appender, Unavailable};
 pub use catch_up::{Meter, Moment, Pace};
 pub use cause::Cause;
 pub use intent::{Intent, IntentError};
-pub use local::{Begins, Floors, LocalQueue, Opened, OpenedAll, Removed, Wanted, left_open_text};
+pub use local::{Begins, Floors, LocalQueue, Opened, OpenedAll, Place, Removed, Wanted, left_open_text};
 pub use outcome::{Disposition, EntryBytes, Outcome};
 pub use scout::{Ahead, Judged, Scout};
 pub use span::{Fate, Span, Spans, Walk};

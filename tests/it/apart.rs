@@ -223,14 +223,14 @@ fn one_whose_room_for_dead_letters_is_full_is_a_gap_for_itself_alone() {
             |at: usize| format!("m s=\"bad{}\" {}\n", "x".repeat(1000), 1_600_000_000_000_000_000 + at * 1_000_000);
         let bad =
             |from: usize| rig.twinline.call("POST /write?db=d", &[], (from..from + 600).map(line).collect::<String>());
-        for part in 0..3 {
-            assert_eq!(bad(part * 600).status, 204);
-        }
+        assert_eq!(bad(0).status, 204);
+        until(&rig.twinline, "second", |own| own["lines"]["dead_lettered"] == 600);
+        assert_eq!(bad(600).status, 204);
         let own = until(&rig.twinline, "second", |own| own["paused"].to_string().contains("dead-letters-full"));
         assert_eq!(own["paused"][0]["what"], "destination", "{own:#}");
         rig.write(0..150);
-        rig.goes_on(151_800);
-        rig.adds_up(151_800, |own| gap(own) > 100_000);
+        rig.goes_on(151_200);
+        rig.adds_up(151_200, |own| gap(own) > 100_000);
         let purged = rig.twinline.command(&["deadletter", "purge", "--execute", "--destination", "second"]);
         assert!(purged.status.success(), "{purged:?}");
         let mut written = 150;
@@ -241,7 +241,7 @@ fn one_whose_room_for_dead_letters_is_full_is_a_gap_for_itself_alone() {
             if own["paused"] == Value::Array(vec![]) { Ok(()) } else { Err(format!("{own:#}")) }
         });
         rig.write(written..written + 1);
-        let lines = 1800 + (written as u64 + 1) * 1000;
+        let lines = 1200 + (written as u64 + 1) * 1000;
         let own = rig.adds_up(lines, |own| own["lines"]["queued"] == 0);
         let newest = format!("v={written}i");
         let has = second
@@ -251,4 +251,33 @@ fn one_whose_room_for_dead_letters_is_full_is_a_gap_for_itself_alone() {
             .sum::<usize>();
         assert!(has >= 1000, "{has} of the newest: {own:#}");
     }
+}
+
+/// A defect ends its delivery: others are not held up by it, and it is told what it has not got.
+#[test]
+fn one_whose_delivery_has_ended_does_not_keep_the_log_from_others() {
+    let second = Scripted::start(|write| match write.body.contains("bad") {
+        true => Reply::new(400, &serde_json::json!({ "error": "unable to parse 'm bad': bad" }).to_string()),
+        false => Reply::new(204, ""),
+    });
+    let mut rig = rig_with(&format!("url = \"{}\"\nkind = \"influxdb1\"", second.url()), "dead-letter-durable=panic");
+    assert_eq!(rig.twinline.call("POST /write?db=d", &[], "m s=\"bad\" 1700000000000000000").status, 204);
+    eventually("it is told", || {
+        let ready = rig.twinline.admin("/readyz");
+        let said = ready.text();
+        if ready.status == 503 && said.contains("second: delivery has stopped") { Ok(()) } else { Err(said) }
+    });
+    rig.write(0..150);
+    rig.goes_on(150_001);
+    let own = of(&rig.twinline.status(), "second");
+    assert!(own["paused"][0]["reason"].to_string().contains("is not kept for it"), "{own:#}");
+    rig.twinline.stop(Signal::TERM);
+    second.set(|_| Reply::new(204, ""));
+    rig.twinline.start_again();
+    rig.write(150..151);
+    let own = until(&rig.twinline, "second", |own| own["lines"]["queued"] == 0 && own["gaps_unknown"] == 1);
+    assert_eq!(own["gap_rows"][0]["cause"], "destination-away", "{own:#}");
+    let newest = || second.writes("").iter().map(|write| write.body.matches("v=150i").count()).sum::<usize>();
+    eventually("the newest is there", || if newest() == 1000 { Ok(()) } else { Err(format!("{} lines", newest())) });
+    assert_eq!(rig.twinline.admin("/readyz").status, 200);
 }

@@ -2,15 +2,19 @@
 //!
 //! Promise: nothing between two positions is passed over in silence. One that comes later begins at the end, and what came before is
 //! named as missing for as long as it is configured; of one that is not configured any more it is told how much it has not got;
-//! where it comes back and its place is not in the log any more, the stretch between is a gap, durable before its floors move.
+//! where it comes back and its place is not in the log any more, the stretch between is a gap, durable before its floors move. So it is
+//! with one whose delivery has ended by itself, beyond its backlog ([`give_up`]).
+
+use std::time::Duration;
 
 use super::stores::{no_room, tell};
+use super::watched::Watched;
 use crate::base::clock::{SharedClock, rfc3339};
 use crate::base::{DestinationId, Error, Lsn, Result};
 use crate::config::Config;
 use crate::control::Began;
 use crate::delivery::{Hold, hold, lines_ahead};
-use crate::queue::{Begins, Opened, Removed, Wanted};
+use crate::queue::{Begins, Opened, Place, Removed, Wanted};
 use crate::state::{DESTINATION_AWAY, EventKind, Gap, SharedState};
 use crate::wal::{Item, Kind};
 
@@ -18,6 +22,8 @@ use crate::wal::{Item, Kind};
 const AWAY: &str = "destination-away";
 /// Value of the state store, by id: the record behind which it began, and when, ns.
 const BEGAN: &str = "destination-began";
+/// Of one whose delivery has ended it is looked so often how much waits.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Records looked at in one go.
 const STEP: usize = 4096;
 
@@ -90,6 +96,24 @@ fn missed(
     );
     tell(state, now_ns, EventKind::DestinationBack, text);
     Ok(())
+}
+
+/// Delivery to it has ended while the process runs. Waits until it keeps more of the log from others than it may, and gives its place up:
+/// durably first, so that the next start finds it as one that was away, whatever is left of the log then.
+pub(super) async fn give_up(place: &Place, id: &DestinationId, budget: u64, watched: &Watched) {
+    loop {
+        match place.first_unread() {
+            Ok(Some((first_ns, begins))) if place.end().saturating_sub(begins) > budget => {
+                match watched.state.set(&name(AWAY, id), away(first_ns, true)).await {
+                    Ok(()) => return place.leave(),
+                    Err(error) => tracing::error!(%error, %id, "that the log is not kept for it cannot be noted"),
+                }
+            }
+            Ok(_) => {}
+            Err(error) => tracing::error!(%error, %id, "how much of the log waits for it cannot be seen"),
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
 }
 
 /// Where a destination began, if not at the beginning of the log.

@@ -9,6 +9,7 @@ use tokio::net::UnixListener;
 use tokio::runtime::LocalOptions;
 use tokio::sync::watch;
 
+use crate::base::size::ByteSize;
 use crate::base::{Error, Kind, Result, Side};
 use crate::config::{self, Config, Listen, Role};
 use crate::control::{Control, Door};
@@ -17,6 +18,7 @@ use crate::delivery::{self, Parts};
 use crate::http::{Bound, Passed, PassedSocket, Serve, serve, serve_unix};
 use crate::queue::Opened;
 
+use super::destinations;
 use super::watched::Watched;
 
 const UPKEEP_EVERY: Duration = Duration::from_secs(5);
@@ -43,23 +45,33 @@ pub(super) fn bind_admin(config: &Config, passed: &mut Passed) -> Result<Vec<(St
 /// A running thread; its result is what its work came to.
 pub(super) type Running = JoinHandle<Result<()>>;
 
-/// Runs `work` on a thread with an event loop; `failed` hears of its error, or of its panic.
+/// Runs `work` on a thread with an event loop; `failed` hears of its error, or of its panic, and goes on there.
 fn event_loop(
     name: &str,
     work: impl AsyncFnOnce() -> Result<()> + Send + 'static,
-    failed: impl FnOnce(&Error) + Send + 'static,
+    failed: impl AsyncFnOnce(&Error) + Send + 'static,
 ) -> Result<Running> {
-    let body = move || {
+    let fresh = || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
-        let runtime = runtime.map_err(|e| Error::disk("cannot start an event loop", e))?;
+        runtime.map_err(|e| Error::disk("cannot start an event loop", e))
+    };
+    let body = move || {
+        let runtime = fresh()?;
         let run = AssertUnwindSafe(|| runtime.block_on(work()));
         let result = std::panic::catch_unwind(run).unwrap_or_else(|_| Err(died()));
-        result.inspect_err(failed)
+        // With all that a panic may have left there.
+        drop(runtime);
+        if let Err(error) = &result {
+            fresh()?.block_on(failed(error));
+        }
+        result
     };
     std::thread::Builder::new().name(name.to_owned()).spawn(body).map_err(|e| Error::disk("cannot start a thread", e))
 }
 
-/// Starts delivery. Should it end with an error while the process runs, clients go on being served and the status says so.
+/// Starts delivery. Should it end with an error while the process runs, clients go on being served and the status says so. It does not
+/// begin again by itself: what has ended it may be what it would meet again. `keeps`: what it may keep of the log from others then, and
+/// the place that it gives up beyond that.
 pub(super) fn delivery(
     name: &str,
     opened: Opened,
@@ -69,12 +81,27 @@ pub(super) fn delivery(
     watched: Watched,
 ) -> Result<Running> {
     let view = parts.view.clone();
+    let (place, id) = (opened.queue.place(), parts.id.clone());
+    let (budget, mut stopped) = ((!parts.is_only).then_some(parts.route_backlog_bytes), stop.clone());
     // Its own connections: a pool belongs to one thread.
     let work = async move || delivery::run(opened, parts, Server::new(&server, Side::Destination)?, stop).await;
     let what = name.to_owned();
-    event_loop(name, work, move |error| {
+    event_loop(name, work, async move |error| {
         watched.tell(format!("{what} has stopped; writes go on into the queue: {error}"));
         delivery::show_failure(&view, error);
+        let Some(budget) = budget else { return };
+        tokio::select! {
+            () = destinations::give_up(&place, &id, budget, &watched) => {
+                let text = format!(
+                    "{error}; more than {} of the log (route_backlog) waited for it: the log is not kept for it any more, what it has not \
+                     got is a gap that the next start names",
+                    ByteSize(budget)
+                );
+                watched.tell(format!("{what} has stopped: {text}"));
+                delivery::show_failure(&view, &Error::new(Kind::State, Side::Own, text));
+            }
+            _ = stopped.wait_for(|stop| *stop) => {}
+        }
     })
 }
 
@@ -85,7 +112,7 @@ pub(super) fn control(
     socket: std::os::unix::net::UnixListener,
     stop: watch::Receiver<bool>,
 ) -> Result<Running> {
-    let failed = |error: &Error| tracing::error!(%error, event = "control.failed", "the admin side has stopped");
+    let failed = async |error: &Error| tracing::error!(%error, event = "control.failed", "the admin side has stopped");
     let work = async move || {
         let limits = |listen: Option<&Listen>| Serve {
             connections_max: listen.map_or(64, |listen| listen.max_connections),
