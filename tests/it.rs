@@ -230,6 +230,8 @@ mod broken;
 // More than one destination.
 #[path = "it/many.rs"]
 mod many;
+#[path = "it/many_rules.rs"]
+mod many_rules;
 // One of them is in trouble.
 #[path = "it/apart.rs"]
 mod apart;

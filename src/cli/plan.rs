@@ -11,7 +11,7 @@ use super::Global;
 use super::check::{self, Answered};
 use super::exit::{Exit, Failure};
 use super::talk::{Mark, Talk};
-use crate::config::{Config, Unheld};
+use crate::config::{Config, Mapping, Unheld};
 use crate::db::product::{Ack, Capabilities, Delete, Exact, Product, Upsert};
 
 /// Options of `plan`.
@@ -65,6 +65,18 @@ fn of_one(talk: Talk, config: &Config, several: bool) -> Result<(String, serde_j
     Ok((text, document))
 }
 
+/// What goes there by the rules; nothing is said where everything keeps its name.
+fn goes_there(mapping: &Mapping) -> Option<String> {
+    const SHOWN_MAX: usize = 8;
+    if mapping.takes_nothing() {
+        return Some("nothing goes there: each rule is for other destinations".to_owned());
+    }
+    let rules: Vec<_> = mapping.rules.iter().take(SHOWN_MAX).map(ToString::to_string).collect();
+    let more = mapping.rules.len().saturating_sub(SHOWN_MAX);
+    let more = if more > 0 { format!(", and {more} more") } else { String::new() };
+    (!rules.is_empty()).then(|| format!("what goes there by the rules: {}{more}", rules.join("; ")))
+}
+
 /// What the destination holds, one sentence each.
 fn holds(product: Product, config: &Config) -> Vec<String> {
     let Capabilities { ack, upsert, exact, delete, typed_read, truthful_answers } = product.capabilities();
@@ -101,6 +113,7 @@ fn holds(product: Product, config: &Config) -> Vec<String> {
     if ack == Ack::Later {
         said.push("it answers before the data is on its disk: the last 15 s stay in the queue".to_owned());
     }
+    said.extend(goes_there(&config.mapping));
     if !truthful_answers {
         said.push("it may drop lines that it has acknowledged, such as those outside its retention".to_owned());
     }

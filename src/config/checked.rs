@@ -368,7 +368,7 @@ impl Config {
 
     /// One configuration for each destination, as if it were the only one.
     pub fn each(&self) -> impl Iterator<Item = Self> {
-        self.destinations.iter().map(|one| Self { destinations: vec![one.clone()], ..self.clone() })
+        self.destinations.iter().map(|one| self.of(one))
     }
 
     /// The configuration of one destination; where none is named, of the only one.
@@ -385,7 +385,11 @@ impl Config {
         };
         let at =
             found.ok_or_else(|| format!("there is no destination {}; there is {listed}", id.unwrap_or_default()))?;
-        Ok(Self { destinations: vec![self.destinations[at].clone()], ..self.clone() })
+        Ok(self.of(&self.destinations[at]))
+    }
+
+    fn of(&self, one: &Destination) -> Self {
+        Self { destinations: vec![one.clone()], mapping: self.mapping.of(&one.id), ..self.clone() }
     }
 }
 

@@ -132,7 +132,7 @@ fn parts(root: &Section<'_>) -> Option<Config> {
     let udp = udp::all(root);
     let source = databases::source(root);
     let destinations = databases::destinations(root);
-    let mapping = rules::mapping(root);
+    let mapping = rules::mapping(root, destinations.as_deref());
     let queue = queue(root.section("queue"));
     let limits = limits(root.section("limits"), destinations.as_ref().map_or(1, Vec::len));
     let log = log(root.section("log"));

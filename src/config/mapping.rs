@@ -1,14 +1,18 @@
 //! What goes where: rules from the names of the source to the names of the destination.
 
+use std::fmt;
+
 use super::naming::Naming;
 use super::shape::Shape;
-use crate::base::Glob;
+use crate::base::{DestinationId, Glob};
 
 /// What happens to a write whose route no rule names, where rules exist.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Unmapped {
     /// Passed to the source alone, counted and shown.
     SourceOnly,
+    /// The same, although there are no rules: all are for other destinations.
+    Everything,
 }
 
 /// All rules. Without any rule everything keeps its name.
@@ -27,6 +31,8 @@ pub struct Rule {
     pub from: Pattern,
     /// Where that goes.
     pub to: Target,
+    /// The destinations for which it is there; empty: all. For others what stands behind it decides.
+    pub only: Vec<DestinationId>,
     /// Which lines of it, and how.
     pub shape: Shape,
 }
@@ -152,7 +158,109 @@ impl Pattern {
     }
 }
 
+impl Mapping {
+    /// What of it is for one destination.
+    #[must_use]
+    pub fn of(&self, destination: &DestinationId) -> Self {
+        let own = self.rules.iter().filter(|rule| rule.is_for(destination));
+        let rules: Vec<_> = own.map(|rule| Rule { only: Vec::new(), ..rule.clone() }).collect();
+        let all_are_others = rules.is_empty() && !self.rules.is_empty();
+        Self { unmapped: if all_are_others { Unmapped::Everything } else { self.unmapped }, rules }
+    }
+
+    /// Whether everything keeps its name.
+    #[must_use]
+    pub fn keeps_names(&self) -> bool {
+        self.rules.is_empty() && self.unmapped != Unmapped::Everything
+    }
+
+    /// Whether nothing goes there.
+    #[must_use]
+    pub fn takes_nothing(&self) -> bool {
+        self.rules.is_empty() && self.unmapped == Unmapped::Everything
+    }
+}
+
+impl fmt::Display for Match {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Any => f.write_str("*"),
+            Self::Is(name) if name.is_empty() => f.write_str("\"\""),
+            Self::Is(name) => f.write_str(name),
+            Self::Like(glob) => f.write_str(glob.text()),
+        }
+    }
+}
+
+/// For people: `db telegraf-*, rp * → db prod_{db}`.
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.from {
+            Pattern::Database { db, rp: Match::Any } => write!(f, "db {db}")?,
+            Pattern::Database { db, rp } => write!(f, "db {db}, rp {rp}")?,
+            Pattern::Bucket { bucket, org: Match::Any } => write!(f, "bucket {bucket}")?,
+            Pattern::Bucket { bucket, org } => write!(f, "bucket {bucket}, org {org}")?,
+        }
+        f.write_str(" → ")?;
+        let names = match &self.to {
+            Target::Database { db, rp } => [("db", db), ("rp", rp)],
+            Target::Bucket { bucket, org } => [("bucket", bucket), ("org", org)],
+        };
+        let written = names.into_iter().filter_map(|(key, name)| Some((key, name.as_ref()?)));
+        let written: Vec<_> = written.map(|(key, name)| format!("{key} {name}")).collect();
+        if written.is_empty() { f.write_str("the same name") } else { f.write_str(&written.join(", ")) }
+    }
+}
+
 impl Rule {
+    fn is_for(&self, destination: &DestinationId) -> bool {
+        self.only.is_empty() || self.only.contains(destination)
+    }
+
+    /// Whether both are for some destination.
+    #[must_use]
+    pub fn meets(&self, other: &Self) -> bool {
+        self.only.is_empty() || other.only.is_empty() || self.only.iter().any(|one| other.only.contains(one))
+    }
+
+    /// Whether it is sure that nothing is left for a rule behind it.
+    #[must_use]
+    pub fn hides(&self, other: &Self) -> bool {
+        let takes_all = self.only.is_empty() || !other.only.is_empty() && other.only.iter().all(|one| self.is_for(one));
+        takes_all && self.from.covers(&other.from)
+    }
+
+    /// Whether both put their lines into one place, as far as their names say: points of one series and time overwrite each other there.
+    #[must_use]
+    pub fn shares_place(&self, other: &Self) -> bool {
+        let (Some((own, own_rp)), Some((others, others_rp))) = (self.place(), other.place()) else { return false };
+        self.meets(other) && own == others && (own_rp.is_none() || others_rp.is_none() || own_rp == others_rp)
+    }
+
+    /// The one database that it fills, or bucket up to the first `/`, and the policy, as far as it is one.
+    fn place(&self) -> Option<(String, Option<String>)> {
+        let literal = |name: &Match| if let Match::Is(name) = name { Some(name.clone()) } else { None };
+        let whole = |name: String| match name.split_once('/') {
+            Some((db, rp)) => (db.to_owned(), rp.to_owned()),
+            None => (name, String::new()),
+        };
+        let from = match &self.from {
+            Pattern::Database { db, rp } => literal(db).map(|db| (db, literal(rp))),
+            Pattern::Bucket { bucket, .. } => literal(bucket).map(whole).map(|(db, rp)| (db, Some(rp))),
+        };
+        let own_rp = from.as_ref().and_then(|(_, rp)| rp.clone());
+        let named = |rp: &Naming| rp.literal().or_else(|| own_rp.clone().filter(|_| rp.to_string() == "{rp}"));
+        match &self.to {
+            Target::Bucket { bucket: None, .. } | Target::Database { db: None, rp: None } => from,
+            Target::Bucket { bucket: Some(bucket), .. } => bucket.literal().map(whole).map(|(db, rp)| (db, Some(rp))),
+            Target::Database { db: Some(db), rp } => {
+                let rp = rp.as_ref().map_or(Some(String::new()), named);
+                db.literal().map(|db| (db, rp))
+            }
+            Target::Database { db: None, rp: Some(rp) } => from.map(|(db, _)| (db, named(rp))),
+        }
+    }
+
     /// Whether several databases (or buckets) of the source may end in one of the destination.
     #[must_use]
     pub fn merges(&self) -> bool {

@@ -104,6 +104,16 @@ impl Naming {
         Self::new(head).unwrap_or_else(|_| self.clone())
     }
 
+    /// The name, where it holds none of the source's.
+    #[must_use]
+    pub fn literal(&self) -> Option<String> {
+        match self.pieces.as_slice() {
+            [] => Some(String::new()),
+            [Piece::Text(text)] => Some(text.clone()),
+            _ => None,
+        }
+    }
+
     /// Whether it holds the name of the source's database, or bucket.
     #[must_use]
     pub fn tells_places_apart(&self) -> bool {

@@ -88,6 +88,7 @@ to = { db = "bench" }
     let rule = Rule {
         from: Pattern::Database { db: Match::Is("bench".to_owned()), rp: Match::Any },
         to: Target::Database { db: Some(Naming::fixed("bench")), rp: None },
+        only: Vec::new(),
         shape: Shape::default(),
     };
     assert_eq!(config.mapping.rules, vec![rule]);

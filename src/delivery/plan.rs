@@ -516,7 +516,12 @@ mod tests {
     const NOW: i64 = 1_700_000_000_000_000_000;
 
     fn rules(pairs: &[(Pattern, To)]) -> Mapping {
-        let rule = |(from, to): &(Pattern, To)| Rule { from: from.clone(), to: to.clone(), shape: Shape::default() };
+        let rule = |(from, to): &(Pattern, To)| Rule {
+            from: from.clone(),
+            to: to.clone(),
+            only: Vec::new(),
+            shape: Shape::default(),
+        };
         Mapping { unmapped: Unmapped::SourceOnly, rules: pairs.iter().map(rule).collect() }
     }
 

@@ -91,7 +91,7 @@ impl Pipeline {
         cause: &'static str,
     ) -> Result<(), Refusal> {
         let gap = Gap { route: None, route_name: name.to_string(), from_ns, to_ns, lines, lsns: None, cause };
-        if self.gaps.keep(gap).await.is_err() {
+        if self.gaps.keep(name, gap).await.is_err() {
             tracing::error!(event = "gap.failed", "a gap cannot be recorded; the client hears 503");
             return Err(Refusal::Gap);
         }

@@ -15,6 +15,8 @@ use tokio::time::{Instant, timeout};
 use super::held::HeldGaps;
 use crate::base::failpoint::{self, Point};
 use crate::base::{DestinationId, Error};
+use crate::config::Mapping;
+use crate::route::{RouteName, rule_of};
 use crate::state::{GAP_CAUSES, Gap, GapTaken, NotMirrored, SharedState};
 use crate::wal::{GapLog, GapSum, Missed};
 
@@ -32,6 +34,8 @@ pub struct GapKeeper {
     logs: Vec<GapLog>,
     state: SharedState,
     destinations: Vec<DestinationId>,
+    /// What each that is configured gets.
+    mappings: Vec<(DestinationId, Mapping)>,
     each: Duration,
     state_hangs_until: Cell<Option<Instant>>,
     added: Notify,
@@ -51,7 +55,22 @@ impl GapKeeper {
     /// `logs`: the gap logs, best first; `destinations`: whose gaps these are, all of them; `each`: how long one of them may take.
     #[must_use]
     pub fn new(logs: Vec<GapLog>, state: SharedState, destinations: Vec<DestinationId>, each: Duration) -> Self {
-        Self { logs, state, destinations, each, state_hangs_until: Cell::new(None), added: Notify::new() }
+        let (mappings, state_hangs_until, added) = (Vec::new(), Cell::new(None), Notify::new());
+        Self { logs, state, destinations, mappings, each, state_hangs_until, added }
+    }
+
+    /// What each destination gets: what stays at the source by its rules, and goes to others, is no gap of it.
+    #[must_use]
+    pub fn with_mappings(self, mappings: Vec<(DestinationId, Mapping)>) -> Self {
+        Self { mappings, ..self }
+    }
+
+    /// Whose gap it is; all, where no rule of any names it.
+    fn owners(&self, name: &RouteName) -> Vec<DestinationId> {
+        let stays = |mapping: &Mapping| !mapping.keeps_names() && rule_of(mapping, name).is_none();
+        let gets = |id: &&DestinationId| !self.mappings.iter().any(|(own, mapping)| own == *id && stays(mapping));
+        let owners: Vec<_> = self.destinations.iter().filter(gets).cloned().collect();
+        if owners.is_empty() { self.destinations.clone() } else { owners }
     }
 
     /// What the gap logs hold for a destination, for whoever counts. For any thread.
@@ -61,9 +80,10 @@ impl GapKeeper {
     }
 
     /// Makes a gap durable.
-    pub(super) async fn keep(&self, gap: Gap) -> Result<(), NotKept> {
+    pub(super) async fn keep(&self, name: &RouteName, gap: Gap) -> Result<(), NotKept> {
+        let owners = self.owners(name);
         for log in self.logs.iter().filter(|log| !log.hangs()) {
-            if self.keep_in(log, &gap).await.is_ok() {
+            if self.keep_in(log, &owners, &gap).await.is_ok() {
                 self.added.notify_one();
                 return Ok(());
             }
@@ -72,7 +92,7 @@ impl GapKeeper {
             return Err(NotKept);
         }
         let all = async {
-            for destination in &self.destinations {
+            for destination in &owners {
                 self.state.add_gap(destination, gap.clone()).await?;
             }
             Ok::<_, Error>(())
@@ -102,9 +122,9 @@ impl GapKeeper {
         timeout(self.each, all).await.ok().and_then(Result::ok).ok_or(NotKept)
     }
 
-    async fn keep_in(&self, log: &GapLog, gap: &Gap) -> Result<(), NotKept> {
+    async fn keep_in(&self, log: &GapLog, owners: &[DestinationId], gap: &Gap) -> Result<(), NotKept> {
         let missed = Missed {
-            owner: self.destinations.iter().map(DestinationId::as_str).collect::<Vec<_>>().join(OWNERS_APART),
+            owner: owners.iter().map(DestinationId::as_str).collect::<Vec<_>>().join(OWNERS_APART),
             place: gap.route_name.clone(),
             cause: gap.cause.to_owned(),
             from_ns: gap.from_ns,
@@ -221,6 +241,7 @@ mod tests {
         let state: SharedState = Arc::new(SqliteState::open(&database).unwrap());
         let id = DestinationId::parse("mirror").unwrap();
         let keeper = GapKeeper::new(logs, Arc::clone(&state), vec![id], Duration::from_millis(50));
+        let name = RouteName::Database { db: "d".to_owned(), rp: String::new() };
         let gap = Gap {
             route: None,
             route_name: "d/rp".to_owned(),
@@ -235,11 +256,11 @@ mod tests {
         lock.execute_batch("BEGIN IMMEDIATE").unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         runtime.block_on(async {
-            assert_eq!(keeper.keep(gap.clone()).await, Err(NotKept));
+            assert_eq!(keeper.keep(&name, gap.clone()).await, Err(NotKept));
             assert!(keeper.logs.iter().all(GapLog::hangs), "both were asked");
             // A state store that did not answer either.
             keeper.state_hangs_until.set(Some(Instant::now() + Duration::from_secs(3600)));
-            let next = pin!(keeper.keep(gap.clone()));
+            let next = pin!(keeper.keep(&name, gap.clone()));
             let mut context = Context::from_waker(Waker::noop());
             assert_eq!(next.poll(&mut context), Poll::Ready(Err(NotKept)), "nobody is asked, nothing is waited for");
             // The disk answers: nobody need be asked for that to be seen.
@@ -247,7 +268,7 @@ mod tests {
             while keeper.logs.iter().any(GapLog::hangs) {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
-            while keeper.keep(gap.clone()).await.is_err() {}
+            while keeper.keep(&name, gap.clone()).await.is_err() {}
             // A hang that is noted after the answer came is no hang for ever.
             keeper.logs[0].note_hang();
             while keeper.logs[0].hangs() {
@@ -255,5 +276,22 @@ mod tests {
             }
         });
         lock.execute_batch("ROLLBACK").unwrap();
+    }
+
+    #[test]
+    fn what_stays_at_the_source_for_one_destination_is_no_gap_of_it() {
+        let text = "listen = \"127.0.0.1:0\"\n[source]\nurl = \"http://x:1\"\n[[destination]]\nid = \"a\"\nurl = \"http://y:1\"\n\
+                    [[destination]]\nid = \"b\"\nurl = \"http://z:1\"\n[[mapping.rule]]\nfrom = { db = \"d\" }\n\
+                    to = { destination = \"b\" }";
+        let config = crate::config::parse(text, &|_| None).unwrap().config;
+        let dir = tempfile::tempdir().unwrap();
+        let state: SharedState = Arc::new(SqliteState::open(&dir.path().join("state.db")).unwrap());
+        let id = |text| DestinationId::parse(text).unwrap();
+        let all = vec![id("a"), id("b"), id("away")];
+        let mappings = config.each().map(|one| (one.destination().id.clone(), one.mapping.clone())).collect();
+        let keeper = GapKeeper::new(Vec::new(), state, all.clone(), Duration::ZERO).with_mappings(mappings);
+        let owners = |db: &str| keeper.owners(&RouteName::Database { db: db.to_owned(), rp: String::new() });
+        assert_eq!(owners("d"), [id("b"), id("away")]);
+        assert_eq!(owners("other"), [id("away")], "nobody knows what that one gets");
     }
 }

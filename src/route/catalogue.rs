@@ -40,9 +40,8 @@ pub struct Catalogue(Rc<Inner>);
 #[derive(Debug)]
 struct Inner {
     state: SharedState,
-    mapping: Mapping,
-    /// Of each destination.
-    kinds: Vec<TargetKind>,
+    /// Of each destination, and what names it has.
+    mappings: Vec<(Mapping, TargetKind)>,
     routes_max: usize,
     /// Those that have asked for a number: 0 where the store had none left.
     known: RefCell<HashMap<RouteName, Rc<Route>>>,
@@ -54,9 +53,9 @@ struct Inner {
 impl Catalogue {
     /// An empty catalogue in front of the store.
     #[must_use]
-    pub fn new(state: SharedState, mapping: Mapping, kinds: Vec<TargetKind>, routes_max: usize) -> Self {
+    pub fn new(state: SharedState, mappings: Vec<(Mapping, TargetKind)>, routes_max: usize) -> Self {
         let (known, asking, failed) = (RefCell::default(), RefCell::default(), Cell::default());
-        Self(Rc::new(Inner { state, mapping, kinds, routes_max, known, asking, failed }))
+        Self(Rc::new(Inner { state, mappings, routes_max, known, asking, failed }))
     }
 
     /// The route of these names. A number of it is durable.
@@ -92,7 +91,7 @@ impl Catalogue {
 
 impl Inner {
     fn route(&self, name: &RouteName, id: RouteId) -> Rc<Route> {
-        let is_excluded = self.kinds.iter().all(|kind| map(&self.mapping, name, kind).is_none());
+        let is_excluded = self.mappings.iter().all(|(mapping, kind)| map(mapping, name, kind).is_none());
         Rc::new(Route { id, name: name.clone(), is_excluded })
     }
 
@@ -132,7 +131,7 @@ mod tests {
         let text = "listen = \"127.0.0.1:0\"\n[source]\nurl = \"http://x:1\"\n[destination]\nurl = \"http://y:1\"";
         let mapping = crate::config::parse(text, &|_| None).unwrap().config.mapping;
         let catalogue =
-            |routes_max| Catalogue::new(Arc::clone(&state), mapping.clone(), vec![TargetKind::Database], routes_max);
+            |routes_max| Catalogue::new(Arc::clone(&state), vec![(mapping.clone(), TargetKind::Database)], routes_max);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         tokio::task::LocalSet::new().block_on(&runtime, async {
             let first = catalogue(2);

@@ -26,7 +26,7 @@ pub enum TargetKind {
 /// Where a route goes; `None`: no rule names it, or the source keeps it for itself, and it stays at the source alone.
 #[must_use]
 pub fn map(mapping: &Mapping, name: &RouteName, kind: &TargetKind) -> Option<Target> {
-    if mapping.rules.is_empty() {
+    if mapping.keeps_names() {
         return (!name.is_system() && is_mirrored(name, kind)).then(|| identity(name, kind));
     }
     Some(apply(&mapping.rules.get(rule_of(mapping, name)?)?.to, name, kind))
@@ -177,6 +177,7 @@ mod tests {
         let rule = |db: &str, rp: Match, to: &str| Rule {
             from: Pattern::Database { db: Match::Is(db.into()), rp },
             to: To::Bucket { bucket: Some(Naming::fixed(to)), org: None },
+            only: Vec::new(),
             shape: Shape::default(),
         };
         let mapping = rules(vec![rule("d", Match::Is(String::new()), "first"), rule("d", Match::Any, "second")]);
@@ -190,6 +191,7 @@ mod tests {
         let mapping = rules(vec![Rule {
             from: Pattern::Database { db: Match::Is("bench".into()), rp: Match::Any },
             to: To::Database { db: Some(Naming::fixed("bench")), rp: None },
+            only: Vec::new(),
             shape: Shape::default(),
         }]);
         let target = Some(Target::Database { db: "bench".into(), rp: String::new() });
@@ -201,8 +203,13 @@ mod tests {
         let from = |db: &str, rp: &str| Pattern::Database { db: Match::new(db), rp: Match::new(rp) };
         let to = |db: &str, rp: &str| To::Database { db: Naming::new(db).ok(), rp: Naming::new(rp).ok() };
         let mapping = rules(vec![
-            Rule { from: from("telegraf-?u", "*"), to: to("prod_{db}", "{rp}"), shape: Shape::default() },
-            Rule { from: from("*", "w*"), to: to("{db}", "long"), shape: Shape::default() },
+            Rule {
+                from: from("telegraf-?u", "*"),
+                to: to("prod_{db}", "{rp}"),
+                only: Vec::new(),
+                shape: Shape::default(),
+            },
+            Rule { from: from("*", "w*"), to: to("{db}", "long"), only: Vec::new(), shape: Shape::default() },
         ]);
         let of = |db, rp| map(&mapping, &database(db, rp), &TargetKind::Database).map(|target| target.to_string());
         assert_eq!(of("telegraf-eu", "").as_deref(), Some("database prod_telegraf-eu"));
@@ -220,6 +227,7 @@ mod tests {
         let every = |db: &str| Rule {
             from: Pattern::Database { db: Match::new(db), rp: Match::Any },
             to: To::Database { db: None, rp: None },
+            only: Vec::new(),
             shape: Shape::default(),
         };
         let all = rules(vec![every("*")]);

@@ -260,7 +260,10 @@ mod tests {
     fn places_that_go_to_one_target_are_asked_about_once_and_the_longest_retention_counts() {
         let to = To::Bucket { bucket: Some(Naming::fixed("all")), org: None };
         let from = Pattern::Database { db: Match::Is("a".into()), rp: Match::Any };
-        let rules = Mapping { unmapped: Unmapped::SourceOnly, rules: vec![Rule { from, to, shape: Shape::default() }] };
+        let rules = Mapping {
+            unmapped: Unmapped::SourceOnly,
+            rules: vec![Rule { from, to, only: Vec::new(), shape: Shape::default() }],
+        };
         let places = [place("a", "", 24), place("a", "week", 168), place("x", "", 0)];
         let plan = Plan::new(&rules, &places, &bucket_kind());
         assert_eq!(

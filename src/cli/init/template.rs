@@ -82,7 +82,7 @@ fn database(known: Option<&Known>, example: &str, name: &str) -> String {
 }
 
 fn rules(beginning: &Beginning) -> String {
-    let example = "\n#[[mapping.rule]]\n#from = { db = \"telegraf-*\", rp = \"*\" }  # * any characters, ? one; 2.x: { bucket = \"…\", org = \"…\" }\n#to = { db = \"prod_{db}\", rp = \"{rp}\" }  # {db} {rp} {bucket} {org}: the source's; 2.x: { bucket = \"…\", org = \"…\" }\n# include = [\"cpu\", \"mem*\"]               # measurements that go; exclude = [\"debug_*\"]: that stay\n# drop_tags = [\"secret*\"]                 # also drop_fields\n# rename_tag = { \"hostname\" = \"host\" }    # also rename_measurement, rename_field\n# int_to_float = [\"mem.*\"]                # measurement.field\n";
+    let example = "\n#[[mapping.rule]]\n#from = { db = \"telegraf-*\", rp = \"*\" }  # * any characters, ? one; 2.x: { bucket = \"…\", org = \"…\" }\n#to = { db = \"prod_{db}\", rp = \"{rp}\" }  # {db} {rp} {bucket} {org}: the source's; 2.x: { bucket = \"…\", org = \"…\" }; destination = \"ID\": for that one alone\n# include = [\"cpu\", \"mem*\"]               # measurements that go; exclude = [\"debug_*\"]: that stay\n# drop_tags = [\"secret*\"]                 # also drop_fields\n# rename_tag = { \"hostname\" = \"host\" }    # also rename_measurement, rename_field\n# int_to_float = [\"mem.*\"]                # measurement.field\n";
     let (Some(source), Some(destination)) = (&beginning.source, &beginning.destination) else {
         return example.to_owned();
     };

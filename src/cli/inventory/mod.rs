@@ -42,6 +42,8 @@ pub(super) struct InventoryArgs {}
 /// What decides about the fate of a thing.
 struct Known<'c> {
     config: &'c Config,
+    /// The first destination's.
+    own: Config,
     kind: TargetKind,
     twin: Twin,
 }
@@ -82,13 +84,19 @@ pub(super) fn run(global: &Global, _: &InventoryArgs) -> std::result::Result<Exi
 fn known<'c>(config: &'c Config, source: Product, destination: &Answered) -> Known<'c> {
     let answered = destination.as_ref().ok().map(|(product, _)| *product);
     let product = answered.or(Product::configured(config.destination().kind)).unwrap_or(source);
+    let org = config.destination().server.org.clone();
+    let own = config.each().next().unwrap_or_else(|| config.clone());
+    Known { config, kind: names_of(config, product), own, twin: Twin { product, org } }
+}
+
+/// What names a destination of this kind has.
+fn names_of(config: &Config, product: Product) -> TargetKind {
     let (org, source_org) = (config.destination().server.org.clone(), config.source.server.org.clone());
-    let kind = match product {
+    match product {
         Product::Influx1 | Product::Influx3 => TargetKind::Database,
-        Product::Influx2 => TargetKind::Bucket { org: org.clone(), source_org },
+        Product::Influx2 => TargetKind::Bucket { org, source_org },
         Product::Victoria | Product::Questdb => TargetKind::Labels { source_org },
-    };
-    Known { config, kind, twin: Twin { product, org } }
+    }
 }
 
 fn ask(config: &Config, flavor: Flavor, known: &Known<'_>) -> Result<Inventory> {
@@ -105,6 +113,24 @@ fn ask(config: &Config, flavor: Flavor, known: &Known<'_>) -> Result<Inventory> 
     tokio::task::LocalSet::new().block_on(&runtime, asking)
 }
 
+/// Where it goes, at each destination.
+fn goes(one: &Place, known: &Known<'_>) -> Vec<String> {
+    let several = known.config.destinations.len() > 1;
+    let at = |(index, own): (usize, Config)| {
+        let kind = if index == 0 {
+            known.kind.clone()
+        } else {
+            // As it is configured; one that is to be asked is taken to be like the first.
+            Product::configured(own.destination().kind)
+                .map_or_else(|| known.kind.clone(), |product| names_of(&own, product))
+        };
+        let target = map(&own.mapping, &one.name, &kind)?;
+        let of = if several { format!(" at {}", own.destination().id) } else { String::new() };
+        Some(shown(&target) + &of)
+    };
+    known.config.each().enumerate().filter_map(at).collect()
+}
+
 /// A place that clients write to.
 fn place(one: &Place, known: &Known<'_>) -> Item {
     let facts = match &one.policy {
@@ -112,11 +138,13 @@ fn place(one: &Place, known: &Known<'_>) -> Item {
         _ => twin::keeps(one.keep, one.shard),
     };
     let name = one.name.to_string();
-    let Some(target) = map(&known.config.mapping, &one.name, &known.kind) else {
+    let goes = goes(one, known);
+    if goes.is_empty() {
         return Item::new(name, facts, Fate::SourceOnly, "stays at the source alone: no rule names it");
-    };
+    }
     let item =
-        Item::new(name, facts, Fate::Mirrored, format!("writes through Twinline are mirrored to {}", shown(&target)));
+        Item::new(name, facts, Fate::Mirrored, format!("writes through Twinline are mirrored to {}", goes.join(", ")));
+    let Some(target) = map(&known.own.mapping, &one.name, &known.kind) else { return item };
     match known.twin.place(&target, (one.keep, one.shard), one.policy.as_deref()) {
         Some(typed) => item.statement(typed),
         None => item,

@@ -45,7 +45,8 @@ pub(super) fn open(
         logs.push(log);
     }
     let each = (config.queue.stall / SHARE).max(Duration::from_millis(10));
-    Ok(GapKeeper::new(logs, Arc::clone(state), owners, each))
+    let mappings = config.each().map(|one| (one.destination().id.clone(), one.mapping.clone())).collect();
+    Ok(GapKeeper::new(logs, Arc::clone(state), owners, each).with_mappings(mappings))
 }
 
 /// Whose the gaps are, and those for whom there is no room among them.

@@ -310,10 +310,10 @@ fn pipeline(
     clock: &SharedClock,
 ) -> Pipeline {
     let org = config.source.server.org.clone();
-    let (mapping, routes_max) = (config.mapping.clone(), config.limits.routes);
+    let mappings = config.each().map(|one| one.mapping).zip(kinds).collect();
     Pipeline {
         resolver: Resolver::new(source.passing.clone(), learnt.source.flavor, org),
-        catalogue: Catalogue::new(Arc::clone(state), mapping, kinds, routes_max),
+        catalogue: Catalogue::new(Arc::clone(state), mappings, config.limits.routes),
         source: source.writes,
         passing: source.passing,
         version: learnt.source.into(),

@@ -2,26 +2,31 @@
 
 use toml::de::DeValue;
 
-use crate::base::Glob;
+use crate::base::{DestinationId, Glob};
+use crate::config::checked::Destination;
 use crate::config::document::Section;
 use crate::config::mapping::{Mapping, Match, Pattern, Rule, Target, Unmapped};
 use crate::config::naming::Naming;
 use crate::config::shape::Shape;
 
 const FROM: &str = "from = { db = \"telegraf-*\", rp = \"*\" } or { bucket = \"telegraf\", org = \"my-org\" }";
-const TO: &str = "to = { db = \"telegraf\" } or { bucket = \"telegraf\", org = \"my-org\" }";
+const TO: &str = "to = { db = \"telegraf\" } or { bucket = \"telegraf\", org = \"my-org\" }, each with destination = \"ID\" where it is for one alone";
 
-pub(super) fn mapping(root: &Section<'_>) -> Mapping {
+/// `destinations`: those of the file, where these could be read.
+pub(super) fn mapping(root: &Section<'_>, destinations: Option<&[Destination]>) -> Mapping {
     let section = root.section("mapping");
     let unmapped = section.choice("unmapped", Unmapped::SourceOnly, &[("source-only", Unmapped::SourceOnly)]);
     let mut rules: Vec<Rule> = Vec::new();
     for table in section.sections("rule") {
         let from = side(&table, "from", FROM).and_then(|from| pattern(from, &table));
-        let to = side(&table, "to", TO).and_then(|to| target(to, &table));
+        let to = side(&table, "to", TO).and_then(|to| {
+            let only = only(&to, destinations)?;
+            Some((target(to, &table, !only.is_empty())?, only))
+        });
         let shape = shape(&table);
-        if let (Some(from), Some(to)) = (from, to) {
-            let rule = Rule { from, to, shape };
-            if let Some(earlier) = rules.iter().position(|other| other.from.covers(&rule.from)) {
+        if let (Some(from), Some((to, only))) = (from, to) {
+            let rule = Rule { from, to, only, shape };
+            if let Some(earlier) = rules.iter().position(|other| other.hides(&rule)) {
                 table.fault(
                     "from",
                     format!("never applies: rule {} above it takes all of it", earlier + 1),
@@ -31,12 +36,54 @@ pub(super) fn mapping(root: &Section<'_>) -> Mapping {
             if rule.merges() {
                 table.warn("to", "puts all into one: points of the same series and time overwrite each other there");
             }
+            if let Some(earlier) = rules.iter().position(|other| other.shares_place(&rule)) {
+                let what = "as well: points of the same series and time overwrite each other there";
+                table.warn("to", format!("is where rule {} above it puts its own {what}", earlier + 1));
+            }
             rules.push(rule);
         }
         table.finish();
     }
+    let mapping = Mapping { unmapped, rules };
+    for one in destinations.unwrap_or_default() {
+        if mapping.of(&one.id).takes_nothing() {
+            section.warn("rule", format!("none is for destination \"{}\": nothing goes there", one.id));
+        }
+    }
     section.finish();
-    Mapping { unmapped, rules }
+    mapping
+}
+
+/// The destinations that a rule is for; empty: all. Nothing where a fault of it was recorded.
+fn only(to: &Section<'_>, destinations: Option<&[Destination]>) -> Option<Vec<DestinationId>> {
+    const SEVERAL: &str = "[\"main\", \"second\"]";
+    let mut key = "destinations";
+    let mut names = to.strings(key, SEVERAL);
+    if to.has("destination") {
+        if names.is_some() {
+            to.fault("destination", "stands beside destinations", "one of the two".to_owned());
+            return None;
+        }
+        key = "destination";
+        names = Some(vec![to.string(key, "main")?.value]);
+    } else {
+        let _ = to.value("destination");
+    }
+    if !to.has(key) {
+        return Some(Vec::new());
+    }
+    let names = names?;
+    if names.is_empty() {
+        to.fault(key, "names none", format!("{key} = {SEVERAL}, or leave it out for all"));
+        return None;
+    }
+    let ids: Vec<String> = destinations.into_iter().flatten().map(|one| one.id.to_string()).collect();
+    if let Some(unknown) = names.iter().find(|name| destinations.is_some() && !ids.contains(name)) {
+        to.fault(key, format!("\"{unknown}\" is no destination of this file"), format!("one of: {}", ids.join(", ")));
+        return None;
+    }
+    let parsed: Result<Vec<_>, _> = names.iter().map(|name| DestinationId::parse(name)).collect();
+    parsed.map_err(|what| to.fault(key, what, "destination = \"main\"".to_owned())).ok()
 }
 
 /// What a rule does to lines.
@@ -131,7 +178,12 @@ fn pattern(side: Section<'_>, rule: &Section<'_>) -> Option<Pattern> {
     })
 }
 
-fn target(side: Section<'_>, rule: &Section<'_>) -> Option<Target> {
+/// `may_name_nothing`: it says for which destinations it is; names stay then.
+fn target(side: Section<'_>, rule: &Section<'_>, may_name_nothing: bool) -> Option<Target> {
+    if may_name_nothing && !["db", "rp", "bucket", "org"].iter().any(|key| side.has(key)) {
+        side.finish();
+        return Some(Target::Database { db: None, rp: None });
+    }
     let (by_bucket, first, second) = names(&side, rule, "to", TO)?;
     let keys = if by_bucket { ["bucket", "org"] } else { ["db", "rp"] };
     let own = |name: Option<String>, key| {
