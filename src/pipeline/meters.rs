@@ -79,7 +79,7 @@ impl EdgeMeters {
     pub(super) fn outcome(&self, kept: Kept) {
         match kept {
             Kept::All => self.applied.increment(1),
-            Kept::Retained(_) => self.partial.increment(1),
+            Kept::Retained(_) | Kept::Conflicting(_) => self.partial.increment(1),
             Kept::Nothing => self.not_applied.increment(1),
             Kept::Unknown => self.doubt.increment(1),
         }

@@ -14,10 +14,11 @@ use http_body_util::{BodyExt, Full};
 use super::reply::{self, Refusal, Reply};
 use super::stamp::Lines;
 use super::{ClientWrite, Pipeline};
-use crate::db::answer::{self, Kept};
+use crate::db::answer::{self, Conflict, Conflicting, Kept};
 use crate::db::client::{Answer as AnswerBody, Failure, Ready, RequestBody};
 use crate::db::precision::Api;
 use crate::db::server::Version;
+use crate::line;
 use crate::queue::Cause;
 
 /// Answers to writes are short, but may quote each bad line; beyond this they are passed on without being judged.
@@ -182,6 +183,27 @@ fn readable<'a>(head: &Parts, body: &'a [u8]) -> Option<Cow<'a, [u8]>> {
     (read <= JUDGED_BYTES_MAX).then_some(Cow::Owned(text))
 }
 
+/// What the source kept of lines of one time: they lie in one shard, so that an answer that names a conflict there tells of all.
+fn conflicting(version: &Version, status: StatusCode, body: &[u8], lines: &Lines) -> Option<Kept> {
+    let (all, of_one_time) = (lines.parsed.lines, lines.min_ns == lines.max_ns && lines.unstamped == 0);
+    let (text, dropped) = answer::conflict_at_source(version, status, body)?;
+    if !lines.parsed.decoded || lines.parsed.malformed > 0 || dropped > all {
+        return None;
+    }
+    if dropped == all {
+        return Some(Kept::Nothing);
+    }
+    let conflict = Conflict::of(&text)?;
+    let read = line::lines(&lines.text, lines.dialect, lines.precision).filter_map(Result::ok);
+    let found: Vec<Option<usize>> = read.map(|line| conflict.field_of(&line)).collect();
+    // Of a large body the text is gone.
+    if !of_one_time || found.len() != all as usize {
+        return None;
+    }
+    let (line, field) = (0u32..).zip(found).find_map(|(number, field)| Some((number, field?)))?;
+    Some(Kept::Conflicting(Conflicting { line, field: u32::try_from(field).ok()?, dropped }))
+}
+
 impl PrimaryAnswer {
     /// Its status, if there is an answer.
     pub(super) fn status(&self) -> Option<StatusCode> {
@@ -200,7 +222,10 @@ impl PrimaryAnswer {
             Self::Answered { head, body, rest } => {
                 let whole = head.status.is_success() || rest.is_none();
                 let kept = match readable(head, body).filter(|_| whole) {
-                    Some(text) => answer::source(version, head.status, &text, lines.parsed),
+                    Some(text) => match answer::source(version, head.status, &text, lines.parsed) {
+                        Kept::Unknown => conflicting(version, head.status, &text, lines).unwrap_or(Kept::Unknown),
+                        kept => kept,
+                    },
                     None => Kept::Unknown,
                 };
                 let (kept, cause) = match kept {

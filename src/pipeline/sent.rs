@@ -11,7 +11,7 @@ use std::rc::Rc;
 
 use super::primary::Judged;
 use super::stamp::Lines;
-use crate::db::answer::Kept;
+use crate::db::answer::{Conflicting, Kept};
 use crate::route::RouteName;
 
 /// Places that are counted apart.
@@ -164,6 +164,11 @@ impl Sending {
                     tally.none += expired;
                     // Which pieces of a large body they are in is not known.
                     tally.maybe += lines - expired;
+                }
+                Kept::Conflicting(Conflicting { dropped, .. }) => {
+                    let dropped = u64::from(dropped).min(lines);
+                    tally.none += dropped;
+                    tally.sure += lines - dropped;
                 }
                 Kept::Unknown if late => tally.lost += lines,
                 Kept::Unknown => tally.maybe += lines,

@@ -3,9 +3,11 @@
 //! Promise: a line is called kept, or not kept, only where that follows from the answer and the line's own time; all other
 //! lines are doubt. What is certain about the rest of the write is not touched by that.
 
+use std::cmp::Ordering;
+
 use super::primary::Judged;
 use super::stamp::Lines;
-use crate::db::answer::{Expired, Kept};
+use crate::db::answer::{Conflicting, Expired, Kept};
 use crate::line;
 use crate::queue::doubts::Counts;
 use crate::queue::{Cause, Disposition, Fate, Span, Spans};
@@ -66,6 +68,10 @@ pub(super) fn settle(judged: &Judged, lines: &Lines, met: &[Met], now_ns: i64) -
             Some(spans) => spans,
             None => return whole(Disposition::Doubt, judged.cause),
         },
+        Kept::Conflicting(conflicting) => match refused(conflicting, lines) {
+            Some(spans) => spans,
+            None => return whole(Disposition::Doubt, judged.cause),
+        },
     };
     let mut spans = with_met(expired, met);
     if spans.len() > SPANS_MAX {
@@ -106,6 +112,26 @@ fn outside(expired: Expired, lines: &Lines, now_ns: i64) -> Option<Vec<Span>> {
         }
         None => None,
     }
+}
+
+/// The lines that have the field whose type the source does not take. `None`: their number does not go with what was dropped. Where more
+/// were dropped, the others may be those: they are doubt.
+fn refused(conflicting: Conflicting, lines: &Lines) -> Option<Vec<Span>> {
+    let read = || line::lines(&lines.text, lines.dialect, lines.precision).filter_map(Result::ok);
+    let first = read().nth(conflicting.line as usize)?;
+    let field = first.fields().get(conflicting.field as usize)?;
+    let is_refused = |line: &line::Line<'_>| {
+        line.measurement() == first.measurement()
+            && line.fields().iter().any(|other| other.kind() == field.kind() && other.key() == field.key())
+    };
+    let fates: Vec<bool> = read().map(|line| is_refused(&line)).collect();
+    let number = u32::try_from(fates.iter().filter(|refused| **refused).count()).ok()?;
+    let others = match number.cmp(&conflicting.dropped) {
+        Ordering::Equal => None,
+        Ordering::Less => Some(Fate::Doubt),
+        Ordering::Greater => return None,
+    };
+    Some(runs(fates.into_iter().map(|refused| if refused { Some(Fate::NotApplied) } else { others })))
 }
 
 fn runs(fates: impl Iterator<Item = Option<Fate>>) -> Vec<Span> {
@@ -200,6 +226,22 @@ mod tests {
         // A line within a second of the horizon.
         let found = settled(&[30.0, 24.0], 1, horizon, &[]);
         assert_eq!(found.spans, vec![doubt(0, 2)]);
+    }
+
+    #[test]
+    fn lines_of_a_field_whose_type_is_refused_are_not_kept_and_the_others_are() {
+        let identity = WriteIdentity::read(Api::V1, "db=d");
+        let body = "m v=1 7\nm,h=a v=\"x\" 7\nn v=\"x\" 7\nm u=1,v=\"y\" 7\n";
+        let lines = stamp::read(&Version::assumed(Flavor::Influx1), &identity, Decoded::Plain(body.into()), 0, false);
+        let settled = |dropped| {
+            let kept = Kept::Conflicting(Conflicting { line: 1, field: 0, dropped });
+            settle(&Judged { kept, cause: Cause::Answer, status: 400, success: false }, &lines, &[], NOW_NS)
+        };
+        let gone = |first| span(first, 1, Fate::NotApplied, Cause::None);
+        let doubt = |first| span(first, 1, Fate::Doubt, Cause::Answer);
+        assert_eq!(settled(2).spans, vec![gone(1), gone(3)]);
+        assert_eq!(settled(3).spans, vec![doubt(0), gone(1), doubt(2), gone(3)], "something else was dropped too");
+        assert_eq!(settled(1).disposition, Disposition::Doubt, "less than there are");
     }
 
     #[test]

@@ -59,6 +59,9 @@ fn what_is_lost_is_counted_by_reason() {
     let status = twinline.until("the refused one is counted", |status| dropped(status, "refused") > 0);
     assert_eq!((dropped(&status, "refused"), status["edge"]["udp"][0]["lines"].as_u64()), (1, Some(2)), "{status:#}");
     assert_eq!(times(&source, "autogen"), [1, 2]);
+    // Of one time: the answer says which of them was dropped.
+    let status = twinline.until("both have it", |status| status["lines"]["delivered"] == 2);
+    assert_eq!(status["lines"]["doubt"], 0, "{status:#}");
     let metrics = twinline.admin("/metrics").text();
     for line in ["twinline_udp_dropped_lines_total{why=\"unparsable\"} 3", "twinline_udp_datagrams_total 3"] {
         assert!(metrics.lines().any(|l| l == line), "{line}: {metrics}");

@@ -28,8 +28,14 @@ impl<'a> Conflict<'a> {
     /// Whether a line has the field, of the type that the server does not take. Another one may have it and be taken: types are by shard.
     #[must_use]
     pub fn is_of(&self, line: &Line<'_>) -> bool {
+        self.field_of(line).is_some()
+    }
+
+    /// Which field of a line it is about.
+    #[must_use]
+    pub fn field_of(&self, line: &Line<'_>) -> Option<usize> {
         let names = [line.measurement(), line.raw_measurement().into()];
-        line.fields().iter().any(|field| {
+        line.fields().iter().position(|field| {
             let keys = [field.key(), field.raw_key().into()];
             keys.iter().any(|key| names.iter().any(|name| self.names(key, name, field.kind())))
         })

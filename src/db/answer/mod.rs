@@ -19,7 +19,7 @@ pub use destination::{Action, Limit, Verdict, destination};
 pub use questdb::{COMMIT_ERROR, NO_GZIP};
 pub use quoted::{Refused, quoted};
 pub use retry_after::retry_after;
-pub use source::{Expired, Kept, Parsed, source};
+pub use source::{Conflicting, Expired, Kept, Parsed, conflict_at_source, source};
 
 use http::{HeaderMap, StatusCode};
 

@@ -6,7 +6,9 @@
 
 use http::StatusCode;
 
+use super::conflict::Conflict;
 use super::message;
+use super::refused::dropped;
 use crate::base::clock::parse_rfc3339;
 use crate::db::server::{Flavor, Version};
 
@@ -32,6 +34,19 @@ pub enum Kept {
     Unknown,
     /// Every line that parses but those outside the retention policy.
     Retained(Expired),
+    /// All lines are of one time, and of these so many were dropped, among them all that have one field of one type.
+    Conflicting(Conflicting),
+}
+
+/// The field whose type the source does not take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Conflicting {
+    /// The first line that has it, from 0.
+    pub line: u32,
+    /// Which field of that line.
+    pub field: u32,
+    /// How many lines were dropped, for that or another reason: less than there are.
+    pub dropped: u32,
 }
 
 /// Lines outside the retention policy.
@@ -57,6 +72,23 @@ pub fn source(version: &Version, status: StatusCode, body: &[u8], parsed: Parsed
         Flavor::Influx1 => influx1(version, status, &text, parsed),
         Flavor::Influx2 => influx2(status, &text, parsed),
     }
+}
+
+/// The text of an answer that names a conflict of types, and how many lines were dropped for it in the shard of which it speaks. More may
+/// have been in others, and those outside the retention policy are not told then: only of lines of one time is that all.
+#[must_use]
+pub fn conflict_at_source(version: &Version, status: StatusCode, body: &[u8]) -> Option<(String, u32)> {
+    let wanted = match version.flavor {
+        Flavor::Influx1 => 400,
+        Flavor::Influx2 => 422,
+    };
+    if status.as_u16() != wanted || !is_recorded(version) {
+        return None;
+    }
+    let text = message(body);
+    Conflict::of(&text)?;
+    let dropped = u32::try_from(dropped(&text)?).ok()?;
+    (dropped > 0).then_some((text, dropped))
 }
 
 /// Whether the answers of this version were measured, or read in its source.
