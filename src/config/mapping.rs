@@ -108,6 +108,15 @@ impl Match {
         }
     }
 
+    /// Whether it may match `name/` with something behind. Wrong only by saying yes.
+    #[must_use]
+    pub fn may_begin_with(&self, name: &str) -> bool {
+        match self {
+            Self::Any | Self::Like(_) => true,
+            Self::Is(own) => own.split_once('/').is_some_and(|(head, _)| head == name),
+        }
+    }
+
     /// Whether it is sure that everything that `other` matches, this one matches, too.
     fn covers(&self, other: &Self) -> bool {
         match (self, other) {

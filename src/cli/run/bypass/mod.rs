@@ -15,7 +15,7 @@ use std::time::Duration;
 use metrics::{counter, gauge};
 
 use crate::base::{DestinationId, metric};
-use crate::config::Config;
+use crate::config::{Config, Mapping, Pattern};
 use crate::control::{AroundPlace, Facts, WatchedWrites};
 use crate::db::counters::{Missing, counters};
 use crate::pipeline::Pipeline;
@@ -34,14 +34,14 @@ const SHOWN_MAX: usize = 20;
 pub(super) struct Watch {
     every: Duration,
     late_max: Duration,
-    /// What is not copied is missing at each of them.
-    destinations: Vec<DestinationId>,
+    /// What is not copied is missing at each of them that gets the place.
+    destinations: Vec<(DestinationId, Mapping)>,
 }
 
 impl Watch {
     pub(super) fn of(config: &Config) -> Self {
         let late = config.destinations.iter().map(|one| one.delivery.late_write_max).max().unwrap_or_default();
-        let destinations = config.destinations.iter().map(|one| one.id.clone()).collect();
+        let destinations = config.each().map(|one| (one.destination().id.clone(), one.mapping.clone())).collect();
         Self { every: config.source.watch_writes, late_max: late, destinations }
     }
 }
@@ -115,7 +115,13 @@ impl Watcher {
     /// Makes it durable, then tells it.
     async fn record(&mut self, around: Around) {
         let Around { place, points, from_ns, to_ns } = around;
-        for destination in &self.watch.destinations {
+        let miss_it: Vec<_> = self.watch.destinations.iter().filter(|(_, mapping)| may_go(mapping, &place)).collect();
+        if miss_it.is_empty() {
+            // It stays at the source, whoever writes it.
+            self.judge.told(&place);
+            return;
+        }
+        for (destination, _) in miss_it {
             let route_name = place.clone();
             let gap = Gap { route: None, route_name, from_ns, to_ns, lines: points, lsns: None, cause: BYPASS };
             if let Err(error) = self.pipeline.state.add_gap(destination, gap).await {
@@ -170,6 +176,18 @@ impl Watcher {
     }
 }
 
+/// Whether something of a database, or bucket, may go to a destination.
+fn may_go(mapping: &Mapping, place: &str) -> bool {
+    let fits = |from: &Pattern| match from {
+        Pattern::Database { db, .. } => {
+            db.matches(place) || place.split_once('/').is_some_and(|(head, _)| db.matches(head))
+        }
+        // Of a database a rule may name the bucket of a policy.
+        Pattern::Bucket { bucket, .. } => bucket.matches(place) || bucket.may_begin_with(place),
+    };
+    mapping.keeps_names() || mapping.rules.iter().any(|rule| fits(&rule.from))
+}
+
 /// Of so many within a span.
 fn per_minute(points: u64, span_ns: i64) -> u64 {
     let minutes = Duration::from_nanos(span_ns.max(1).unsigned_abs()).as_secs_f64() / 60.0;
@@ -180,6 +198,22 @@ fn per_minute(points: u64, span_ns: i64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_no_rule_sends_anywhere_is_no_matter() {
+        let mapping = |rules: &str| {
+            let head =
+                "listen = \"127.0.0.1:0\"\n[source]\nurl = \"http://x:1\"\n[destination]\nurl = \"http://y:1\"\n";
+            crate::config::parse(&format!("{head}{rules}"), &|_| None).unwrap().config.mapping
+        };
+        assert!(may_go(&mapping(""), "any"));
+        let databases = mapping("[[mapping.rule]]\nfrom = { db = \"a*\", rp = \"x\" }\nto = { db = \"b\" }");
+        assert!(may_go(&databases, "a1") && may_go(&databases, "a/x") && !may_go(&databases, "b"));
+        let buckets = mapping("[[mapping.rule]]\nfrom = { bucket = \"d/p\" }\nto = { bucket = \"b\" }");
+        assert!(may_go(&buckets, "d") && may_go(&buckets, "d/p") && !may_go(&buckets, "e") && !may_go(&buckets, "d/q"));
+        let forms = mapping("[[mapping.rule]]\nfrom = { bucket = \"d?/*\" }\nto = { bucket = \"b\" }");
+        assert!(may_go(&forms, "d"), "nobody looks into forms");
+    }
 
     #[test]
     fn a_rate_is_of_a_minute_at_least() {
