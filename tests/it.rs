@@ -108,6 +108,8 @@ mod double;
 #[path = "it/doubt.rs"]
 mod doubt;
 // Times, partial writes, ends without an answer: each cell is on both sides or listed.
+#[path = "it/early_head.rs"]
+mod early_head;
 #[path = "it/exact.rs"]
 mod exact;
 // The table above is true.
@@ -200,6 +202,8 @@ mod mutations;
 // A destination that does not take them.
 #[path = "it/mutations_faults.rs"]
 mod mutations_faults;
+#[path = "it/mutations_refused.rs"]
+mod mutations_refused;
 #[path = "it/statements.rs"]
 mod statements;
 #[path = "it/statements_decided.rs"]

@@ -129,9 +129,12 @@ impl Distributor {
     }
 
     /// Something of this name is dealt out, or set aside, behind the statements that wait.
-    pub(super) fn meet_barriers(&mut self, name: &RouteName) {
+    pub(super) async fn meet_statements(&mut self, lsn: Lsn, name: &RouteName) {
         for barrier in &mut self.barriers {
             barrier.newer |= barrier.reaches(Some(name), &[]);
+        }
+        if self.unconfirmed.as_ref().is_some_and(|all| !all.is_empty()) {
+            self.goes_on(lsn, name).await;
         }
     }
 

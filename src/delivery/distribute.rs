@@ -306,10 +306,7 @@ impl Distributor {
             self.names.insert(record.route, intent.name.clone());
         }
         if target.is_some() {
-            self.meet_barriers(&intent.name);
-        }
-        if target.is_some() && self.unconfirmed.as_ref().is_some_and(|all| !all.is_empty()) {
-            self.goes_on(record.lsn, &intent.name).await;
+            self.meet_statements(record.lsn, &intent.name).await;
         }
         let met = self.meet(record, &intent, &judged);
         let shaped = match target {

@@ -119,8 +119,11 @@ fn made(statement: &Statement, run: &[u8], world: &World<'_>) -> Result<Plan, St
         return Err(never(class).to_owned());
     }
     if class.is_drop_of_a_place() && !world.confirmed {
-        let why = "a drop of a whole database or policy waits for confirmation (drops = \"ask\"; twinline statements confirm)";
-        return Err(why.to_owned());
+        return match made(statement, run, &World { confirmed: true, ..*world }) {
+            Ok(Plan::Excluded) => Ok(Plan::Excluded),
+            Ok(_) => Err("a drop of a whole database or policy waits for confirmation (drops = \"ask\"; twinline statements confirm)".to_owned()),
+            Err(why) => Err(format!("a drop of a whole database or policy is left to you, to be confirmed it cannot be carried out: {why}")),
+        };
     }
     if let TargetKind::Labels { .. } = world.kind {
         return match class {

@@ -91,7 +91,7 @@ pub(super) async fn read(pipeline: &Pipeline, door: Door, head: &Parts, first: &
         }
         Door::Flux => Vec::new(),
         Door::Delete => {
-            let name = pipeline.resolver.name(&WriteIdentity::read(Api::V2, query)).await;
+            let name = place_of_delete(pipeline, query).await;
             let shown = format!("{call}: {}", String::from_utf8_lossy(first).chars().take(500).collect::<String>());
             let run = if whole { first } else { b"" };
             one(statement(By::Delete, Class::ApiDelete, name, shown), run)
@@ -127,6 +127,15 @@ async fn place_of_version2(pipeline: &Pipeline, form: &Form) -> Option<RouteName
     let (db, rp) = (form.db.clone(), form.rp.clone());
     let identity = WriteIdentity { db, rp, ..WriteIdentity::read(Api::V1, "") };
     pipeline.resolver.name(&identity).await
+}
+
+/// 2.x takes the id of a bucket before its name; one that nobody knows is no place.
+async fn place_of_delete(pipeline: &Pipeline, query: &str) -> Option<RouteName> {
+    let identity = WriteIdentity::read(Api::V2, query);
+    let id = WriteIdentity::bucket_id(query).filter(|_| pipeline.version.borrow().flavor == Flavor::Influx2);
+    let Some(id) = id else { return pipeline.resolver.name(&identity).await };
+    let name = pipeline.resolver.name(&WriteIdentity { bucket: Some(id.clone()), ..identity }).await;
+    name.filter(|name| !matches!(name, RouteName::Bucket { bucket, .. } if *bucket == id))
 }
 
 /// A script as it is, or in JSON.
@@ -207,11 +216,13 @@ impl Judge {
                 let answer = Answered { status, content_type, encoding, body: heard, whole };
                 ran(&answer, self.count, self.version2)
             }
-            _ if self.status.is_success() => vec![Ran::Yes; self.count],
-            _ if is_refusal(self.status) => vec![Ran::No; self.count],
+            // A head alone says nothing: it may have gone out before the work was done.
+            _ if self.status.is_success() && whole => vec![Ran::Yes; self.count],
             _ => vec![Ran::Unknown; self.count],
         };
-        let nothing_ran = is_refusal(self.status);
+        // What a delete cannot do is said before it begins.
+        let cannot = self.door == Door::Delete && self.status == StatusCode::NOT_IMPLEMENTED;
+        let nothing_ran = is_refusal(self.status) || cannot;
         // What could not be read has run unless the source has refused it.
         let ran = if nothing_ran { vec![Ran::No; self.count + 1] } else { ran };
         self.pipeline.changes_ran(self.changes, &ran, status).await;

@@ -47,6 +47,15 @@ impl WriteIdentity {
         }
         identity
     }
+
+    /// `bucketID`, which calls other than writes take, when present and not empty.
+    #[must_use]
+    pub fn bucket_id(query: &str) -> Option<String> {
+        let pairs = query.split('&').filter(|pair| !pair.contains(';')).filter_map(|pair| pair.split_once('='));
+        let id =
+            pairs.filter(|(key, _)| decode(key).as_deref() == Some("bucketID")).find_map(|(_, value)| decode(value));
+        id.filter(|id| !id.is_empty())
+    }
 }
 
 /// `None` for a broken percent escape. Bytes that are not UTF-8 are replaced: such names cannot be mapped by text anyway.
