@@ -6,12 +6,10 @@
 
 use std::time::Duration;
 
-use xxhash_rust::xxh3::xxh3_64;
-
 use super::distribute::Distributor;
 use super::plan::{Plan, confirmed};
 use super::send::{STATE_RETRY, record_effects};
-use super::{Shared, tell};
+use super::{Shared, shaping, tell};
 use crate::base::{Lsn, Result};
 use crate::db::influxql::{Class, split};
 use crate::queue::Statement;
@@ -151,7 +149,7 @@ impl Distributor {
     async fn under_same_rules(&self, found: Vec<Unconfirmed>) -> Vec<Unconfirmed> {
         let (state, id) = (&self.shared.state, &self.shared.id);
         let (mapping, kind) = self.shared.targets.rules();
-        let rules = xxh3_64(format!("{:?} {kind:?}", mapping.rules).as_bytes()).to_le_bytes().to_vec();
+        let rules = shaping::digest(mapping, &format!(" {kind:?}")).to_le_bytes().to_vec();
         let key = format!("statements-rules:{id}");
         if asked(&self.shared, || state.get(&key)).await.as_ref() == Some(&rules) {
             return found;

@@ -91,5 +91,10 @@ pub(super) fn fingerprint(mapping: &Mapping) -> u64 {
     if mapping.rules.iter().all(|rule| rule.shape.is_empty()) {
         return 0;
     }
-    (xxh3_64(format!("{:?}", mapping.rules).as_bytes()) >> 8).max(1)
+    (digest(mapping, "") >> 8).max(1)
+}
+
+/// Stands for all rules, and what else is said of them.
+pub(super) fn digest(mapping: &Mapping, more: &str) -> u64 {
+    xxh3_64(format!("{:?}{more}", mapping.rules).as_bytes())
 }

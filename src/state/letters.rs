@@ -234,19 +234,8 @@ impl LetterFile {
     /// # Errors
     /// It cannot be read, is damaged, or was written by a version with another schema.
     pub fn open(path: &Path) -> Result<Self> {
-        let fails = |what: &str| Error::new(Kind::State, Side::Own, format!("{}: {what}", path.display()));
-        let connection = peek::open(path)?.ok_or_else(|| {
-            fails("the state store cannot be read")
-                .hint("run it as the user that twinline runs as (sudo -u twinline …)")
-        })?;
-        let known = "SELECT 1 FROM sqlite_schema WHERE name = 'dead_letter_removed'";
-        let is_ours = connection.query_row(known, [], |_| Ok(())).optional();
-        match is_ours {
-            Ok(Some(())) => Ok(Self(connection)),
-            Ok(None) => Err(fails("written by an older version, which kept dead letters otherwise")
-                .hint("start this version once on it: twinline run")),
-            Err(e) => Err(fails("the state store cannot be read").because(e)),
-        }
+        let known = "SELECT count(*) FROM sqlite_schema WHERE name = 'dead_letter_removed'";
+        peek::open_with(path, known, "dead letters").map(Self)
     }
 
     /// Destinations that have letters, or had some.

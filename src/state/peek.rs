@@ -5,7 +5,7 @@ use std::path::Path;
 use rusqlite::{Connection, OpenFlags, OptionalExtension};
 
 use super::schema;
-use crate::base::Result;
+use crate::base::{Error, Kind, Result, Side};
 
 /// A value of the store at `path`; none where it has none, or where it cannot be read without being changed.
 ///
@@ -22,7 +22,7 @@ pub fn peek(path: &Path, name: &str) -> Result<Option<Vec<u8>>> {
 ///
 /// # Errors
 /// As [`peek`].
-pub(super) fn open(path: &Path) -> Result<Option<Connection>> {
+fn open(path: &Path) -> Result<Option<Connection>> {
     let mut found = None;
     for how in HOW {
         if found.is_none() {
@@ -30,6 +30,24 @@ pub(super) fn open(path: &Path) -> Result<Option<Connection>> {
         }
     }
     Ok(found)
+}
+
+/// The store at `path`, where it has what `known` counts once; `kept`: what an older version kept otherwise, in plural.
+///
+/// # Errors
+/// It cannot be read, is damaged, or was written by a version with another schema.
+pub(super) fn open_with(path: &Path, known: &str, kept: &str) -> Result<Connection> {
+    let fails = |what: &str| Error::new(Kind::State, Side::Own, format!("{}: {what}", path.display()));
+    let connection = open(path)?.ok_or_else(|| {
+        fails("the state store cannot be read").hint("run it as the user that twinline runs as (sudo -u twinline …)")
+    })?;
+    let found = connection.query_row(known, [], |row| row.get::<_, u64>(0));
+    match found {
+        Ok(1) => Ok(connection),
+        Ok(_) => Err(fails(&format!("written by an older version, which kept {kept} otherwise"))
+            .hint("start this version once on it: twinline run")),
+        Err(e) => Err(fails("the state store cannot be read").because(e)),
+    }
 }
 
 /// With the journal beside it where its index is there, which then stays as it is; else without.
@@ -55,7 +73,7 @@ fn opened(path: &Path, how: &str) -> Result<Option<Connection>> {
     };
     match schema::known(&connection) {
         Ok(()) => Ok(Some(connection)),
-        Err(error) if error.kind() == crate::base::Kind::Disk => Ok(None),
+        Err(error) if error.kind() == Kind::Disk => Ok(None),
         Err(error) => Err(error.context(path.display())),
     }
 }

@@ -196,18 +196,8 @@ impl StatementFile {
     /// # Errors
     /// It cannot be read, is damaged, or was written by a version with another schema.
     pub fn open(path: &Path) -> Result<Self> {
-        let fails = |what: &str| Error::new(Kind::State, Side::Own, format!("{}: {what}", path.display()));
-        let connection = peek::open(path)?.ok_or_else(|| {
-            fails("the state store cannot be read")
-                .hint("run it as the user that twinline runs as (sudo -u twinline …)")
-        })?;
         let known = "SELECT count(*) FROM pragma_table_info('statement') WHERE name = 'state'";
-        match connection.query_row(known, [], |row| row.get::<_, u64>(0)) {
-            Ok(1) => Ok(Self(connection)),
-            Ok(_) => Err(fails("written by an older version, which kept statements otherwise")
-                .hint("start this version once on it: twinline run")),
-            Err(e) => Err(fails("the state store cannot be read").because(e)),
-        }
+        peek::open_with(path, known, "statements").map(Self)
     }
 
     /// Destinations that have rows, or had some.
