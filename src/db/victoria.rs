@@ -1,11 +1,16 @@
 //! What VictoriaMetrics says of itself.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::Method;
 
 use super::server::{Reply, Server};
 use crate::base::{Error, Kind, Result, Side};
 
+/// What it has acknowledged so long before is on its disk. Source: 1.150.0 keeps what is older than its flush of 5 s; killed, it had lost
+/// points 8 s old and none of 12 s.
+pub const ON_DISK_AFTER: Duration = Duration::from_secs(15);
 const DAY_MS: i64 = 86_400_000;
 /// How far ahead it keeps at least.
 const AHEAD_MS: i64 = 2 * DAY_MS;

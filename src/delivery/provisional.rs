@@ -2,8 +2,7 @@
 //!
 //! Promise: a floor becomes durable only when the process that acknowledged everything below it was seen alive
 //! [`HOLD`] later. When another process answers instead, delivery begins again at the last durable floors: what the dead one
-//! may have lost is sent once more. Source: VictoriaMetrics 1.150.0 keeps what is older than its flush of 5 s; killed, it had
-//! lost points 8 s old and none of 12 s.
+//! may have lost is sent once more.
 //!
 //! Where others get the same log, one that is away must not hold it back by what it has acknowledged and may have lost: beyond
 //! `route_backlog` delivery goes back to the durable floors ([`Provisional::hold_back`]). From there on nothing is acknowledged, so
@@ -21,7 +20,7 @@ use crate::db::victoria;
 use crate::queue::Floors;
 
 /// What was acknowledged before that is on disk.
-const HOLD: Duration = Duration::from_secs(15);
+const HOLD: Duration = victoria::ON_DISK_AFTER;
 /// How often it is asked when it began.
 const ASK_EVERY: Duration = Duration::from_secs(2);
 /// The code of a pause without an answer to that, and of one where a write finds nobody.

@@ -40,7 +40,7 @@ pub(super) enum Written<'a> {
 
 impl Writing {
     /// The same at this time of the wall clock.
-    pub(super) fn at(self, now_ns: i64) -> Self {
+    pub fn at(self, now_ns: i64) -> Self {
         match self {
             Self::Victoria(rules) => Self::Victoria(VictoriaRules { now_ms: now_ns.div_euclid(1_000_000), ..rules }),
             other => other,
@@ -61,7 +61,7 @@ impl Writing {
     }
 
     /// Whether lines of one series and time go as one.
-    pub(super) fn merges_lines(self) -> bool {
+    pub fn merges_lines(self) -> bool {
         matches!(self, Self::Questdb(_))
     }
 

@@ -123,7 +123,8 @@ async fn daemon(
     let source = Server::new(&config.source.server, Side::Source)?;
     let each: Vec<Config> = config.each().collect();
     let learnt = meet(&config, &each, &source, &state, &clock).await?;
-    let kinds = each.iter().zip(&learnt.destinations).map(|(config, met)| target_kind(config, met)).collect::<Vec<_>>();
+    let kinds =
+        each.iter().zip(&learnt.destinations).map(|(config, met)| target_kind(config, met.product)).collect::<Vec<_>>();
     let (proxies, admin) = listeners(&config, passed).await?;
     let udp = config.udp.iter().cloned().map(bind_udp).collect::<Result<Vec<_>>>()?;
     let facts = Arc::new(Mutex::new(facts(&config, &learnt, &proxies, &admin)));
@@ -235,23 +236,23 @@ fn look_after_source(pipeline: &Rc<Pipeline>, facts: Arc<Mutex<Facts>>, watch: b
     tokio::task::spawn_local(watched.again("asking the source's version", learn));
 }
 
-fn target_kind(config: &Config, met: &Met) -> TargetKind {
+pub(super) fn target_kind(config: &Config, product: Product) -> TargetKind {
     let source_org = config.source.server.org.clone();
-    match met.product {
+    match product {
         Product::Influx1 | Product::Influx3 => TargetKind::Database,
         Product::Influx2 => TargetKind::Bucket { org: config.destination().server.org.clone(), source_org },
         Product::Victoria | Product::Questdb => TargetKind::Labels { source_org },
     }
 }
 
-fn writing(config: &Config, met: &learn::Met) -> Writing {
-    match met.product {
+pub(super) fn writing(config: &Config, product: Product, keeps: victoria::Keeps) -> Writing {
+    match product {
         Product::Influx1 => Writing::Influx(Dialect::Influx1),
         Product::Influx2 => Writing::Influx(Dialect::Influx2),
         Product::Influx3 => Writing::Influx3,
         Product::Victoria => {
             let refuse_texts = config.destination().projection.texts == Unheld::DeadLetter;
-            let victoria::Keeps { past_ms, ahead_ms } = met.keeps;
+            let victoria::Keeps { past_ms, ahead_ms } = keeps;
             Writing::Victoria(VictoriaRules { refuse_texts, past_ms, ahead_ms, now_ms: 0 })
         }
         Product::Questdb => {
@@ -271,7 +272,7 @@ fn delivery_parts(
     delivery::Parts {
         is_only,
         product: met.product,
-        writing: writing(config, met),
+        writing: writing(config, met.product, met.keeps),
         id: config.destination().id.clone(),
         kind,
         mapping: config.mapping.clone(),

@@ -3,8 +3,11 @@
 //! Promise: a letter goes only after the destination has acknowledged the source's values of its cells, and the source, asked once
 //! more after that, still held them: what it takes later comes by the ordinary way, behind ours. So no older value stands over
 //! a newer one. Where the source has none of the cells, nothing is written and the letter is obsolete. Stopped at any moment,
-//! the same command does the rest.
+//! the same command does the rest. VictoriaMetrics and QuestDB get of it what they can hold, as delivery writes it ([`form`]); where points
+//! are replaced as a whole (QuestDB) they get the whole point, and where a yes comes before the disk (VictoriaMetrics) a letter goes
+//! once what was acknowledged is on it.
 
+mod form;
 mod plan;
 mod report;
 mod source;
@@ -17,18 +20,21 @@ use super::FilterArgs;
 use super::letter::Letter;
 use super::store::{Next, Store};
 use crate::base::failpoint::{self, Point as Moment};
-use crate::base::{Error, Result as BaseResult, Side};
+use crate::base::{Error, Result as BaseResult, Side, SystemClock};
 use crate::cli::Global;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::queue::stop::Stop;
+use crate::cli::run::{target_kind, writing};
 use crate::config::{Config, Mapping};
 use crate::control::Status;
 use crate::db::product::Product;
 use crate::db::server::{Flavor, Server};
-use crate::line::Dialect;
+use crate::db::victoria;
+use crate::delivery::{Writing, table_prefix};
 use crate::route::{Target, TargetKind};
 use crate::state::{LetterFate, LetterId, LetterQuery};
-use plan::{Point, Values, fits, place, points, written};
+use form::Form;
+use plan::{Point, Values, place, points, written};
 use report::Report;
 use source::{Found, Source};
 use target::Destination;
@@ -71,7 +77,7 @@ impl Stay {
 struct Sides {
     source: Source,
     destination: Destination,
-    dialect: Dialect,
+    writing: Writing,
     mapping: Mapping,
     kind: TargetKind,
     execute: bool,
@@ -113,7 +119,7 @@ pub(super) fn run(global: &Global, store: &Store<'_>, args: &ReplayArgs) -> Resu
     let runtime = runtime.map_err(|e| Error::disk("cannot start the event loop", e))?;
     // Fails only when it was done before, which is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let mut sides = Sides::new(config, kinds(store)?, args.execute)?;
+    let mut sides = runtime.block_on(Sides::new(config, kinds(store)?, args.execute))?;
     let (mut report, mut chunk, mut bytes) = (Report::default(), Vec::new(), 0);
     // What comes from now on waits for the next time.
     let query = LetterQuery { to: last(store)?, ..LetterQuery::default() };
@@ -189,44 +195,48 @@ fn settle(store: &Store<'_>, letters: &[Letter], ends: &Ends) -> Result<(), Fail
 }
 
 impl Sides {
-    fn new(config: &Config, (source, destination): (Flavor, Flavor), execute: bool) -> Result<Self, Failure> {
+    async fn new(config: &Config, (source, product): (Flavor, Product), execute: bool) -> Result<Self, Failure> {
         let server = Server::new(&config.destination().server, Side::Destination)?;
-        let (kind, dialect) = match destination {
-            Flavor::Influx1 => (TargetKind::Database, Dialect::Influx1),
-            Flavor::Influx2 => {
-                let (org, source_org) = (config.destination().server.org.clone(), config.source.server.org.clone());
-                (TargetKind::Bucket { org, source_org }, Dialect::Influx2)
-            }
+        let about = match product {
+            Product::Victoria => victoria::about(&server).await?,
+            _ => victoria::About::default(),
         };
         let bytes_max = config.destination().delivery.batch_bytes.as_usize();
         Ok(Self {
             source: Source::new(config, source)?,
-            destination: Destination { server, flavor: destination, bytes_max },
-            dialect,
+            destination: Destination { server, product, bytes_max, began_s: about.started_s },
+            writing: writing(config, product, about.keeps).at(SystemClock::shared().wall_ns()),
             mapping: config.mapping.clone(),
-            kind,
+            kind: target_kind(config, product),
             execute,
         })
     }
 
     async fn chunk(&mut self, letters: &[Letter], raw: bool) -> Result<Ends, Failure> {
-        if raw { self.send_raw(letters).await } else { self.repair(letters).await }
+        let ends = if raw { self.send_raw(letters).await } else { self.repair(letters).await }?;
+        if self.execute && ends.points > 0 {
+            self.destination.keeps().await?;
+        }
+        Ok(ends)
     }
 
     /// The lines as they are.
     async fn send_raw(&mut self, letters: &[Letter]) -> Result<Ends, Failure> {
         let mut ends = Ends::default();
-        let mut ready: Vec<(usize, Target, &[u8])> = Vec::new();
+        let mut ready: Vec<(usize, Target, Vec<u8>)> = Vec::new();
         for (number, letter) in letters.iter().enumerate() {
-            let text = letter.stored.text.as_slice();
-            match place(letter, &self.mapping, &self.kind)
-                .and_then(|place| fits(text, self.dialect, |_| true).map(|()| place))
-            {
-                Ok((_, target)) => ready.push((number, target, text)),
+            let text = place(letter, &self.mapping, &self.kind).and_then(|(_, target)| {
+                let tables = table_prefix(&target, &self.kind);
+                let text = Form { writing: self.writing, tables: &tables }.raw(letter)?;
+                Ok((number, target, text))
+            });
+            match text {
+                Ok(line) => ready.push(line),
                 Err(why) => ends.stay.push((number, why)),
             }
         }
-        for (number, sent) in self.send(ready).await? {
+        let ready = ready.iter().map(|(number, target, text)| (*number, target.clone(), text.as_slice()));
+        for (number, sent) in self.send(ready.collect()).await? {
             match sent {
                 Ok(()) => ends.raw.push(number),
                 Err(why) => ends.stay.push((number, why)),
@@ -256,7 +266,7 @@ impl Sides {
     /// The source's values of the letters' cells.
     async fn repair(&mut self, letters: &[Letter]) -> Result<Ends, Failure> {
         let mut ends = Ends::default();
-        let (points, stay) = points(letters, &self.mapping, &self.kind);
+        let (points, stay) = points(letters, (&self.mapping, &self.kind), self.writing);
         ends.stay = stay;
         let all: Vec<usize> = (0..points.len()).collect();
         let found = self.read(&points, &all).await?;
@@ -294,6 +304,11 @@ impl Sides {
         Ok(ends)
     }
 
+    fn line(&self, point: &Point, values: &Values) -> Result<Vec<u8>, Stay> {
+        let tables = table_prefix(&point.target, &self.kind);
+        written(point, values, Form { writing: self.writing, tables: &tables })
+    }
+
     async fn read(&mut self, points: &[Point], numbers: &[usize]) -> BaseResult<Vec<Found>> {
         let few: Vec<&Point> = numbers.iter().map(|number| &points[*number]).collect();
         self.source.read(&few).await
@@ -313,8 +328,9 @@ impl Sides {
                     let why = "the source lost cells while they were written: remove them at the destination";
                     keep(point, &Stay::new("deleted-meanwhile", why), ends);
                 }
-                Ok(values) if values.is_empty() => done(point, &values, ends),
-                Ok(values) => match written(point, &values, self.dialect) {
+                // Of a whole point others may be left, which is no letter's business.
+                Ok(values) if !values.keys().any(|field| point.fields.contains(field)) => done(point, &values, ends),
+                Ok(values) => match self.line(point, &values) {
                     Ok(line) => {
                         ready.lines.push((number, line));
                         ready.values.insert(number, values);
@@ -340,16 +356,19 @@ fn keep(point: &Point, why: &Stay, ends: &mut Ends) {
 }
 
 /// What both databases are, as the running twinline found them.
-fn kinds(store: &Store<'_>) -> Result<(Flavor, Flavor), Failure> {
+fn kinds(store: &Store<'_>) -> Result<(Flavor, Product), Failure> {
     let status: Status = store.place.ask("GET", "/api/v1/status")?;
-    let one = |kind: &str| {
-        Product::named(kind.as_bytes()).and_then(Product::flavor).ok_or_else(|| {
-            let what = format!("cells of {kind} are not repaired by a replay yet: only those of InfluxDB 1.x and 2.x");
-            Failure::new(Exit::Refused, what).hint(store.place.letters_command("export --out letters.lp"))
-        })
+    let refused = |kind: &str| {
+        let what = format!("cells of {kind} are not repaired by a replay: nobody has measured how it takes them");
+        Failure::new(Exit::Refused, what).hint(store.place.letters_command("export --out letters.lp"))
     };
+    let one = |kind: &str| Product::named(kind.as_bytes()).ok_or_else(|| refused(kind));
     let id = store.place.config.as_ref().map(|config| config.destination().id.to_string());
     let own = status.facts.destinations.iter().find(|one| Some(&one.id) == id.as_ref()).map(|one| &one.side);
     let destination = own.unwrap_or(&status.facts.destination);
-    Ok((one(&status.facts.source.kind)?, one(&destination.kind)?))
+    let source = one(&status.facts.source.kind)?.flavor().ok_or_else(|| refused(&status.facts.source.kind))?;
+    match one(&destination.kind)? {
+        Product::Influx3 => Err(refused(&destination.kind)),
+        product => Ok((source, product)),
+    }
 }

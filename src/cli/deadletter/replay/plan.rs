@@ -4,9 +4,11 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::super::letter::{Letter, line};
 use super::Stay;
+use super::form::Form;
 use crate::cell::{FieldType, Series, Value};
 use crate::config::{Mapping, Rule};
 use crate::db::read::unreadable_fields;
+use crate::delivery::{Writing, table_prefix};
 use crate::line::{Dialect, Line, Precision, Value as Written, lines, unfit, write_parts};
 use crate::route::{RouteName, Target, TargetKind, map, rule_of};
 
@@ -24,6 +26,8 @@ pub(super) struct Point {
     pub(super) fields: BTreeSet<Vec<u8>>,
     /// Which letters, with the fields of each.
     pub(super) letters: Vec<(usize, BTreeSet<Vec<u8>>)>,
+    /// It is replaced as a whole there: all that the source holds of it is written, not only the fields that its letters name.
+    pub(super) whole: bool,
 }
 
 /// Where a letter's line goes, or why it does not.
@@ -41,13 +45,19 @@ pub(super) fn place(letter: &Letter, mapping: &Mapping, kind: &TargetKind) -> Re
 }
 
 /// The points of these letters; those that cannot be put right stay, with the reason.
-pub(super) fn points(letters: &[Letter], mapping: &Mapping, kind: &TargetKind) -> (Vec<Point>, Vec<(usize, Stay)>) {
+pub(super) fn points(
+    letters: &[Letter],
+    (mapping, kind): (&Mapping, &TargetKind),
+    writing: Writing,
+) -> (Vec<Point>, Vec<(usize, Stay)>) {
     let (mut points, mut stay): (Vec<Point>, _) = (Vec::new(), Vec::new());
     let mut known: HashMap<(RouteName, Series, i64), usize> = HashMap::new();
     for (number, letter) in letters.iter().enumerate() {
-        let (route, target, (series, time_ns, fields)) = match place(letter, mapping, kind)
-            .and_then(|(route, target)| Ok((route, target, cells(&letter.stored.text)?)))
-        {
+        let found = place(letter, mapping, kind).and_then(|(route, target)| {
+            let form = Form { writing, tables: &table_prefix(&target, kind) };
+            Ok((route, target, cells(letter, form)?))
+        });
+        let (route, target, (series, time_ns, fields)) = match found {
             Ok(found) => found,
             Err(why) => {
                 stay.push((number, why));
@@ -56,8 +66,8 @@ pub(super) fn points(letters: &[Letter], mapping: &Mapping, kind: &TargetKind) -
         };
         let key = (route.clone(), series.clone(), time_ns);
         let at = *known.entry(key).or_insert_with(|| {
-            let (fields, letters) = (BTreeSet::new(), Vec::new());
-            points.push(Point { route, target, series, time_ns, fields, letters });
+            let (fields, letters, whole) = (BTreeSet::new(), Vec::new(), writing.merges_lines());
+            points.push(Point { route, target, series, time_ns, fields, letters, whole });
             points.len() - 1
         });
         points[at].fields.extend(fields.iter().cloned());
@@ -66,26 +76,31 @@ pub(super) fn points(letters: &[Letter], mapping: &Mapping, kind: &TargetKind) -
     (points, stay)
 }
 
-/// Series, time and fields of a line.
-fn cells(text: &[u8]) -> Result<(Series, i64, BTreeSet<Vec<u8>>), Stay> {
+/// Series, time and fields of a letter.
+fn cells(letter: &Letter, form: Form<'_>) -> Result<(Series, i64, BTreeSet<Vec<u8>>), Stay> {
     let unreadable = || Stay::new("not-read", "its line cannot be read, so that its cells are not known");
-    let line = line(text, Precision::Nanosecond).ok_or_else(unreadable)?;
+    let line = line(&letter.stored.text, Precision::Nanosecond).ok_or_else(unreadable)?;
+    let measurement = form.measurement(letter, &line)?;
     let time_ns = line.timestamp_ns().ok_or_else(unreadable)?;
     let fields: BTreeSet<Vec<u8>> = line.fields().iter().map(|field| field.key().into_owned()).collect();
     let keys = fields.iter().map(|field| (field.clone(), vec![FieldType::Float])).collect();
     if !unreadable_fields(&keys).is_empty() {
         return Err(Stay::new("not-shown", "a field that no query of the source shows"));
     }
-    Ok((series(&line), time_ns, fields))
+    Ok((series_of(measurement, &line), time_ns, fields))
 }
 
 fn series(line: &Line<'_>) -> Series {
-    let tags = line.tags().iter().map(|tag| (tag.key().into_owned(), tag.value().into_owned())).collect();
-    Series::new(line.measurement().into_owned(), tags)
+    series_of(line.measurement().into_owned(), line)
 }
 
-/// The line that brings these values to a destination of this dialect; or why none does.
-pub(super) fn written(point: &Point, values: &Values, dialect: Dialect) -> Result<Vec<u8>, Stay> {
+fn series_of(measurement: Vec<u8>, line: &Line<'_>) -> Series {
+    let tags = line.tags().iter().map(|tag| (tag.key().into_owned(), tag.value().into_owned())).collect();
+    Series::new(measurement, tags)
+}
+
+/// The line that brings these values to the destination; or why none does.
+pub(super) fn written(point: &Point, values: &Values, form: Form<'_>) -> Result<Vec<u8>, Stay> {
     let tags = point.series.tags().iter().map(|(key, value)| (key.as_slice(), value.as_slice()));
     let fields = values.iter().map(|(field, value)| {
         let value = match value {
@@ -109,8 +124,7 @@ pub(super) fn written(point: &Point, values: &Values, dialect: Dialect) -> Resul
                 .iter()
                 .all(|field| values.get(field.key().as_ref()).is_some_and(|value| is_value(value, &field.value())))
     };
-    fits(&text, dialect, is_same)?;
-    Ok(text)
+    form.written(text, is_same)
 }
 
 /// Whether a destination of this dialect takes the line, harms nothing by it, and shows all of it.
@@ -156,7 +170,8 @@ mod tests {
     }
 
     fn of(letters: &[Letter]) -> (Vec<Point>, Vec<(usize, Stay)>) {
-        points(letters, &Mapping { unmapped: Unmapped::SourceOnly, rules: Vec::new() }, &TargetKind::Database)
+        let mapping = Mapping { unmapped: Unmapped::SourceOnly, rules: Vec::new() };
+        points(letters, (&mapping, &TargetKind::Database), Writing::Influx(Dialect::Influx1))
     }
 
     #[test]
@@ -194,13 +209,18 @@ mod tests {
         .into_iter()
         .map(|(field, value)| (field.to_vec(), value))
         .collect();
+        let form = |dialect| Form { writing: Writing::Influx(dialect), tables: "" };
         for dialect in [Dialect::Influx1, Dialect::Influx2] {
-            let text = written(&points[0], &values, dialect).unwrap();
+            let text = written(&points[0], &values, form(dialect)).unwrap();
             assert!(text.ends_with(b" -7\n"));
         }
         let unsigned: Values = [(b"u".to_vec(), Value::Unsigned(u64::MAX))].into();
-        assert!(written(&points[0], &unsigned, Dialect::Influx2).is_ok());
-        assert_eq!(written(&points[0], &unsigned, Dialect::Influx1).unwrap_err().code, "parse");
-        assert_eq!(written(&points[1], &unsigned, Dialect::Influx2).unwrap_err().code, "parse", "a reserved tag key");
+        assert!(written(&points[0], &unsigned, form(Dialect::Influx2)).is_ok());
+        assert_eq!(written(&points[0], &unsigned, form(Dialect::Influx1)).unwrap_err().code, "parse");
+        assert_eq!(
+            written(&points[1], &unsigned, form(Dialect::Influx2)).unwrap_err().code,
+            "parse",
+            "a reserved tag key"
+        );
     }
 }

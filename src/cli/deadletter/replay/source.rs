@@ -253,7 +253,8 @@ fn windows(groups: &BTreeMap<(Place, &[u8]), Vec<usize>>, points: &[&Point]) -> 
 #[derive(Debug)]
 struct Wanted(HashMap<Series, BTreeMap<i64, Fields>>);
 
-type Fields = Vec<(usize, BTreeSet<Vec<u8>>)>;
+/// Numbers of points, with the fields of each; none: all.
+type Fields = Vec<(usize, Option<BTreeSet<Vec<u8>>>)>;
 
 impl Wanted {
     fn of(read: &Read, points: &[&Point]) -> Self {
@@ -261,7 +262,8 @@ impl Wanted {
         for number in &read.numbers {
             let point = points[*number];
             let times = all.entry(point.series.clone()).or_default();
-            times.entry(point.time_ns).or_default().push((*number, point.fields.clone()));
+            let fields = (!point.whole).then(|| point.fields.clone());
+            times.entry(point.time_ns).or_default().push((*number, fields));
         }
         Self(all)
     }
@@ -275,7 +277,9 @@ async fn one_window(reader: &Reader, read: &Read, wanted: &Wanted) -> Result<Vec
     while let Some(cells) = stream.next().await? {
         for cell in cells {
             let at = wanted.0.get(&*cell.series).and_then(|times| times.get(&cell.time_ns));
-            for (number, _) in at.into_iter().flatten().filter(|(_, fields)| fields.contains(&*cell.field)) {
+            let is_wanted =
+                |fields: &Option<BTreeSet<Vec<u8>>>| fields.as_ref().is_none_or(|all| all.contains(&*cell.field));
+            for (number, _) in at.into_iter().flatten().filter(|(_, fields)| is_wanted(fields)) {
                 values.entry(*number).or_default().insert(cell.field.to_vec(), cell.value.clone());
             }
         }
@@ -298,6 +302,7 @@ mod tests {
             time_ns,
             fields: BTreeSet::new(),
             letters: Vec::new(),
+            whole: false,
         };
         let far = 10 * NEAR_NS;
         let points = [far, 1, 0, NEAR_NS, i64::MAX - 1, i64::MIN + 2].map(point);

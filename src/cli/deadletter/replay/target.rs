@@ -13,7 +13,9 @@ use super::Stay;
 use crate::cli::exit::{Exit, Failure};
 use crate::db::answer::{self, Action, Limit, Verdict};
 use crate::db::client;
-use crate::db::server::{Flavor, Server};
+use crate::db::product::{Ack, Product};
+use crate::db::server::Server;
+use crate::db::victoria;
 use crate::delivery::write_path;
 use crate::route::Target;
 
@@ -32,9 +34,11 @@ const WAIT_MAX: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub(super) struct Destination {
     pub(super) server: Server,
-    pub(super) flavor: Flavor,
+    pub(super) product: Product,
     /// Bytes of one request.
     pub(super) bytes_max: usize,
+    /// When its process began, where it says yes before it keeps and that can be known.
+    pub(super) began_s: Option<u64>,
 }
 
 /// What became of a line: stored, or not with the reason.
@@ -55,7 +59,7 @@ impl Destination {
     /// # Errors
     /// The destination takes nothing now: what was not sent is as it was.
     pub(super) async fn write(&self, target: &Target, lines: &[&[u8]]) -> Result<Vec<Sent>, Failure> {
-        let path = format!("{}{}", self.server.prefix(), write_path(self.flavor.into(), target));
+        let path = format!("{}{}", self.server.prefix(), write_path(self.product, target));
         let mut sent = Vec::with_capacity(lines.len());
         while sent.len() < lines.len() {
             let rest = &lines[sent.len()..];
@@ -80,6 +84,23 @@ impl Destination {
             }
         }
         Ok(sent)
+    }
+
+    /// Waits until what it has acknowledged is on its disk, where it says yes before.
+    ///
+    /// # Errors
+    /// Another process answers instead, or none: what the one before acknowledged may be lost.
+    pub(super) async fn keeps(&self) -> Result<(), Failure> {
+        if self.product.capabilities().ack == Ack::Durable {
+            return Ok(());
+        }
+        tokio::time::sleep(victoria::ON_DISK_AFTER).await;
+        let began_s = victoria::about(&self.server).await?.started_s;
+        if self.began_s.is_none() || began_s == self.began_s {
+            return Ok(());
+        }
+        let what = "the destination has begun anew: what it had acknowledged just before may be lost, and no letter of it is gone";
+        Err(Failure::new(Exit::Unreachable, what).hint("the same command again"))
     }
 
     async fn request(&self, path: &str, lines: &[&[u8]]) -> Result<Ended, Failure> {
@@ -129,7 +150,7 @@ impl Destination {
             })?;
             let (head, body) = response.into_parts();
             let said = Limited::new(body, ANSWER_BYTES_MAX).collect().await.map(http_body_util::Collected::to_bytes);
-            Ok(answer::destination(self.flavor, head.status, &head.headers, &said.unwrap_or_default()))
+            Ok(answer::of(self.product, head.status, &head.headers, &said.unwrap_or_default()))
         };
         tokio::time::timeout(self.server.answer_timeout(), asking).await.unwrap_or_else(|_| {
             Err(Failure::new(Exit::Unreachable, "the destination does not answer in time").hint(
