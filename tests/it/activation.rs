@@ -6,7 +6,9 @@ use std::process::{Child, Command, Stdio};
 use rustix::process::{Pid, Signal, kill_process};
 use twinline::sandbox::{Options, Sandbox};
 
+use crate::database::{Kind, shared};
 use crate::http::Connection;
+use crate::load::number;
 
 /// Ends its process with the test.
 struct Ended(Child);
@@ -99,4 +101,35 @@ fn check_14_ten_thousand_requests_go_over_one_connection() {
         }
     }
     twinline.delivered(2_000);
+}
+
+/// Check 14: it says nothing for longer than the source itself keeps a connection to us, and goes on as if nothing had been.
+#[test]
+fn check_14_a_connection_that_idles_goes_on_without_an_error() {
+    // Four minutes of the facts; seconds in CI.
+    let idle = std::time::Duration::from_secs(number("TWINLINE_IDLE_S", 3));
+    let destination = shared(Kind::One, 1);
+    let rigs = [Kind::One, Kind::Two].map(|kind| {
+        let (source, name) = (shared(kind, 0), format!("idle_{kind:?}").to_lowercase());
+        source.create(&name);
+        destination.create(&name);
+        let twinline = crate::proxy::Setup::new(source.section(), destination.section()).start();
+        (source, name, twinline)
+    });
+    let mut clients = rigs.each_ref().map(|(_, _, twinline)| twinline.connect());
+    let mut write = |value: i64| {
+        for (client, (source, name, _)) in clients.iter_mut().zip(&rigs) {
+            let body = format!("m v={value} {value}");
+            let answer = client.call(&format!("POST /write?db={name}"), &[&source.authorization()], body.as_bytes());
+            let answer = answer.unwrap_or_else(|error| panic!("{name}: after {idle:?}: {error}"));
+            assert_eq!((answer.status, answer.header("connection")), (204, None), "{name}: {}", answer.text());
+        }
+    };
+    write(1);
+    std::thread::sleep(idle);
+    write(2);
+    for (_, name, twinline) in &rigs {
+        twinline.delivered(2);
+        assert_eq!(destination.cells(name).len(), 2, "{name}");
+    }
 }

@@ -311,6 +311,40 @@ fn check_01_influxdb_2_is_heard_byte_for_byte() {
     filled(Kind::Two).assert_alike(&all(), &EXCEPTED);
 }
 
+/// What a client calls its request comes back, once under each name that the server has for it, and never with another one of ours; where
+/// it says nothing there is one that the source made.
+#[test]
+fn check_02_the_name_of_a_request_comes_back_as_the_source_gives_it() {
+    for kind in [Kind::One, Kind::Two] {
+        let pair = Pair::start(kind);
+        for named in
+            [&[][..], &["X-Request-Id: mine-1"], &["Request-Id: mine-2"], &["Request-Id: a", "x-request-id: b"]]
+        {
+            for (line, body) in
+                [("GET /ping", ""), ("POST /write?db=cap", "m v=1 1"), ("POST /write?db=nope", "m v=1 1")]
+            {
+                let authorization = pair.source.authorization();
+                let headers = [&[authorization.as_str()], named].concat();
+                let heard = |mut connection: Connection| -> Vec<(String, String)> {
+                    let answer = connection.call(line, &headers, body.as_bytes()).unwrap();
+                    let names = answer.head[1..].iter().filter_map(|line| line.trim().split_once(": "));
+                    let names = names.filter(|(name, _)| name.to_ascii_lowercase().ends_with("request-id"));
+                    names.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+                };
+                let (direct, through) = (heard(pair.source.connect()), heard(pair.twinline.connect()));
+                let names = |all: &[(String, String)]| all.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
+                assert_eq!(names(&through), names(&direct), "{kind:?} {line} {named:?}");
+                if !named.is_empty() {
+                    assert_eq!(through, direct, "{kind:?} {line} {named:?}");
+                } else if kind == Kind::One {
+                    assert!(through.len() == 2 && through[0].1 == through[1].1, "{line}: {through:?}");
+                    assert_ne!(through, direct, "each has its own");
+                }
+            }
+        }
+    }
+}
+
 /// The servers themselves give up a query, and 2.x a write, when the client closes its half before the answer: the answer is
 /// then sometimes there and sometimes an error. Through Twinline it is the answer that a patient client gets.
 #[test]

@@ -10,7 +10,7 @@ pub(crate) struct Foreign {
     /// `127.0.0.1:PORT`.
     pub(crate) addr: String,
     pub(crate) child: Child,
-    directory: tempfile::TempDir,
+    pub(crate) directory: tempfile::TempDir,
     spawn: Spawn,
 }
 

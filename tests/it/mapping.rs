@@ -1,5 +1,7 @@
 //! What goes where: spellings of one place, policies, rules, and places that no rule names.
 
+use twinline::sandbox::{Faults, Options, Sandbox, WriteAction, WriteFault};
+
 use crate::database::{Database, Kind, shared};
 use crate::proxy::{Setup, Twinline};
 
@@ -303,4 +305,32 @@ fn deletes_follow_the_names_that_lines_have_at_the_destination() {
         if held == [(2, "2i".to_owned()), (3, "3i".to_owned())] { Ok(()) } else { Err(format!("{held:?}")) }
     });
     assert_eq!(held(&source, "shape_del"), [(2, "2i".to_owned())]);
+}
+
+/// What no rule sends anywhere is in nobody's doubt: there is nothing to read back.
+#[test]
+fn doubt_of_a_route_that_stays_at_the_source_is_no_region() {
+    let [source, destination] = [(), ()].map(|()| Sandbox::spawn_thread(Options::default()).unwrap());
+    for db in ["goes", "stays"] {
+        source.create_database(db);
+        destination.create_database(db);
+    }
+    let url =
+        |sandbox: &Sandbox| format!("url = \"{}\"\nkind = \"influxdb1\"\nrequest_timeout = \"1s\"", sandbox.url());
+    let rule = "[[mapping.rule]]\nfrom = { db = \"goes\" }\nto = { db = \"goes\" }";
+    let mut twinline = Setup::new(url(&source), url(&destination)).more(rule).start();
+    for db in ["stays", "goes"] {
+        let fault = WriteFault { action: WriteAction::Drop { applied: true }, next: Some(1) };
+        source.set_faults(Faults { writes: Some(fault), ..Faults::default() });
+        assert_eq!(twinline.call(&format!("POST /write?db={db}"), &[], "m v=1 1").status, 503);
+    }
+    for _ in 0..2 {
+        let status = twinline.settled(2);
+        let lines = &status["lines"];
+        assert_eq!((&lines["doubt"], &lines["excluded"]), (&1.into(), &1.into()), "{status:#}");
+        assert_eq!(status["dirty_regions"], 1, "{status:#}");
+        assert!(status["regions"][0]["route"].as_str().unwrap().contains("goes"), "{status:#}");
+        twinline.stop(rustix::process::Signal::KILL);
+        twinline.start_again();
+    }
 }

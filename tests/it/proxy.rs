@@ -292,7 +292,7 @@ impl Twinline {
         self.learn_addresses();
     }
 
-    /// Files whose path contains this text do not answer any more when they are written, or after `reads `, are read slowly;
+    /// Files whose path contains this text do not answer any more when they are written, or after `reads `, are read slowly, or after `fails `, cannot be read;
     /// an empty text ends that.
     pub(crate) fn hold(&self, part: &str) {
         let (file, next) = (self.directory.path().join("held"), self.directory.path().join("held.next"));

@@ -264,3 +264,39 @@ fn a_drop_is_not_confirmed_in_passing_after_the_rules_have_changed() {
     assert!(code != Some(0), "{out}{err}");
     assert_eq!(destination.cells("ruled").len(), 1, "{out}{err}");
 }
+
+/// It waits for what came before it to arrive, and meanwhile the log cannot be read: the confirmation stands, and nobody has to give it
+/// again.
+#[test]
+fn a_confirmation_outlives_an_error_of_the_log() {
+    let (source, destination) = pair("readfail");
+    source.create("readfail_stuck");
+    let twinline = Setup::new(source.section(), destination.section()).start();
+    write(&twinline, "db=readfail", "m v=1 1");
+    // There is no such database at the destination yet: this one holds back what comes behind it.
+    write(&twinline, "db=readfail_stuck", "m v=1 1");
+    twinline.until("it stands still", |status| status["paused"][0]["code"] == "database-missing");
+    run(&twinline, "DROP DATABASE readfail");
+    noted(&twinline, 1);
+    let id = newest(&twinline);
+    let confirming = twinline.begin_command(&["statements", "confirm", &id, "--execute"], "");
+    crate::proxy::eventually("it is confirmed", || {
+        let shown = json(&twinline, &["show", &id]);
+        if shown["state"] == "confirmed" { Ok(()) } else { Err(shown.to_string()) }
+    });
+    twinline.hold("fails /wal/seg/");
+    write(&twinline, "db=readfail_stuck", "m v=2 2");
+    crate::proxy::eventually("the log cannot be read", || {
+        if twinline.said().contains("the queue cannot be read") { Ok(()) } else { Err(twinline.said()) }
+    });
+    assert!(is_there(&destination, "readfail"), "it waits");
+    twinline.hold("");
+    destination.create("readfail_stuck");
+    crate::proxy::eventually("it is carried out", || match is_there(&destination, "readfail") {
+        true => Err(json(&twinline, &["show", &id]).to_string()),
+        false => Ok(()),
+    });
+    noted(&twinline, 0);
+    twinline.delivered(3);
+    confirming.wait_with_output().unwrap();
+}

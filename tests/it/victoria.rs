@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::answers::events;
 use crate::database::{Kind, shared};
 use crate::proxy::{Setup, eventually};
 use crate::victoria_server::Victoria;
@@ -131,4 +132,48 @@ fn what_victoriametrics_loses_with_its_process_is_sent_again() {
     let told = twinline.admin("/api/v1/events?limit=1000").text();
     assert!(told.contains("has begun anew"), "{told}");
     twinline.settled(all as u64);
+}
+
+/// What it keeps is asked again of each process: the one that begins after a change of its flags drops what the one before kept.
+#[test]
+fn what_victoriametrics_keeps_is_learnt_again_from_a_process_that_begins_anew() {
+    let name = "victoria_keeps";
+    let (source, mut victoria) = (shared(Kind::One, 0), Victoria::start());
+    source.create(name);
+    let twinline = Setup::new(source.section(), victoria.section()).start();
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos() as i64;
+    let old = now - 60 * 86_400_000_000_000;
+    let mut written = 0;
+    let mut write = |lines: i64| {
+        let body: String =
+            (written..written + lines).map(|at| format!("m v={at} {}\n", old + at * 1_000_000)).collect();
+        let answer = twinline.call(&format!("POST /write?db={name}"), &[&source.authorization()], body);
+        assert_eq!(answer.status, 204, "{}", answer.text());
+        written += lines;
+        twinline.settled(written as u64)
+    };
+    let left_out = |status: &Value| {
+        let rows = status["changes"].as_array().unwrap();
+        rows.iter().find(|row| row["code"] == "time-left-out").map_or(0, |row| row["cells"].as_u64().unwrap())
+    };
+    assert_eq!(left_out(&write(10)), 0, "100 years");
+    victoria.0.kill();
+    victoria.keep("1");
+    victoria.0.start_again();
+    // What was acknowledged just before may come again, and is counted then as well.
+    let told = |status: &Value| {
+        events(&twinline, 0).iter().any(|row| row["text"].to_string().contains("begun anew"))
+            && status["paused"][0].is_null()
+    };
+    twinline.until("it has begun anew", told);
+    let before = left_out(&write(1));
+    assert!(before >= 1, "31 days: {before}");
+    assert_eq!(left_out(&write(10)), before + 10);
+    victoria.0.kill();
+    victoria.keep("100y");
+    victoria.0.start_again();
+    eventually("it keeps them again", || {
+        let (before, after) = (left_out(&twinline.status()), left_out(&write(1)));
+        if before == after { Ok(()) } else { Err(format!("{before} {after}")) }
+    });
 }

@@ -16,7 +16,16 @@ pub(crate) struct Victoria(pub(crate) Foreign);
 /// Samples of one metric by its labels: milliseconds and values, in order.
 pub(crate) type Samples = BTreeMap<String, Vec<(i64, f64)>>;
 
+/// What the next process keeps, beside its data.
+const KEEPS: &str = "keeps";
+
 impl Victoria {
+    /// From its next start on it keeps so much.
+    #[allow(dead_code, reason = "not of all tests that share this")]
+    pub(crate) fn keep(&self, period: &str) {
+        std::fs::write(self.0.directory.path().join(KEEPS), period).unwrap();
+    }
+
     pub(crate) fn start() -> Self {
         Self(Foreign::start(spawn))
     }
@@ -45,7 +54,8 @@ impl Victoria {
 
 fn spawn(directory: &Path, addr: &str) -> (Child, String) {
     let mut command = Command::new(servers_program("victoria-metrics", "victoriametrics"));
-    command.arg("-storageDataPath").arg(directory).args(["-httpListenAddr", addr, "-retentionPeriod", "100y"]);
+    let keeps = std::fs::read_to_string(directory.join(KEEPS)).unwrap_or_else(|_| "100y".to_owned());
+    command.arg("-storageDataPath").arg(directory).args(["-httpListenAddr", addr, "-retentionPeriod", &keeps]);
     command.args(["-memory.allowedBytes", "200MB"]).stdout(Stdio::null()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();

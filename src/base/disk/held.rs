@@ -2,7 +2,7 @@
 //!
 //! Only there when the environment variable [`VARIABLE`] names a file of orders. While that file exists, every call that
 //! changes something under a path which contains one of its lines waits. After a line `reads PART`, each read of a file whose
-//! path contains PART takes a tenth of a second.
+//! path contains PART takes a tenth of a second; after `fails PART` it is an error.
 
 use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
@@ -17,6 +17,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(5);
 /// A read of a slow disk takes so many looks.
 const SLOW_READ_LOOKS: u32 = 20;
 const READS: &str = "reads ";
+const FAILS: &str = "fails ";
 
 /// A disk around another one.
 #[derive(Clone, Debug)]
@@ -33,18 +34,23 @@ impl HeldDisk {
     }
 
     fn wait(&self, path: &Path) {
-        while self.ordered(|line| (!line.starts_with(READS)).then_some(line), path) {
+        let of_writes = |line: &str| !line.starts_with(READS) && !line.starts_with(FAILS);
+        while self.ordered(|line| of_writes(line).then_some(line), path) {
             std::thread::park_timeout(LOOK_EVERY);
         }
     }
 
-    fn wait_to_read(&self, path: &Path) {
+    fn wait_to_read(&self, path: &Path) -> io::Result<()> {
+        if self.ordered(|line| line.strip_prefix(FAILS), path) {
+            return Err(io::Error::other("the disk was told to fail"));
+        }
         for _ in 0..SLOW_READ_LOOKS {
             if !self.ordered(|line| line.strip_prefix(READS), path) {
-                return;
+                return Ok(());
             }
             std::thread::park_timeout(LOOK_EVERY);
         }
+        Ok(())
     }
 
     fn ordered(&self, part_of: impl Fn(&str) -> Option<&str>, path: &Path) -> bool {
@@ -104,7 +110,7 @@ struct HeldFile {
 
 impl DiskFile for HeldFile {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.disk.wait_to_read(&self.path);
+        self.disk.wait_to_read(&self.path)?;
         self.inner.read_at(buffer, offset)
     }
 
