@@ -341,14 +341,12 @@ impl Distributor {
         // A body without lines that we could read may hold some that the source could.
         let unread = lines == 0 && judged.disposition == Disposition::Doubt && !stays_here;
         if tally.doubt > 0 {
-            let (lsn, name, now) = (record.lsn, &intent.name, self.shared.clock.monotonic());
-            self.shared.doubts.met(lsn, name, judged.cause, tally.doubt, now);
+            let now = self.shared.clock.monotonic();
+            self.shared.doubts.met(record.lsn, &intent.name, judged.cause, tally.doubt, now);
         }
         if tally.doubt > 0 || unread {
-            let dirty = regions(record, &intent, &judged);
-            if !dirty.is_empty() {
-                self.record(Effects { dirty, ..Effects::default() }).await;
-            }
+            // Nothing, where there are none.
+            self.record(Effects { dirty: regions(record, &intent, &judged), ..Effects::default() }).await;
         }
         match target {
             Some(target) if applied > 0 && !self.waits_in_log(record, &intent, applied.saturating_sub(met), target) => {
