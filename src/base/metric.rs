@@ -77,6 +77,8 @@ metrics_table! {
     DOUBT_TOTAL = "twinline_doubt_lines_total", Counter, "Lines that became doubt since the start, by route of the source and cause; at most 256 routes, the rest is other.";
     DOUBT_ALARMS = "twinline_doubt_alarm_routes", Gauge, "Routes of which more than queue.doubt_alarm_percent of the lines are in doubt all the time. Must stay 0.";
     DIRTY_REGIONS = "twinline_dirty_regions", Gauge, "Regions that must be read back from the source.";
+    MISSING_FIRST = "twinline_missing_first_timestamp_seconds", Gauge, "Earliest time of what a destination misses, by state: doubt, gap, dead-lettered; 0 where nothing is, -inf where it is not known.";
+    MISSING_LAST = "twinline_missing_last_timestamp_seconds", Gauge, "Latest time of what a destination misses, by state: doubt, gap, dead-lettered; 0 where nothing is, inf where it is not known.";
     MISSING_LINES = "twinline_gap_lines", Gauge, "Lines that are in gaps of a destination, as far as their number is known. Must stay 0.";
     DOUBT_LINES = "twinline_doubt_lines", Gauge, "Lines whose fate at the source is not known.";
     ATTEMPTS = "twinline_delivery_attempts_total", Counter, "Requests to the destination, by outcome.";

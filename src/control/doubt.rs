@@ -147,7 +147,8 @@ impl DoubtStatus {
         let Seen { shares, rule, alarms } = seen;
         let row = |share: &Share| {
             let (main, _) = main_cause(share);
-            let trouble = |(cause, lines): (Cause, u64)| Trouble { cause: cause.name().to_owned(), lines };
+            let trouble =
+                |(cause, lines): (Cause, u64)| Trouble { cause: cause.name().to_owned(), lines, window: None };
             DoubtRoute {
                 route: share.route.clone(),
                 alarm_since: alarms.get(&share.route).copied().map(rfc3339),

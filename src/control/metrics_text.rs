@@ -7,6 +7,7 @@ use metrics::{counter, gauge};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
 use super::figures::Figures;
+use super::status::Windows;
 use crate::base::{Error, Kind, Result, Side, metric};
 use crate::wal::Stats;
 
@@ -68,11 +69,25 @@ impl Recorder {
             set(metric::DIRTY_REGIONS, totals.dirty_regions);
             set(metric::DEAD_LINES, totals.dead_letters.iter().map(|(_, lines)| lines).sum());
             let untaken: u64 = share.untaken.iter().map(|(_, lines)| lines).sum();
+            windows(&Windows::of(totals), share.id.as_str());
             set(metric::MISSING_LINES, untaken + totals.gaps.iter().map(|(_, lines)| lines).sum::<u64>());
         }
         let mut text = self.0.render();
         commits(&mut text, log);
         text
+    }
+}
+
+/// Times of what a destination misses.
+fn windows(windows: &Windows, id: &str) {
+    let Windows { doubt, dead_lettered, gap } = *windows;
+    for (state, window) in [("doubt", doubt), ("dead-lettered", dead_lettered), ("gap", gap)] {
+        let set = |name: &'static str, value: f64| {
+            gauge!(name, metric::DESTINATION => id.to_owned(), "state" => state).set(value);
+        };
+        let seconds = |ns: i64, open: i64, endless: f64| if ns == open { endless } else { ns as f64 / 1e9 };
+        set(metric::MISSING_FIRST, window.map_or(0.0, |own| seconds(own.from_ns, i64::MIN, f64::NEG_INFINITY)));
+        set(metric::MISSING_LAST, window.map_or(0.0, |own| seconds(own.to_ns, i64::MAX, f64::INFINITY)));
     }
 }
 

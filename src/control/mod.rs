@@ -26,4 +26,4 @@ pub use metrics_text::Recorder;
 pub use queue::QueueFacts;
 pub use share::{Began, DestinationStatus};
 pub use statements::{DecidedDocument, DecisionDocument, StatementsDocument};
-pub use status::{Facts, NamedSide, Side, Status, render};
+pub use status::{Facts, NamedSide, Side, Status, Trouble, Windows, render};

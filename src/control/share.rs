@@ -6,9 +6,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::figures::{Figures, Share};
-use super::status::{LinesByState, Side, Status, Trouble, not_covered};
+use super::status::{LinesByState, Side, Status, Trouble, Windows, not_covered};
 use crate::delivery::{ChangeView, ExcludedView, PauseView};
-use crate::state::{BYPASS, GapRow, RegionRow, StatementRow};
+use crate::state::{BYPASS, GapRow, RegionRow, StatementRow, Totals, Window, of_gaps};
 
 /// Where a destination began that others came before.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,6 +44,8 @@ pub struct DestinationStatus {
     pub age_s: f64,
     /// Lines by state.
     pub lines: LinesByState,
+    /// The times of those that it does not have.
+    pub windows: Windows,
     /// Records above its lowest floor.
     pub records: u64,
     /// Age of the oldest line that it has not got, seconds.
@@ -90,11 +92,10 @@ const ROWS_MAX: usize = 100;
 impl DestinationStatus {
     pub(super) fn of(share: &Share, side: Side, figures: &Figures) -> Self {
         let (view, totals) = (&share.view, share.totals.clone().unwrap_or_default());
-        let trouble = |rows: Vec<(String, u64)>| -> Vec<Trouble> {
-            rows.into_iter().map(|(cause, lines)| Trouble { cause, lines }).collect()
-        };
-        let mut gaps = trouble(totals.gaps);
-        let untaken = share.untaken.iter().map(|(cause, lines)| Trouble { cause: (*cause).to_owned(), lines: *lines });
+        let windows = Windows::of(&totals);
+        let mut gaps = trouble(totals.gaps, &totals.gap_windows);
+        let untaken = share.untaken.iter();
+        let untaken = untaken.map(|(cause, lines)| Trouble { cause: (*cause).to_owned(), lines: *lines, window: None });
         add_all(&mut gaps, untaken);
         let mut own = Self {
             id: share.id.to_string(),
@@ -111,6 +112,7 @@ impl DestinationStatus {
                 excluded: view.excluded_lines,
                 unanswered: view.unanswered_lines,
             },
+            windows,
             records: view.head_lsn.saturating_sub(view.floor_lsn),
             oldest_s: view.oldest_waits(figures.now).as_secs_f64(),
             counting: !view.ready || view.counting,
@@ -118,8 +120,8 @@ impl DestinationStatus {
             paused: view.paused.clone(),
             changes: view.changes.clone(),
             excluded: view.excluded.clone(),
-            dead_letters: trouble(totals.dead_letters),
-            letters_removed: trouble(totals.letters_removed),
+            dead_letters: trouble(totals.dead_letters, &totals.letter_windows),
+            letters_removed: trouble(totals.letters_removed, &[]),
             dead_letter_reason: totals.dead_letter_reason,
             dirty_regions: totals.dirty_regions,
             regions: totals.regions,
@@ -137,11 +139,37 @@ impl DestinationStatus {
     }
 }
 
+fn trouble(rows: Vec<(String, u64)>, windows: &[(String, Window)]) -> Vec<Trouble> {
+    let window = |cause: &String| windows.iter().find(|(of, _)| of == cause).map(|(_, window)| *window);
+    rows.into_iter().map(|(cause, lines)| Trouble { window: window(&cause), cause, lines }).collect()
+}
+
 fn add_all(to: &mut Vec<Trouble>, more: impl IntoIterator<Item = Trouble>) {
-    for Trouble { cause, lines } in more {
-        match to.iter_mut().find(|known| known.cause == cause) {
-            Some(known) => known.lines += lines,
-            None => to.push(Trouble { cause, lines }),
+    for one in more {
+        match to.iter_mut().find(|known| known.cause == one.cause) {
+            Some(known) => {
+                known.lines += one.lines;
+                known.window = Window::both(known.window, one.window);
+            }
+            None => to.push(one),
+        }
+    }
+}
+
+impl Windows {
+    pub(super) fn of(totals: &Totals) -> Self {
+        Self {
+            doubt: totals.doubt_window,
+            dead_lettered: totals.letter_windows.iter().map(|(_, window)| *window).reduce(Window::and),
+            gap: of_gaps(&totals.gap_windows),
+        }
+    }
+
+    fn and(self, other: Self) -> Self {
+        Self {
+            doubt: Window::both(self.doubt, other.doubt),
+            dead_lettered: Window::both(self.dead_lettered, other.dead_lettered),
+            gap: Window::both(self.gap, other.gap),
         }
     }
 }
@@ -158,6 +186,7 @@ impl Status {
         self.lines.excluded += lines.excluded;
         // A write without an answer is none of anybody's yet.
         self.lines.unanswered = self.lines.unanswered.max(lines.unanswered);
+        self.windows = self.windows.and(one.windows);
         self.age_s = self.age_s.max(one.age_s);
         self.not_covered.extend(one.not_covered.iter().map(|text| format!("{of}{text}")));
         self.paused

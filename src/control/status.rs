@@ -19,7 +19,7 @@ use crate::base::size::{ByteSize, show_span};
 use crate::delivery::{ChangeView, ExcludedView, PauseView, hold};
 use crate::pipeline::Silent;
 use crate::queue::Cause;
-use crate::state::{BYPASS, GapRow, RegionRow, StatementRow};
+use crate::state::{BYPASS, GapRow, RegionRow, StatementRow, Window};
 use crate::wal::{Scrubbed, Stats};
 
 /// One database, for display.
@@ -204,6 +204,21 @@ pub struct Trouble {
     pub cause: String,
     /// Lines.
     pub lines: u64,
+    /// From the earliest of their times to the latest, where they are shown with them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window: Option<Window>,
+}
+
+/// The times of what is missing, by state; absent where nothing is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Windows {
+    /// Of regions in doubt.
+    pub doubt: Option<Window>,
+    /// Of dead letters that are there.
+    pub dead_lettered: Option<Window>,
+    /// Of gaps: of points, or of arrivals where no more is known.
+    pub gap: Option<Window>,
 }
 
 /// The document, `twinline.status/1`.
@@ -228,6 +243,8 @@ pub struct Status {
     pub age_s: f64,
     /// Every accepted line is in one of these.
     pub lines: LinesByState,
+    /// The times of those that the mirror does not have.
+    pub windows: Windows,
     /// The log.
     pub queue: QueueStatus,
     /// The source has answered no write for some seconds; absent while it answers, or nobody writes.
@@ -509,13 +526,15 @@ fn lines_by_state(out: &mut String, status: &Status) {
     } else {
         let _ = writeln!(out, "       {:<14} {:>14}", "queued", lines.queued);
     }
-    for (name, count) in [
-        ("doubt", lines.doubt),
-        ("dead-lettered", lines.dead_lettered),
-        ("gap", lines.gap),
-        ("excluded", lines.excluded),
+    let Windows { doubt, dead_lettered, gap } = status.windows;
+    for (name, count, window) in [
+        ("doubt", lines.doubt, doubt),
+        ("dead-lettered", lines.dead_lettered, dead_lettered),
+        ("gap", lines.gap, gap),
+        ("excluded", lines.excluded, None),
     ] {
-        let _ = writeln!(out, "       {name:<14} {count:>14}");
+        let times = window.map_or(String::new(), |window| format!("  {}", times(window)));
+        let _ = writeln!(out, "       {name:<14} {count:>14}{times}");
     }
     let _ = writeln!(out, "       (unanswered)   {:>14}", lines.unanswered);
 }
@@ -599,7 +618,8 @@ fn of_destination(out: &mut String, status: &Status) {
         let _ = writeln!(out, "  stays at the source: {lines} lines since the start, {what}");
     }
     for letter in &status.dead_letters {
-        let _ = writeln!(out, "! DEAD LETTER {} lines: {}", letter.lines, letter.cause);
+        let times = letter.window.map_or(String::new(), |window| format!(", {}", times(window)));
+        let _ = writeln!(out, "! DEAD LETTER {} lines: {}{times}", letter.lines, letter.cause);
     }
     for gone in &status.letters_removed {
         let _ = writeln!(out, "  dead letters that are gone: {} lines, {}", gone.lines, gone.cause);
@@ -633,7 +653,8 @@ fn gaps(out: &mut String, status: &Status) {
     for gap in status.gaps.iter().filter(|gap| gap.cause != BYPASS) {
         let unknown = status.gap_rows.iter().any(|row| row.cause == gap.cause && row.lines.is_none());
         let more = if unknown { ", and more whose number is not known" } else { "" };
-        let _ = writeln!(out, "! GAP {} lines{more}: {}", gap.lines, gap.cause);
+        let times = gap.window.map_or(String::new(), |window| format!(", {}", times(window)));
+        let _ = writeln!(out, "! GAP {} lines{more}: {}{times}", gap.lines, gap.cause);
     }
     for row in status.gap_rows.iter().filter(|row| row.cause != BYPASS).take(GAPS_SHOWN) {
         let GapRow { route, cause, .. } = row;
@@ -681,6 +702,10 @@ fn doubts(out: &mut String, status: &Status) {
     for cause in causes.into_iter().filter_map(Cause::of_name) {
         let _ = writeln!(out, "        {}: {}", cause.name(), cause.advice());
     }
+}
+
+fn times(window: Window) -> String {
+    format!("{} to {}", time_or(window.from_ns, i64::MIN), time_or(window.to_ns, i64::MAX))
 }
 
 fn time_or(ns: i64, open: i64) -> String {

@@ -658,6 +658,7 @@ fn letter(record: &Record, intent: &Intent, line: u32, unfit: line::Unfit, text:
         route_name: unlisted(record, intent),
         code: unfit.code.to_owned(),
         reason: format!("not refused but known before it is sent: {}", unfit.why),
+        time_ns: letters::time_of(text, 1),
         text: text.trim_ascii_end().to_vec(),
     }
 }

@@ -94,6 +94,14 @@ pub(super) async fn bury_all(shared: &Shared, lane: usize, part: &Part, code: &'
     bury(shared, lane, part, refusals).await
 }
 
+/// The time that a line ends with.
+pub(super) fn time_of(text: &[u8], unit_ns: i64) -> Option<i64> {
+    let text = text.trim_ascii_end();
+    let digits = &text[text.iter().rposition(|byte| *byte == b' ')? + 1..];
+    let time: i64 = std::str::from_utf8(digits).ok()?.parse().ok()?;
+    time.checked_mul(unit_ns)
+}
+
 /// Records lines that are refused for good; durable before the floor can pass them. False: there is no room for them, and what waits
 /// for their target is to become a gap.
 #[must_use]
@@ -101,6 +109,7 @@ pub(super) async fn bury(shared: &Shared, lane: usize, part: &Part, refusals: Ve
     let mut codes: Vec<(&'static str, u64, String)> = Vec::new();
     let mut places = Vec::with_capacity(refusals.len());
     let mut letters = Vec::with_capacity(refusals.len());
+    let unit_ns = shared.writing.get().unit_ns();
     for Refusal { line, code, reason } in refusals {
         let (at, text) = part.batch.line(part.lines.start + line);
         // Lines that went as one are refused as one, and are letters of their own.
@@ -118,6 +127,7 @@ pub(super) async fn bury(shared: &Shared, lane: usize, part: &Part, refusals: Ve
                 route_name: unlisted(shared, lane, part, at),
                 code: code.to_owned(),
                 reason: reason.clone(),
+                time_ns: time_of(&text, unit_ns),
                 text: text.trim_ascii_end().to_vec(),
             });
         }
@@ -258,9 +268,19 @@ mod tests {
             code: code.to_owned(),
             reason: String::new(),
             text: Vec::new(),
+            time_ns: None,
         };
         let letters = ["text", "same-name", "bad-name", "same-name"].map(letter);
         assert_eq!(by_code(&letters), [("bad-name", 1), ("same-name", 2), ("text", 1)]);
+    }
+
+    #[test]
+    fn a_line_ends_with_its_time() {
+        assert_eq!(time_of(b"m,t=a\\ 7 v=\"b 8\" -9\n", 1), Some(-9));
+        assert_eq!(time_of(b"m v=1 1700000000000", 1_000_000), Some(1_700_000_000_000_000_000));
+        for none in [&b""[..], b"m v=1", b"m v=1 9223372036854775807", b"m v=\"a 5\""] {
+            assert_eq!(time_of(none, 1_000_000), None, "{none:?}");
+        }
     }
 
     #[test]
@@ -291,6 +311,7 @@ mod tests {
             code: "parse".to_owned(),
             reason: String::new(),
             text: text.to_vec(),
+            time_ns: None,
         };
         let letters = Letters::default();
         assert!(!letters.fit(1, 100), "not known yet");

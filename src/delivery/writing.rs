@@ -60,6 +60,11 @@ impl Writing {
         matches!(self, Self::Victoria(_) | Self::Questdb(_))
     }
 
+    /// Nanoseconds of the unit that times are written in.
+    pub(super) fn unit_ns(self) -> i64 {
+        if matches!(self, Self::Victoria(_)) { 1_000_000 } else { 1 }
+    }
+
     /// Whether lines of one series and time go as one.
     pub fn merges_lines(self) -> bool {
         matches!(self, Self::Questdb(_))

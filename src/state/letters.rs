@@ -275,7 +275,16 @@ mod tests {
 
     fn letter(lsn: u64, line: u32, code: &str, text: &[u8]) -> DeadLetter {
         let (code, reason, route_name) = (code.to_owned(), "no".to_owned(), "d".to_owned());
-        DeadLetter { lsn: Lsn(lsn), line, route: RouteId(0), route_name, code, reason, text: text.to_vec() }
+        DeadLetter {
+            lsn: Lsn(lsn),
+            line,
+            route: RouteId(0),
+            route_name,
+            code,
+            reason,
+            text: text.to_vec(),
+            time_ns: None,
+        }
     }
 
     fn put(state: &SqliteState, id: &DestinationId, dead_letters: Vec<DeadLetter>) {

@@ -14,6 +14,7 @@ mod peek;
 mod schema;
 mod sqlite;
 mod statements;
+mod windows;
 
 pub use dirty::RegionRow;
 pub use event::{Event, EventKind};
@@ -24,6 +25,7 @@ pub use sqlite::SqliteState;
 pub use statements::{
     NotMirrored, Noted, StatementChange, StatementFile, StatementQuery, StatementRow, StatementState,
 };
+pub use windows::{Window, of_gaps};
 
 use std::collections::HashMap;
 use std::fmt;
@@ -56,6 +58,8 @@ pub struct DeadLetter {
     pub reason: String,
     /// The line as it was sent, in the destination's dialect, with explicit nanoseconds.
     pub text: Vec<u8>,
+    /// Its time, where that is known.
+    pub time_ns: Option<i64>,
 }
 
 /// A part of the data whose fate at the source is not known: it must be read back from there.
@@ -182,6 +186,12 @@ pub struct Totals {
     pub gap_rows_total: u64,
     /// Of how many of them the lines are not known: they are in no sum.
     pub gaps_unknown: u64,
+    /// Times of dead letters by code.
+    pub letter_windows: Vec<(String, Window)>,
+    /// Times of gaps by cause.
+    pub gap_windows: Vec<(String, Window)>,
+    /// Times of what is in doubt.
+    pub doubt_window: Option<Window>,
     /// The newest statements that were not carried out, at most 100.
     pub statements: Vec<StatementRow>,
     /// How many were not.

@@ -7,7 +7,7 @@ use rusqlite::Connection;
 use crate::base::{Error, Kind, Result, Side};
 
 /// What leads from each version to the next; an empty file has version 0. What was released is never changed.
-const STEPS: [&str; 9] = [
+const STEPS: [&str; 10] = [
     FIRST,
     ROUTE_NAMES,
     DIRTY_LINES,
@@ -17,6 +17,7 @@ const STEPS: [&str; 9] = [
     LETTERS_REMOVED,
     super::statements::TABLE,
     super::statements::KEPT,
+    super::windows::TABLE,
 ];
 
 const FIRST: &str = "
@@ -232,6 +233,7 @@ fn fill_up(connection: &Connection, free_bytes: u64) -> rusqlite::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::state::Window;
 
     #[test]
     fn a_file_of_the_first_version_keeps_its_rows() {
@@ -254,6 +256,8 @@ mod tests {
         let kept: String =
             connection.query_row("SELECT route_name || code FROM dead_letter", [], |row| row.get(0)).unwrap();
         assert_eq!(kept, "parse");
+        let kept = super::super::windows::letters(&connection, "main").unwrap();
+        assert_eq!(kept, [("parse".to_owned(), Window { from_ns: i64::MIN, to_ns: i64::MAX })], "not known");
         let kept: String = connection.query_row("SELECT route_name FROM gap", [], |row| row.get(0)).unwrap();
         assert_eq!(kept, "db=d");
         prepare(&mut connection).unwrap();

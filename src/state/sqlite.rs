@@ -17,7 +17,7 @@ use tokio::sync::oneshot;
 use super::{
     BacklogGap, DeadLetterRow, Effects, Event, Gap, GapTaken, LetterPage, LetterQuery, NotMirrored, Noted, Pending,
     ROUTE_BACKLOG, Removal, State, StatementChange, StatementQuery, StatementRow, Totals, dirty, gaps, letters, schema,
-    statements,
+    statements, windows,
 };
 use crate::base::{DestinationId, Error, Kind, Lsn, Result, RouteId, Side};
 
@@ -345,7 +345,7 @@ fn write_effects(tx: &Connection, destination: &str, effects: &Effects) -> rusql
         tx.prepare_cached("INSERT INTO dead_letter VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT DO NOTHING")?;
     for letter in &effects.dead_letters {
         let reason: String = letter.reason.chars().take(4096).collect();
-        dead.execute(params![
+        let added = dead.execute(params![
             destination,
             letter.lsn.0,
             letter.line,
@@ -355,6 +355,9 @@ fn write_effects(tx: &Connection, destination: &str, effects: &Effects) -> rusql
             letter.text,
             letter.route_name
         ])?;
+        if added > 0 {
+            windows::note(tx, destination, &letter.code, letter.time_ns)?;
+        }
     }
     for gap in &effects.gaps {
         if gap.cause == ROUTE_BACKLOG && stretch_gap(tx, destination, gap)? {
@@ -476,6 +479,9 @@ fn read_totals(tx: &Connection, destination: &str) -> rusqlite::Result<Totals> {
         dead_letter_bytes: count("SELECT coalesce(sum(bytes), 0) FROM dead_letter_sum WHERE destination = ?1")?,
         dirty_regions: count("SELECT count(*) FROM dirty_region WHERE destination = ?1")?,
         regions: dirty::list(tx, destination)?,
+        letter_windows: windows::letters(tx, destination)?,
+        gap_windows: windows::gaps(tx, destination)?,
+        doubt_window: windows::doubt(tx, destination)?,
         gaps: pairs("SELECT cause, sum(lines) FROM gap WHERE destination = ?1 GROUP BY cause ORDER BY cause")?,
     })
 }
@@ -499,6 +505,7 @@ mod tests {
             code: "type-conflict".into(),
             reason: "field type conflict".into(),
             text: b"m v=1 1".to_vec(),
+            time_ns: Some(1),
         }
     }
 

@@ -4,6 +4,7 @@ use serde_json::Value;
 use twinline::sandbox::{Faults, Options, Sandbox, WriteAction, WriteFault};
 
 use crate::answers::events;
+use crate::many::{lines_of, named, of, sandbox};
 use crate::proxy::{Setup, Twinline, eventually};
 
 /// Told at the next look.
@@ -78,4 +79,62 @@ fn a_steady_rate_of_doubt_is_shown_and_told_with_its_cause_until_it_has_eased() 
     let shown = String::from_utf8(twinline.command(&["status"]).stdout).unwrap();
     let line = format!("  in doubt since the start: {} lines of d (source-error {})\n", sums.1, sums.1);
     assert!(shown.contains(&line) && !shown.contains("DOUBT RATE"), "{shown}");
+}
+
+/// Each apart, in lines and times, for each destination: the metrics say the same.
+#[test]
+fn doubt_gaps_and_dead_letters_are_shown_apart_in_lines_and_times() {
+    let (source, main, second) = (sandbox(), sandbox(), sandbox());
+    let mut setup = Setup::new(lines_of(&source), named("main", &main));
+    setup.others.push(named("second", &second));
+    let twinline = setup.start();
+    let typed = crate::http::call(&second.addr().to_string(), "POST /write?db=d", &[], b"typed v=\"text\" 1");
+    assert_eq!(typed.unwrap().status, 204);
+    let write = |body: &str, action: Option<(u16, bool)>, status: u16| {
+        let action = action.map(|(status, applied)| WriteFault {
+            action: WriteAction::Answer { status, body: "{}".to_owned(), headers: Vec::new(), applied },
+            next: Some(1),
+        });
+        source.set_faults(Faults { writes: action, ..Faults::default() });
+        assert_eq!(twinline.call("POST /write?db=d", &[], body).status, status, "{body}");
+    };
+    let hour_ns = 3_600_000_000_000_i64;
+    write(&format!("m v=1 {}\nm v=2 {}", 7 * hour_ns, 9 * hour_ns + 1), Some((500, false)), 500);
+    write("typed v=1 11000000000\ntyped v=2 13000000000", None, 204);
+    // The source takes a line that we cannot read.
+    write("m v=1 5000000000\nnonsense\nm v=1 6000000000", Some((204, false)), 204);
+    let status = twinline.until("all has come", |status| {
+        status["lines"]["dead_lettered"] == 2 && status["lines"]["doubt"] == 4 && status["lines"]["queued"] == 0
+    });
+    let window = |from_ns: i64, to_ns: i64| serde_json::json!({ "from_ns": from_ns, "to_ns": to_ns });
+    let doubt = window(7 * hour_ns, 10 * hour_ns - 1);
+    // Nobody knows when.
+    let (gap, dead) = (window(i64::MIN, i64::MAX), window(11_000_000_000, 13_000_000_000));
+    for (id, dead) in [("main", Value::Null), ("second", dead.clone())] {
+        let own = of(&status, id);
+        let expected = serde_json::json!({ "doubt": doubt, "gap": gap, "dead_lettered": dead });
+        assert_eq!(own["windows"], expected, "{id}: {own:#}");
+        assert_eq!((&own["lines"]["doubt"], &own["gaps"][0]["window"]), (&2.into(), &gap), "{own:#}");
+    }
+    assert_eq!(status["windows"], serde_json::json!({ "doubt": doubt, "gap": gap, "dead_lettered": dead }));
+    assert_eq!(status["dead_letters"][0]["window"], dead, "{status:#}");
+    let shown = String::from_utf8(twinline.command(&["status"]).stdout).unwrap();
+    for line in [
+        "doubt                       2  1970-01-01T07:00:00Z to 1970-01-01T09:59:59.999999999Z\n",
+        "dead-lettered               2  1970-01-01T00:00:11Z to 1970-01-01T00:00:13Z\n",
+        "second: ! DEAD LETTER 2 lines: type-conflict, 1970-01-01T00:00:11Z to 1970-01-01T00:00:13Z\n",
+        "main: ! GAP 1 lines: unreadable, any time to any time\n",
+    ] {
+        assert!(shown.contains(line), "{line}{shown}");
+    }
+    let metrics = twinline.admin("/metrics").text();
+    for line in [
+        "twinline_missing_first_timestamp_seconds{destination=\"second\",state=\"dead-lettered\"} 11\n",
+        "twinline_missing_last_timestamp_seconds{destination=\"second\",state=\"dead-lettered\"} 13\n",
+        "twinline_missing_first_timestamp_seconds{destination=\"main\",state=\"dead-lettered\"} 0\n",
+        "twinline_missing_last_timestamp_seconds{destination=\"main\",state=\"gap\"} inf\n",
+        "twinline_missing_first_timestamp_seconds{destination=\"main\",state=\"doubt\"} 25200\n",
+    ] {
+        assert!(metrics.contains(line), "{line}{metrics}");
+    }
 }
