@@ -56,13 +56,18 @@ pub fn is_its_ping(reply: &Reply) -> bool {
 /// As [`Server::ask`].
 pub async fn about(server: &Server) -> Result<About> {
     let reply = server.ask(Method::GET, "/metrics", Bytes::new()).await?;
-    if reply.status.is_server_error() {
-        // A gateway says so of one that is away.
+    if reply.status.is_server_error() && !answers(server).await {
+        // A gateway says so of one that is away; but it may as well keep its metrics from us.
         let said = format!("/metrics answered {}", reply.status.as_u16());
         return Err(Error::new(Kind::Answer, Side::Destination, said).retryable());
     }
     let text = if reply.status.is_success() { String::from_utf8_lossy(&reply.body) } else { "".into() };
     Ok(read(&text))
+}
+
+/// Whether anybody but a gateway answers.
+async fn answers(server: &Server) -> bool {
+    server.ask(Method::GET, "/ping", Bytes::new()).await.is_ok_and(|reply| !reply.status.is_server_error())
 }
 
 fn read(metrics: &str) -> About {
@@ -106,6 +111,9 @@ fn span_ms(text: &str) -> Option<i64> {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
     use super::*;
 
     #[test]
@@ -131,5 +139,36 @@ mod tests {
             About { version: "v1.150.0".to_owned(), started_s: Some(1_796_026_450), keeps: Keeps::default() }
         );
         assert_eq!(read("<html>"), About { version: "unknown".to_owned(), started_s: None, keeps: Keeps::default() });
+    }
+
+    /// A gateway that answers each path with a status of its own, without a body.
+    async fn gateway(metrics: u16, ping: u16) -> Server {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        tokio::task::spawn_local(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let mut head = [0; 4096];
+                let got = stream.read(&mut head).await.unwrap();
+                let status = if head[..got].starts_with(b"GET /metrics") { metrics } else { ping };
+                let answer = format!("HTTP/1.1 {status} x\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+                stream.write_all(answer.as_bytes()).await.unwrap();
+            }
+        });
+        let text = format!(
+            "listen = \"127.0.0.1:0\"\n[source]\nurl = \"http://x:1\"\n[destination]\nkind = \"victoriametrics\"\nurl = \"{url}\""
+        );
+        let config = crate::config::parse(&text, &|_| None).unwrap().config;
+        Server::new(&config.destination().server, Side::Destination).unwrap()
+    }
+
+    #[test]
+    fn a_gateway_that_keeps_the_metrics_to_itself_is_no_absence() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        tokio::task::LocalSet::new().block_on(&runtime, async {
+            let about = about(&gateway(503, 204).await).await.unwrap();
+            assert_eq!((about.started_s, &*about.version), (None, "unknown"));
+            assert!(super::about(&gateway(503, 502).await).await.is_err(), "nobody is there");
+            assert!(super::about(&gateway(404, 502).await).await.is_ok_and(|about| about.started_s.is_none()));
+        });
     }
 }

@@ -576,8 +576,8 @@ impl Keeper {
     fn look_at_pace(&self) {
         let scout = self.scout.borrow();
         let (now, read) = (self.shared.clock.monotonic(), self.read.get());
-        let unread_lines = read.view(&scout, None).unread_lines;
-        let lack = pace::Lack { pending_bytes: self.shared.pending_bytes.get(), unread_lines };
+        let lines = read.view(&scout, None).unread_lines + self.shared.aside_lines.get();
+        let lack = pace::Lack { pending_bytes: self.shared.pending_bytes.get(), lines };
         self.shared.pace.look(now, scout.counted().then(|| scout.applied_lines()), lack);
     }
 

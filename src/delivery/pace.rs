@@ -27,8 +27,8 @@ const NEW_PART: f64 = 0.3;
 pub(super) struct Lack {
     /// Read and held in lanes, bytes.
     pub(super) pending_bytes: usize,
-    /// Not read yet, lines.
-    pub(super) unread_lines: u64,
+    /// Not read yet, or set aside and to be read again, lines.
+    pub(super) lines: u64,
 }
 
 /// The pace of one destination.
@@ -85,7 +85,7 @@ impl Pace {
         // Whoever has stopped is not waited for; who begins is believed at once.
         let smoothed = if newest == 0.0 || known == 0.0 { newest } else { known + NEW_PART * (newest - known) };
         self.lines_s.set(smoothed);
-        let lacking = lack.pending_bytes as f64 + lack.unread_lines as f64 * self.line_bytes.get();
+        let lacking = lack.pending_bytes as f64 + lack.lines as f64 * self.line_bytes.get();
         let much = (self.lines_s.get() * self.line_bytes.get() * BEHIND.as_secs_f64()).max(BEHIND_BYTES);
         self.is_behind.set(lacking > much);
     }
@@ -122,8 +122,8 @@ impl Pace {
 mod tests {
     use super::*;
 
-    const MUCH: Lack = Lack { pending_bytes: 64 << 20, unread_lines: 1_000_000 };
-    const NOTHING: Lack = Lack { pending_bytes: 0, unread_lines: 0 };
+    const MUCH: Lack = Lack { pending_bytes: 64 << 20, lines: 1_000_000 };
+    const NOTHING: Lack = Lack { pending_bytes: 0, lines: 0 };
 
     fn at(ms: u64) -> Duration {
         Duration::from_millis(ms)

@@ -395,6 +395,7 @@ impl Supply {
             at += length;
             if let (Some(clock), Some(began)) = (&gentle, began)
                 && self.awaited.load(Ordering::Acquire) == 0
+                && !self.live.closed.load(Ordering::Acquire)
             {
                 let took = clock.monotonic().saturating_sub(began);
                 std::thread::park_timeout(took.clamp(REST_MIN, REST_MAX));
