@@ -4,7 +4,8 @@
 //! each
 //! pair of databases is written with (20,000; one million in the long tier), `TWINLINE_OUTAGE_S` how long a destination
 //! is
-//! away (5), `TWINLINE_IDLE_S` how long a client's connection idles (3; 240 in the long tier).
+//! away (5), `TWINLINE_IDLE_S` how long a client's connection idles (3; 240 in the long tier), `TWINLINE_SOAK_S`
+//! how long mixed traffic lasts before the full comparison (8).
 //!
 //! The forty checks of the facts (§8): where each is, as `check_NN_…`, and what of it is not.
 //!
@@ -49,7 +50,7 @@
 //! | 37 | `crash.rs` | 200 kills: `TWINLINE_KILL_CYCLES` |
 //! | 38 | `it/stubborn.rs`, `it/replay.rs` | 1.x to 3.x is scripted alone, in 32 |
 //! | 39 | `it/victoria.rs`, `it/questdb.rs` | |
-//! | 40 | | a week: `benches`, `soak`, for as long as wanted |
+//! | 40 | `it/soak.rs` | a week: `TWINLINE_SOAK_S`, or `benches`, `soak` |
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "tests wait on real time and end at a surprise")]
 
 // Every accepted line is in one state; what idling costs.
@@ -192,6 +193,9 @@ mod secrets;
 // A destination that answers from a script.
 #[path = "it/scripted.rs"]
 mod scripted;
+// Mixed traffic, then a full comparison.
+#[path = "it/soak.rs"]
+mod soak;
 // A source that answers no write is shown.
 #[path = "it/silence.rs"]
 mod silence;
