@@ -4,8 +4,8 @@
 //! An operator's hold lets none become one: after it a target is tried before it may.
 //!
 //! Promises: floors stay below the first record set aside; the gap is durable before they pass ([`super::closing`]). While
-//! the gap grows, the target is tried with one record at a time. A target that stands still with nothing in a lane to try it
-//! with is read again as soon as lanes have room, if no operator holds delivery.
+//! the gap grows, the target is tried after each growth, with what comes then or was set aside in its pause. A target that
+//! stands still with nothing in a lane to try it with is read again as soon as lanes have room, if no operator holds delivery.
 
 use std::collections::BTreeMap;
 
@@ -197,8 +197,8 @@ impl Distributor {
             let is_due = behind > self.shared.route_backlog_bytes || goes_on && self.was_refused_since(target);
             if is_due && self.was_tried(target) {
                 more |= self.give_up(target).await?;
-            } else if has_records && (is_due || !grows) && self.may_try_with_more(target) {
-                // Nothing else of it is there to try it with.
+            } else if has_records && (is_due || !grows || probe_is_due) && self.may_try_with_more(target) {
+                // Nothing else of it is there to try it with; all that came in its pause was set aside.
                 more |= self.read_again(target).await?;
                 self.wake_lanes();
             }
@@ -296,6 +296,9 @@ impl Distributor {
         // Also after a fault: the floors must not pass what was not dealt out again.
         if !matches!(done, Ok(true)) {
             self.asides.insert(target, aside);
+        } else if let Some(gap) = aside.gap.take().filter(|_| self.shared.pauses.is_paused(target)) {
+            // It is only tried: if it takes nothing the gap goes on growing.
+            self.asides.insert(target, Aside { counted_to: self.dealt, ..Aside::in_gap(gap) });
         }
         self.hold();
         let may = self.shared.may_deal() && !self.is_full() && !self.is_barred(target);
@@ -385,8 +388,9 @@ impl Distributor {
         {
             sum.lines = sum.lines.saturating_sub(lines);
         }
-        if self.deal_lines(record, &intent, (&spans, &shaped), target, aside.counted_to).await? {
-            // There is something to try it with; until then the gap goes on growing.
+        let is_dealt = self.deal_lines(record, &intent, (&spans, &shaped), target, aside.counted_to).await?;
+        if is_dealt && !self.shared.pauses.is_paused(target) {
+            // It takes writes again: what comes is no part of the gap.
             aside.gap = None;
         }
         Ok(())

@@ -266,6 +266,22 @@ fn a_gap_does_not_grow_while_an_operator_pauses() {
     assert_eq!((&status["lines"]["gap"], &status["lines"]["delivered"]), (&gap.into(), &queued.into()), "{status:#}");
 }
 
+/// Nothing was sent since its gap grew, and what comes in its pause is far from another backlog.
+#[test]
+fn a_route_that_is_back_after_its_gap_is_tried_with_the_only_line_that_came_meanwhile() {
+    // In one pause of its target all of it becomes a gap.
+    let pair = pair("route_backlog = \"1MiB\"\nretry_initial = \"6s\"\nretry_max = \"6s\"\n");
+    pair.write_lines("later", 0, 1);
+    pair.twinline.until("it stands still", |status| status["paused"][0]["code"] == "database-missing");
+    pair.write_lines("later", 1, 30_000);
+    pair.twinline.until("all of it is a gap", |status| status["lines"]["gap"] == 30_001);
+    pair.destination.create_database("later");
+    pair.write_lines("later", 2, 1);
+    let status = pair.twinline.settled(30_002);
+    assert!(status["lines"]["gap"] == 30_001 && status["lines"]["delivered"] == 1, "{status:#}");
+    assert_eq!(status["paused"], Value::Array(vec![]), "{status:#}");
+}
+
 /// What was set aside first is nothing to try it with: no server can store it. Nothing comes afterwards either.
 #[test]
 fn a_route_of_which_nothing_waits_to_be_tried_with_is_read_on_until_there_is_something() {
