@@ -14,6 +14,7 @@ use super::carry::Carried;
 use super::confirmed::database_of;
 use super::distribute::Distributor;
 use super::late::Measurements;
+use super::pause::Pauses;
 use super::plan::{ApiDelete, Step};
 use super::statement::shown;
 use super::target::TargetId;
@@ -36,6 +37,8 @@ const SHOWN_AFTER: Duration = Duration::from_secs(2);
 const STANDS_MAX: Duration = Duration::from_secs(300);
 /// Why it waits no longer.
 const GIVEN_UP: &str = "its place at the destination takes no writes, and others could not wait for it any longer";
+/// The same where it does, and too slowly.
+const TOO_SLOW: &str = "the destination cannot keep up, and others could not wait for it any longer";
 
 /// A statement that ran at the source and is not done here.
 #[derive(Debug)]
@@ -195,8 +198,8 @@ impl Distributor {
         let barrier = &self.barriers[at];
         let waits = barrier.waits && self.waits_for(&barrier.targets, &barrier.measurements, barrier.lsn()).is_some();
         if waits {
-            if self.is_too_long(&barrier.targets, barrier.began) {
-                self.barriers[at].carried = Some((Err(GIVEN_UP.to_owned()), Duration::ZERO));
+            if let Some(why) = self.is_too_long(&barrier.targets, barrier.began) {
+                self.barriers[at].carried = Some((Err(why.to_owned()), Duration::ZERO));
             }
             return Ok(());
         }
@@ -219,20 +222,19 @@ impl Distributor {
             if self.shared.clock.monotonic().saturating_sub(began) >= SHOWN_AFTER {
                 self.show_waiting(statement, &wait, began);
             }
-            if self.is_too_long(&targets, began) {
+            if let Some(why) = self.is_too_long(&targets, began) {
                 self.shared.pauses.statement_goes_on();
-                return Ok(Err(GIVEN_UP.to_owned()));
+                return Ok(Err(why.to_owned()));
             }
             self.idle(LOOK_EVERY).await?;
         }
         Ok(Ok(()))
     }
 
-    fn is_too_long(&self, targets: &[TargetId], began: Duration) -> bool {
+    /// Why it waits no longer, if it does not.
+    fn is_too_long(&self, targets: &[TargetId], began: Duration) -> Option<&'static str> {
         let waited = self.shared.clock.monotonic().saturating_sub(began);
-        let stands =
-            self.shared.pauses.all_stand_still() || targets.iter().any(|target| self.shared.pauses.is_paused(*target));
-        stands && (waited >= STANDS_MAX || self.holds_up_others())
+        given_up(&self.shared.pauses, targets, waited, self.holds_up_others())
     }
 
     /// What a statement behind all records below `lsn` waits for.
@@ -279,6 +281,15 @@ impl Distributor {
     }
 }
 
+/// Why a statement that has waited for so long waits no longer, if it does not. One that cannot keep up is waited for as long as it
+/// keeps nothing from others.
+fn given_up(pauses: &Pauses, targets: &[TargetId], waited: Duration, holds_up_others: bool) -> Option<&'static str> {
+    if pauses.destination_stands_still() || targets.iter().any(|target| pauses.stands_by_itself(*target)) {
+        return (waited >= STANDS_MAX || holds_up_others).then_some(GIVEN_UP);
+    }
+    (pauses.is_behind() && holds_up_others).then_some(TOO_SLOW)
+}
+
 /// Of which measurements a statement is. Where rules give lines other names, nobody looks.
 fn measurements(statement: &Statement, run: &[u8], mapping: &Mapping) -> Measurements {
     let has_shape = mapping.rules.iter().any(|rule| !rule.shape.is_empty());
@@ -301,5 +312,28 @@ fn measurements(statement: &Statement, run: &[u8], mapping: &Mapping) -> Measure
             Measurements::of(names.iter().map(|name| Some(name.as_str()).filter(is_plain).map(str::as_bytes)))
         }
         None => Measurements::ANY,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_told_of_one_given_up_is_so() {
+        let pauses = |is_only| Pauses::new(Duration::from_secs(1), Duration::from_secs(1), is_only);
+        let (soon, late, its) = (Duration::from_secs(1), STANDS_MAX, [TargetId(1)]);
+        let slow = pauses(false);
+        assert_eq!(given_up(&slow, &its, late, true), None, "it goes on");
+        slow.falls_behind("slow".to_owned(), soon);
+        assert_eq!(given_up(&slow, &its, late, false), None, "nobody waits for it");
+        assert_eq!(given_up(&slow, &its, soon, true), Some(TOO_SLOW));
+        slow.pause_destination("away", "503".to_owned(), soon, None);
+        assert_eq!(given_up(&slow, &its, soon, true), Some(GIVEN_UP));
+        let only = pauses(true);
+        only.pause_target(TargetId(2), "gone", "404".to_owned(), soon);
+        assert_eq!(given_up(&only, &its, late, false), None, "another place");
+        only.pause_target(TargetId(1), "gone", "404".to_owned(), soon);
+        assert_eq!((given_up(&only, &its, soon, false), given_up(&only, &its, late, false)), (None, Some(GIVEN_UP)));
     }
 }

@@ -61,7 +61,7 @@ impl Distributor {
                 );
                 tell::falls_behind(&self.shared, reason);
             }
-            (true, false) => tell::is_not_behind(&self.shared),
+            (true, false) => tell::is_not_behind(&self.shared, self.shared.hold.lasts()),
             _ => {}
         }
     }

@@ -37,7 +37,7 @@ pub(super) struct Pauses {
     /// It cannot keep up.
     behind: RefCell<Option<Shown>>,
     targets: RefCell<HashMap<TargetId, Pause>>,
-    /// The statement that holds everything up.
+    /// The statement that is shown as waiting, and with it what is newer at its place.
     statement: RefCell<Option<Shown>>,
 }
 
@@ -114,7 +114,12 @@ impl Pauses {
 
     /// The destination stands still or cannot keep up, and each of its targets counts as one that stands still.
     pub(super) fn all_stand_still(&self) -> bool {
-        !self.is_only && (self.destination.borrow().is_some() || self.is_behind())
+        self.destination_stands_still() || !self.is_only && self.is_behind()
+    }
+
+    /// The destination takes nothing, and others must not wait for it.
+    pub(super) fn destination_stands_still(&self) -> bool {
+        !self.is_only && self.destination.borrow().is_some()
     }
 
     /// It cannot keep up, and why that is said.
@@ -188,7 +193,7 @@ impl Pauses {
         self.statement.replace(None);
     }
 
-    /// The statement that holds everything up.
+    /// The statement that waits, of several the oldest.
     pub(super) fn statement(&self) -> Option<Shown> {
         self.statement.borrow().clone()
     }

@@ -37,10 +37,12 @@ pub(super) fn falls_behind(shared: &Shared, reason: String) {
     tell(shared, EventKind::DestinationPaused, text);
 }
 
-/// It has caught up, by delivering or by a gap.
-pub(super) fn is_not_behind(shared: &Shared) {
+/// It has caught up, by delivering or by a gap; or an operator holds it, and then nobody is told that it has.
+pub(super) fn is_not_behind(shared: &Shared, is_held: bool) {
     shared.pauses.is_not_behind();
-    tell(shared, EventKind::DestinationResumed, format!("destination {} has caught up", shared.id));
+    if !is_held {
+        tell(shared, EventKind::DestinationResumed, format!("destination {} has caught up", shared.id));
+    }
     shared.work.iter().for_each(tokio::sync::Notify::notify_one);
 }
 
