@@ -1,9 +1,9 @@
 //! How many of each route's lines are in doubt, by cause: since the start, and in a window that moves along.
 //!
-//! Promise: bounded by [`ROUTES_MAX`]. Routes with doubt stay, those without make room; what still does not fit is counted as one. A line
+//! Promise: bounded by [`ROUTES_MAX`] and [`TOLD_MAX`]. Routes with doubt stay, those without make room; what still does not fit is counted as one. A line
 //! counts once: at the edge, or, where the edge never knew its fate, when the first destination meets it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -18,6 +18,8 @@ use crate::route::RouteName;
 pub const PARTS: usize = 10;
 /// Routes that are told apart; also the bound of a metric's label.
 const ROUTES_MAX: usize = 256;
+/// Records of unknown fate that are remembered, so that the next destination does not count them again.
+const TOLD_MAX: usize = 8192;
 /// The label of all others.
 pub const OTHERS: &str = "other";
 
@@ -135,8 +137,10 @@ struct Inner {
     others: Row,
     /// The step in which idle routes last made room.
     tidied: u64,
-    /// The last record of which a destination has told.
-    told: Lsn,
+    /// Records of which a destination has told.
+    told: BTreeSet<Lsn>,
+    /// Up to here they are forgotten, and taken for told.
+    forgotten: Lsn,
 }
 
 impl fmt::Debug for Doubts {
@@ -150,7 +154,14 @@ impl Doubts {
     #[must_use]
     pub fn new(window: Duration) -> Self {
         let part = (window / PARTS as u32).max(Duration::from_millis(1));
-        let inner = Inner { part, routes: HashMap::new(), others: Row::default(), tidied: 0, told: Lsn::ZERO };
+        let inner = Inner {
+            part,
+            routes: HashMap::new(),
+            others: Row::default(),
+            tidied: 0,
+            told: BTreeSet::new(),
+            forgotten: Lsn::ZERO,
+        };
         Self(Arc::new(Mutex::new(inner)))
     }
 
@@ -178,10 +189,12 @@ impl Doubts {
         }
         {
             let mut inner = self.inner();
-            if lsn <= inner.told {
+            if lsn <= inner.forgotten || !inner.told.insert(lsn) {
                 return;
             }
-            inner.told = lsn;
+            if inner.told.len() > TOLD_MAX {
+                inner.forgotten = inner.told.pop_first().unwrap_or(lsn);
+            }
         }
         let mut doubt = Counts::default();
         doubt.add(cause, lines);
@@ -317,5 +330,20 @@ mod tests {
         }
         let share = doubts.shares(at(3)).remove(0);
         assert_eq!(share.since_start.causes(), [(Cause::Crash, 2), (Cause::Unsettled, 1)]);
+    }
+
+    #[test]
+    fn what_one_destination_does_not_get_counts_when_another_one_meets_it() {
+        let doubts = Doubts::new(Duration::from_secs(100));
+        doubts.met(Lsn(9), &name(1), Cause::Crash, 1, at(0));
+        doubts.met(Lsn(5), &name(2), Cause::Crash, 4, at(1));
+        doubts.met(Lsn(9), &name(1), Cause::Crash, 1, at(1));
+        let sums: Vec<u64> = doubts.shares(at(3)).iter().map(|share| share.since_start.sum()).collect();
+        assert_eq!(sums, [4, 1]);
+        let many = TOLD_MAX as u64 + 10;
+        (100..100 + many).for_each(|lsn| doubts.met(Lsn(lsn), &name(1), Cause::Crash, 1, at(2)));
+        assert_eq!(doubts.inner().told.len(), TOLD_MAX);
+        doubts.met(Lsn(9), &name(1), Cause::Crash, 1, at(3));
+        assert_eq!(doubts.shares(at(3))[0].since_start.sum(), 1 + many, "what is forgotten is told");
     }
 }
