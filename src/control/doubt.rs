@@ -1,7 +1,7 @@
 //! Routes whose lines are in doubt: how many, why, and whether that goes on and on.
 //!
 //! Promise: a route is told of once when more than `queue.doubt_alarm_percent` of its lines are in doubt all over the window, and once
-//! when it is less than half of that. A single trouble, however large, is no alarm: its lines are listed. What is held is bounded by the
+//! when it is less than half of that in a window in which anything came. A single trouble, however large, is no alarm: its lines are listed. What is held is bounded by the
 //! routes that [`Doubts`](crate::queue::doubts::Doubts) tells apart.
 
 use std::collections::BTreeMap;
@@ -88,7 +88,8 @@ impl Alarms {
                 self.0.insert(share.route.clone(), now_ns);
                 let (cause, _) = main_cause(share);
                 told.push((EventKind::DoubtSteady, format!("{}: {}", sentence(share, rule.window), says(cause))));
-            } else if is_on && 2.0 * percent(share) < rule.percent as f64 {
+            } else if is_on && share.accepted > 0 && 2.0 * percent(share) < rule.percent as f64 {
+                // Of a route that nobody writes to nothing is known to be better.
                 self.0.remove(&share.route);
                 told.push((EventKind::DoubtEased, sentence(share, rule.window)));
             }
@@ -247,6 +248,23 @@ mod tests {
     #[test]
     fn one_trouble_is_no_steady_rate() {
         assert_eq!(told(2000, |second| if (600..660).contains(&second) { 100 } else { 0 }), [], "a minute of doubt");
+    }
+
+    #[test]
+    fn a_route_that_nobody_writes_to_for_a_while_keeps_its_alarm() {
+        let (doubts, mut alarms, mut told) = (Doubts::new(RULE.window), Alarms::default(), Vec::new());
+        let name = RouteName::Database { db: "d".to_owned(), rp: "r".to_owned() };
+        let mut counts = Counts::default();
+        counts.add(Cause::Overlap, 2);
+        for second in (0..900).filter(|second| !(300..700).contains(second)) {
+            doubts.note(&name, 100, &counts, Duration::from_secs(77_000 + second));
+            told.extend(alarms.note(&doubts.shares(Duration::from_secs(77_000 + second)), RULE, 0));
+        }
+        let silent = Duration::from_secs(77_000 + 2000);
+        told.extend(alarms.note(&doubts.shares(silent), RULE, 0));
+        assert_eq!(told.iter().map(|(kind, _)| *kind).collect::<Vec<_>>(), [EventKind::DoubtSteady]);
+        doubts.note(&name, 100, &Counts::default(), silent);
+        assert_eq!(alarms.note(&doubts.shares(silent), RULE, 0).len(), 1, "what comes is in no doubt");
     }
 
     #[test]
