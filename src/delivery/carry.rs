@@ -1,7 +1,7 @@
 //! Carries a statement out at the destination: its requests, and what their answers mean.
 //!
-//! Promises: a request that may have been heard is sent again until there is an answer, and nothing newer is dealt out before it can no
-//! longer take effect; what the destination refuses for good is said so; while it waits, everybody who looks sees for what.
+//! Promises: a request that may have been heard is sent again until there is an answer, and nothing newer of its place is dealt out before
+//! it can no longer take effect; what the destination refuses for good is said so; while it waits, everybody who looks sees for what.
 
 use std::time::Duration;
 

@@ -212,7 +212,8 @@ impl Distributor {
             }
             if more || ended || dealt == SCOUT_STEP || again || full && dealt > 0 || self.has_grown {
                 tokio::task::yield_now().await;
-            } else if self.some_stand_still() {
+            } else if self.some_stand_still() || !self.shared.may_deal() {
+                // Whether it may go on is seen by looking, also where nothing comes.
                 tokio::select! {
                     () = self.durable.notified() => {}
                     () = self.shared.room.notified() => {}

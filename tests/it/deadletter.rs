@@ -303,6 +303,30 @@ fn a_full_store_stands_until_it_is_purged_and_goes_on_then() {
     );
 }
 
+/// Lines that are known beforehand have filled it, and nothing is written any more.
+#[test]
+fn a_store_that_is_purged_while_nobody_writes_is_not_shown_as_full() {
+    let source = Sandbox::spawn_thread(Options::default()).unwrap();
+    source.create_database("d");
+    let destination = Scripted::start(|_| Reply::new(204, ""));
+    let mut setup = Setup::new(
+        format!("url = \"{}\"\nkind = \"influxdb1\"", source.url()),
+        format!("url = \"{}\"\nkind = \"victoriametrics\"\nprojection.texts = \"dead-letter\"", destination.url()),
+    );
+    setup.queue = "dead_letter_max = \"1MiB\"".to_owned();
+    let twinline = setup.start();
+    let line = |at: usize| format!("m s=\"{}\" {}\n", "x".repeat(1000), 1_700_000_000_000_000_000 + at * 1_000_000);
+    for from in [0, 600] {
+        let body: String = (from..from + 600).map(line).collect();
+        assert_eq!(twinline.call("POST /write?db=d", &[], body).status, 204);
+    }
+    twinline.until("the store is full", |status| status["paused"][0]["code"] == "dead-letters-full");
+    twinline.settled(1200);
+    let purged = letters(&twinline, &["purge", "--execute"]);
+    assert!(purged.status.success(), "{}{}", text(&purged), said(&purged));
+    twinline.until("nothing is paused", |status| status["paused"] == serde_json::json!([]));
+}
+
 /// What the destination acknowledged counts as durable there after 15 s only, so the saved floor is far behind the one in memory.
 #[test]
 fn a_purged_letter_does_not_come_back_after_a_kill_before_its_floor_was_saved() {

@@ -45,24 +45,29 @@ pub(super) fn bind_admin(config: &Config, passed: &mut Passed) -> Result<Vec<(St
 /// A running thread; its result is what its work came to.
 pub(super) type Running = JoinHandle<Result<()>>;
 
-/// Runs `work` on a thread with an event loop; `failed` hears of its error, or of its panic, and goes on there.
-fn event_loop(
+/// Runs `work` on a thread with an event loop; `told` hears of its error, or of its panic, or that there is no event loop; what it
+/// gives back goes on there.
+fn event_loop<F: Future<Output = ()>>(
     name: &str,
     work: impl AsyncFnOnce() -> Result<()> + Send + 'static,
-    failed: impl AsyncFnOnce(&Error) + Send + 'static,
+    told: impl FnOnce(&Error) -> F + Send + 'static,
 ) -> Result<Running> {
     let fresh = || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
         runtime.map_err(|e| Error::disk("cannot start an event loop", e))
     };
     let body = move || {
-        let runtime = fresh()?;
-        let run = AssertUnwindSafe(|| runtime.block_on(work()));
-        let result = std::panic::catch_unwind(run).unwrap_or_else(|_| Err(died()));
-        // With all that a panic may have left there.
-        drop(runtime);
+        let result = fresh().and_then(|runtime| {
+            // With all that a panic may have left there it ends here.
+            let run = AssertUnwindSafe(|| runtime.block_on(work()));
+            std::panic::catch_unwind(run).unwrap_or_else(|_| Err(died()))
+        });
         if let Err(error) = &result {
-            fresh()?.block_on(failed(error));
+            let goes_on = told(error);
+            match fresh() {
+                Ok(runtime) => runtime.block_on(goes_on),
+                Err(error) => tracing::error!(%error, event = "thread.failed", "nothing is done after its end either"),
+            }
         }
         result
     };
@@ -86,21 +91,24 @@ pub(super) fn delivery(
     // Its own connections: a pool belongs to one thread.
     let work = async move || delivery::run(opened, parts, Server::new(&server, Side::Destination)?, stop).await;
     let what = name.to_owned();
-    event_loop(name, work, async move |error| {
+    event_loop(name, work, move |error| {
         watched.tell(format!("{what} has stopped; writes go on into the queue: {error}"));
         delivery::show_failure(&view, error);
-        let Some(budget) = budget else { return };
-        tokio::select! {
-            () = destinations::give_up(&place, &id, budget, &watched) => {
-                let text = format!(
-                    "{error}; more than {} of the log (route_backlog) waited for it: the log is not kept for it any more, what it has not \
-                     got is a gap that the next start names",
-                    ByteSize(budget)
-                );
-                watched.tell(format!("{what} has stopped: {text}"));
-                delivery::show_failure(&view, &Error::new(Kind::State, Side::Own, text));
+        let error = error.to_string();
+        async move {
+            let Some(budget) = budget else { return };
+            tokio::select! {
+                () = destinations::give_up(&place, &id, budget, &watched) => {
+                    let text = format!(
+                        "{error}; more than {} of the log (route_backlog) waited for it: the log is not kept for it any more, what it \
+                         has not got is a gap that the next start names",
+                        ByteSize(budget)
+                    );
+                    watched.tell(format!("{what} has stopped: {text}"));
+                    delivery::show_failure(&view, &Error::new(Kind::State, Side::Own, text));
+                }
+                _ = stopped.wait_for(|stop| *stop) => {}
             }
-            _ = stopped.wait_for(|stop| *stop) => {}
         }
     })
 }
@@ -112,7 +120,10 @@ pub(super) fn control(
     socket: std::os::unix::net::UnixListener,
     stop: watch::Receiver<bool>,
 ) -> Result<Running> {
-    let failed = async |error: &Error| tracing::error!(%error, event = "control.failed", "the admin side has stopped");
+    let failed = |error: &Error| {
+        tracing::error!(%error, event = "control.failed", "the admin side has stopped");
+        std::future::ready(())
+    };
     let work = async move || {
         let limits = |listen: Option<&Listen>| Serve {
             connections_max: listen.map_or(64, |listen| listen.max_connections),
