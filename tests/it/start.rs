@@ -174,9 +174,15 @@ fn a_status_during_a_start_says_so() {
     std::fs::write(&file, text.replace(&source.url(), &other)).unwrap();
     let mut starting = twinline.begin_command(&["run"], "");
     let words = format!("twinline starts or ends: process {} has ", starting.id());
-    crate::proxy::eventually("it starts", || {
+    let starts = || {
         let (code, said) = status(&twinline);
         if code == Some(10) && said.contains(&words) { Ok(()) } else { Err(said) }
+    };
+    crate::proxy::eventually("it starts", starts);
+    // Clients wait meanwhile; nobody refuses them.
+    crate::proxy::eventually("clients are let in while it starts", || {
+        let waits = std::net::TcpStream::connect(&twinline.addr).map_err(|refused| refused.to_string());
+        starts().and_then(|()| waits.map(drop))
     });
     starting.kill().unwrap();
     starting.wait().unwrap();

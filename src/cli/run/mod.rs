@@ -117,16 +117,19 @@ async fn daemon(
     drain: Duration,
     clock: SharedClock,
     stores: Stores,
-    (recorder, hangup, passed): (Recorder, Signal, Passed),
+    (recorder, hangup, mut passed): (Recorder, Signal, Passed),
 ) -> Result<Exit> {
     let Stores { state, opened, gaps } = stores;
     let source = Server::new(&config.source.server, Side::Source)?;
     let each: Vec<Config> = config.each().collect();
+    // First of all: while a database is asked that hangs, clients wait in our sockets and are not refused.
+    let proxies = bind_proxies(&config, &mut passed).await?;
+    let udp = config.udp.iter().cloned().map(bind_udp).collect::<Result<Vec<_>>>()?;
     let learnt = meet(&config, &each, &source, &state, &clock).await?;
     let kinds =
         each.iter().zip(&learnt.destinations).map(|(config, met)| target_kind(config, met.product)).collect::<Vec<_>>();
-    let (proxies, admin) = listeners(&config, passed).await?;
-    let udp = config.udp.iter().cloned().map(bind_udp).collect::<Result<Vec<_>>>()?;
+    let admin = threads::bind_admin(&config, &mut passed)?;
+    passed.finish()?;
     let facts = Arc::new(Mutex::new(facts(&config, &learnt, &proxies, &admin)));
     let (stop, stopped) = watch::channel(false);
     let (late_stop, late_stopped) = watch::channel(false);
@@ -344,20 +347,15 @@ fn late_write_max(config: &Config) -> Duration {
     config.destinations.iter().map(|one| one.delivery.late_write_max).max().unwrap_or_default()
 }
 
-/// Binds all addresses, those of clients first.
-async fn listeners(
-    config: &Config,
-    mut passed: Passed,
-) -> Result<(Vec<Proxy>, Vec<(std::net::TcpListener, crate::config::Listen)>)> {
+/// Binds the addresses of clients. Those of operators come later: until there is something to tell, nobody answers there.
+async fn bind_proxies(config: &Config, passed: &mut Passed) -> Result<Vec<Proxy>> {
     let mut proxies = Vec::new();
     for listen in config.listeners(Role::Proxy) {
         let tls = listen.tls.clone().map(Identity::read).transpose()?.map(Rc::new);
         let bound = bind(&listen.address, passed.take(&listen.address)).await?;
         proxies.push(Proxy { bound, listen: listen.clone(), tls });
     }
-    let admin = threads::bind_admin(config, &mut passed)?;
-    passed.finish()?;
-    Ok((proxies, admin))
+    Ok(proxies)
 }
 
 /// Everything that listens, and who answers.
