@@ -2,8 +2,8 @@
 //!
 //! Promises: one is carried out only when everything before it at its place has arrived and no request can still take effect on what it
 //! may touch; nothing behind it at its place is dealt out before (such records are set aside, [`super::aside`]). A request without an
-//! answer counts where it went there, and, where the statement says of which measurements it is, has lines of these. What cannot be told
-//! holds more, never less. Floors stay below its record. At most [`BARRIERS_MAX`] wait; then the next holds up all.
+//! answer counts where it went there, and, where the statement says of which measurements it is, has lines of these. What a process
+//! before us had under way counts everywhere: it may be the same statement. What cannot be told holds more, never less. Floors stay below its record. At most [`BARRIERS_MAX`] wait; then the next holds up all.
 
 use std::time::Duration;
 
@@ -218,7 +218,14 @@ impl Distributor {
     pub(super) async fn arrives(&mut self, statement: &Statement) -> Result<std::result::Result<(), String>> {
         let targets = statement.name.as_ref().map_or_else(Vec::new, |name| self.shared.targets.of_place(name));
         let began = self.shared.clock.monotonic();
-        while let Some(wait) = self.waits_for(&targets, &Measurements::ANY, Lsn(u64::MAX)) {
+        // Its record lies below the floors: lanes that inherit nothing say nothing of a request of it.
+        let inherited =
+            |at: &Self| Some(at.shared.inherited_until).filter(|until| *until > at.shared.clock.monotonic());
+        let waits = |at: &Self| {
+            let wait = at.waits_for(&targets, &Measurements::ANY, Lsn(u64::MAX));
+            wait.or_else(|| inherited(at).map(Wait::Late))
+        };
+        while let Some(wait) = waits(self) {
             if self.shared.clock.monotonic().saturating_sub(began) >= SHOWN_AFTER {
                 self.show_waiting(statement, &wait, began);
             }
@@ -250,7 +257,10 @@ impl Distributor {
         if targets.iter().any(is_aside) || pairs().any(|(lane, target)| lane.has_of(target, measurements)) {
             return Some(Wait::Lines);
         }
-        pairs().filter_map(|(lane, target)| lane.late_until(target, measurements, now)).max().map(Wait::Late)
+        // Of a process before us nobody knows where it went: it may be this very statement.
+        let inherited = lanes().filter_map(|lane| lane.inherited_until(now));
+        let own = pairs().filter_map(|(lane, target)| lane.late_until(target, measurements, now));
+        own.chain(inherited).max().map(Wait::Late)
     }
 
     /// Shows the oldest that waits for long.

@@ -78,17 +78,21 @@ impl Distributor {
                     end = Err("the destination stands still, and others could not wait for it any longer".to_owned());
                     break 'steps;
                 }
-                let (code, why, asked, open) = match attempt(&self.shared, step).await {
+                // Whoever drops us while it is under way leaves it so.
+                let before = self.shared.statement_until.replace(Duration::MAX);
+                let ended = attempt(&self.shared, step).await;
+                if matches!(ended, Ended::Again { open: true, .. }) {
+                    open_until = self.shared.clock.monotonic() + self.shared.settings.late_write_max;
+                }
+                self.shared.statement_until.set(before.max(open_until));
+                let (code, why, asked) = match ended {
                     Ended::Done => break,
                     Ended::Refused(why) => {
                         end = Err(format!("the destination refuses it: {why}"));
                         break 'steps;
                     }
-                    Ended::Again { code, why, asked, open } => (code, why, asked, open),
+                    Ended::Again { code, why, asked, .. } => (code, why, asked),
                 };
-                if open {
-                    open_until = self.shared.clock.monotonic() + self.shared.settings.late_write_max;
-                }
                 (failures, failed) = (failures + u32::from(code == FAILED), failed + 1);
                 if failures >= FAILURES_MAX {
                     end = Err(format!("the destination failed {failures} times at it: {why}"));

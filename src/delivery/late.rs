@@ -240,6 +240,11 @@ impl Late {
         requests.chain(self.inherited.map(|(_, until)| until)).max().filter(|until| *until > now)
     }
 
+    /// Until when what a process before us had under way may take effect; it may be anything, anywhere.
+    pub(super) fn inherited_until(&self, now: Duration) -> Option<Duration> {
+        self.inherited.map(|(_, until)| until).filter(|until| *until > now)
+    }
+
     /// Whether so many more cells can be remembered; makes room of those that are over.
     fn has_room(&mut self, more: usize) -> bool {
         if self.cells.len() + more <= CELLS_MAX {

@@ -192,6 +192,10 @@ pub(crate) struct Shared {
     /// When it last stored something, by the monotonic clock.
     stored_at: Cell<Duration>,
     stopping: Cell<bool>,
+    /// Until when a request of a statement may take effect, monotonic; [`Duration::MAX`] while one is under way.
+    statement_until: Cell<Duration>,
+    /// The same of what a process before us had under way, where it left no mark of an orderly stop.
+    inherited_until: Duration,
     /// Whether all is known of the destination that must be before the first request.
     may_send: Cell<bool>,
     /// While it lasts no request begins.
@@ -239,7 +243,7 @@ pub async fn run(opened: Opened, parts: Parts, server: Server, mut stop: watch::
         (queue, floors) = *again;
         // What went to the process that answers now may still be under way there.
         let now = parts.clock.monotonic();
-        inherits = !shared.lanes.iter().map(RefCell::borrow_mut).all(|mut lane| lane.is_at_rest(now));
+        inherits = !rest::is_at_rest(&shared);
         let pause = if why == Why::Away { Duration::ZERO } else { anew.pause(now) };
         if !pause.is_zero() {
             tell::begins_too_often(&shared, pause);
@@ -264,8 +268,9 @@ fn begin(
 ) -> (Rc<Shared>, Ledger) {
     let lanes_count = parts.settings.lanes;
     let (mut lanes, ledger) = ledger::restore(floors, lanes_count, shaping::fingerprint(&parts.mapping));
+    let late = parts.clock.monotonic() + parts.settings.late_write_max;
+    let inherited = inherited.filter(|end| *end > Lsn::ZERO);
     if let Some(end) = inherited.filter(|end| *end > floors.lowest()) {
-        let late = parts.clock.monotonic() + parts.settings.late_write_max;
         lanes.iter_mut().for_each(|lane| lane.inherit(end, late));
     }
     let shared = Rc::new(Shared {
@@ -302,6 +307,8 @@ fn begin(
         alive: Cell::new(false),
         stored_at: Cell::default(),
         stopping: Cell::new(false),
+        statement_until: Cell::default(),
+        inherited_until: inherited.map_or(Duration::ZERO, |_| late),
         may_send: Cell::new(parts.product.capabilities().ack == Ack::Durable),
         hold: parts.hold.clone(),
         doubts: parts.doubts.clone(),

@@ -24,10 +24,16 @@ pub(super) async fn taken(state: &SharedState, id: &DestinationId) -> bool {
     stood && state.set(&mark(id), Vec::new()).await.is_ok()
 }
 
+/// Whether no request of ours, of a line or of a statement, can still take effect. To be asked when each lane has ended.
+pub(super) fn is_at_rest(shared: &Shared) -> bool {
+    let now = shared.clock.monotonic();
+    shared.statement_until.get().max(shared.inherited_until) <= now
+        && shared.lanes.iter().map(RefCell::borrow_mut).all(|mut lane| lane.is_at_rest(now))
+}
+
 /// Leaves the mark if all is at rest. To be called when each lane has ended.
 pub(super) async fn leave(shared: &Shared) {
-    let now = shared.clock.monotonic();
-    if !shared.lanes.iter().map(RefCell::borrow_mut).all(|mut lane| lane.is_at_rest(now)) {
+    if !is_at_rest(shared) {
         return;
     }
     let left = shared.state.set(&mark(&shared.id), shared.id.to_string().into_bytes());

@@ -1,5 +1,7 @@
 //! A statement waits for what it may touch, and what it may not touch does not wait for it.
 
+use std::time::Duration;
+
 use serde_json::Value;
 use twinline::sandbox::{Options, Sandbox};
 
@@ -139,4 +141,34 @@ fn a_kill_while_a_statement_waits_changes_nothing() {
     let behind = arrived.iter().rposition(|seen| seen == "statement").unwrap();
     assert_eq!(arrived[behind..], ["statement", "m v=2 2"], "{arrived:?}");
     assert!(arrived[..behind].iter().all(|seen| seen == "m v=1 1"), "{arrived:?}");
+}
+
+/// Killed, or stopped, while the destination works on a statement: that may end when it wants, so nothing newer of its place goes before
+/// it can no longer.
+#[test]
+fn a_statement_under_way_when_the_process_ended_is_waited_for() {
+    for signal in [rustix::process::Signal::KILL, rustix::process::Signal::TERM] {
+        let mut pair = pair("2s", "nothing");
+        let mut met = false;
+        pair.destination.set(move |write| match write {
+            write if is_statement(write) && !std::mem::replace(&mut met, true) => {
+                Reply::Slow(Duration::from_secs(3600))
+            }
+            write if is_statement(write) => Reply::new(200, DONE),
+            _ => Reply::new(204, ""),
+        });
+        pair.write("d", "m v=1 1");
+        // All of it is below floors that are durable.
+        pair.twinline.delivered(1);
+        pair.twinline.stop(rustix::process::Signal::TERM);
+        pair.twinline.start_again_with(|text| text.replace("late_write_max = \"2s\"", "late_write_max = \"1h\""), "");
+        pair.run("d", "DELETE FROM m");
+        pair.comes("d", &["m v=1 1", "statement"]);
+        pair.twinline.stop(signal);
+        pair.twinline.start_again();
+        pair.write("d", "m v=2 2");
+        let is_told = |status: &Value| waits(status).is_some_and(|why| why.contains("no answer"));
+        pair.twinline.until("it waits", is_told);
+        assert_eq!(pair.arrived("d"), ["m v=1 1", "statement"], "{signal:?}");
+    }
 }

@@ -96,6 +96,11 @@ impl Lane {
         self.late.until_of(target, measurements, now)
     }
 
+    /// Until when a request of a process before us may still take effect, wherever it went.
+    pub(in crate::delivery) fn inherited_until(&self, now: Duration) -> Option<Duration> {
+        self.late.inherited_until(now)
+    }
+
     /// Whether a request of this target is under way.
     pub(in crate::delivery) fn is_sending_to(&self, target: TargetId) -> bool {
         self.under_way.is_some_and(|(_, to)| to == target)
