@@ -7,7 +7,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::distribute::applied_lines;
 use super::target::Targets;
-use crate::config::Mapping;
+use crate::config::{Mapping, Rule};
 use crate::line::project::Changes;
 use crate::line::{self, LeftOut, Outline, Refused, Reshaped, Unfit};
 use crate::queue::{Intent, Spans};
@@ -94,7 +94,45 @@ pub(super) fn fingerprint(mapping: &Mapping) -> u64 {
     (digest(mapping, "") >> 8).max(1)
 }
 
-/// Stands for all rules, and what else is said of them.
+/// Stands for all rules, and what else is said of them. It is kept from version to version.
 pub(super) fn digest(mapping: &Mapping, more: &str) -> u64 {
-    xxh3_64(format!("{:?}{more}", mapping.rules).as_bytes())
+    xxh3_64(format!("{}{more}", written(mapping)).as_bytes())
+}
+
+/// The rules as digests have them. What rules have got since the first of them stands here only where one makes use of it: other text for
+/// the same rules would be other rules, by which all is read again and no drop can be confirmed any more.
+fn written(mapping: &Mapping) -> String {
+    let rules = mapping.rules.iter().map(|Rule { from, to, only, shape }| {
+        let only = if only.is_empty() { String::new() } else { format!("only: {only:?}, ") };
+        format!("Rule {{ from: {from:?}, to: {to:?}, {only}shape: {shape:?} }}")
+    });
+    let nothing = if mapping.takes_nothing() { " nothing" } else { "" };
+    format!("[{}]{nothing}", rules.collect::<Vec<_>>().join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::DestinationId;
+    use crate::config::{Match, Naming, Pattern, Shape, Target, Unmapped};
+
+    /// By the text of 0.1 before rules were for some destinations alone.
+    #[test]
+    fn the_same_rules_have_the_digest_of_former_versions() {
+        let (name, shape) = (Naming::new("b").unwrap(), Shape { drop_tags: vec!["t".to_owned()], ..Shape::default() });
+        let (from, to) = (
+            Pattern::Database { db: Match::Is("a".to_owned()), rp: Match::Any },
+            Target::Database { db: Some(name), rp: None },
+        );
+        let rule = Rule { from, to, only: Vec::new(), shape };
+        let mut mapping = Mapping { unmapped: Unmapped::SourceOnly, rules: vec![rule.clone(), rule] };
+        let one = r#"Rule { from: Database { db: Is("a"), rp: Any }, to: Database { db: Some(Naming { pieces: [Text("b")], text: "b" }), rp: None }, shape: Shape { include: [], exclude: [], drop_tags: ["t"], drop_fields: [], rename_measurement: [], rename_tag: [], rename_field: [], int_to_float: [] } }"#;
+        let former = xxh3_64(format!("[{one}, {one}] more").as_bytes());
+        assert_eq!(digest(&mapping, " more"), former);
+        mapping.rules[0].only.push(DestinationId::parse("main").unwrap());
+        assert_ne!(digest(&mapping, " more"), former);
+        let none = |unmapped| digest(&Mapping { unmapped, rules: Vec::new() }, "");
+        assert_eq!(none(Unmapped::SourceOnly), xxh3_64(b"[]"));
+        assert_ne!(none(Unmapped::SourceOnly), none(Unmapped::Everything), "what went there does not any more");
+    }
 }
