@@ -277,6 +277,7 @@ fn one_whose_delivery_has_ended_does_not_keep_the_log_from_others() {
     rig.write(150..151);
     let own = until(&rig.twinline, "second", |own| own["lines"]["queued"] == 0 && own["gaps_unknown"] == 1);
     assert_eq!(own["gap_rows"][0]["cause"], "destination-away", "{own:#}");
+    assert!(own["statements"][0]["why"].to_string().contains("were not in the log any more"), "{own:#}");
     let newest = || second.writes("").iter().map(|write| write.body.matches("v=150i").count()).sum::<usize>();
     eventually("the newest is there", || if newest() == 1000 { Ok(()) } else { Err(format!("{} lines", newest())) });
     assert_eq!(rig.twinline.admin("/readyz").status, 200);

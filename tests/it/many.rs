@@ -248,6 +248,11 @@ fn one_that_comes_begins_at_the_end_and_one_that_was_away_gets_a_gap() {
     assert_eq!(gap["cause"], "destination-away", "{own:#}");
     let times = ["from_ns", "to_ns"].map(|edge| gap[edge].as_i64().unwrap());
     assert!(0 < times[0] && times[0] < times[1], "{gap}");
+    assert_eq!(
+        (&own["statements_not_mirrored"], &own["statements"][0]["class"]),
+        (&1.into(), &"unread".into()),
+        "{own:#}"
+    );
     let said = told(&twinline, "destination-back");
     assert!(said.len() == 1 && said[0].contains("are a gap"), "{said:?}");
     assert!(!told(&twinline, "log-damage").iter().any(|text| text.contains("damaged")), "nothing was damaged");

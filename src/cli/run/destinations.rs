@@ -2,7 +2,8 @@
 //!
 //! Promise: nothing between two positions is passed over in silence. One that comes later begins at the end, and what came before is
 //! named as missing for as long as it is configured; of one that is not configured any more it is told how much it has not got;
-//! where it comes back and its place is not in the log any more, the stretch between is a gap, durable before its floors move. So it is
+//! where it comes back and its place is not in the log any more, the stretch between is a gap, and a row for the statements that may have
+//! been in it, durable before its floors move. So it is
 //! with one whose delivery has ended by itself, beyond its backlog ([`give_up`]).
 
 use std::time::Duration;
@@ -15,7 +16,7 @@ use crate::config::Config;
 use crate::control::Began;
 use crate::delivery::{Hold, hold, lines_ahead};
 use crate::queue::{Begins, Opened, Place, Removed, Wanted};
-use crate::state::{DESTINATION_AWAY, EventKind, Gap, SharedState};
+use crate::state::{DESTINATION_AWAY, EventKind, Gap, NotMirrored, SharedState};
 use crate::wal::{Item, Kind};
 
 /// Value of the state store, by id: when the first record came that it has not read, ns, and whether that was told. Empty: it is not away.
@@ -88,9 +89,21 @@ fn missed(
     let lsns = Some((first, last));
     let gap = Gap { route: None, route_name: String::new(), from_ns, to_ns, lines: 0, lsns, cause: DESTINATION_AWAY };
     state.add_gap(id, gap).wait()?;
+    // Nobody can read them any more: whether some of them were statements is not known.
+    let unread = NotMirrored {
+        lsn: last,
+        class: "unread".to_owned(),
+        place: String::new(),
+        text: format!("whatever statements records {first} to {last} of the log may have held"),
+        why: "they were not in the log any more when the destination came back: compare what both databases hold"
+            .to_owned(),
+        at_ns: to_ns,
+        carry: None,
+    };
+    state.note_statement(id, unread).wait()?;
     let text = format!(
         "destination {id} is back, and records {first} to {last} of the log, which came from {} to {}, are not there any more: \
-         they are a gap of unknown size; copy that time with backfill",
+         they are a gap of unknown size, and statements that were among them are not carried out; copy that time with backfill",
         if from_ns == i64::MIN { "an unknown time".to_owned() } else { rfc3339(from_ns) },
         rfc3339(to_ns)
     );
