@@ -1,4 +1,5 @@
-//! Statements that wait for what came before them at their place, while all other places go on.
+//! Statements that wait for what came before them at their place, while all other places go on: until the first request of the statement
+//! itself, which holds up all dealing to its destination until its end ([`super::carry`]).
 //!
 //! Promises: one is carried out only when everything before it at its place has arrived and no request can still take effect on what it
 //! may touch; nothing behind it at its place is dealt out before (such records are set aside, [`super::aside`]). A request without an

@@ -1,7 +1,9 @@
 //! Carries a statement out at the destination: its requests, and what their answers mean.
 //!
 //! Promises: a request that may have been heard is sent again until there is an answer, and nothing newer of its place is dealt out before
-//! it can no longer take effect; what the destination refuses for good is said so; while it waits, everybody who looks sees for what.
+//! it can no longer take effect; what the destination refuses for good, or fails at for too often while it answers otherwise, is said so;
+//! while it waits, everybody who looks sees for what. From the first request to its end nothing is dealt out at all: lanes have what
+//! they have.
 
 use std::time::Duration;
 
@@ -30,6 +32,8 @@ const PATIENCE: u32 = 10;
 const FAILED: &str = "statement-failed";
 /// A statement that fails so often is reported: it must not hold up everything for ever.
 const FAILURES_MAX: u32 = 8;
+/// So is one that fails so often, one after the other, by anything else, while the destination answers otherwise.
+const REFUSALS_MAX: u32 = 16;
 /// Buckets that one question lists.
 const PAGE: usize = 100;
 /// Buckets that are listed at most.
@@ -69,7 +73,7 @@ impl Distributor {
         'steps: for step in steps {
             let settings = &self.shared.settings;
             let mut backoff = Backoff::new(settings.retry_initial, settings.retry_max);
-            let (mut failures, mut failed) = (0, 0);
+            let (mut failures, mut failed, mut refusals) = (0, 0, 0);
             loop {
                 while self.may_not_send() && !self.holds_up_others() {
                     self.idle(LOOK_EVERY).await?;
@@ -98,6 +102,13 @@ impl Distributor {
                     end = Err(format!("the destination failed {failures} times at it: {why}"));
                     break 'steps;
                 }
+                // While the destination is away as a whole, nothing is held up that could go.
+                refusals = if answers(&self.shared).await { refusals + 1 } else { 0 };
+                if refusals >= REFUSALS_MAX {
+                    end =
+                        Err(format!("it failed {refusals} times there, and the destination answers otherwise: {why}"));
+                    break 'steps;
+                }
                 tell::remark(&self.shared, code, &format!("{shown} waits: {why}"));
                 self.shared.pauses.statement_waits(code, format!("{shown}: {why}"), self.shared.clock.monotonic());
                 let until = self.shared.clock.monotonic() + backoff.next(asked, fastrand::f64());
@@ -119,6 +130,12 @@ impl Distributor {
         }
         Ok(())
     }
+}
+
+/// Whether the destination, or what stands before it, answers.
+async fn answers(shared: &Shared) -> bool {
+    let answer = shared.server.ask(Method::GET, "/ping", Bytes::new()).await;
+    answer.is_ok_and(|answer| !answer.status.is_server_error())
 }
 
 /// One attempt alone; why it failed.

@@ -88,6 +88,19 @@ fn what_the_destination_keeps_failing_at_is_told_in_the_end() {
     assert!(events.contains("destination-remark") && events.contains("engine: broken"), "{events}");
 }
 
+/// A gateway that lets writes through and never this: it must not hold up all other places for ever.
+#[test]
+fn what_never_gets_an_answer_of_its_own_is_told_in_the_end() {
+    for status in [401, 503] {
+        let pair = pair("", move |_| Reply::new(status, "not this"));
+        assert_eq!(pair.run("d", "DROP MEASUREMENT m"), 200);
+        pair.write("d", "m v=2 2");
+        pair.write("e", "m v=3 3");
+        pair.twinline.delivered(2);
+        assert!(pair.why().contains("failed 16 times") && pair.why().contains("not this"), "{}", pair.why());
+    }
+}
+
 /// Away, throttled, without an answer: tried again until it is done, with what follows behind it.
 #[test]
 fn a_statement_is_tried_until_it_has_an_answer_and_nothing_overtakes_it() {
