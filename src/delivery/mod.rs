@@ -228,10 +228,12 @@ pub async fn run(opened: Opened, parts: Parts, server: Server, mut stop: watch::
     let wake = Arc::clone(&grown);
     queue.log().on_durable(Box::new(move || wake.notify_one()));
     let mut former_pauses = None;
+    // What this process has appended meanwhile is nobody's inheritance.
+    let mut inherited = former;
     loop {
         let making = parts.create.as_ref().map(making::Making::new).transpose()?;
         let with = (server.clone(), making);
-        let (shared, ledger) = begin(&parts, with, &floors, inherits.then(|| queue.log().durable()));
+        let (shared, ledger) = begin(&parts, with, &floors, inherits.then_some(inherited));
         if let Some(former) = former_pauses.take() {
             shared.pauses.take_over(&former);
         }
@@ -243,7 +245,7 @@ pub async fn run(opened: Opened, parts: Parts, server: Server, mut stop: watch::
         (queue, floors) = *again;
         // What went to the process that answers now may still be under way there.
         let now = parts.clock.monotonic();
-        inherits = !rest::is_at_rest(&shared);
+        (inherits, inherited) = (!rest::is_at_rest(&shared), queue.log().durable());
         let pause = if why == Why::Away { Duration::ZERO } else { anew.pause(now) };
         if !pause.is_zero() {
             tell::begins_too_often(&shared, pause);
