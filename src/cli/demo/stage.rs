@@ -102,6 +102,9 @@ retry_initial = "100ms"         # short pauses, because the whole demonstration 
 retry_max = "1s"
 late_write_max = "1s"
 
+[limits]
+max_body = "64MiB"              # what the short queue below holds
+
 [queue]
 max_size = "256MiB"
 segment_size = "1MiB"           # small, so that the queue changes files often
