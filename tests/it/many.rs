@@ -30,14 +30,19 @@ pub(crate) fn named(id: &str, sandbox: &Sandbox) -> String {
     format!("id = \"{id}\"\n{}", lines_of(sandbox))
 }
 
-pub(crate) const LITTLE: &str =
+const LITTLE: &str =
     "\nbatch_bytes = \"64KiB\"\npending_bytes = \"1MiB\"\nlane_lead = \"1MiB\"\nroute_backlog = \"1MiB\"";
+/// For `main`, which gets everything however busy the machine is.
+pub(crate) const LITTLE_MEMORY: &str = "\nbatch_bytes = \"64KiB\"\npending_bytes = \"1MiB\"\nlane_lead = \"1MiB\"";
+/// For the others.
+pub(crate) const LITTLE_LOG: &str = "\nroute_backlog = \"1MiB\"";
 
-/// `main` and `second`; little may wait in memory, and 1 MiB of the log for one of them.
+/// `main` and `second`; little may wait in memory, and 1 MiB of the log for the second.
 fn rig() -> Rig {
     let (source, main, second) = (sandbox(), sandbox(), sandbox());
     let mut setup = Setup::new(lines_of(&source), named("main", &main));
-    setup.delivery.push_str(LITTLE);
+    setup.delivery.push_str(LITTLE_MEMORY);
+    setup.others_delivery.push_str(LITTLE_LOG);
     setup.others.push(named("second", &second));
     let twinline = setup.start();
     Rig { source, main, second, twinline }

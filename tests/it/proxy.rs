@@ -66,8 +66,10 @@ pub(crate) struct Setup {
     pub(crate) destination: String,
     /// Lines of `[destination.delivery]`.
     pub(crate) delivery: String,
-    /// Lines of each further `[[destination]]`; they are delivered to as the first is.
+    /// Lines of each further `[[destination]]`; they are delivered to as the first is …
     pub(crate) others: Vec<String>,
+    /// … and as these lines say.
+    pub(crate) others_delivery: String,
     /// Lines of `[queue]`; they replace what stands there otherwise.
     pub(crate) queue: String,
     /// Lines of the clients' `[[listen]]`.
@@ -107,8 +109,10 @@ impl Setup {
         let usual = usual.into_iter().filter(|line| !self.queue.contains(&key(line)));
         let queue = usual.chain([self.queue.as_str()]).collect::<Vec<_>>().join("\n");
         let table = if self.others.is_empty() { "[destination]" } else { "[[destination]]" };
-        let one = |lines: &String| format!("{table}\n{lines}\n[destination.delivery]\n{}\n", self.delivery);
-        let destinations: String = std::iter::once(&self.destination).chain(&self.others).map(one).collect();
+        let one =
+            |lines: &String, more: &str| format!("{table}\n{lines}\n[destination.delivery]\n{}{more}\n", self.delivery);
+        let others = self.others.iter().map(|lines| one(lines, &self.others_delivery));
+        let destinations: String = std::iter::once(one(&self.destination, "")).chain(others).collect();
         let text = format!(
             "data_dir = {data:?}\n[[listen]]\naddress = \"127.0.0.1:0\"\nrole = \"proxy\"\n{}\n\
              [[listen]]\naddress = \"127.0.0.1:0\"\nrole = \"admin\"\n\
