@@ -123,13 +123,11 @@ async fn daemon(
     let source = Server::new(&config.source.server, Side::Source)?;
     let each: Vec<Config> = config.each().collect();
     // First of all: while a database is asked that hangs, clients wait in our sockets and are not refused.
-    let proxies = bind_proxies(&config, &mut passed).await?;
-    let udp = config.udp.iter().cloned().map(bind_udp).collect::<Result<Vec<_>>>()?;
+    let (proxies, udp) = bind_clients(&config, &mut passed).await?;
     let learnt = meet(&config, &each, &source, &state, &clock).await?;
     let kinds =
         each.iter().zip(&learnt.destinations).map(|(config, met)| target_kind(config, met.product)).collect::<Vec<_>>();
-    let admin = threads::bind_admin(&config, &mut passed)?;
-    passed.finish()?;
+    let admin = threads::bind_admin(&config, passed)?;
     let facts = Arc::new(Mutex::new(facts(&config, &learnt, &proxies, &admin)));
     let (stop, stopped) = watch::channel(false);
     let (late_stop, late_stopped) = watch::channel(false);
@@ -348,14 +346,15 @@ fn late_write_max(config: &Config) -> Duration {
 }
 
 /// Binds the addresses of clients. Those of operators come later: until there is something to tell, nobody answers there.
-async fn bind_proxies(config: &Config, passed: &mut Passed) -> Result<Vec<Proxy>> {
+async fn bind_clients(config: &Config, passed: &mut Passed) -> Result<(Vec<Proxy>, Vec<UdpBound>)> {
     let mut proxies = Vec::new();
     for listen in config.listeners(Role::Proxy) {
         let tls = listen.tls.clone().map(Identity::read).transpose()?.map(Rc::new);
         let bound = bind(&listen.address, passed.take(&listen.address)).await?;
         proxies.push(Proxy { bound, listen: listen.clone(), tls });
     }
-    Ok(proxies)
+    let udp = config.udp.iter().cloned().map(bind_udp).collect::<Result<_>>()?;
+    Ok((proxies, udp))
 }
 
 /// Everything that listens, and who answers.

@@ -23,8 +23,8 @@ use super::watched::Watched;
 
 const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 
-/// Binds the admin listeners now, so that a taken port is an error at start.
-pub(super) fn bind_admin(config: &Config, passed: &mut Passed) -> Result<Vec<(StdListener, Listen)>> {
+/// Binds the admin listeners now, so that a taken port is an error at start; so is a passed socket that nobody has taken.
+pub(super) fn bind_admin(config: &Config, mut passed: Passed) -> Result<Vec<(StdListener, Listen)>> {
     let bind = |listen: &Listen| {
         let opened = match (passed.take(&listen.address), listen.address.tcp()) {
             (Some(PassedSocket::Tcp(socket)), _) => Ok(socket),
@@ -39,7 +39,9 @@ pub(super) fn bind_admin(config: &Config, passed: &mut Passed) -> Result<Vec<(St
         })?;
         Ok((socket, listen.clone()))
     };
-    config.listeners(Role::Admin).map(bind).collect()
+    let bound = config.listeners(Role::Admin).map(bind).collect::<Result<_>>()?;
+    passed.finish()?;
+    Ok(bound)
 }
 
 /// A running thread; its result is what its work came to.
