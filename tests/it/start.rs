@@ -171,6 +171,8 @@ fn a_status_during_a_start_says_so() {
     let file = twinline.data().join("../twinline.toml");
     let text = std::fs::read_to_string(&file).unwrap();
     let other = format!("http://{}", silent.local_addr().unwrap());
+    // The first address is that of clients: where they were before.
+    let text = text.replacen("127.0.0.1:0", &twinline.addr, 1);
     std::fs::write(&file, text.replace(&source.url(), &other)).unwrap();
     let mut starting = twinline.begin_command(&["run"], "");
     let words = format!("twinline starts or ends: process {} has ", starting.id());
