@@ -157,6 +157,8 @@ fn what_victoriametrics_keeps_is_learnt_again_from_a_process_that_begins_anew() 
         rows.iter().find(|row| row["code"] == "time-left-out").map_or(0, |row| row["cells"].as_u64().unwrap())
     };
     assert_eq!(left_out(&write(10)), 0, "100 years");
+    // It tells the second in which it began.
+    std::thread::sleep(std::time::Duration::from_millis(1100));
     victoria.0.kill();
     victoria.keep("1");
     victoria.0.start_again();
