@@ -6,18 +6,12 @@ use serde_json::Value;
 use twinline::sandbox::{Options, Sandbox};
 
 use crate::proxy::{Setup, Twinline, eventually};
-use crate::scripted::{Reply, Scripted, Write};
-
-const DONE: &str = r#"{"results":[{"statement_id":0}]}"#;
+use crate::scripted::{DONE, Reply, Scripted};
 
 struct Pair {
     _source: Sandbox,
     destination: Scripted,
     twinline: Twinline,
-}
-
-fn is_statement(write: &Write) -> bool {
-    write.path.contains("/query")
 }
 
 /// The destination closes the connection under the first request whose body begins so.
@@ -27,7 +21,7 @@ fn pair(late_write_max: &str, unanswered: &'static str) -> Pair {
     source.create_database("e");
     let mut met = false;
     let destination = Scripted::start(move |write| match write {
-        write if is_statement(write) => Reply::new(200, DONE),
+        write if write.is_statement() => Reply::new(200, DONE),
         write if !met && write.body.starts_with(unanswered) => {
             met = true;
             Reply::Close
@@ -56,7 +50,7 @@ impl Pair {
         let writes = self.destination.writes(&format!("db={db}"));
         writes
             .iter()
-            .map(|write| if is_statement(write) { "statement" } else { write.body.trim() }.to_owned())
+            .map(|write| if write.is_statement() { "statement" } else { write.body.trim() }.to_owned())
             .collect()
     }
 
@@ -151,10 +145,10 @@ fn a_statement_under_way_when_the_process_ended_is_waited_for() {
         let mut pair = pair("2s", "nothing");
         let mut met = false;
         pair.destination.set(move |write| match write {
-            write if is_statement(write) && !std::mem::replace(&mut met, true) => {
+            write if write.is_statement() && !std::mem::replace(&mut met, true) => {
                 Reply::Slow(Duration::from_secs(3600))
             }
-            write if is_statement(write) => Reply::new(200, DONE),
+            write if write.is_statement() => Reply::new(200, DONE),
             _ => Reply::new(204, ""),
         });
         pair.write("d", "m v=1 1");

@@ -6,7 +6,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
 
 use crate::proxy::{Setup, Twinline};
-use crate::scripted::{Reply, Scripted, Write};
+use crate::scripted::{Reply, Scripted};
 
 const DONE: &str = "{\"results\":[{\"statement_id\":0}]}\n";
 
@@ -57,19 +57,15 @@ fn source() -> (String, std::sync::mpsc::Sender<String>) {
     (url, send)
 }
 
-fn is_statement(write: &Write) -> bool {
-    write.path.contains("/query")
-}
-
 fn arrived(destination: &Scripted) -> Vec<String> {
     let all = destination.writes("db=d");
-    let texts = all.iter().map(|write| if is_statement(write) { "statement" } else { write.body.trim() });
+    let texts = all.iter().map(|write| if write.is_statement() { "statement" } else { write.body.trim() });
     texts.flat_map(str::lines).map(str::to_owned).collect()
 }
 
 fn pair() -> (Twinline, Scripted, std::sync::mpsc::Sender<String>) {
     let (url, rest) = source();
-    let destination = Scripted::start(|write| match is_statement(write) {
+    let destination = Scripted::start(|write| match write.is_statement() {
         true => Reply::new(200, DONE.trim()),
         false => Reply::new(204, ""),
     });

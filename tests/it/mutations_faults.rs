@@ -6,18 +6,12 @@ use serde_json::Value;
 use twinline::sandbox::{Options, Sandbox};
 
 use crate::proxy::{Setup, Twinline};
-use crate::scripted::{Reply, Scripted, Write};
-
-const DONE: &str = r#"{"results":[{"statement_id":0}]}"#;
+use crate::scripted::{DONE, Reply, Scripted, Write};
 
 struct Pair {
     source: Sandbox,
     destination: Scripted,
     twinline: Twinline,
-}
-
-fn is_statement(write: &Write) -> bool {
-    write.path.contains("/query")
 }
 
 /// A sandbox with databases `d` and `e`, and a destination that takes writes; statements are answered by `script`.
@@ -26,7 +20,7 @@ fn pair(queue: &str, mut script: impl FnMut(&Write) -> Reply + Send + 'static) -
     source.create_database("d");
     source.create_database("e");
     let destination =
-        Scripted::start(move |write| if is_statement(write) { script(write) } else { Reply::new(204, "") });
+        Scripted::start(move |write| if write.is_statement() { script(write) } else { Reply::new(204, "") });
     let url = |url: &str| format!("url = \"{url}\"\nkind = \"influxdb1\"");
     let mut setup = Setup::new(url(&source.url()), url(&destination.url()));
     setup.queue = queue.to_owned();
@@ -49,7 +43,7 @@ impl Pair {
         let writes = self.destination.writes("");
         writes
             .iter()
-            .map(|write| if is_statement(write) { write.path.clone() } else { write.body.trim().to_owned() })
+            .map(|write| if write.is_statement() { write.path.clone() } else { write.body.trim().to_owned() })
             .collect()
     }
 
@@ -132,7 +126,7 @@ fn a_statement_waits_for_its_own_place_alone_and_is_shown_waiting() {
     let pair = pair("", |_| Reply::new(200, DONE));
     let refuses = |db: &'static str| {
         move |write: &Write| {
-            if is_statement(write) {
+            if write.is_statement() {
                 Reply::new(200, DONE)
             } else if write.path.contains(db) {
                 Reply::new(404, r#"{"error":"database not found: \"x\""}"#)
@@ -224,7 +218,7 @@ fn lines_that_a_delete_under_way_may_have_reached_are_doubt() {
 fn what_lies_behind_a_statement_comes_again_with_it() {
     let mut pair = pair("", |_| Reply::new(200, DONE));
     let refuses = |write: &Write| {
-        if is_statement(write) {
+        if write.is_statement() {
             Reply::new(200, DONE)
         } else if write.path.contains("db=e") {
             Reply::new(404, r#"{"error":"database not found: \"e\""}"#)
@@ -261,13 +255,14 @@ fn what_lies_behind_a_statement_comes_again_with_it() {
         if came { Ok(()) } else { Err(format!("{:#}", pair.twinline.status())) }
     });
     let writes = pair.destination.writes("db=d");
-    let statement = writes.iter().rposition(is_statement).unwrap();
+    let statement = writes.iter().rposition(Write::is_statement).unwrap();
     let behind: String = writes[statement..].iter().map(|write| write.body.as_str()).collect();
     for host in 0..16 {
         let line = format!("m,h={host} v=2 2");
         assert!(behind.contains(&line), "{line} was removed again and did not come back:\n{behind}");
     }
     assert!(!writes[statement..].iter().any(is_first), "{behind}");
-    pair.destination.set(|write: &Write| if is_statement(write) { Reply::new(200, DONE) } else { Reply::new(204, "") });
+    pair.destination
+        .set(|write: &Write| if write.is_statement() { Reply::new(200, DONE) } else { Reply::new(204, "") });
     pair.twinline.delivered(34);
 }

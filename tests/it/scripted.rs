@@ -20,6 +20,16 @@ pub(crate) struct Write {
     pub(crate) at: Instant,
 }
 
+impl Write {
+    /// Whether it came to `/query`.
+    pub(crate) fn is_statement(&self) -> bool {
+        self.path.contains("/query")
+    }
+}
+
+/// What InfluxDB 1.x says to a statement that it has carried out.
+pub(crate) const DONE: &str = r#"{"results":[{"statement_id":0}]}"#;
+
 /// What a write is answered.
 #[derive(Clone, Debug)]
 pub(crate) enum Reply {
