@@ -21,6 +21,9 @@ pub const LOG_GROUP_BYTES: usize = 4 << 20;
 pub const READ_AGAIN_MAX: usize = 4;
 /// Targets of which what waits is counted at the same time, with two readers each, to become a gap; the others wait.
 pub const COUNTED_MAX: usize = 2;
+/// Lines that wait until the copying of their region ends, of one destination; a quarter of `pending_bytes` where that is less. They are
+/// part of that.
+pub const PARKED_BYTES_MAX: usize = 64 << 20;
 /// Lines that went as one row (QuestDB), for the case that it is refused.
 pub const ROWS_BYTES_MAX: usize = 1 << 20;
 /// Read from the log before its outcome is known.

@@ -84,7 +84,7 @@ pub fn memory_parts(config: &Config) -> Vec<BudgetPart> {
     [
         ("request bodies (limits.in_flight, at least 28 MiB)", config.limits.in_flight.0.max(LARGE_BODY)),
         ("bundles waiting for the log (limits.in_flight, at most 64 MiB)", log_waiting(config).0),
-        // Room that grows ahead of its lines, and what finds the held ones.
+        // Room that grows ahead of its lines, and what finds the held ones. What is parked (`PARKED_BYTES_MAX`) is part of it.
         (
             "lines waiting in lanes (pending_bytes × 1.5)",
             each_delivery(&|one| one.pending_bytes.0.saturating_add(one.pending_bytes.0 / 2)),

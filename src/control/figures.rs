@@ -9,7 +9,7 @@ use super::share::Began;
 use crate::base::DestinationId;
 use crate::base::clock::SharedClock;
 use crate::config::DoubtAlarm;
-use crate::delivery::{Hold, SharedView, View};
+use crate::delivery::{Hold, Regions, SharedView, View};
 use crate::http::{EdgeView, Seen};
 use crate::pipeline::{HeldGaps, Silence, Silent};
 use crate::queue::doubts::Doubts;
@@ -42,6 +42,8 @@ pub struct Mirror {
     pub view: SharedView,
     /// An operator's hold.
     pub hold: Hold,
+    /// Regions that are copied to it.
+    pub regions: Regions,
     /// What the gap logs hold of it.
     pub gaps: HeldGaps,
     /// Where it began, if not at the beginning of the log.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::figures::{Figures, Share};
 use super::status::{LinesByState, Side, Status, Trouble, Windows, not_covered};
-use crate::delivery::{ChangeView, ExcludedView, PauseView};
+use crate::delivery::{ChangeView, ExcludedView, HoldView, PauseView};
 use crate::state::{BYPASS, GapRow, RegionRow, StatementRow, Totals, Window, of_gaps};
 
 /// Where a destination began that others came before.
@@ -56,6 +56,8 @@ pub struct DestinationStatus {
     pub failed: Option<String>,
     /// What stands still.
     pub paused: Vec<PauseView>,
+    /// Regions that are copied to it, and that delivery leaves alone meanwhile.
+    pub holds: Vec<HoldView>,
     /// Cells that are not there what they are at the source, by reason.
     pub changes: Vec<ChangeView>,
     /// Lines that no rule sends there, by route and reason.
@@ -118,6 +120,7 @@ impl DestinationStatus {
             counting: !view.ready || view.counting,
             failed: view.failed.clone(),
             paused: view.paused.clone(),
+            holds: view.holds.clone(),
             changes: view.changes.clone(),
             excluded: view.excluded.clone(),
             dead_letters: trouble(totals.dead_letters, &totals.letter_windows),
@@ -197,6 +200,7 @@ impl Status {
                 None => self.changes.push(change.clone()),
             }
         }
+        self.holds.extend(one.holds.iter().cloned());
         take(&mut self.excluded, &one.excluded);
         add_all(&mut self.dead_letters, one.dead_letters.iter().cloned());
         add_all(&mut self.letters_removed, one.letters_removed.iter().cloned());

@@ -16,7 +16,7 @@ use super::figures::{Figures, Share};
 use super::share::{Began, DestinationStatus};
 use crate::base::clock::rfc3339;
 use crate::base::size::{ByteSize, show_span};
-use crate::delivery::{ChangeView, ExcludedView, PauseView, hold};
+use crate::delivery::{Broken, ChangeView, ExcludedView, HoldView, PauseView, hold};
 use crate::pipeline::Silent;
 use crate::queue::Cause;
 use crate::state::{BYPASS, GapRow, RegionRow, StatementRow, Window};
@@ -251,6 +251,9 @@ pub struct Status {
     pub source_silent: Option<SilentSource>,
     /// What stands still.
     pub paused: Vec<PauseView>,
+    /// Regions that are copied, and that delivery leaves alone meanwhile.
+    #[serde(default)]
+    pub holds: Vec<HoldView>,
     /// Cells that are not at the destination what they are at the source, by reason: it cannot hold them as they are.
     pub changes: Vec<ChangeView>,
     /// Lines that stay at the source since the start, by route; those with most lines first.
@@ -599,6 +602,22 @@ fn troubles(out: &mut String, status: &Status) {
     status.edge.render(out);
 }
 
+/// A region that is copied.
+fn of_hold(hold: &HoldView) -> String {
+    let mark = if hold.broken.is_some() { "! HOLD BROKEN" } else { "  copied, and held" };
+    let (route, name) = (on_screen(&hold.route), on_screen(&hold.measurement));
+    let times = format!("{} to {}", rfc3339(hold.from_ns), rfc3339(hold.to_ns));
+    let parked = format!("{} lines ({}) wait for it", hold.parked_lines, ByteSize(hold.parked_bytes));
+    let more = match (hold.broken, hold.statement_waits) {
+        (Some(Broken::Full), _) => ", too many: nothing more of its place goes on before its end",
+        (Some(Broken::Gap), _) => "; others are in a gap of its place",
+        (None, true) => ", and a statement does",
+        (None, false) => "",
+    };
+    let span = show_span(Duration::from_secs(hold.for_s));
+    format!("{mark} for {span}: {name} of {route}, {times}, since record {}: {parked}{more}", hold.since_lsn)
+}
+
 /// What needs a look at one destination.
 fn of_destination(out: &mut String, status: &Status) {
     for pause in &status.paused {
@@ -609,6 +628,9 @@ fn of_destination(out: &mut String, status: &Status) {
             show_span(Duration::from_secs(pause.for_s)),
             pause.reason
         );
+    }
+    for hold in &status.holds {
+        let _ = writeln!(out, "{}", of_hold(hold));
     }
     for ChangeView { code, why, cells } in &status.changes {
         let _ = writeln!(out, "! CHANGED {cells} cells: {why} ({code})");

@@ -108,13 +108,14 @@ impl Distributor {
 
     /// Sets a record aside whose target stands still, or has older records aside. False: deal it out.
     fn set_aside(&mut self, record: &Record, intent: &Intent, lines: u64, target: TargetId) -> bool {
-        if !self.some_stand_still() && self.shared.may_deal() {
+        if !self.some_stand_still() && !self.any_parked_full() && self.shared.may_deal() {
             return false;
         }
         let known = self.asides.get(&target);
         let waits = !self.shared.may_deal()
             || known.is_some_and(|aside| aside.first.is_some())
             || self.barrier_of(target, &intent.name).is_some()
+            || self.is_parked_full(target)
             || (self.shared.pauses.is_paused(target)
                 && ((self.shared.pauses.is_behind()
                     || self.shared.pauses.holds(target, self.shared.clock.monotonic()))
@@ -320,7 +321,8 @@ impl Distributor {
                 // Others have their turn meanwhile.
                 return Ok(false);
             }
-            if self.bytes_of(target) > self.share() || self.is_full() || !self.shared.may_deal() {
+            let takes = self.shared.may_deal() && !self.is_parked_full(target);
+            if self.bytes_of(target) > self.share() || self.is_full() || !takes {
                 break;
             }
             let Some(item) = reader.next()? else { break };

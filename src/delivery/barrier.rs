@@ -60,9 +60,12 @@ pub(super) struct Barrier {
 }
 
 /// What one waits for.
-enum Wait {
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Wait {
     /// Lines that are not delivered.
     Lines,
+    /// A region that is copied, until it is released.
+    Release,
     /// A request that may take effect until then.
     Late(Duration),
 }
@@ -132,6 +135,11 @@ impl Distributor {
         self.barriers.iter().any(|barrier| barrier.reaches(statement.name.as_ref(), &[]))
     }
 
+    /// Whether a statement waits of which something at these places has to stay behind.
+    pub(super) fn is_barred_for(&self, name: &RouteName, targets: &[TargetId]) -> bool {
+        self.barriers.iter().any(|barrier| barrier.reaches(Some(name), targets))
+    }
+
     /// Something of this name is dealt out, or set aside, behind the statements that wait.
     pub(super) async fn meet_statements(&mut self, lsn: Lsn, name: &RouteName) {
         for barrier in &mut self.barriers {
@@ -155,8 +163,11 @@ impl Distributor {
         self.barriers.iter().find(named).map(Barrier::lsn)
     }
 
-    /// Whether all that is aside of a target has to wait for a statement.
+    /// Whether all that is aside of a target has to wait for a statement, or for the release of a region.
     pub(super) fn is_barred(&self, target: TargetId) -> bool {
+        if self.is_parked_full(target) {
+            return true;
+        }
         let Some(aside) = self.asides.get(&target) else { return false };
         let barrier = self.barrier_at(target, aside);
         barrier.is_some_and(|barrier| aside.first.is_some_and(|first| first >= barrier))
@@ -197,7 +208,7 @@ impl Distributor {
     /// Carries one out if it may go, or gives it up if it may not wait any longer.
     async fn try_barrier(&mut self, at: usize) -> Result<()> {
         let barrier = &self.barriers[at];
-        let waits = barrier.waits && self.waits_for(&barrier.targets, &barrier.measurements, barrier.lsn()).is_some();
+        let waits = barrier.waits && self.waits_for(barrier).is_some();
         if waits {
             if let Some(why) = self.is_too_long(&barrier.targets, barrier.began) {
                 self.barriers[at].carried = Some((Err(why.to_owned()), Duration::ZERO));
@@ -223,7 +234,8 @@ impl Distributor {
         let inherited =
             |at: &Self| Some(at.shared.inherited_until).filter(|until| *until > at.shared.clock.monotonic());
         let waits = |at: &Self| {
-            let wait = at.waits_for(&targets, &Measurements::ANY, Lsn(u64::MAX));
+            let wait = at.is_waited_for(&targets, &Measurements::ANY, Lsn(u64::MAX));
+            let wait = wait.or_else(|| at.waits_for_hold(statement.name.as_ref(), &targets, &Measurements::ANY));
             wait.or_else(|| inherited(at).map(Wait::Late))
         };
         while let Some(wait) = waits(self) {
@@ -245,8 +257,16 @@ impl Distributor {
         given_up(&self.shared.pauses, targets, waited, self.holds_up_others())
     }
 
-    /// What a statement behind all records below `lsn` waits for.
-    fn waits_for(&self, targets: &[TargetId], measurements: &Measurements, lsn: Lsn) -> Option<Wait> {
+    /// What a statement waits for.
+    fn waits_for(&self, barrier: &Barrier) -> Option<Wait> {
+        let Barrier { statement, targets, measurements, .. } = barrier;
+        let wait = self.is_waited_for(targets, measurements, barrier.lsn());
+        wait.or_else(|| self.waits_for_hold(statement.name.as_ref(), targets, measurements))
+    }
+
+    /// What of these measurements and places is not at the destination of records below `lsn`, or may still be changed there by a
+    /// request with one. What is parked does not count.
+    pub(super) fn is_waited_for(&self, targets: &[TargetId], measurements: &Measurements, lsn: Lsn) -> Option<Wait> {
         let now = self.shared.clock.monotonic();
         let is_aside = |target: &TargetId| {
             let stands = self.shared.pauses.is_paused(*target);
@@ -255,12 +275,12 @@ impl Distributor {
         let lanes = || self.shared.lanes.iter().map(|lane| lane.borrow());
         let pairs =
             || lanes().flat_map(|lane| targets.iter().map(move |target| (std::cell::Ref::clone(&lane), *target)));
-        if targets.iter().any(is_aside) || pairs().any(|(lane, target)| lane.has_of(target, measurements)) {
+        if targets.iter().any(is_aside) || pairs().any(|(lane, target)| lane.has_of(target, measurements, lsn)) {
             return Some(Wait::Lines);
         }
         // Of a process before us nobody knows where it went: it may be this very statement.
         let inherited = lanes().filter_map(|lane| lane.inherited_until(now));
-        let own = pairs().filter_map(|(lane, target)| lane.late_until(target, measurements, now));
+        let own = pairs().filter_map(|(lane, target)| lane.late_until(target, measurements, lsn, now));
         own.chain(inherited).max().map(Wait::Late)
     }
 
@@ -273,7 +293,7 @@ impl Distributor {
         };
         let wait = match &barrier.carried {
             Some((_, until)) => Wait::Late(*until),
-            None => self.waits_for(&barrier.targets, &barrier.measurements, barrier.lsn()).unwrap_or(Wait::Lines),
+            None => self.waits_for(barrier).unwrap_or(Wait::Lines),
         };
         self.show_waiting(&barrier.statement, &wait, barrier.began);
     }
@@ -282,6 +302,7 @@ impl Distributor {
         let now = self.shared.clock.monotonic();
         let until = match wait {
             Wait::Lines => "until what came before it is delivered".to_owned(),
+            Wait::Release => "until a region of its place that is copied is released".to_owned(),
             Wait::Late(until) => {
                 let left = until.saturating_sub(now).as_secs();
                 format!("until a request that had no answer can no longer take effect, in {left} s at most")

@@ -155,6 +155,11 @@ impl Batch {
         self.runs.first().map(|run| run.lsn)
     }
 
+    /// Last record in it.
+    pub(super) fn last(&self) -> Option<Lsn> {
+        self.runs.last().map(|run| run.lsn)
+    }
+
     pub(super) fn line(&self, index: usize) -> (LineAt, &[u8]) {
         let LineEnd { line, cell, .. } = self.lines[index];
         let run = self.runs.partition_point(|run| run.first as usize <= index);

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use super::aside::{Again, Aside, Sum};
 use super::distribute::{Distributor, last_of};
+use super::lane::Lane;
 use super::shaping::Shaped;
 use super::target::TargetId;
 use super::tell;
@@ -89,7 +90,9 @@ impl Distributor {
             self.asides.entry(target).or_default().closing.get_or_insert_default();
             return Ok(false);
         }
-        let oldest = self.shared.lanes.iter().filter_map(|lane| lane.borrow().first_of(target)).min();
+        // What is parked is lost as well.
+        let first = |lane: &Lane| lane.first_of(target).into_iter().chain(lane.first_parked_of(target)).min();
+        let oldest = self.shared.lanes.iter().filter_map(|lane| first(&lane.borrow())).min();
         let (saves, dealt) = (self.shared.saves.get(), self.dealt);
         let aside = self.asides.entry(target).or_default();
         let closing = aside.closing.get_or_insert_default();
@@ -222,11 +225,14 @@ impl Distributor {
 
     /// The stretch is counted: it becomes a gap.
     async fn close(&mut self, target: TargetId) {
-        let mut free = 0;
+        let (mut free, parked) = (0, self.parked_lines_of(target));
         for lane in &self.shared.lanes {
             free += lane.borrow_mut().take_from(target, Lsn::ZERO);
         }
         self.shared.pending_bytes.set(self.shared.pending_bytes.get() - free);
+        if parked > 0 {
+            self.lost_parked(target, parked);
+        }
         let (dealt, now) = (self.dealt, self.shared.clock.monotonic());
         let aside = self.asides.entry(target).or_default();
         let closing = aside.closing.get_or_insert_default();

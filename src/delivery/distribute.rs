@@ -18,6 +18,7 @@ use super::batch::{self, LineAt};
 use super::behind::Behind;
 use super::confirmed::Unconfirmed;
 use super::doubt::{regions, unlisted};
+use super::held::Holds;
 use super::lane::{Bounds, Lane, Position};
 use super::ledger::{Ledger, Tally};
 use super::letters;
@@ -47,6 +48,8 @@ const AHEAD_BYTES: usize = READ_AHEAD_BYTES;
 const GATHER: Duration = Duration::from_millis(5);
 /// While a target stands still, it is looked at so often.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// While somebody waits for what was dealt out before a region, that is looked at so often.
+const DRAIN_LOOK: Duration = Duration::from_millis(20);
 
 /// Reads and deals out.
 pub(super) struct Distributor {
@@ -92,6 +95,8 @@ pub(super) struct Distributor {
     pub(super) behind: Behind,
     /// When an operator's hold was last seen to last, monotonic.
     pub(super) held_at: Option<Duration>,
+    /// Regions that are left alone.
+    pub(super) holds: Holds,
 }
 
 /// How far reading has come.
@@ -145,7 +150,7 @@ impl Distributor {
         let (read, line_buffer) = (Rc::default(), Vec::new());
         let (ahead, ahead_bytes) = (VecDeque::new(), 0);
         let (asides, dealt, before_record) = (BTreeMap::new(), floors.lowest(), 0);
-        Ok(Self {
+        let mut distributor = Self {
             shared,
             scout,
             ledger,
@@ -171,7 +176,10 @@ impl Distributor {
             barriers: Vec::new(),
             behind: Behind::default(),
             held_at: None,
-        })
+            holds: Holds::default(),
+        };
+        distributor.begin_holds();
+        Ok(distributor)
     }
 
     pub(super) fn progress(&self) -> Rc<Cell<Read>> {
@@ -182,7 +190,7 @@ impl Distributor {
     pub(super) async fn run(&mut self) -> Result<()> {
         loop {
             self.has_grown = false;
-            let ended = self.tend_barriers().await?;
+            let ended = self.tend_holds(true) | self.tend_barriers().await?;
             self.look_at_confirmed().await?;
             let more = self.read_ahead()?;
             // Then there may be more to read as soon as something of it is dealt out.
@@ -200,6 +208,7 @@ impl Distributor {
                 self.deal(item).await?;
                 self.ahead_bytes -= self.ahead.pop_front().as_ref().map_or(0, bytes_of);
                 dealt += 1;
+                self.tend_holds(true);
                 self.look_at_confirmed().await?;
                 self.room().await?;
             }
@@ -217,12 +226,15 @@ impl Distributor {
                 tokio::select! {
                     () = self.durable.notified() => {}
                     () = self.shared.room.notified() => {}
-                    () = tokio::time::sleep(LOOK_EVERY) => {}
+                    () = self.shared.regions.asked() => {}
+                    () = tokio::time::sleep(self.look_every()) => {}
                 }
             } else {
                 tokio::select! {
                     () = self.durable.notified() => {}
                     () = self.shared.hold.confirmed() => continue,
+                    () = self.shared.regions.asked() => continue,
+                    () = tokio::time::sleep(DRAIN_LOOK), if self.holds.wait() => continue,
                 }
                 // Under load groups come much faster than batches are due; one look for many of them costs far less.
                 tokio::time::sleep(GATHER).await;
@@ -381,6 +393,7 @@ impl Distributor {
         let looks_unfit = writing.may_be_unfit(body, intent.dialect);
         let (mut changes, mut rows) = (shaped.changes(), OpenRows::default());
         let addressed = self.shared.targets.get(target);
+        let (held, mut parks) = (self.holds.over(&addressed.target, intent), false);
         let mut merging =
             if writing.merges_lines() { Merging::of(record, intent, spans, shaped) } else { Merging::default() };
         shaped.lines(record, intent, spans, |line, found| {
@@ -412,7 +425,13 @@ impl Distributor {
             }
             let Some(text) = text else { return };
             let at = LineAt { lsn: record.lsn, line, route: record.route, cell };
-            lane.push(target, at, text, now, bounds);
+            match held.iter().find(|kept| kept.has(body, &found, at_ns)) {
+                Some(kept) => {
+                    lane.park(kept.id(), target, (at, text), now, bounds);
+                    parks = true;
+                }
+                None => lane.push(target, at, text, now, bounds),
+            }
             held_bytes += batch::held_bytes(text);
         });
         let is_new = |series| record.lsn > counted_to && !is_repeated(former, record.lsn, series);
@@ -420,6 +439,9 @@ impl Distributor {
         drop(lane_of);
         self.shared.pending_bytes.set(self.shared.pending_bytes.get() + held_bytes);
         self.note_lines(record, intent, &own);
+        if parks {
+            self.see_parked(&addressed.target);
+        }
         if record.lsn > counted_to && changes != Changes::default() {
             self.ledger.borrow_mut().note(record.lsn, Tally { changes, ..Tally::default() });
         }
@@ -503,13 +525,14 @@ impl Distributor {
             self.settled();
             self.wake_lanes();
             self.scout.borrow_mut().follow(&self.reader);
-            if self.tend_barriers().await? || self.look_after_paused().await? || self.count()? {
+            if self.tend_holds(true) || self.tend_barriers().await? || self.look_after_paused().await? || self.count()? {
                 tokio::task::yield_now().await;
                 continue;
             }
             tokio::select! {
                 () = self.shared.room.notified() => {}
-                () = tokio::time::sleep(LOOK_EVERY), if self.some_stand_still() => {}
+                () = self.shared.regions.asked() => {}
+                () = tokio::time::sleep(self.look_every()), if self.some_stand_still() || self.holds.wait() => {}
                 () = self.durable.notified() => {
                     // Told once; whoever reads on must hear of it as well.
                     self.has_grown = true;
@@ -527,12 +550,13 @@ impl Distributor {
         self.settled();
         self.wake_lanes();
         self.scout.borrow_mut().follow(&self.reader);
-        if self.look_after_paused().await? || self.count()? {
+        if self.tend_holds(false) || self.look_after_paused().await? || self.count()? {
             tokio::task::yield_now().await;
             return Ok(());
         }
         tokio::select! {
             () = self.shared.room.notified() => {}
+            () = self.shared.regions.asked() => {}
             () = tokio::time::sleep(pause) => {}
             () = self.durable.notified() => {
                 self.has_grown = true;
@@ -549,6 +573,11 @@ impl Distributor {
     fn count(&self) -> Result<bool> {
         let mut scout = self.scout.borrow_mut();
         Ok(!scout.counted() && scout.advance(COUNT_STEP)?)
+    }
+
+    /// So often it is looked at what nothing tells of.
+    fn look_every(&self) -> Duration {
+        if self.holds.wait() { DRAIN_LOOK } else { LOOK_EVERY }
     }
 
     /// What is dealt out next.

@@ -6,8 +6,11 @@
 
 mod again;
 mod done;
+#[cfg(test)]
+mod model;
 mod names;
 mod parked;
+mod region;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::ops::Range;
@@ -92,6 +95,8 @@ pub(super) struct Lane {
     /// How many held lines each cell has: a newer one must not overtake them.
     held_cells: HashMap<u64, u32>,
     again: Again,
+    /// Lines of regions that are left alone, by hold, in log order.
+    parked: BTreeMap<u64, VecDeque<Batch>>,
     /// Lines of the batch under way that go again from then on, once they are delivered.
     repeat: Option<(Batch, Duration)>,
     /// Records above the floor with lines in this lane.
@@ -120,6 +125,7 @@ impl Lane {
             held: BTreeMap::new(),
             held_cells: HashMap::new(),
             again: Again::default(),
+            parked: BTreeMap::new(),
             repeat: None,
             positions: VecDeque::new(),
             below: None,
@@ -374,6 +380,8 @@ impl Lane {
         match queue.back_mut() {
             Some(last)
                 if held.until <= last.until
+                    // What was parked comes behind what is newer; a batch is in log order.
+                    && last.batch.last() <= held.batch.first()
                     && last.batch.len() + held.batch.len() <= HELD_LINES
                     && last.batch.bytes() + held.batch.bytes() <= FULL_ENOUGH_BYTES =>
             {
@@ -439,8 +447,8 @@ impl Lane {
         let oldest_waiting = self.waiting.values().filter_map(Batch::first).min();
         let oldest_held = self.held.values().flatten().filter_map(|held| held.batch.first()).min();
         let under_way = self.under_way.map(|(first, _)| first);
-        let oldest = [oldest_waiting, oldest_held, self.again.first(), self.late.first(), under_way, self.below];
-        let oldest = oldest.into_iter().flatten().min();
+        let oldest = [oldest_waiting, oldest_held, self.first_parked(), self.again.first(), self.late.first()];
+        let oldest = oldest.into_iter().chain([under_way, self.below]).flatten().min();
         // What is read again may lie below the floor of a lane that has nothing of it.
         let mut floor = oldest.map_or(self.read, Lsn::before).min(self.read).max(self.floor);
         while let Some(Span { first, position }) = self.positions.front().copied()

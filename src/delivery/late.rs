@@ -230,11 +230,18 @@ impl Late {
         self.requests.iter().map(|request| request.until).chain(inherited).min()
     }
 
-    /// Until when a request may still write something of these measurements to a place. What a process before us had under way may
-    /// be anything.
-    pub(super) fn until_of(&self, target: TargetId, measurements: &Measurements, now: Duration) -> Option<Duration> {
+    /// Until when a request with a record below `lsn` may still write something of these measurements to a place. What a process
+    /// before us had under way may be anything.
+    pub(super) fn until_of(
+        &self,
+        target: TargetId,
+        measurements: &Measurements,
+        lsn: Lsn,
+        now: Duration,
+    ) -> Option<Duration> {
         let may = |request: &&Request| {
-            request.target.is_none_or(|to| to == target) && request.measurements.meet(measurements)
+            let is_there = request.target.is_none_or(|to| to == target);
+            is_there && request.first < lsn && request.measurements.meet(measurements)
         };
         let requests = self.requests.iter().filter(may).map(|request| request.until);
         requests.chain(self.inherited.map(|(_, until)| until)).max().filter(|until| *until > now)
@@ -281,6 +288,8 @@ mod tests {
     const NOW: Duration = Duration::from_secs(100);
     const LATER: Duration = Duration::from_secs(160);
     const FIRST: LineId = (Lsn(0), 0);
+    /// Behind all records.
+    const END: Lsn = Lsn(u64::MAX);
 
     fn anywhere() -> (Option<TargetId>, Measurements) {
         (None, Measurements::ANY)
@@ -352,17 +361,17 @@ mod tests {
         let (own, other) = (TargetId(1), TargetId(2));
         let mut late = Late::default();
         late.add([(7, FIRST)].into_iter(), (Some(own), only("m")), LATER);
-        assert_eq!(late.until_of(own, &only("m"), NOW), Some(LATER));
-        assert_eq!(late.until_of(own, &Measurements::ANY, NOW), Some(LATER));
-        assert_eq!((late.until_of(own, &only("n"), NOW), late.until_of(other, &only("m"), NOW)), (None, None));
-        assert_eq!(late.until_of(own, &only("m"), LATER), None);
+        assert_eq!(late.until_of(own, &only("m"), END, NOW), Some(LATER));
+        assert_eq!(late.until_of(own, &Measurements::ANY, END, NOW), Some(LATER));
+        assert_eq!((late.until_of(own, &only("n"), END, NOW), late.until_of(other, &only("m"), END, NOW)), (None, None));
+        assert_eq!(late.until_of(own, &only("m"), END, LATER), None);
         for _ in 0..=REQUESTS_MAX {
             late.add([(7, FIRST)].into_iter(), (Some(own), only("m")), LATER * 2);
         }
-        assert_eq!(late.until_of(other, &only("n"), LATER), Some(LATER * 2), "they are not told apart any more");
+        assert_eq!(late.until_of(other, &only("n"), END, LATER), Some(LATER * 2), "they are not told apart any more");
         let mut late = Late::default();
         late.inherit(Lsn(5), LATER);
-        assert_eq!(late.until_of(other, &only("n"), NOW), Some(LATER), "nobody knows what was under way");
+        assert_eq!(late.until_of(other, &only("n"), END, NOW), Some(LATER), "nobody knows what was under way");
     }
 
     #[test]

@@ -23,6 +23,7 @@ mod crowd;
 mod distribute;
 mod doubt;
 mod excluded;
+mod held;
 pub mod hold;
 mod lane;
 mod late;
@@ -38,6 +39,7 @@ mod passed;
 mod pause;
 mod plan;
 mod provisional;
+mod regions;
 mod rest;
 mod rows;
 mod send;
@@ -56,6 +58,7 @@ mod writing;
 pub use excluded::ExcludedView;
 pub use hold::Hold;
 pub use ledger::lines_ahead;
+pub use regions::{Broken, HOLDS_MAX, Held, HoldView, Parked, Region, Regions};
 pub use target::{table_prefix, write_path};
 pub use view::{ChangeView, PauseView, SharedView, View, shared_view, show_failure};
 pub use writing::Writing;
@@ -132,6 +135,8 @@ pub struct Parts {
     pub clock: SharedClock,
     /// An operator's hold.
     pub hold: Hold,
+    /// Regions that are copied beside it, from before the first request on.
+    pub regions: Regions,
     /// Where the figures are shown.
     pub view: SharedView,
     /// Lines in doubt by route, whose soever.
@@ -171,6 +176,8 @@ pub(crate) struct Shared {
     /// Wakes the distributor: bytes have left, or a floor has moved.
     room: Notify,
     pending_bytes: Cell<usize>,
+    /// Of these, what waits for the release of a region.
+    parked_bytes: Cell<usize>,
     pauses: Pauses,
     /// Targets of which what waits is becoming a gap: nothing is sent there meanwhile.
     closing: RefCell<BTreeSet<TargetId>>,
@@ -200,6 +207,8 @@ pub(crate) struct Shared {
     may_send: Cell<bool>,
     /// While it lasts no request begins.
     hold: Hold,
+    /// Regions that are left alone.
+    regions: regions::Regions,
     doubts: Doubts,
     /// What may stand twice at the destination, until that is told.
     repeated: twice::Repeated,
@@ -221,6 +230,7 @@ impl Shared {
 /// # Errors
 /// The log cannot be read, or the cursor cannot be written at the end.
 pub async fn run(opened: Opened, parts: Parts, server: Server, mut stop: watch::Receiver<bool>) -> Result<()> {
+    let _served = parts.regions.served();
     let (former, Opened { mut queue, mut floors, mut scout, .. }) = (opened.recovery.last, opened);
     // Whether there is anything to inherit or not: the mark goes before the first request.
     let mut inherits = !rest::taken(&parts.state, &parts.id).await;
@@ -296,6 +306,7 @@ fn begin(
         lanes: lanes.into_iter().map(RefCell::new).collect(),
         room: Notify::new(),
         pending_bytes: Cell::new(0),
+        parked_bytes: Cell::new(0),
         pauses: Pauses::new(parts.settings.retry_initial, parts.settings.retry_max, parts.is_only),
         settings: parts.settings.clone(),
         closing: RefCell::default(),
@@ -313,6 +324,7 @@ fn begin(
         inherited_until: inherited.map_or(Duration::ZERO, |_| late),
         may_send: Cell::new(parts.product.capabilities().ack == Ack::Durable),
         hold: parts.hold.clone(),
+        regions: parts.regions.clone(),
         doubts: parts.doubts.clone(),
     });
     (shared, ledger)
@@ -586,7 +598,9 @@ impl Keeper {
         let scout = self.scout.borrow();
         let (now, read) = (self.shared.clock.monotonic(), self.read.get());
         let lines = read.view(&scout, None).unread_lines + self.shared.aside_lines.get();
-        let lack = pace::Lack { pending_bytes: self.shared.pending_bytes.get(), lines };
+        // What is parked waits for something else.
+        let pending_bytes = self.shared.pending_bytes.get().saturating_sub(self.shared.parked_bytes.get());
+        let lack = pace::Lack { pending_bytes, lines };
         self.shared.pace.look(now, scout.counted().then(|| scout.applied_lines()), lack);
     }
 

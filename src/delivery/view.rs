@@ -9,6 +9,7 @@ use super::Shared;
 use super::hold::Hold;
 use super::ledger::Tally;
 use super::pause::Shown;
+use super::regions::HoldView;
 use crate::base::{Error, Lsn, metric};
 use crate::queue::Ahead;
 
@@ -76,6 +77,8 @@ pub struct View {
     pub oldest_ns: i64,
     /// What stands still.
     pub paused: Vec<PauseView>,
+    /// Regions that are copied, and left alone meanwhile.
+    pub holds: Vec<HoldView>,
     /// Why delivery has ended, if it has.
     pub failed: Option<String>,
     /// When these figures were taken, ns.
@@ -217,6 +220,7 @@ pub(super) fn publish(shared: &Shared, reading: Reading, tally: Tally, saved: Ls
         head_lsn: reading.head.0,
         oldest_ns: reading.oldest_ns,
         paused: paused(shared),
+        holds: shared.regions.views(now),
         failed: None,
         at_ns: shared.clock.wall_ns(),
         taken: now,

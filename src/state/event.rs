@@ -56,6 +56,9 @@ pub enum EventKind {
     StatementConfirmed,
     /// What came of that.
     StatementDone,
+    /// A region that is copied beside delivery is not held as it was to be: too many lines wait for it, its place became a gap, or who
+    /// copied it has gone.
+    HoldBroken,
     /// An operator has seen to one of them: it does not block a cutover any more.
     StatementCleared,
     /// The source's clock and ours differ.

@@ -34,7 +34,7 @@ use crate::control::{Control, Facts, Mirror, NamedSide, Recorder};
 use crate::db::product::Product;
 use crate::db::server::Server;
 use crate::db::victoria;
-use crate::delivery::{self, Hold, Writing, shared_view};
+use crate::delivery::{self, Hold, Regions, Writing, shared_view};
 use crate::http::{
     Bound, Edge, EdgeView, Identity, Limiter, Passed, Proxied, Serve, UdpBound, bind, bind_udp, bind_unix, serve,
     serve_udp,
@@ -109,7 +109,7 @@ async fn mirror(config: &Config, is_only: bool, state: &SharedState, gaps: &GapK
     let began = destinations::began(state, &id).await;
     let held = destinations::held(state, &id, is_only || began.is_none()).await?;
     let (hold, gaps) = (Hold::remembered(held.as_deref()), gaps.held(&id));
-    Ok(Mirror { id, view: shared_view(), hold, gaps, began })
+    Ok(Mirror { id, view: shared_view(), hold, regions: Regions::default(), gaps, began })
 }
 
 async fn daemon(
@@ -285,6 +285,7 @@ fn delivery_parts(
         state: Arc::clone(state),
         clock: Arc::clone(clock),
         hold: mirror.hold.clone(),
+        regions: mirror.regions.clone(),
         view: Arc::clone(&mirror.view),
         doubts: doubts.clone(),
         unanswered_max: passage_max(config.limits.max_body.as_usize())

@@ -14,12 +14,12 @@ impl Lane {
         self.below = before;
     }
 
-    /// Bytes of what waits for a target.
+    /// Bytes of what waits for a target. What is parked waits for something else.
     pub(in crate::delivery) fn bytes_of(&self, target: TargetId) -> usize {
         self.batches_of(target).map(Batch::held_bytes).sum::<usize>() + self.again.bytes_of(target)
     }
 
-    /// The oldest record of which lines wait for a target.
+    /// The oldest record of which lines wait for a target. What is parked does not.
     pub(in crate::delivery) fn first_of(&self, target: TargetId) -> Option<Lsn> {
         self.batches_of(target).filter_map(Batch::first).chain(self.again.first_of(target)).min()
     }
@@ -45,10 +45,11 @@ impl Lane {
         self.positions.get(at).map(|span| span.position.log_bytes)
     }
 
-    /// Takes out what waits, is held or goes again for a target of this record and all later ones; returns the bytes that
+    /// Takes out what waits, is held, is parked or goes again for a target of this record and all later ones; returns the bytes that
     /// become free. Its lines still count as lines of the lane.
     pub(in crate::delivery) fn take_from(&mut self, target: TargetId, lsn: Lsn) -> usize {
         let mut free = self.again.take_from(target, lsn) + self.take_held_from(target, lsn);
+        free += self.take_parked_from(target, lsn);
         let numbers: Vec<u64> =
             self.waiting.iter().filter(|(_, batch)| batch.target == target).map(|(number, _)| *number).collect();
         for number in numbers {
@@ -77,23 +78,29 @@ impl Lane {
         free
     }
 
-    /// Whether something of these measurements waits for a target, or may be under way. What goes at once anyway counts whole.
-    pub(in crate::delivery) fn has_of(&self, target: TargetId, measurements: &Measurements) -> bool {
-        let goes = self.waiting.values().any(|batch| batch.target == target);
-        let mut later = self.held.get(&target).into_iter().flatten().map(|held| &held.batch);
-        goes || self.is_sending_to(target)
-            || self.again.first_of(target).is_some()
+    /// Whether something of these measurements waits for a target, or may be under way, of a record below `lsn`. What goes at once
+    /// anyway counts whole. What is parked does not count.
+    pub(in crate::delivery) fn has_of(&self, target: TargetId, measurements: &Measurements, lsn: Lsn) -> bool {
+        let is_below = |first: Option<Lsn>| first.is_some_and(|first| first < lsn);
+        let goes = self.waiting.values().any(|batch| batch.target == target && is_below(batch.first()));
+        let sends = self.under_way.filter(|(_, to)| *to == target).map(|(first, _)| first);
+        let held = self.held.get(&target).into_iter().flatten().map(|held| &held.batch);
+        let mut later = held.filter(|batch| is_below(batch.first()));
+        goes || is_below(sends)
+            || is_below(self.again.first_of(target))
             || later.any(|batch| Measurements::of_lines(batch, &(0..batch.len())).meet(measurements))
     }
 
-    /// Until when a request may still write something of these measurements to a target, of this process or one before it.
+    /// Until when a request with records below `lsn` may still write something of these measurements to a target, of this process or
+    /// one before it.
     pub(in crate::delivery) fn late_until(
         &self,
         target: TargetId,
         measurements: &Measurements,
+        lsn: Lsn,
         now: Duration,
     ) -> Option<Duration> {
-        self.late.until_of(target, measurements, now)
+        self.late.until_of(target, measurements, lsn, now)
     }
 
     /// Until when a request of a process before us may still take effect, wherever it went.
