@@ -733,3 +733,32 @@ fn times(window: Window) -> String {
 fn time_or(ns: i64, open: i64) -> String {
     if ns == open { "any time".to_owned() } else { rfc3339(ns) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_region_that_is_copied_is_one_line_and_marked_when_its_hold_is_broken() {
+        let hold = HoldView {
+            route: "d/rp".to_owned(),
+            measurement: "cpu\nload".to_owned(),
+            from_ns: 0,
+            to_ns: 3_600_000_000_000,
+            since_lsn: 41,
+            for_s: 3,
+            parked_lines: 7,
+            parked_bytes: 2048,
+            statement_waits: true,
+            broken: None,
+        };
+        let text = of_hold(&hold);
+        assert!(text.starts_with("  copied, and held for 3.0 s: cpu load of d/rp, 1970-01-01T00:00:00"), "{text}");
+        assert!(
+            text.contains("since record 41: 7 lines (") && text.ends_with(" wait for it, and a statement does"),
+            "{text}"
+        );
+        let text = of_hold(&HoldView { broken: Some(Broken::Full), ..hold });
+        assert!(text.starts_with("! HOLD BROKEN ") && text.contains("nothing more of its place"), "{text}");
+    }
+}

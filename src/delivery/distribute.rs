@@ -425,13 +425,8 @@ impl Distributor {
             }
             let Some(text) = text else { return };
             let at = LineAt { lsn: record.lsn, line, route: record.route, cell };
-            match held.iter().find(|kept| kept.has(body, &found, at_ns)) {
-                Some(kept) => {
-                    lane.park(kept.id(), target, (at, text), now, bounds);
-                    parks = true;
-                }
-                None => lane.push(target, at, text, now, bounds),
-            }
+            let hold = held.iter().find(|kept| kept.has(body, &found, at_ns)).map(|kept| kept.id());
+            parks |= lane.deal(hold, target, (at, text), now, bounds);
             held_bytes += batch::held_bytes(text);
         });
         let is_new = |series| record.lsn > counted_to && !is_repeated(former, record.lsn, series);
@@ -439,9 +434,7 @@ impl Distributor {
         drop(lane_of);
         self.shared.pending_bytes.set(self.shared.pending_bytes.get() + held_bytes);
         self.note_lines(record, intent, &own);
-        if parks {
-            self.see_parked(&addressed.target);
-        }
+        self.see_parked(&addressed.target, parks);
         if record.lsn > counted_to && changes != Changes::default() {
             self.ledger.borrow_mut().note(record.lsn, Tally { changes, ..Tally::default() });
         }
@@ -525,7 +518,11 @@ impl Distributor {
             self.settled();
             self.wake_lanes();
             self.scout.borrow_mut().follow(&self.reader);
-            if self.tend_holds(true) || self.tend_barriers().await? || self.look_after_paused().await? || self.count()? {
+            if self.tend_holds(true)
+                || self.tend_barriers().await?
+                || self.look_after_paused().await?
+                || self.count()?
+            {
                 tokio::task::yield_now().await;
                 continue;
             }

@@ -60,6 +60,8 @@ pub(super) struct Kept {
 #[derive(Debug)]
 struct Drain {
     answer: oneshot::Sender<Result<()>>,
+    /// And until floors that are durable have passed it.
+    whole: bool,
     began: Duration,
     /// Since when its place stands still.
     stands: Option<Duration>,
@@ -146,6 +148,7 @@ impl Distributor {
             let kept = self.kept(id, region, since);
             self.holds.kept.push(kept);
         }
+        self.shared.regions.save(since);
         self.shared.regions.begin(since, self.shared.clock.monotonic());
     }
 
@@ -183,7 +186,7 @@ impl Distributor {
             match ask {
                 // Nobody listens any more where it is let go of again at once.
                 Ask::Hold { region, answer } => drop(answer.send(self.begin_hold(region, may_begin))),
-                Ask::Drain { id, answer } => self.begin_drain(id, answer),
+                Ask::Drain { id, whole, answer } => self.begin_drain(id, whole, answer),
                 Ask::Release { id, let_go, answer } => {
                     goes_on |= self.end_hold(id, let_go);
                     if let Some(answer) = answer {
@@ -264,10 +267,10 @@ impl Distributor {
         own.map(|(_, shown)| format!("its place stands still ({}): {}", shown.code, shown.reason))
     }
 
-    fn begin_drain(&mut self, id: u64, answer: oneshot::Sender<Result<()>>) {
+    fn begin_drain(&mut self, id: u64, whole: bool, answer: oneshot::Sender<Result<()>>) {
         let began = self.shared.clock.monotonic();
         if let Some(kept) = self.holds.kept.iter_mut().find(|kept| kept.id == id) {
-            kept.drain = Some(Drain { answer, began, stands: None });
+            kept.drain = Some(Drain { answer, whole, began, stands: None });
         }
     }
 
@@ -291,12 +294,15 @@ impl Distributor {
     fn drained(&self, kept: &Kept, drain: &mut Drain, now: Duration) -> Option<Result<()>> {
         let targets = kept.targets(&self.shared);
         let is_open = self.shared.inherited_until.max(self.shared.statement_until.get()) > now;
-        if !is_open && self.is_waited_for(&targets, &kept.names, kept.since.next()).is_none() {
+        let is_saved = !drain.whole || self.shared.regions.saved() >= kept.since;
+        if !is_open && is_saved && self.is_waited_for(&targets, &kept.names, kept.since.next()).is_none() {
             return Some(Ok(()));
         }
         let failed = |why: String| {
             let what = format!("what came before {} does not arrive: {why}", kept.region);
-            Some(Err(Error::new(Kind::State, Side::Destination, what).retryable().hint("release it, and try again later")))
+            Some(Err(Error::new(Kind::State, Side::Destination, what)
+                .retryable()
+                .hint("release it, and try again later")))
         };
         let stands = self.stands(&targets);
         drain.stands = stands.as_ref().map(|_| drain.stands.unwrap_or(now));
@@ -347,12 +353,14 @@ impl Distributor {
         self.holds.kept.iter().map(|kept| self.parked(kept).1).sum()
     }
 
-    /// Lines of a place were parked: there may be too many by now.
-    pub(super) fn see_parked(&mut self, place: &Target) {
-        let (parked, most) = (self.parked_bytes(), parked_bytes_max(&self.shared));
-        self.shared.parked_bytes.set(parked);
-        if parked <= most {
+    /// Where some lines of a place were parked, there may be too many by now.
+    pub(super) fn see_parked(&mut self, place: &Target, some: bool) {
+        if !some {
             return;
+        }
+        let (parked, most) = (self.parked_bytes(), parked_bytes_max(&self.shared));
+        if parked <= most {
+            return self.show_holds();
         }
         for kept in self.holds.kept.iter_mut().filter(|kept| kept.broken.is_none() && kept.is_at(place)) {
             kept.broken = Some(Broken::Full);
@@ -372,7 +380,10 @@ impl Distributor {
         let place = self.shared.targets.get(target);
         for kept in self.holds.kept.iter_mut().filter(|kept| kept.is_at(&place.target)) {
             kept.broken = Some(Broken::Gap);
-            let text = format!("{} was copied, and {lines} lines that waited for that are in the gap of its place", kept.region);
+            let text = format!(
+                "{} was copied, and {lines} lines that waited for that are in the gap of its place",
+                kept.region
+            );
             tell::tell(&self.shared, EventKind::HoldBroken, text);
         }
         self.show_holds();

@@ -363,7 +363,10 @@ mod tests {
         late.add([(7, FIRST)].into_iter(), (Some(own), only("m")), LATER);
         assert_eq!(late.until_of(own, &only("m"), END, NOW), Some(LATER));
         assert_eq!(late.until_of(own, &Measurements::ANY, END, NOW), Some(LATER));
-        assert_eq!((late.until_of(own, &only("n"), END, NOW), late.until_of(other, &only("m"), END, NOW)), (None, None));
+        assert_eq!(
+            (late.until_of(own, &only("n"), END, NOW), late.until_of(other, &only("m"), END, NOW)),
+            (None, None)
+        );
         assert_eq!(late.until_of(own, &only("m"), END, LATER), None);
         for _ in 0..=REQUESTS_MAX {
             late.add([(7, FIRST)].into_iter(), (Some(own), only("m")), LATER * 2);

@@ -578,6 +578,7 @@ impl Keeper {
         if floors != self.saved {
             self.queue.acknowledge(&floors)?;
             self.saved = floors;
+            self.shared.regions.save(self.saved.lowest());
             self.shared.rows.forget(self.saved.lowest());
             self.noted = Some((self.queue.durable(), now));
             self.shared.room.notify_one();

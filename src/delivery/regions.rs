@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -94,10 +94,22 @@ pub struct HoldView {
 
 /// What is asked of delivery.
 pub(super) enum Ask {
-    Hold { region: Region, answer: oneshot::Sender<Result<Held>> },
-    Drain { id: u64, answer: oneshot::Sender<Result<()>> },
+    Hold {
+        region: Region,
+        answer: oneshot::Sender<Result<Held>>,
+    },
+    /// `whole`: floors that are durable have passed it as well.
+    Drain {
+        id: u64,
+        whole: bool,
+        answer: oneshot::Sender<Result<()>>,
+    },
     /// `let_go`: nobody said that it is over.
-    Release { id: u64, let_go: bool, answer: Option<oneshot::Sender<()>> },
+    Release {
+        id: u64,
+        let_go: bool,
+        answer: Option<oneshot::Sender<()>>,
+    },
 }
 
 /// A hold as both sides know it.
@@ -129,6 +141,8 @@ struct Desk {
     asked: Notify,
     /// Holds from before the start were taken over.
     began: Notify,
+    /// The lowest floor that is durable.
+    saved: AtomicU64,
 }
 
 /// Shared by delivery of one destination and whoever copies to it.
@@ -181,7 +195,11 @@ impl Regions {
                     let mut book = self.book();
                     let found = book.known.iter_mut().find(|(_, known)| of(known));
                     let Some((id, known)) = found else {
-                        return Err(Error::new(Kind::State, Side::Own, format!("{region} is not held since before the start")));
+                        return Err(Error::new(
+                            Kind::State,
+                            Side::Own,
+                            format!("{region} is not held since before the start"),
+                        ));
                     };
                     if let Some(since) = known.since {
                         known.is_claimed = true;
@@ -195,6 +213,11 @@ impl Regions {
             }
         };
         tokio::time::timeout(ANSWER_MAX, wait).await.unwrap_or_else(|_| Err(busy()))
+    }
+
+    /// Up to this record nothing is delivered again, whatever ends this process.
+    pub(super) fn saved(&self) -> Lsn {
+        Lsn(self.0.saved.load(Ordering::Acquire))
     }
 
     /// Lets go of all regions from before the start that nobody has claimed.
@@ -270,6 +293,11 @@ impl Regions {
         (id, Held { regions: self.clone(), id, since, is_over: false })
     }
 
+    /// Floors are durable from here on.
+    pub(super) fn save(&self, lowest: Lsn) {
+        self.0.saved.store(lowest.0, Ordering::Release);
+    }
+
     /// It is over.
     pub(super) fn strike(&self, id: u64) {
         self.book().known.remove(&id);
@@ -341,21 +369,38 @@ pub struct Held {
 
 impl Held {
     /// The last record that was dealt out before. Whatever came later waits where it lies in the region.
+    /// It goes back where delivery begins anew and deals out once more what lies behind.
     #[must_use]
     pub fn since(&self) -> Lsn {
-        self.since
+        self.regions.book().known.get(&self.id).and_then(|known| known.since).unwrap_or(self.since)
     }
 
     /// Waits until all that was dealt out before, and lies in the region, has arrived, and no request can still take effect on it. It
-    /// stays so until the release, also where delivery begins anew.
+    /// stays so until the release, also where delivery begins anew. Older lines of the region may be delivered once more, parked or
+    /// after a start, with all newer ones behind them: enough for who copies what is at the source and, where the log has lines of
+    /// it, in the last of them.
     ///
     /// # Errors
     /// Release it, and try again later: its place or the destination stands still, an operator has paused delivery, or it takes longer
     /// than `late_write_max` and 30 s. For good: delivery has ended.
     pub async fn drained(&mut self) -> Result<()> {
+        self.drain(false).await
+    }
+
+    /// The same, and nothing that was dealt out before is ever delivered again, whatever happens: for who reads back what the log does
+    /// not have (doubt, gaps), so that no older line comes over it. What of that lies at or below [`Held::since`] is read back once this
+    /// region is copied. Other places that stand still hold it up, and each request without an answer does for `late_write_max`.
+    ///
+    /// # Errors
+    /// As [`Held::drained`].
+    pub async fn settled(&mut self) -> Result<()> {
+        self.drain(true).await
+    }
+
+    async fn drain(&mut self, whole: bool) -> Result<()> {
         loop {
             let (answer, heard) = oneshot::channel();
-            self.regions.ask(Ask::Drain { id: self.id, answer })?;
+            self.regions.ask(Ask::Drain { id: self.id, whole, answer })?;
             // Delivery itself looks how long it takes. Where it begins anew it is asked again.
             if let Ok(end) = heard.await {
                 return end;

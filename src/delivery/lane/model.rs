@@ -27,6 +27,8 @@ enum Without {
     Drain,
     /// New lines go on before those that were parked.
     Order,
+    /// What was in doubt is read back while what is older may be delivered again.
+    Saved,
 }
 
 /// A write at the source, which has applied it.
@@ -50,6 +52,8 @@ enum Phase {
 #[derive(Clone, Debug)]
 struct Copy {
     cells: BTreeSet<u64>,
+    /// What the log does not have counts as read back afterwards.
+    reads_back: bool,
     since: Lsn,
     phase: Phase,
     left: Vec<(u64, u64)>,
@@ -76,6 +80,8 @@ struct Model {
     /// Cells in doubt, with the record.
     dirty: BTreeMap<u64, Lsn>,
     copied: u32,
+    /// What happened, for whoever looks for a fault.
+    story: Vec<String>,
 }
 
 fn places(batch: &Batch) -> Vec<(u64, u64)> {
@@ -106,7 +112,12 @@ impl Model {
             copy: None,
             dirty: BTreeMap::new(),
             copied: 0,
+            story: Vec::new(),
         }
+    }
+
+    fn tell(&mut self, what: String) {
+        self.story.push(format!("{:?} {what}", self.now));
     }
 
     fn write(&mut self) {
@@ -120,6 +131,7 @@ impl Model {
                 self.dirty.insert(*cell, Lsn(lsn));
             }
         }
+        self.tell(format!("write {lsn} {cells:?} doubt {is_doubt}"));
         self.log.push(Written { cells: cells.into_iter().collect(), is_doubt });
     }
 
@@ -131,7 +143,8 @@ impl Model {
             for (line, cell) in written.cells.iter().enumerate() {
                 let at = LineAt { lsn, line: line as u32, route: RouteId(1), cell: *cell };
                 let text = format!("m{cell} v={lsn} 1\n");
-                let held = self.copy.as_ref().is_some_and(|copy| copy.cells.contains(cell) && copy.phase != Phase::Late);
+                let held =
+                    self.copy.as_ref().is_some_and(|copy| copy.cells.contains(cell) && copy.phase != Phase::Late);
                 if held && self.without != Without::Hold {
                     self.lane.park(HOLD, TARGET, (at, text.as_bytes()), self.now, BOUNDS);
                 } else {
@@ -151,6 +164,7 @@ impl Model {
     }
 
     fn apply(&mut self, lines: &[(u64, u64)]) {
+        self.tell(format!("lands {lines:?}"));
         self.destination.extend(lines.iter().copied());
     }
 
@@ -180,6 +194,7 @@ impl Model {
 
     fn lands(&mut self, lines: Vec<(u64, u64)>) {
         let after = Duration::from_millis(self.random.u64(0..LATE.as_millis() as u64));
+        self.tell(format!("late by {after:?}: {lines:?}"));
         self.late.push((self.now + after, lines));
     }
 
@@ -191,16 +206,18 @@ impl Model {
         landed.iter().for_each(|(_, lines)| self.apply(lines));
     }
 
-    fn begin_copy(&mut self, cells: BTreeSet<u64>) {
+    fn begin_copy(&mut self, cells: BTreeSet<u64>, reads_back: bool) {
         if self.copy.is_none() {
-            self.copy = Some(Copy { cells, since: Lsn(self.dealt), phase: Phase::Drain, left: Vec::new() });
+            self.tell(format!("hold {cells:?} {reads_back} since {}", self.dealt));
+            self.copy = Some(Copy { cells, reads_back, since: Lsn(self.dealt), phase: Phase::Drain, left: Vec::new() });
         }
     }
 
     fn is_drained(&self, copy: &Copy) -> bool {
         let (names, lsn) = (names(&copy.cells), copy.since.next());
         let late = self.lane.late_until(TARGET, &names, lsn, self.now).or(self.lane.inherited_until(self.now));
-        !self.lane.has_of(TARGET, &names, lsn) && late.is_none() && self.inherited_until <= self.now
+        let is_saved = !copy.reads_back || self.without == Without::Saved || self.saved.0 >= copy.since;
+        is_saved && !self.lane.has_of(TARGET, &names, lsn) && late.is_none() && self.inherited_until <= self.now
     }
 
     fn go_on_copying(&mut self) {
@@ -211,6 +228,7 @@ impl Model {
                 if self.without == Without::Drain || self.is_drained(&copy) {
                     let values = copy.cells.iter().filter_map(|cell| Some((*cell, *self.source.get(cell)?)));
                     (copy.left, copy.phase) = (values.collect(), Phase::Write);
+                    self.tell(format!("read {:?}", copy.left));
                 }
             }
             Phase::Drain => {}
@@ -226,9 +244,16 @@ impl Model {
 
     fn end_copy(&mut self, copy: &Copy) {
         self.lane.release(HOLD);
+        self.tell("release".to_owned());
         self.copied += 1;
-        // What is newer than the hold may be overwritten by what was parked.
-        self.dirty.retain(|cell, lsn| !copy.cells.contains(cell) || *lsn > copy.since);
+        if copy.reads_back {
+            // What is newer than the hold may be overwritten by what was parked.
+            self.dirty.retain(|cell, lsn| !copy.cells.contains(cell) || *lsn > copy.since);
+        }
+    }
+
+    fn save(&mut self) {
+        self.saved = (self.lane.floor(), self.lane.delivered);
     }
 
     /// The process dies, and another begins at what is durable.
@@ -245,8 +270,10 @@ impl Model {
                 self.lands(left);
             }
         }
-        let read = Lsn(self.counted);
+        // Of the log that any process before it may have read.
+        let read = Lsn(self.log.len() as u64);
         self.lane = Lane::new(floor, delivered, 0);
+        self.tell(format!("restart at {floor}, read {read}"));
         self.inherited_until = self.now + LATE;
         if read > floor {
             self.lane.inherit(read, self.inherited_until);
@@ -267,6 +294,7 @@ impl Model {
             self.lane.stay_below(Some(first));
             self.lane.take_from(TARGET, first);
             self.dealt = first.before().0;
+            self.tell(format!("aside from {first}"));
         }
     }
 
@@ -281,7 +309,7 @@ impl Model {
             }
             30 => self.begin_some(),
             31..=36 => self.go_on_copying(),
-            37 => self.saved = (self.lane.floor(), self.lane.delivered),
+            37 => self.save(),
             38 if self.random.u32(0..4) == 0 => self.restart(),
             39 => self.set_aside(),
             _ => {}
@@ -290,7 +318,8 @@ impl Model {
 
     fn begin_some(&mut self) {
         let cells = (0..CELLS).filter(|_| self.random.bool()).collect();
-        self.begin_copy(cells);
+        let reads_back = self.random.bool();
+        self.begin_copy(cells, reads_back);
     }
 
     /// Until everything has arrived, and every doubt is read back.
@@ -300,8 +329,9 @@ impl Model {
             self.send();
             self.pass(Duration::from_millis(250));
             self.go_on_copying();
+            self.save();
             if self.copy.is_none() && !self.dirty.is_empty() && self.dealt == self.log.len() as u64 {
-                self.begin_copy(self.dirty.keys().copied().collect());
+                self.begin_copy(self.dirty.keys().copied().collect(), true);
             }
             let is_done = self.lane.floor().0 == self.log.len() as u64 && self.late.is_empty();
             if is_done && self.copy.is_none() && self.dirty.is_empty() && self.under_way.is_none() {
@@ -311,15 +341,16 @@ impl Model {
         panic!("it does not come to an end: floor {} of {}", self.lane.floor(), self.log.len());
     }
 
-    /// Whether both sides are alike in the end.
-    fn run(seed: u64, without: Without) -> (bool, u32) {
+    /// Whether both sides are alike in the end; with what happened.
+    fn run(seed: u64, without: Without) -> (bool, Self) {
         let mut model = Self::new(seed, without);
         (0..STEPS).for_each(|_| model.step());
         model.settle();
-        let lines: usize = model.log.iter().filter(|written| !written.is_doubt).map(|written| written.cells.len()).sum();
+        let lines: usize =
+            model.log.iter().filter(|written| !written.is_doubt).map(|written| written.cells.len()).sum();
         assert_eq!(model.lane.delivered, lines as u64, "seed {seed}: each line counts once");
         assert!(model.lane.parked.is_empty(), "seed {seed}");
-        (model.source == model.destination, model.copied)
+        (model.source == model.destination, model)
     }
 }
 
@@ -330,16 +361,22 @@ fn diverged(seeds: std::ops::Range<u64>, without: Without) -> Vec<u64> {
 #[test]
 fn regions_that_are_copied_beside_delivery_end_like_the_source() {
     let seeds: u64 = std::env::var("TWINLINE_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(10_000);
-    let copied: u32 = (0..100).map(|seed| Model::run(seed, Without::Nothing).1).sum();
+    let copied: u32 = (0..100).map(|seed| Model::run(seed, Without::Nothing).1.copied).sum();
     assert!(copied > 100, "regions are copied: {copied}");
-    assert_eq!(diverged(0..seeds, Without::Nothing), Vec::<u64>::new());
+    let diverged = diverged(0..seeds, Without::Nothing);
+    if let Some(seed) = diverged.first() {
+        let model = Model::run(*seed, Without::Nothing).1;
+        panic!("{diverged:?}: {:?} {:?}\n{}", model.source, model.destination, model.story.join("\n"));
+    }
 }
 
 #[test]
 fn each_safeguard_is_missed_where_it_is_left_out() {
-    for without in [Without::Hold, Without::Drain, Without::Order] {
-        let seeds = diverged(0..1000, without);
+    for (without, seeds) in
+        [(Without::Hold, 3000), (Without::Drain, 300), (Without::Order, 1000), (Without::Saved, 5000)]
+    {
+        let seeds = diverged(0..seeds, without);
         assert!(!seeds.is_empty(), "{without:?} makes no difference");
-        println!("without {without:?}: {} of 1000", seeds.len());
+        println!("without {without:?}: {}", seeds.len());
     }
 }

@@ -11,8 +11,24 @@ use crate::delivery::batch::{Batch, LineAt};
 use crate::delivery::target::TargetId;
 
 impl Lane {
+    /// Adds a line, of a region that is held or not. True when it is.
+    pub(in crate::delivery) fn deal(
+        &mut self,
+        hold: Option<u64>,
+        target: TargetId,
+        (at, text): (LineAt, &[u8]),
+        now: Duration,
+        bounds: Bounds,
+    ) -> bool {
+        match hold {
+            Some(hold) => self.park(hold, target, (at, text), now, bounds),
+            None => self.push(target, at, text, now, bounds),
+        }
+        hold.is_some()
+    }
+
     /// Adds a line of a region that is held. Its record must be newer than the floor.
-    pub(in crate::delivery) fn park(
+    pub(super) fn park(
         &mut self,
         hold: u64,
         target: TargetId,
