@@ -218,7 +218,9 @@ fn a_record_that_straddles_a_region_is_split_and_what_is_parked_goes_in_order() 
         arrives(&destination, "d", 4).await;
         arrives(&destination, "e", 1).await;
         let view = process.until("lines are parked", |view| view.holds.iter().any(|hold| hold.parked_lines == 3)).await;
-        assert_eq!((view.queued_lines, view.holds[0].measurement.as_str(), view.holds[0].since_lsn), (3, "m", since.0));
+        // Lines beside them that are delivered count as queued as long as their lane's floor stands.
+        assert!(view.queued_lines >= 3 && view.delivered_lines + view.queued_lines == 8, "{view:?}");
+        assert_eq!((view.holds[0].measurement.as_str(), view.holds[0].since_lsn), ("m", since.0));
         assert_eq!((held.parked().lines, held.parked().broken), (3, None));
         let others = ["m v=0 10", "m v=1 51", "m2 v=1 10", "m\\ x v=1 10"];
         let mut came = arrived(&destination, "d");
@@ -242,7 +244,8 @@ fn a_region_is_drained_when_what_came_before_has_arrived_and_is_refused_where_it
     run(async {
         let dir = tempfile::tempdir().unwrap();
         let destination = Scripted::start(|_| Reply::new(503, "away"));
-        let process = Process::start(dir.path(), &destination, "", Regions::default());
+        let settings = "late_write_max = \"1s\"";
+        let process = Process::start(dir.path(), &destination, settings, Regions::default());
         process.write("d", "m v=0 10\n").await;
         process.until("it stands still", |view| !view.paused.is_empty()).await;
         assert!(retryable(process.regions.hold(region("m", 50)).await).contains("stands still"));
@@ -271,6 +274,18 @@ fn a_region_is_drained_when_what_came_before_has_arrived_and_is_refused_where_it
         };
         tokio::join!(newer, drained);
         beside.release().await;
+        held.settled().await.unwrap();
+        let before = destination.writes("db=d").len();
+        assert!(process.shown().saved_lsn >= held.since().0, "nothing older comes again");
+        held.release().await;
+
+        process.write("d", "m v=1 20\n").await;
+        until("it is under way", async || Some(()).filter(|()| destination.writes("db=d").len() > before)).await;
+        let mut held = process.regions.hold(region("m", 50)).await.unwrap();
+        process.hold.set(Some(1));
+        assert!(retryable(held.drained().await).contains("an operator has paused"));
+        process.hold.set(None);
+        held.drained().await.unwrap();
         held.release().await;
         process.hold.set(Some(1));
         assert!(retryable(process.regions.hold(region("m", 50)).await).contains("an operator"));

@@ -393,7 +393,7 @@ impl Distributor {
         let looks_unfit = writing.may_be_unfit(body, intent.dialect);
         let (mut changes, mut rows) = (shaped.changes(), OpenRows::default());
         let addressed = self.shared.targets.get(target);
-        let (held, mut parks) = (self.holds.over(&addressed.target, intent), false);
+        let (held, mut parks) = (self.holds.over(record.lsn, &addressed.target, intent), false);
         let mut merging =
             if writing.merges_lines() { Merging::of(record, intent, spans, shaped) } else { Merging::default() };
         shaped.lines(record, intent, spans, |line, found| {

@@ -121,10 +121,14 @@ impl Kept {
 }
 
 impl Holds {
-    /// Regions in which lines of this record may lie.
-    pub(super) fn over(&self, place: &Target, intent: &Intent) -> Vec<&Kept> {
+    /// Regions in which lines of this record may lie. What was dealt out before one, and comes once more, is not parked: all newer lines
+    /// come behind it.
+    pub(super) fn over(&self, lsn: Lsn, place: &Target, intent: &Intent) -> Vec<&Kept> {
         let meets = |kept: &&Kept| {
-            kept.region.from_ns <= intent.max_ns && intent.min_ns <= kept.region.to_ns && kept.is_at(place)
+            lsn > kept.since
+                && kept.region.from_ns <= intent.max_ns
+                && intent.min_ns <= kept.region.to_ns
+                && kept.is_at(place)
         };
         self.kept.iter().filter(meets).collect()
     }

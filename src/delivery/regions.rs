@@ -376,8 +376,8 @@ impl Held {
     }
 
     /// Waits until all that was dealt out before, and lies in the region, has arrived, and no request can still take effect on it. It
-    /// stays so until the release, also where delivery begins anew. Older lines of the region may be delivered once more, parked or
-    /// after a start, with all newer ones behind them: enough for who copies what is at the source and, where the log has lines of
+    /// stays so until the release, also where delivery begins anew. Older lines of the region may be delivered once more (after a
+    /// start, or where its place stood still), with all newer ones behind them: enough for who copies what is at the source and, where the log has lines of
     /// it, in the last of them.
     ///
     /// # Errors

@@ -59,6 +59,13 @@ struct Copy {
     left: Vec<(u64, u64)>,
 }
 
+impl Copy {
+    /// Whether a line of a record is parked.
+    fn holds(&self, cell: u64, lsn: Lsn) -> bool {
+        self.cells.contains(&cell) && lsn > self.since && self.phase != Phase::Late
+    }
+}
+
 struct Model {
     random: fastrand::Rng,
     without: Without,
@@ -143,8 +150,7 @@ impl Model {
             for (line, cell) in written.cells.iter().enumerate() {
                 let at = LineAt { lsn, line: line as u32, route: RouteId(1), cell: *cell };
                 let text = format!("m{cell} v={lsn} 1\n");
-                let held =
-                    self.copy.as_ref().is_some_and(|copy| copy.cells.contains(cell) && copy.phase != Phase::Late);
+                let held = self.copy.as_ref().is_some_and(|copy| copy.holds(*cell, lsn));
                 if held && self.without != Without::Hold {
                     self.lane.park(HOLD, TARGET, (at, text.as_bytes()), self.now, BOUNDS);
                 } else {
@@ -232,6 +238,8 @@ impl Model {
                 }
             }
             Phase::Drain => {}
+            // It takes its time.
+            Phase::Write if self.random.u32(0..4) > 0 => {}
             Phase::Write => match copy.left.pop() {
                 Some(line) => self.apply(&[line]),
                 None if self.without == Without::Order => copy.phase = Phase::Late,
@@ -324,6 +332,9 @@ impl Model {
 
     /// Until everything has arrived, and every doubt is read back.
     fn settle(&mut self) {
+        if self.random.bool() {
+            self.restart();
+        }
         for _ in 0..20_000 {
             self.deal();
             self.send();
