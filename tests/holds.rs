@@ -1,6 +1,8 @@
 //! Regions that delivery leaves alone while somebody copies them: delivery itself, over a real log, to a destination that answers
 //! from a script.
 
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "tests wait on real time and end at a surprise")]
+
 #[allow(dead_code, reason = "it has more for others")]
 #[path = "it/scripted.rs"]
 mod scripted;
