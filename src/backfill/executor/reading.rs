@@ -25,7 +25,8 @@ impl Executor {
         let mut known = Vec::new();
         for place in &self.parts.places {
             let (db, rp) = (place.read_as.0.as_str(), place.read_as.1.as_str());
-            let groups = self.present(|| Groups::of(&self.parts.reader, (db, rp), self.parts.within)).await?;
+            let groups =
+                self.present(async || Groups::of(&self.parts.reader, (db, rp), self.parts.within).await).await?;
             known.push(groups);
         }
         let total = known.iter().map(|groups| groups.len() as u64).sum();
@@ -120,19 +121,26 @@ impl Executor {
         let place = &self.parts.places[piece.place];
         let (db, rp) = (place.read_as.0.as_str(), place.read_as.1.as_str());
         let bytes_max = self.parts.spool_bytes_max / SPOOLS_MAX;
-        self.present(|| {
-            read::read(
+        self.present(async || {
+            let read = read::read(
                 &self.parts.reader,
                 ((db, rp), &piece.measurement, piece.window),
                 (spool, self.parts.key, bytes_max),
                 (piece.attempt, &self.parts.clock),
-            )
+            );
+            match read.await {
+                // It answers others: this window is what breaks the connection.
+                Err(error) if error.kind() == Kind::Connect && self.parts.reader.databases().await.is_ok() => {
+                    Err(Error::new(Kind::Answer, Side::Source, error.to_string()).retryable())
+                }
+                other => other,
+            }
         })
         .await
     }
 
     /// Asks again while the source cannot be reached.
-    async fn present<T, F: Future<Output = Result<T>>>(&self, mut ask: impl FnMut() -> F) -> Result<T> {
+    async fn present<T>(&self, ask: impl AsyncFn() -> Result<T>) -> Result<T> {
         let (mut wait, began) = (WAIT, self.parts.clock.monotonic());
         loop {
             let error = match ask().await {
@@ -169,7 +177,8 @@ impl Executor {
 
 /// Whether nothing else can be read either.
 fn ends_all(error: &Error) -> bool {
-    matches!(error.kind(), Kind::Connect | Kind::Auth | Kind::Disk | Kind::Config) || error.side() == Side::Own && error.kind() == Kind::State
+    matches!(error.kind(), Kind::Connect | Kind::Auth | Kind::Disk | Kind::Config)
+        || error.side() == Side::Own && error.kind() == Kind::State
 }
 
 /// A spool that has done its work.
