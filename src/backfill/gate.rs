@@ -28,6 +28,8 @@ pub type Soon<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + 'a>>;
 
 /// Holds regions back. One that holds nothing serves where no delivery works.
 pub trait Gate: fmt::Debug {
+    /// Whether it holds anything: else nothing need wait for a release.
+    fn holds(&self) -> bool;
     /// From now on nothing newer of the region goes to the destination.
     fn hold<'a>(&'a self, region: &'a Region) -> Soon<'a, HoldId>;
     /// Everything older of it has its end on both sides.
@@ -41,6 +43,10 @@ pub trait Gate: fmt::Debug {
 pub struct Offline;
 
 impl Gate for Offline {
+    fn holds(&self) -> bool {
+        false
+    }
+
     fn hold<'a>(&'a self, _: &'a Region) -> Soon<'a, HoldId> {
         Box::pin(std::future::ready(Ok(HoldId(0))))
     }

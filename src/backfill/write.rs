@@ -38,6 +38,9 @@ const LETTERS_MAX: usize = 100_000;
 const WAIT: Duration = Duration::from_millis(250);
 const WAIT_MAX: Duration = Duration::from_secs(30);
 
+/// So often the same goes to a destination that has no room for it, before less goes.
+const SHRINK_TRIES: u32 = 3;
+
 /// How long somebody may be away before the job ends, to be resumed.
 pub const PATIENCE: Duration = Duration::from_secs(600);
 
@@ -243,27 +246,24 @@ impl Writer {
     /// Sends the same bytes until there is an answer that is no request to wait.
     async fn answered(&self, path: &str, shared: &Shared, batch: &Batch) -> Result<Verdict> {
         let body = Bytes::from(batch.bytes.clone());
-        let (mut wait, began) = (WAIT, self.clock.monotonic());
+        let (mut wait, began, mut tries) = (WAIT, self.clock.monotonic(), 0);
         loop {
+            tries += 1;
             let why = match post(&self.server, self.product, path, body.clone()).await? {
                 Posted::Answered(verdict) => {
                     if verdict.open {
                         shared.borrow_mut().unanswered = Some(self.clock.monotonic());
                     }
+                    // Nothing of ours is compressed.
+                    let verdict = verdict.plain_failed();
                     match verdict.action {
-                        Action::Retry { after_s } => {
-                            wait = after_s.map_or(wait, Duration::from_secs).max(wait);
-                            format!("the destination asks to wait ({}): {}", verdict.code, verdict.reason())
-                        }
-                        // It has no room for so much at a time.
-                        Action::Shrink if batch.ends.len() == 1 => {
-                            format!("the destination has no room ({}): {}", verdict.code, verdict.reason())
-                        }
-                        Action::Again | Action::Plain { passes: true } if wait < WAIT * 4 => {
-                            format!("the destination failed ({}): {}", verdict.code, verdict.reason())
-                        }
-                        _ => return Ok(verdict.plain_failed().again_failed()),
+                        Action::Retry { after_s } => wait = after_s.map_or(wait, Duration::from_secs).max(wait),
+                        // It has no room for so much at a time: less goes after a while, and a single line waits.
+                        Action::Shrink if tries < SHRINK_TRIES || batch.ends.len() == 1 => {}
+                        Action::Again if tries == 1 => {}
+                        _ => return Ok(verdict.again_failed()),
                     }
+                    format!("the destination asks to wait ({}): {}", verdict.code, verdict.reason())
                 }
                 Posted::NotSent(error) => error.to_string(),
                 Posted::Unanswered(error) => {

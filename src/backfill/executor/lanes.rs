@@ -3,6 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
+use crate::backfill::chunk::ATTEMPTS_MAX;
 use crate::backfill::scope::Unit;
 use crate::backfill::steering::{Outcome, Steering};
 use crate::db::read::Window;
@@ -11,6 +12,10 @@ use crate::db::read::Window;
 pub(super) const SPLIT: i64 = 4;
 /// Measurements whose widths are remembered; beyond this they are learnt anew.
 const KNOWN_MAX: usize = 20_000;
+/// Windows of one unit that fail one after the other, before the rest of it is put aside as one piece.
+const FAILS_MAX: u32 = 3;
+/// Pieces of one measurement that are given up one after the other, before each further one is tried once, and whole.
+const GIVEN_UP_MAX: u32 = 8;
 
 /// A chunk to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +36,10 @@ pub(super) struct Lanes {
     /// The unit that is being cut, with what is left of it.
     current: Option<(Unit, VecDeque<Window>)>,
     retry: VecDeque<Piece>,
+    /// Windows of the unit that failed one after the other.
+    fails: u32,
+    /// Pieces that were given up one after the other, by measurement.
+    given_up: HashMap<(usize, Arc<[u8]>), u32>,
     widths: HashMap<(usize, Arc<[u8]>), Steering>,
 }
 
@@ -38,6 +47,26 @@ impl Lanes {
     /// From here on this unit is cut.
     pub(super) fn begin(&mut self, unit: Unit, left: Vec<Window>) {
         self.current = Some((unit, left.into()));
+        self.fails = 0;
+    }
+
+    /// Whether nothing of this measurement could be copied lately.
+    fn is_hopeless(&self, place: usize, measurement: &Arc<[u8]>) -> bool {
+        self.given_up.get(&(place, Arc::clone(measurement))).is_some_and(|count| *count >= GIVEN_UP_MAX)
+    }
+
+    /// A piece with points was copied.
+    pub(super) fn succeeded(&mut self, piece: &Piece) {
+        self.fails = 0;
+        self.given_up.remove(&(piece.place, Arc::clone(&piece.measurement)));
+    }
+
+    /// A piece was given up.
+    pub(super) fn gave_up(&mut self, piece: &Piece) {
+        if self.given_up.len() >= KNOWN_MAX {
+            self.given_up.clear();
+        }
+        *self.given_up.entry((piece.place, Arc::clone(&piece.measurement))).or_default() += 1;
     }
 
     /// The next piece of the unit; `None` where another one must begin.
@@ -47,21 +76,46 @@ impl Lanes {
             self.current = None;
             return None;
         };
+        let (place, measurement) = (unit.place, Arc::clone(&unit.measurement));
         let group_ns = unit.group.end_ns.saturating_sub(unit.group.start_ns);
-        let known = self.widths.get(&(unit.place, Arc::clone(&unit.measurement)));
+        let known = self.widths.get(&(place, Arc::clone(&measurement)));
         let width_ns = known.copied().unwrap_or_else(|| Steering::new(group_ns)).width_ns();
         let end_ns = window.start_ns.saturating_add(width_ns).min(window.end_ns);
-        if end_ns < window.end_ns {
+        if self.is_hopeless(place, &measurement) {
+            return Some(Piece { place, measurement, window, attempt: ATTEMPTS_MAX - 1, parent: 0 });
+        }
+        if let Some((_, left)) = self.current.as_mut().filter(|_| end_ns < window.end_ns) {
             left.push_front(Window { start_ns: end_ns, end_ns: window.end_ns });
         }
         let window = Window { start_ns: window.start_ns, end_ns };
-        let measurement = Arc::clone(&unit.measurement);
-        Some(Piece { place: unit.place, measurement, window, attempt: 0, parent: 0 })
+        Some(Piece { place, measurement, window, attempt: 0, parent: 0 })
     }
 
-    /// What failed before.
+    /// A window of the unit failed: after some of them the rest is put aside, so that it holds nothing else up.
+    fn failed_in_unit(&mut self) {
+        self.fails += 1;
+        if self.fails < FAILS_MAX {
+            return;
+        }
+        if let Some((unit, left)) = self.current.as_mut() {
+            let (place, measurement) = (unit.place, Arc::clone(&unit.measurement));
+            for window in left.drain(..) {
+                self.retry.push_back(Piece {
+                    place,
+                    measurement: Arc::clone(&measurement),
+                    window,
+                    attempt: 1,
+                    parent: 0,
+                });
+            }
+        }
+    }
+
+    /// What failed before; of a measurement of which nothing comes each piece has one try left.
     pub(super) fn next_again(&mut self) -> Option<Piece> {
-        self.retry.pop_front()
+        let piece = self.retry.pop_front()?;
+        let is_hopeless = self.is_hopeless(piece.place, &piece.measurement);
+        Some(Piece { attempt: if is_hopeless { ATTEMPTS_MAX - 1 } else { piece.attempt }, ..piece })
     }
 
     /// A piece comes again later, in so many parts.
@@ -70,9 +124,13 @@ impl Lanes {
         let width = i128::from(end_ns) - i128::from(start_ns);
         let parts = i128::from(parts).min(width).max(1);
         let edge = |at: i128| i64::try_from(i128::from(start_ns) + width * at / parts).unwrap_or(end_ns);
-        for at in 0..parts {
+        // In front: what fails for ever is known soon.
+        for at in (0..parts).rev() {
             let window = Window { start_ns: edge(at), end_ns: edge(at + 1) };
-            self.retry.push_back(Piece { window, attempt: piece.attempt + 1, parent, ..piece.clone() });
+            self.retry.push_front(Piece { window, attempt: piece.attempt + 1, parent, ..piece.clone() });
+        }
+        if piece.attempt == 0 {
+            self.failed_in_unit();
         }
     }
 
@@ -123,6 +181,43 @@ mod tests {
                 lanes.learn(&piece, 64, Outcome::Read { took, cells: 1 });
             }
             assert_eq!(at, group.end_ns);
+        }
+    }
+
+    /// However the source fails, the queries are bounded, and each nanosecond is told once.
+    #[test]
+    fn a_measurement_that_always_fails_comes_to_an_end() {
+        let group = window(0, 604_800_000_000_000);
+        let (mut lanes, mut queries, mut told) = (Lanes::default(), 0, Vec::new());
+        for number in 0..50 {
+            let group = window(number * group.end_ns, (number + 1) * group.end_ns);
+            lanes.begin(Unit { place: 0, measurement: b"m"[..].into(), group }, vec![group]);
+            while let Some(piece) = lanes.next() {
+                queries += 1;
+                lanes.learn(&piece, group.end_ns, Outcome::TooMuch);
+                fail(&mut lanes, piece, &mut told);
+            }
+        }
+        while let Some(piece) = lanes.next_again() {
+            queries += 1;
+            fail(&mut lanes, piece, &mut told);
+        }
+        assert!(queries < 1000, "{queries}");
+        told.sort();
+        let mut at = 0;
+        for part in told {
+            assert_eq!(part.start_ns, at);
+            at = part.end_ns;
+        }
+        assert_eq!(at, 50 * group.end_ns);
+    }
+
+    fn fail(lanes: &mut Lanes, piece: Piece, told: &mut Vec<Window>) {
+        if piece.attempt + 1 >= ATTEMPTS_MAX {
+            lanes.gave_up(&piece);
+            told.push(piece.window);
+        } else {
+            lanes.again(&piece, 1, SPLIT);
         }
     }
 

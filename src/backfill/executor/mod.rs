@@ -58,6 +58,13 @@ impl Stop {
         (self.0)()
     }
 
+    /// Waits until it is so.
+    pub async fn forever(&self) {
+        while !self.asked() {
+            tokio::time::sleep(STOP_LOOK).await;
+        }
+    }
+
     /// Waits so long, or until it is so; whether it is.
     pub async fn wait(&self, how_long: Duration) -> bool {
         let mut left = how_long;
@@ -224,6 +231,7 @@ impl Executor {
         let name = String::from_utf8_lossy(&piece.measurement).into_owned();
         if machine.state() == State::Failed {
             tracing::warn!(event = "backfill.failed", %place, measurement = name, "{error}");
+            self.lanes.borrow_mut().gave_up(piece);
             self.parts.progress.change(|view| view.failed += 1);
         } else {
             tracing::debug!(event = "backfill.split", %place, measurement = name, "{error}");
@@ -232,6 +240,11 @@ impl Executor {
         }
         Ok(())
     }
+}
+
+/// Whether it was too large, which the next windows learn from.
+fn is_size(error: &Error) -> bool {
+    matches!(error.kind(), Kind::Timeout | Kind::Limit)
 }
 
 /// Whether a smaller window may help.

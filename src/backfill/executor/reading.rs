@@ -90,10 +90,23 @@ impl Executor {
                 self.lanes.borrow_mut().learn(&piece, group_ns, outcome);
             }
         };
-        match self.spooled(&piece, &spool).await {
+        let read = tokio::select! {
+            read = self.spooled(&piece, &spool) => read,
+            // It is read again by whoever resumes.
+            () = self.parts.writer.stop.forever() => {
+                machine.step(Event::Stop);
+                self.parts.gate.release(hold).await?;
+                self.closed();
+                return Ok(());
+            }
+        };
+        match read {
             Ok(done) => {
                 learn(Outcome::Read { took: done.took, cells: done.totals.sum.cells });
                 machine.step(Event::ReadDone);
+                if done.totals.points > 0 {
+                    self.lanes.borrow_mut().succeeded(&piece);
+                }
                 let ready = Ready { piece, machine, hold, spooled: done, spool, started_ns };
                 if ready.spooled.totals.points == 0 {
                     return self.nothing(ready).await;
@@ -103,7 +116,7 @@ impl Executor {
             }
             Err(error) if ends_all(&error) => Err(error),
             Err(error) => {
-                if super::is_too_much(&error) {
+                if super::is_size(&error) {
                     learn(Outcome::TooMuch);
                 }
                 machine.step(Event::ReadFailed);

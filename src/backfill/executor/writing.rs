@@ -104,7 +104,7 @@ impl Executor {
 
     /// Not before no request of ours can take effect any more.
     async fn release(&self, mut machine: Machine, hold: crate::backfill::gate::HoldId, sent: &Sent) -> Result<()> {
-        if let Some(at) = sent.unanswered {
+        if let Some(at) = sent.unanswered.filter(|_| self.parts.gate.holds()) {
             let left = (at + self.parts.late_max).saturating_sub(self.parts.clock.monotonic());
             self.parts.progress.change(|view| {
                 view.waits = Some("a request had no answer: it may still take effect for some time".to_owned());

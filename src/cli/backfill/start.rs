@@ -156,7 +156,15 @@ fn go(
             () = show(talk, &progress, &clock) => Ok(Ended::Stopped),
         }
     });
+    if has_screen(talk) {
+        eprint!("\r\x1b[K");
+    }
     finish(talk, config, (held, &job), done, stop.asked(), &clock)
+}
+
+/// Whether progress goes to a terminal.
+fn has_screen(talk: Talk) -> bool {
+    std::io::stderr().is_terminal() && !talk.quiet && !talk.json()
 }
 
 /// The row of the job: a new one, or the one that goes on.
@@ -271,7 +279,7 @@ fn finish(
 /// Shows how far it is, for ever.
 async fn show(talk: Talk, progress: &Progress, clock: &SharedClock) {
     let began = clock.monotonic();
-    let screen = std::io::stderr().is_terminal() && !talk.quiet && !talk.json();
+    let screen = has_screen(talk);
     let every = if screen { SHOW_EVERY } else { TELL_EVERY };
     loop {
         tokio::time::sleep(every).await;
