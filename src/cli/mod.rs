@@ -3,6 +3,7 @@
 //! Promise: stdout is data and stderr is talk; `-o json` gives one document; exit codes are those of [`Exit`]; every command ends with
 //! the next sensible one.
 
+mod backfill;
 mod check;
 mod completions;
 mod deadletter;
@@ -144,6 +145,11 @@ enum Command {
     /// may have run. Works beside a running twinline and, for looking, on the directory of a stopped one (--data-dir DIR for
     /// one without a configuration). Changes nothing without --execute.
     Statements(statements::StatementsArgs),
+    /// Copy history: what the destination lacks, in pieces, resumable at any moment
+    ///
+    /// Reads the source with every type, keeps what is on its way under checksums on disk, and writes it to the destination. Where a
+    /// twinline stands in front of the source, this is not there yet; where none does: backfill start --offline.
+    Backfill(backfill::BackfillArgs),
     /// Watch the traffic as it passes: requests with their answers and some of their lines; slows nothing
     ///
     /// Sampled: what was left out is said (`412 not shown`). Queries of URLs, headers and passwords in statements are never shown;
@@ -249,6 +255,7 @@ fn dispatch(arguments: &Arguments) -> Result<Exit, Failure> {
         Command::Queue(args) => queue::run(global, args),
         Command::DeadLetter(args) => deadletter::run(global, args),
         Command::Statements(args) => statements::run(global, args),
+        Command::Backfill(args) => backfill::run(global, args),
         Command::Tap(args) => tap::run(global, args),
         Command::Demo(args) => demo::run(global, args),
         Command::Completions(args) => completions::run(global, args),

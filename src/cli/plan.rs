@@ -78,7 +78,7 @@ fn goes_there(mapping: &Mapping) -> Option<String> {
 }
 
 /// What the destination holds, one sentence each.
-fn holds(product: Product, config: &Config) -> Vec<String> {
+pub(super) fn holds(product: Product, config: &Config) -> Vec<String> {
     let Capabilities { ack, upsert, exact, delete, typed_read, truthful_answers } = product.capabilities();
     let mut said = vec![
         match exact {

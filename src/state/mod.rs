@@ -6,6 +6,7 @@
 //!
 //! One rule joins this store with the log: *the effect is durable before the floor passes its record*.
 
+mod backfill;
 mod dirty;
 mod event;
 mod gaps;
@@ -16,6 +17,7 @@ mod sqlite;
 mod statements;
 mod windows;
 
+pub use backfill::{BackfillFile, BackfillLetter, BackfillStore, ChunkRow, JobRow, JobState, JobSums};
 pub use dirty::RegionRow;
 pub use event::{Event, EventKind};
 pub use gaps::{BacklogGap, GapRow};

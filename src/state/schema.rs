@@ -7,7 +7,7 @@ use rusqlite::Connection;
 use crate::base::{Error, Kind, Result, Side};
 
 /// What leads from each version to the next; an empty file has version 0. What was released is never changed.
-const STEPS: [&str; 10] = [
+const STEPS: [&str; 11] = [
     FIRST,
     ROUTE_NAMES,
     DIRTY_LINES,
@@ -18,6 +18,7 @@ const STEPS: [&str; 10] = [
     super::statements::TABLE,
     super::statements::KEPT,
     super::windows::TABLE,
+    super::backfill::TABLES,
 ];
 
 const FIRST: &str = "

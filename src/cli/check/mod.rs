@@ -11,6 +11,7 @@ mod forms;
 pub(super) mod identity;
 mod limits;
 mod mapping;
+pub(in crate::cli) mod obstacles;
 pub(in crate::cli) mod places;
 mod probe;
 mod reach;

@@ -1,7 +1,8 @@
 //! A letter as the commands look at it: whose it is, of which measurement and time.
 
 use super::FilterArgs;
-use crate::line::{Dialect, Line, Precision, lines};
+pub(super) use crate::backfill::form::any_line as line;
+use crate::line::Precision;
 use crate::route::RouteName;
 use crate::state::StoredLetter;
 
@@ -45,15 +46,6 @@ impl Letter {
     pub(super) fn measurement_text(&self) -> String {
         String::from_utf8_lossy(&self.measurement).into_owned()
     }
-}
-
-/// The line as one of the two dialects reads it; the second takes more.
-pub(super) fn line(text: &[u8], unit: Precision) -> Option<Line<'_>> {
-    [Dialect::Influx2, Dialect::Influx1].into_iter().find_map(|dialect| {
-        let mut all = lines(text, dialect, unit);
-        let first = all.next()?.ok()?;
-        all.next().is_none().then_some(first)
-    })
 }
 
 fn last_number(text: &[u8], unit: Precision) -> Option<i64> {

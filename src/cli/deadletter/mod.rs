@@ -8,7 +8,7 @@ mod letter;
 mod ls;
 mod marked;
 mod purge;
-mod replay;
+pub(in crate::cli) mod replay;
 mod rows;
 mod show;
 mod stats;

@@ -115,6 +115,10 @@ impl Reader {
         self.client.side
     }
 
+    pub(super) fn limits_mut(&mut self) -> &mut Limits {
+        &mut self.limits
+    }
+
     /// The databases that the credentials may see.
     ///
     /// # Errors

@@ -9,6 +9,7 @@ mod client;
 mod frame;
 mod groups;
 mod influxql;
+mod plan;
 mod quote;
 mod rows;
 mod stream;

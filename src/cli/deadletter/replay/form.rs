@@ -1,67 +1,29 @@
-//! How a point is written for the destination, and what a letter that it refused says of the source.
+//! What a letter that the destination refused says of the source.
 //!
-//! Promise: a point is written as delivery would write it, or not at all. A letter in the destination's own names is taken for a point of
-//! the source only where these cannot have been other names.
+//! Promise: a letter in the destination's own names is taken for a point of the source only where these cannot have been other names.
 
 use super::super::letter::{Letter, line};
 use super::Stay;
-use super::plan::fits;
+use crate::backfill::form::Form;
 use crate::delivery::Writing;
-use crate::line::project::{Changes, questdb, victoria};
+use crate::line::project::Changes;
 use crate::line::{Line, Precision};
-
-/// How lines are written there, and what names of tables begin with.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Form<'a> {
-    pub(super) writing: Writing,
-    pub(super) tables: &'a str,
-}
 
 /// Longer names of QuestDB may be cut ones.
 const CUT_NAME_BYTES: usize = 100;
 
 impl Form<'_> {
-    /// A line of the source (`text`, which reads as `line`) in the destination's form.
-    pub(super) fn written(self, text: Vec<u8>, is_meant: impl Fn(&Line<'_>) -> bool) -> Result<Vec<u8>, Stay> {
-        if let Writing::Influx(dialect) = self.writing {
-            return fits(&text, dialect, is_meant).map(|()| text);
-        }
-        let odd = || Stay::new("unreadable", "names or values that no line holds");
-        let line = line(&text, Precision::Nanosecond).filter(is_meant).ok_or_else(odd)?;
-        self.project(&line)
-    }
-
-    fn project(self, line: &Line<'_>) -> Result<Vec<u8>, Stay> {
-        let Some(at_ns) = line.timestamp_ns() else { return Err(Stay::new("not-read", "a line without a time")) };
-        let (mut out, mut unused) = (Vec::new(), Changes::default());
-        let done = match self.writing {
-            Writing::Victoria(rules) => victoria(line, at_ns, rules, &mut out, &mut unused),
-            Writing::Questdb(rules) => {
-                questdb(std::slice::from_ref(line), at_ns, (rules, self.tables.as_bytes()), &mut out, &mut unused)
-            }
-            Writing::Influx(_) | Writing::Influx3 => Ok(()),
-        };
-        done.map_err(|unfit| Stay::new(unfit.code, unfit.why))?;
-        if out.is_empty() {
-            return Err(Stay::new(
-                "nothing-held",
-                "the destination can hold nothing of it: a text, or a time that it does not keep",
-            ));
-        }
-        Ok(out)
-    }
-
     /// A letter as it is sent unchanged: one that was refused before it was sent stands as at the source.
     pub(super) fn raw(self, letter: &Letter) -> Result<Vec<u8>, Stay> {
         let text = letter.stored.text.clone();
-        if self.is_own(letter) { Ok(text) } else { self.written(text, |_| true) }
+        if self.is_own(letter) { Ok(text) } else { self.written(text, |_| true, &mut Changes::default()) }
     }
 
     /// Whether the letter stands in the destination's form: it was sent, and refused.
     fn is_own(self, letter: &Letter) -> bool {
         let fits_no_more = |code: &str| {
             let read = line(&letter.stored.text, Precision::Nanosecond);
-            read.is_some_and(|line| self.project(&line).is_err_and(|why| why.code == code))
+            read.is_some_and(|line| self.project(&line, &mut Changes::default()).is_err_and(|why| why.code == code))
         };
         match (self.writing, letter.stored.code.as_str()) {
             (Writing::Influx(_) | Writing::Influx3, _) | (_, "same-name" | "unreadable") => false,

@@ -10,7 +10,7 @@
 mod form;
 mod plan;
 mod report;
-mod source;
+pub(in crate::cli) mod source;
 mod target;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,6 +19,7 @@ use std::time::Duration;
 use super::FilterArgs;
 use super::letter::Letter;
 use super::store::{Next, Store};
+use crate::backfill::form::{Form, Stay};
 use crate::base::failpoint::{self, Point as Moment};
 use crate::base::{Error, Result as BaseResult, Side, SystemClock};
 use crate::cli::Global;
@@ -33,7 +34,6 @@ use crate::db::victoria;
 use crate::delivery::{Writing, table_prefix};
 use crate::route::{Target, TargetKind};
 use crate::state::{LetterFate, LetterId, LetterQuery};
-use form::Form;
 use plan::{Point, Values, place, points, written};
 use report::Report;
 use source::{Found, Source};
@@ -58,20 +58,6 @@ const CHUNK_BYTES: usize = 4 << 20;
 /// So often a point is written anew because the source's values have changed meanwhile.
 const ROUNDS: usize = 5;
 const STOP_LOOK: Duration = Duration::from_millis(50);
-
-/// Why a letter stays.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Stay {
-    /// Short and stable.
-    code: &'static str,
-    why: String,
-}
-
-impl Stay {
-    fn new(code: &'static str, why: impl Into<String>) -> Self {
-        Self { code, why: why.into() }
-    }
-}
 
 /// Both databases, and what goes where.
 struct Sides {

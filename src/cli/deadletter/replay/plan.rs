@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::super::letter::{Letter, line};
 use super::Stay;
-use super::form::Form;
+use crate::backfill::form::Form;
 use crate::cell::{FieldType, Series, Value};
 use crate::config::{Mapping, Rule};
 use crate::db::read::unreadable_fields;
 use crate::delivery::{Writing, table_prefix};
-use crate::line::{Dialect, Line, Precision, Value as Written, lines, unfit, write_parts};
+use crate::line::project::Changes;
+use crate::line::{Line, Precision};
 use crate::route::{RouteName, Target, TargetKind, map, rule_of};
 
 /// Values by field.
@@ -90,10 +91,6 @@ fn cells(letter: &Letter, form: Form<'_>) -> Result<(Series, i64, BTreeSet<Vec<u
     Ok((series_of(measurement, &line), time_ns, fields))
 }
 
-fn series(line: &Line<'_>) -> Series {
-    series_of(line.measurement().into_owned(), line)
-}
-
 fn series_of(measurement: Vec<u8>, line: &Line<'_>) -> Series {
     let tags = line.tags().iter().map(|tag| (tag.key().into_owned(), tag.value().into_owned())).collect();
     Series::new(measurement, tags)
@@ -101,57 +98,8 @@ fn series_of(measurement: Vec<u8>, line: &Line<'_>) -> Series {
 
 /// The line that brings these values to the destination; or why none does.
 pub(super) fn written(point: &Point, values: &Values, form: Form<'_>) -> Result<Vec<u8>, Stay> {
-    let tags = point.series.tags().iter().map(|(key, value)| (key.as_slice(), value.as_slice()));
-    let fields = values.iter().map(|(field, value)| {
-        let value = match value {
-            Value::Float(v) => Written::Float(*v),
-            Value::Integer(v) => Written::Integer(*v),
-            Value::Unsigned(v) => Written::Unsigned(*v),
-            Value::Boolean(v) => Written::Bool(*v),
-            Value::String(text) => Written::String(text.as_slice().into()),
-        };
-        (field.as_slice(), value)
-    });
-    let mut text = Vec::new();
-    write_parts((point.series.measurement(), tags), fields, point.time_ns, &mut text);
-    let is_same = |line: &Line<'_>| {
-        let count = line.fields().len();
-        line.timestamp_ns() == Some(point.time_ns)
-            && series(line) == point.series
-            && count == values.len()
-            && line
-                .fields()
-                .iter()
-                .all(|field| values.get(field.key().as_ref()).is_some_and(|value| is_value(value, &field.value())))
-    };
-    form.written(text, is_same)
-}
-
-/// Whether a destination of this dialect takes the line, harms nothing by it, and shows all of it.
-pub(super) fn fits(text: &[u8], dialect: Dialect, is_meant: impl Fn(&Line<'_>) -> bool) -> Result<(), Stay> {
-    let mut all = lines(text, dialect, Precision::Nanosecond);
-    let line = match (all.next(), all.next()) {
-        (Some(Ok(line)), None) if is_meant(&line) => line,
-        (Some(Err(malformed)), _) => {
-            return Err(Stay::new("parse", format!("the destination would not read it: {}", malformed.reason)));
-        }
-        _ => return Err(Stay::new("unreadable", "names or values that no line of the destination's dialect holds")),
-    };
-    match unfit(&line, dialect) {
-        Some(unfit) => Err(Stay::new(unfit.code, unfit.why)),
-        None => Ok(()),
-    }
-}
-
-fn is_value(value: &Value, written: &Written<'_>) -> bool {
-    match (value, written) {
-        (Value::Float(a), Written::Float(b)) => a.to_bits() == b.to_bits(),
-        (Value::Integer(a), Written::Integer(b)) => a == b,
-        (Value::Unsigned(a), Written::Unsigned(b)) => a == b,
-        (Value::Boolean(a), Written::Bool(b)) => a == b,
-        (Value::String(a), Written::String(b)) => a.as_slice() == b.as_ref(),
-        _ => false,
-    }
+    let values = values.iter().map(|(field, value)| (field.as_slice(), value));
+    form.point((&point.series, point.time_ns), values, &mut Changes::default())
 }
 
 #[cfg(test)]
@@ -159,6 +107,7 @@ mod tests {
     use super::*;
     use crate::base::Lsn;
     use crate::config::Unmapped;
+    use crate::line::Dialect;
     use crate::state::StoredLetter;
 
     fn letter(line: u32, route: &str, text: &[u8]) -> Letter {

@@ -174,36 +174,43 @@ impl Source {
         Ok(place)
     }
 
-    /// A bucket is read by the names that are mapped to it, once it is sure that they are.
     async fn mapped(&self, org: &str, bucket: &str) -> Result<std::result::Result<Place, Stay>> {
-        let no = |why: String| Ok(Err(Stay::new("source-read", why)));
-        let own = match &self.org {
-            Some(own) if org.is_empty() || own == org => own,
-            Some(own) => return no(format!("a bucket of the organisation {org}, and source.org is {own}")),
-            None => return no("source.org is not set: whose bucket would be read is not known".to_owned()),
-        };
-        let (db, rp) = bucket.split_once('/').unwrap_or((bucket, "autogen"));
-        let own = escape(own);
-        let buckets = self.ask(&format!("/api/v2/buckets?org={own}&name={}", escape(bucket))).await?;
-        let mapped = self.ask(&format!("/api/v2/dbrps?org={own}&db={}&rp={}", escape(db), escape(rp))).await?;
-        let ids = |document: &Json, list: &str, id: &str| -> Vec<String> {
-            let all = document[list].as_array().into_iter().flatten();
-            all.filter_map(|one| one[id].as_str().map(str::to_owned)).collect()
-        };
-        match (&ids(&buckets, "buckets", "id")[..], &ids(&mapped, "content", "bucketID")[..]) {
-            ([bucket], [mapped]) if bucket == mapped => Ok(Ok((db.to_owned(), rp.to_owned()))),
-            _ => no(format!("the source maps no database and policy ({db}, {rp}) to the bucket {bucket}")),
-        }
+        let found = mapped(&self.server, self.org.as_deref(), (org, bucket)).await?;
+        Ok(found.map_err(|why| Stay::new("source-read", why)))
     }
+}
 
-    async fn ask(&self, path: &str) -> Result<Json> {
-        let reply = self.server.ask(Method::GET, path, Bytes::new()).await?;
-        if matches!(reply.status.as_u16(), 401 | 403) {
-            let what = format!("{} answers {}", path.split('?').next().unwrap_or_default(), reply.status.as_u16());
-            return Err(Error::new(Kind::Auth, Side::Source, what).hint("twinline check"));
-        }
-        Ok(serde_json::from_slice(&reply.body).unwrap_or(Json::Null))
+/// Database and policy by which a bucket is read, once it is sure that these are mapped to it; else why not.
+pub(in crate::cli) async fn mapped(
+    server: &Server,
+    own: Option<&str>,
+    (org, bucket): (&str, &str),
+) -> Result<std::result::Result<Place, String>> {
+    let own = match own {
+        Some(own) if org.is_empty() || own == org => escape(own),
+        Some(own) => return Ok(Err(format!("a bucket of the organisation {org}, and source.org is {own}"))),
+        None => return Ok(Err("source.org is not set: whose bucket would be read is not known".to_owned())),
+    };
+    let (db, rp) = bucket.split_once('/').unwrap_or((bucket, "autogen"));
+    let buckets = ask(server, &format!("/api/v2/buckets?org={own}&name={}", escape(bucket))).await?;
+    let mapped = ask(server, &format!("/api/v2/dbrps?org={own}&db={}&rp={}", escape(db), escape(rp))).await?;
+    let ids = |document: &Json, list: &str, id: &str| -> Vec<String> {
+        let all = document[list].as_array().into_iter().flatten();
+        all.filter_map(|one| one[id].as_str().map(str::to_owned)).collect()
+    };
+    Ok(match (&ids(&buckets, "buckets", "id")[..], &ids(&mapped, "content", "bucketID")[..]) {
+        ([bucket], [mapped]) if bucket == mapped => Ok((db.to_owned(), rp.to_owned())),
+        _ => Err(format!("the source maps no database and policy ({db}, {rp}) to the bucket {bucket}")),
+    })
+}
+
+async fn ask(server: &Server, path: &str) -> Result<Json> {
+    let reply = server.ask(Method::GET, path, Bytes::new()).await?;
+    if matches!(reply.status.as_u16(), 401 | 403) {
+        let what = format!("{} answers {}", path.split('?').next().unwrap_or_default(), reply.status.as_u16());
+        return Err(Error::new(Kind::Auth, Side::Source, what).hint("twinline check"));
     }
+    Ok(serde_json::from_slice(&reply.body).unwrap_or(Json::Null))
 }
 
 /// Routes whose place is remembered.

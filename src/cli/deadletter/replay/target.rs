@@ -5,22 +5,18 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HOST, USER_AGENT};
-use http::{Method, Request};
-use http_body_util::{BodyExt, Full, Limited};
 
 use super::Stay;
+use crate::backfill::post::{Posted, post};
+use crate::base::Kind;
 use crate::cli::exit::{Exit, Failure};
-use crate::db::answer::{self, Action, Limit, Verdict};
-use crate::db::client;
+use crate::db::answer::{Action, Limit, Verdict};
 use crate::db::product::{Ack, Product};
 use crate::db::server::Server;
 use crate::db::victoria;
 use crate::delivery::write_path;
 use crate::route::Target;
 
-/// A destination's words that we read at most.
-const ANSWER_BYTES_MAX: usize = 1 << 20;
 /// Lines of one request.
 const LINES_MAX: usize = 1000;
 /// So often something is tried that the destination asks to be tried again.
@@ -132,31 +128,17 @@ impl Destination {
     }
 
     async fn once(&self, path: &str, body: Bytes) -> Result<Verdict, Failure> {
-        let mut request = Request::builder()
-            .method(Method::POST)
-            .uri(path)
-            .header(HOST, self.server.host().clone())
-            .header(USER_AGENT, concat!("twinline/", env!("CARGO_PKG_VERSION")))
-            .header(CONTENT_TYPE, "text/plain; charset=utf-8")
-            .header(CONTENT_LENGTH, body.len());
-        if let Some(authorization) = self.server.authorization() {
-            request = request.header(AUTHORIZATION, authorization.clone());
-        }
-        let body = Full::new(body).map_err(|e| match e {}).boxed_unsync();
-        let request = request.body(body).map_err(|e| Failure::new(Exit::Failed, e.to_string()))?;
-        let asking = async {
-            let response = self.server.client().send(request).await.map_err(|failure| match failure {
-                client::Failure::NotSent(error) | client::Failure::Unknown(error) => Failure::from(error),
-            })?;
-            let (head, body) = response.into_parts();
-            let said = Limited::new(body, ANSWER_BYTES_MAX).collect().await.map(http_body_util::Collected::to_bytes);
-            Ok(answer::of(self.product, head.status, &head.headers, &said.unwrap_or_default()))
-        };
-        tokio::time::timeout(self.server.answer_timeout(), asking).await.unwrap_or_else(|_| {
-            Err(Failure::new(Exit::Unreachable, "the destination does not answer in time").hint(
+        match post(&self.server, self.product, path, body).await? {
+            Posted::Answered(verdict) => Ok(verdict),
+            Posted::Unanswered(error) if error.kind() == Kind::Timeout => Err(Failure::new(
+                Exit::Unreachable,
+                "the destination does not answer in time",
+            )
+            .hint(
                 "the same command again: what it may still write of the last request is compared with the source then",
-            ))
-        })
+            )),
+            Posted::NotSent(error) | Posted::Unanswered(error) => Err(Failure::from(error)),
+        }
     }
 
     fn takes_nothing(&self, verdict: &Verdict) -> Failure {

@@ -1,0 +1,205 @@
+//! The side of the source: chunk by chunk into spools.
+
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use super::lanes::Piece;
+use super::{Executor, Ready, SPOOLS_MAX, stopped};
+use crate::backfill::chunk::{Event, Machine};
+use crate::backfill::gate::Region;
+use crate::backfill::read::{self, Spooled};
+use crate::backfill::scope::{Groups, Unit, uncovered};
+use crate::backfill::steering::Outcome;
+use crate::backfill::write::PATIENCE;
+use crate::base::{Error, Kind, Result, Side};
+use crate::state::ChunkRow;
+
+/// The first and the longest wait for a source that is away.
+const WAIT: Duration = Duration::from_millis(250);
+const WAIT_MAX: Duration = Duration::from_secs(30);
+
+impl Executor {
+    /// Reads all there is.
+    pub(super) async fn read_all(&self, spooled: mpsc::Sender<Ready>) -> Result<()> {
+        let mut known = Vec::new();
+        for place in &self.parts.places {
+            let (db, rp) = (place.read_as.0.as_str(), place.read_as.1.as_str());
+            let groups =
+                self.present(async || Groups::of(&self.parts.reader, (db, rp), self.parts.within).await).await?;
+            known.push(groups);
+        }
+        let total = known.iter().map(|groups| groups.len() as u64).sum();
+        self.parts.progress.change(|view| view.units = (0, total));
+        for (number, groups) in known.iter().enumerate() {
+            for unit in groups.units(number) {
+                if self.stop_asked() {
+                    return Ok(());
+                }
+                self.unit(unit, &spooled).await?;
+                self.parts.progress.change(|view| view.units.0 += 1);
+            }
+        }
+        loop {
+            let piece = self.lanes.borrow_mut().next_again();
+            match piece {
+                _ if self.stop_asked() => return Ok(()),
+                Some(piece) => self.chunk(piece, 0, &spooled).await?,
+                None if self.open.get() == 0 => return Ok(()),
+                // Some of those under way may come again.
+                None => _ = tokio::time::timeout(super::STOP_LOOK, self.ended.notified()).await,
+            }
+        }
+    }
+
+    async fn unit(&self, unit: Unit, spooled: &mpsc::Sender<Ready>) -> Result<()> {
+        let place = &self.parts.places[unit.place].name;
+        let group = (unit.group.start_ns, unit.group.end_ns);
+        let left = if self.parts.resumed {
+            let covered = self.parts.store.covered(self.parts.job, &place.key(), &unit.measurement, group).await?;
+            uncovered(unit.group, &covered)
+        } else {
+            vec![unit.group]
+        };
+        let group_ns = group.1.saturating_sub(group.0);
+        self.lanes.borrow_mut().begin(unit, left);
+        loop {
+            let piece = self.lanes.borrow_mut().next();
+            let Some(piece) = piece.filter(|_| !self.stop_asked()) else { return Ok(()) };
+            self.chunk(piece, group_ns, spooled).await?;
+        }
+    }
+
+    /// One chunk up to its spool, which is handed on. `group_ns`: 0 for one that comes again.
+    async fn chunk(&self, piece: Piece, group_ns: i64, spooled: &mpsc::Sender<Ready>) -> Result<()> {
+        let place = &self.parts.places[piece.place];
+        let name = format!("{} {}", place.name, String::from_utf8_lossy(&piece.measurement));
+        self.parts.progress.change(|view| view.now = name);
+        let mut machine = Machine::new(piece.attempt, self.parts.late_max, self.acks_early);
+        let region =
+            Region { target: place.target.clone(), measurement: piece.measurement.to_vec(), window: piece.window };
+        machine.step(Event::Begin);
+        let hold = self.parts.gate.hold(&region).await?;
+        machine.step(Event::Held);
+        self.parts.gate.drained(hold).await?;
+        machine.step(Event::Drained);
+        let (started_ns, spool) = (self.parts.clock.wall_ns(), self.next_spool());
+        self.open.set(self.open.get() + 1);
+        let learn = |outcome| {
+            if group_ns > 0 {
+                self.lanes.borrow_mut().learn(&piece, group_ns, outcome);
+            }
+        };
+        let read = tokio::select! {
+            read = self.spooled(&piece, &spool) => read,
+            // It is read again by whoever resumes.
+            () = self.parts.writer.stop.forever() => {
+                machine.step(Event::Stop);
+                self.parts.gate.release(hold).await?;
+                self.closed();
+                return Ok(());
+            }
+        };
+        match read {
+            Ok(done) => {
+                learn(Outcome::Read { took: done.took, cells: done.totals.sum.cells });
+                machine.step(Event::ReadDone);
+                if done.totals.points > 0 {
+                    self.lanes.borrow_mut().succeeded(&piece);
+                }
+                let ready = Ready { piece, machine, hold, spooled: done, spool, started_ns };
+                if ready.spooled.totals.points == 0 {
+                    return self.nothing(ready).await;
+                }
+                // The other side has ended with an error, which is told.
+                spooled.send(ready).await.map_err(|_| stopped())
+            }
+            Err(error) if ends_all(&error) => Err(error),
+            Err(error) => {
+                if super::is_size(&error) {
+                    learn(Outcome::TooMuch);
+                }
+                machine.step(Event::ReadFailed);
+                self.failed(&piece, &machine, &error).await?;
+                remove(&spool)?;
+                self.parts.gate.release(hold).await?;
+                self.closed();
+                Ok(())
+            }
+        }
+    }
+
+    /// Reads the window of a piece; waits for a source that is away.
+    pub(super) async fn spooled(&self, piece: &Piece, spool: &std::path::Path) -> Result<Spooled> {
+        let place = &self.parts.places[piece.place];
+        let (db, rp) = (place.read_as.0.as_str(), place.read_as.1.as_str());
+        let bytes_max = self.parts.spool_bytes_max / SPOOLS_MAX;
+        self.present(async || {
+            let read = read::read(
+                &self.parts.reader,
+                ((db, rp), &piece.measurement, piece.window),
+                (spool, self.parts.key, bytes_max),
+                (piece.attempt, &self.parts.clock),
+            );
+            match read.await {
+                // It answers others: this window is what breaks the connection.
+                Err(error) if error.kind() == Kind::Connect && self.parts.reader.databases().await.is_ok() => {
+                    Err(Error::new(Kind::Answer, Side::Source, error.to_string()).retryable())
+                }
+                other => other,
+            }
+        })
+        .await
+    }
+
+    /// Asks again while the source cannot be reached.
+    async fn present<T>(&self, ask: impl AsyncFn() -> Result<T>) -> Result<T> {
+        let (mut wait, began) = (WAIT, self.parts.clock.monotonic());
+        loop {
+            let error = match ask().await {
+                Err(error) if error.kind() == Kind::Connect => error,
+                other => return other,
+            };
+            if self.parts.clock.monotonic().saturating_sub(began) > PATIENCE {
+                let what = format!("the source is away for {} min: {error}", PATIENCE.as_secs() / 60);
+                return Err(Error::new(Kind::Connect, Side::Source, what).hint("twinline backfill resume"));
+            }
+            self.parts.progress.change(|view| view.waits = Some(error.to_string()));
+            let is_stopped = self.parts.writer.stop.wait(wait).await;
+            self.parts.progress.change(|view| view.waits = None);
+            if is_stopped {
+                return Err(stopped());
+            }
+            wait = (wait * 2).min(WAIT_MAX);
+        }
+    }
+
+    /// A window without a point is written by that.
+    async fn nothing(&self, ready: Ready) -> Result<()> {
+        let Ready { piece, mut machine, hold, spool, started_ns, .. } = ready;
+        machine.step(Event::Acked);
+        machine.step(Event::Kept);
+        self.note(&piece, &machine, ChunkRow { started_ns, ..ChunkRow::default() }).await?;
+        self.parts.gate.release(hold).await?;
+        remove(&spool)?;
+        self.parts.progress.change(|view| view.chunks += 1);
+        self.closed();
+        Ok(())
+    }
+}
+
+/// Whether nothing else can be read either.
+fn ends_all(error: &Error) -> bool {
+    matches!(error.kind(), Kind::Connect | Kind::Auth | Kind::Disk | Kind::Config)
+        || error.side() == Side::Own && error.kind() == Kind::State
+}
+
+/// A spool that has done its work.
+pub(super) fn remove(spool: &std::path::Path) -> Result<()> {
+    match std::fs::remove_file(spool) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+            Err(Error::disk(format!("the spool {}", spool.display()), e))
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,130 @@
+//! The side of the destination: spool by spool, and what becomes of each chunk.
+
+use tokio::sync::mpsc;
+
+use super::reading::remove;
+use super::settling::{LOOK_EVERY, Settled};
+use super::{Executor, Ready};
+use crate::backfill::chunk::{Event, Machine};
+use crate::backfill::spool::SpoolReader;
+use crate::backfill::write::Sent;
+use crate::base::{Error, Kind, Result, Side};
+use crate::state::ChunkRow;
+
+/// So often a spool is read anew because it is damaged.
+const DAMAGED_MAX: u32 = 3;
+
+impl Executor {
+    /// Writes what comes, until nothing comes any more and all has settled.
+    pub(super) async fn write_all(&self, mut to_write: mpsc::Receiver<Ready>) -> Result<()> {
+        loop {
+            let next = match tokio::time::timeout(LOOK_EVERY, to_write.recv()).await {
+                Ok(next) => next,
+                // A moment without work, for those that settle.
+                Err(_) => {
+                    self.settle_due().await?;
+                    continue;
+                }
+            };
+            let Some(ready) = next else { break };
+            self.write(ready).await?;
+            self.settle_due().await?;
+        }
+        Ok(())
+    }
+
+    async fn write(&self, mut ready: Ready) -> Result<()> {
+        let place = &self.parts.places[ready.piece.place];
+        let process = self.settling.borrow().process();
+        let mut damaged = 0;
+        let sent = loop {
+            // Before the first byte goes: a spool is not half written and then found damaged.
+            let checked = SpoolReader::verify(&ready.spool, ready.spooled.totals)
+                .and_then(|()| SpoolReader::open(&ready.spool, ready.spooled.totals));
+            let done = match checked {
+                Ok(spool) => self.parts.writer.write(place, spool).await,
+                Err(error) => Err(error),
+            };
+            match done {
+                Err(error) if error.kind() == Kind::Damage && damaged < DAMAGED_MAX => {
+                    tracing::warn!(event = "backfill.spool", "{error}");
+                    damaged += 1;
+                    ready.machine.step(Event::SpoolDamaged);
+                    ready.spooled = self.spooled(&ready.piece, &ready.spool).await?;
+                    ready.machine.step(Event::ReadDone);
+                }
+                other => break other?,
+            }
+        };
+        remove(&ready.spool)?;
+        if let Some(at) = sent.unanswered {
+            ready.machine.step(Event::Unanswered(at));
+        }
+        if !sent.letters.is_empty() {
+            let count = sent.letters.len() as u64;
+            self.parts.store.refuse(self.parts.job, sent.letters.clone()).await?;
+            self.parts.progress.change(|view| view.refused += count);
+        }
+        ready.machine.step(Event::Acked);
+        if self.acks_early {
+            self.settling.borrow_mut().add(Settled { ready, sent, process, at: self.parts.clock.monotonic() });
+            let count = self.settling.borrow().len() as u64;
+            self.parts.progress.change(|view| view.settling = count);
+            return Ok(());
+        }
+        self.written(ready, &sent).await
+    }
+
+    /// All of it is at the destination, and stays there.
+    pub(super) async fn written(&self, ready: Ready, sent: &Sent) -> Result<()> {
+        let Ready { piece, machine, hold, spooled, started_ns, .. } = ready;
+        let totals = spooled.totals;
+        let row = ChunkRow {
+            points: totals.points,
+            cells: totals.sum.cells,
+            bytes: sent.bytes,
+            sum: totals.sum.sum.to_le_bytes(),
+            types: totals.types,
+            changes: sent.changes.counts().to_vec(),
+            times_ns: totals.times_ns,
+            started_ns,
+            ..ChunkRow::default()
+        };
+        self.note(&piece, &machine, row).await?;
+        self.release(machine, hold, sent).await?;
+        self.parts.progress.change(|view| {
+            view.chunks += 1;
+            view.points += totals.points;
+            view.cells += totals.sum.cells;
+            view.bytes += sent.bytes;
+        });
+        self.closed();
+        Ok(())
+    }
+
+    /// Not before no request of ours can take effect any more.
+    async fn release(&self, mut machine: Machine, hold: crate::backfill::gate::HoldId, sent: &Sent) -> Result<()> {
+        if let Some(at) = sent.unanswered.filter(|_| self.parts.gate.holds()) {
+            let left = (at + self.parts.late_max).saturating_sub(self.parts.clock.monotonic());
+            self.parts.progress.change(|view| {
+                view.waits = Some("a request had no answer: it may still take effect for some time".to_owned());
+            });
+            // Written it is; who stops now resumes behind it.
+            self.parts.writer.stop.wait(left).await;
+            self.parts.progress.change(|view| view.waits = None);
+        }
+        self.parts.gate.release(hold).await?;
+        machine.released();
+        Ok(())
+    }
+}
+
+/// A destination that begins anew again and again.
+pub(super) fn restless() -> Error {
+    Error::new(
+        Kind::State,
+        Side::Destination,
+        "the destination has begun anew too often: what it acknowledged is lost each time",
+    )
+    .hint("see why it ends (its log, its memory), then: twinline backfill resume")
+}

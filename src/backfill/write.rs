@@ -1,0 +1,378 @@
+//! A spool to the destination: lines in requests, several at once, each brought to its end.
+//!
+//! Promise: when it says so, every line of the spool was acknowledged, or is among the refused ones with the destination's reason, or is
+//! counted as what the destination cannot hold. After a request without an answer the same bytes go again.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::task::JoinSet;
+
+use super::form::{Form, NOTHING_HELD, Stay, any_line};
+use super::post::{Posted, post};
+use super::progress::Progress;
+use super::scope::Place;
+use super::spool::{Point, SpoolReader};
+use crate::base::clock::SharedClock;
+use crate::base::{Error, Kind, Result, Side};
+use crate::db::answer::{self, Action, Limit, Verdict};
+use crate::db::product::Product;
+use crate::db::server::Server;
+use crate::delivery::{Writing, table_prefix, write_path};
+use crate::line::project::Changes;
+use crate::line::{Dialect, Precision};
+use crate::route::TargetKind;
+use crate::state::BackfillLetter;
+
+/// Lines of one request.
+const LINES_MAX: usize = 5_000;
+/// Bytes of one request.
+const BYTES_MAX: usize = 4 << 20;
+/// Requests at once.
+const REQUESTS_MAX: usize = 4;
+/// Refused lines of one chunk that are put aside; more are no data but a fault of the configuration.
+const LETTERS_MAX: usize = 100_000;
+/// The shortest and the longest wait before a request goes again.
+const WAIT: Duration = Duration::from_millis(250);
+const WAIT_MAX: Duration = Duration::from_secs(30);
+
+/// So often the same goes to a destination that has no room for it, before less goes.
+const SHRINK_TRIES: u32 = 3;
+
+/// How long somebody may be away before the job ends, to be resumed.
+pub const PATIENCE: Duration = Duration::from_secs(600);
+
+/// The destination as a job writes to it. One thread.
+#[derive(Debug)]
+pub struct Writer {
+    /// It.
+    pub server: Server,
+    /// What it is.
+    pub product: Product,
+    /// How lines are written for it.
+    pub writing: Writing,
+    /// Its names.
+    pub kind: TargetKind,
+    /// In which the source's rules of mapping read lines.
+    pub dialect: Dialect,
+    /// Time.
+    pub clock: SharedClock,
+    /// Where waits are shown.
+    pub progress: Progress,
+    /// Whether somebody wants us to end.
+    pub stop: super::executor::Stop,
+}
+
+/// What came of a spool.
+#[derive(Debug, Default)]
+pub struct Sent {
+    /// Bytes that were sent.
+    pub bytes: u64,
+    /// What the destination does not hold as it was.
+    pub changes: Changes,
+    /// Refused for good.
+    pub letters: Vec<BackfillLetter>,
+    /// When a request was last left without an answer, monotonic.
+    pub unanswered: Option<Duration>,
+}
+
+/// Lines of one request.
+#[derive(Clone, Debug, Default)]
+struct Batch {
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl Batch {
+    fn lines(&self) -> impl Iterator<Item = &[u8]> {
+        let begins = std::iter::once(0).chain(self.ends.iter().copied());
+        begins.zip(&self.ends).map(|(begin, end)| &self.bytes[begin..*end])
+    }
+
+    fn push(&mut self, line: &[u8]) {
+        self.bytes.extend_from_slice(line);
+        if !line.ends_with(b"\n") {
+            self.bytes.push(b'\n');
+        }
+        self.ends.push(self.bytes.len());
+    }
+
+    /// Those of these numbers.
+    fn only(&self, wanted: impl Fn(usize) -> bool) -> Self {
+        let mut few = Self::default();
+        self.lines().enumerate().filter(|(number, _)| wanted(*number)).for_each(|(_, line)| few.push(line));
+        few
+    }
+
+    fn halves(&self) -> [Self; 2] {
+        let half = self.ends.len() / 2;
+        [self.only(|number| number < half), self.only(|number| number >= half)]
+    }
+}
+
+/// What is known of the chunk so far; shared by its requests.
+type Shared = Rc<RefCell<Sent>>;
+
+impl Writer {
+    /// Writes all of a spool.
+    ///
+    /// # Errors
+    /// `Damage`: the spool is not what was written. `Auth`, `State`: nothing can be written until somebody acts. `Timeout`: nobody was
+    /// there for [`PATIENCE`], or we are to end.
+    pub async fn write(self: &Rc<Self>, place: &Place, mut spool: SpoolReader) -> Result<Sent> {
+        let path: Rc<str> = format!("{}{}", self.server.prefix(), write_path(self.product, &place.target)).into();
+        let tables = table_prefix(&place.target, &self.kind);
+        let form = Form { writing: self.writing.at(self.clock.wall_ns()), tables: &tables };
+        let (route, shared) = (place.name.key(), Shared::default());
+        let (mut batch, mut under_way) = (Batch::default(), JoinSet::new());
+        while let Some(points) = spool.next()? {
+            for point in &points {
+                self.line(place, form, point, (&route, &shared), &mut batch)?;
+                if batch.ends.len() >= LINES_MAX || batch.bytes.len() >= BYTES_MAX {
+                    if under_way.len() >= REQUESTS_MAX {
+                        ended(under_way.join_next().await)?;
+                    }
+                    self.begin(&mut under_way, &path, (&route, &shared), std::mem::take(&mut batch));
+                }
+            }
+        }
+        if !batch.ends.is_empty() {
+            self.begin(&mut under_way, &path, (&route, &shared), batch);
+        }
+        while let Some(done) = under_way.join_next().await {
+            ended(Some(done))?;
+        }
+        Ok(shared.take())
+    }
+
+    /// The line of a point, as the rules of mapping and the destination want it.
+    fn line(
+        &self,
+        place: &Place,
+        form: Form<'_>,
+        point: &Point,
+        (route, shared): (&str, &Shared),
+        batch: &mut Batch,
+    ) -> Result<()> {
+        let values = point.values.iter().map(|(field, value)| (&**field, value));
+        let mut sent = shared.borrow_mut();
+        let key = (&*point.series, point.time_ns);
+        let made = match &place.shape {
+            None => form.point(key, values, &mut sent.changes),
+            Some(rules) => {
+                let plain = Form { writing: Writing::Influx(self.dialect), tables: "" };
+                let text = plain.point(key, values, &mut sent.changes);
+                text.and_then(|text| reshaped(rules, &text, self.dialect, form, &mut sent.changes))
+            }
+        };
+        match made {
+            Ok(line) => batch.push(&line),
+            Err(why) if why.code == NOTHING_HELD => {}
+            Err(why) => {
+                let mut text = Vec::new();
+                // For whoever reads it: the source's names and values, however odd.
+                for (field, value) in &point.values {
+                    text.extend_from_slice(format!("{} {value} ", field.escape_ascii()).as_bytes());
+                }
+                let text = format!("{} {}{}", point.series, text.escape_ascii(), point.time_ns).into_bytes();
+                refuse(&mut sent, letter(route, point.series.measurement(), &why, text, point.time_ns))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn begin(
+        self: &Rc<Self>,
+        under_way: &mut JoinSet<Result<()>>,
+        path: &Rc<str>,
+        (route, shared): (&str, &Shared),
+        batch: Batch,
+    ) {
+        let (own, path, route, shared) = (Rc::clone(self), Rc::clone(path), route.to_owned(), Rc::clone(shared));
+        under_way.spawn_local(async move { own.settle(&path, &route, &shared, batch).await });
+    }
+
+    /// Brings the lines of a request to their end, in as many as it takes.
+    async fn settle(&self, path: &str, route: &str, shared: &Shared, whole: Batch) -> Result<()> {
+        let mut parts = vec![whole];
+        while let Some(batch) = parts.pop() {
+            if batch.ends.is_empty() {
+                continue;
+            }
+            let verdict = self.answered(path, shared, &batch).await?;
+            match verdict.action {
+                Action::Acknowledge => shared.borrow_mut().bytes += batch.bytes.len() as u64,
+                Action::Quoted { kept, .. } => {
+                    let found = answer::quoted(&verdict.said, batch.lines());
+                    match found {
+                        Some(found) => {
+                            let why = |line: usize| found.iter().find(|one| one.line == line);
+                            for (number, line) in batch.lines().enumerate() {
+                                if let Some(refused) = why(number) {
+                                    let stay = Stay::new(verdict.code, refused.reason.clone());
+                                    refuse_line(shared, route, &stay, line)?;
+                                }
+                            }
+                            if !kept {
+                                parts.push(batch.only(|number| why(number).is_none()));
+                            }
+                        }
+                        None => halve(&mut parts, &batch, shared, route, &verdict)?,
+                    }
+                }
+                Action::Numbered { lines, kept } => {
+                    let is_refused = |number: usize| lines.contains(&(number as u64 + 1));
+                    let stay = Stay::new(verdict.code, verdict.said.clone());
+                    for (_, line) in batch.lines().enumerate().filter(|(number, _)| is_refused(*number)) {
+                        refuse_line(shared, route, &stay, line)?;
+                    }
+                    if !kept {
+                        parts.push(batch.only(|number| !is_refused(number)));
+                    }
+                }
+                Action::Split | Action::Bisect { .. } | Action::Again | Action::Plain { .. } | Action::Shrink => {
+                    halve(&mut parts, &batch, shared, route, &verdict)?;
+                }
+                Action::Pause(limit) => return Err(paused(limit, &verdict)),
+                // These were waited for.
+                Action::Retry { .. } => parts.push(batch),
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends the same bytes until there is an answer that is no request to wait.
+    async fn answered(&self, path: &str, shared: &Shared, batch: &Batch) -> Result<Verdict> {
+        let body = Bytes::from(batch.bytes.clone());
+        let (mut wait, began, mut tries) = (WAIT, self.clock.monotonic(), 0);
+        loop {
+            tries += 1;
+            let why = match post(&self.server, self.product, path, body.clone()).await? {
+                Posted::Answered(verdict) => {
+                    if verdict.open {
+                        shared.borrow_mut().unanswered = Some(self.clock.monotonic());
+                    }
+                    // Nothing of ours is compressed.
+                    let verdict = verdict.plain_failed();
+                    match verdict.action {
+                        Action::Retry { after_s } => wait = after_s.map_or(wait, Duration::from_secs).max(wait),
+                        // It has no room for so much at a time: less goes after a while, and a single line waits.
+                        Action::Shrink if tries < SHRINK_TRIES || batch.ends.len() == 1 => {}
+                        Action::Again if tries == 1 => {}
+                        _ => return Ok(verdict.again_failed()),
+                    }
+                    format!("the destination asks to wait ({}): {}", verdict.code, verdict.reason())
+                }
+                Posted::NotSent(error) => error.to_string(),
+                Posted::Unanswered(error) => {
+                    shared.borrow_mut().unanswered = Some(self.clock.monotonic());
+                    error.to_string()
+                }
+            };
+            if self.clock.monotonic().saturating_sub(began) > PATIENCE {
+                let what = format!("the destination takes nothing for {} min: {why}", PATIENCE.as_secs() / 60);
+                return Err(Error::new(Kind::Timeout, Side::Destination, what).hint("twinline backfill resume"));
+            }
+            self.progress.change(|view| view.waits = Some(why));
+            let stopped = self.stop.wait(wait.min(WAIT_MAX)).await;
+            self.progress.change(|view| view.waits = None);
+            if stopped {
+                return Err(super::executor::stopped());
+            }
+            wait *= 2;
+        }
+    }
+}
+
+fn ended(done: Option<std::result::Result<Result<()>, tokio::task::JoinError>>) -> Result<()> {
+    match done {
+        None => Ok(()),
+        Some(Ok(done)) => done,
+        Some(Err(died)) => Err(Error::new(Kind::State, Side::Own, "a write did not come to its end").because(died)),
+    }
+}
+
+/// A line by the rules of mapping, in the destination's form.
+fn reshaped(
+    rules: &crate::line::Rules,
+    text: &[u8],
+    dialect: Dialect,
+    form: Form<'_>,
+    changes: &mut Changes,
+) -> std::result::Result<Vec<u8>, Stay> {
+    let left = rules.reshape(text, dialect, Precision::Nanosecond, |_| true);
+    if let Some(refused) = left.refused.first() {
+        return Err(Stay::new("bad-name", format!("by a rule of mapping: {}", refused.why)));
+    }
+    if left.body.is_empty() {
+        return Err(Stay::new(NOTHING_HELD, "a rule of mapping leaves it out"));
+    }
+    changes.add_all(&left.changes);
+    let line = any_line(&left.body, Precision::Nanosecond)
+        .ok_or_else(|| Stay::new("unreadable", "no line any more by a rule of mapping"))?;
+    let mut canonical = Vec::with_capacity(left.body.len() + 8);
+    let Some(at_ns) = line.timestamp_ns() else { return Err(Stay::new("not-read", "a line without a time")) };
+    crate::line::write_canonical(&line, at_ns, &mut canonical);
+    form.written(canonical, |_| true, changes)
+}
+
+/// Halves, or, of a single line, a refused one.
+fn halve(parts: &mut Vec<Batch>, batch: &Batch, shared: &Shared, route: &str, verdict: &Verdict) -> Result<()> {
+    if batch.ends.len() > 1 {
+        let [first, second] = batch.halves();
+        parts.push(second);
+        parts.push(first);
+        return Ok(());
+    }
+    let stay = Stay::new(verdict.code, verdict.reason());
+    batch.lines().try_for_each(|line| refuse_line(shared, route, &stay, line))
+}
+
+fn refuse_line(shared: &Shared, route: &str, why: &Stay, line: &[u8]) -> Result<()> {
+    let text = line.strip_suffix(b"\n").unwrap_or(line).to_vec();
+    let read = any_line(&text, Precision::Nanosecond);
+    let (measurement, time_ns) = read.map_or_else(Default::default, |line| {
+        (line.measurement().into_owned(), line.timestamp_ns().unwrap_or_default())
+    });
+    refuse(&mut shared.borrow_mut(), letter(route, &measurement, why, text, time_ns))
+}
+
+fn letter(route: &str, measurement: &[u8], why: &Stay, text: Vec<u8>, time_ns: i64) -> BackfillLetter {
+    BackfillLetter {
+        route: route.to_owned(),
+        measurement: measurement.to_vec(),
+        code: why.code.to_owned(),
+        reason: why.why.clone(),
+        text,
+        time_ns,
+    }
+}
+
+fn refuse(sent: &mut Sent, letter: BackfillLetter) -> Result<()> {
+    if sent.letters.len() >= LETTERS_MAX {
+        let what = format!(
+            "the destination refuses more than {LETTERS_MAX} lines of one window of {} ({}): {}",
+            String::from_utf8_lossy(&letter.measurement),
+            letter.code,
+            letter.reason
+        );
+        return Err(
+            Error::new(Kind::State, Side::Destination, what).hint("mend what it says, then: twinline backfill resume")
+        );
+    }
+    sent.letters.push(letter);
+    Ok(())
+}
+
+/// Nothing goes until somebody acts.
+fn paused(limit: Limit, verdict: &Verdict) -> Error {
+    let kind = if matches!(verdict.status, 401 | 403) { Kind::Auth } else { Kind::State };
+    let whose = match limit {
+        Limit::Destination => "the destination takes nothing",
+        Limit::Route => "the destination takes nothing for this place",
+    };
+    let what = format!("{whose} ({} {}): {}", verdict.status, verdict.code, verdict.reason());
+    Error::new(kind, Side::Destination, what).hint("twinline check says what to mend; then: twinline backfill resume")
+}

@@ -1,0 +1,120 @@
+//! `twinline backfill`: copies what the destination lacks from the source.
+//!
+//! Promise: nothing is written before what stands against it is named; a job that was stopped or killed goes on where it was; what could
+//! not be copied is listed, and the exit code says so.
+
+mod pair;
+mod plan;
+mod report;
+mod start;
+mod status;
+
+use clap::{Args, Subcommand};
+
+use super::Global;
+use super::exit::{Exit, Failure};
+use pair::ScopeArgs;
+
+/// Options of `backfill`.
+#[derive(Clone, Debug, Args)]
+pub(super) struct BackfillArgs {
+    /// Of this destination, where several are configured
+    #[arg(long, value_name = "ID", global = true)]
+    destination: Option<String>,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+enum Verb {
+    /// Say what would be copied, in which order, and what stands against it; changes nothing
+    ///
+    /// Asks both databases: places, measurements, fields whose type differs from shard to shard, shard groups, cells by the source's own
+    /// count, what the destination lacks, holds already, or cannot hold. Exit code 0, or 4 when something stands against it.
+    Plan(PlanArgs),
+    /// Copy
+    ///
+    /// The newest shard group first, then older ones. Ctrl-C ends it cleanly, and `resume` goes on. Exit code 0 when all is copied, 5 when
+    /// some of it could not be (it is listed), 4 when something stands against it.
+    Start(StartArgs),
+    /// Show how the last job stands
+    ///
+    /// Also beside one that works. Exit code 3 when there is no job.
+    Status(StatusArgs),
+    /// Go on with the job that was stopped
+    Resume(GoArgs),
+    /// Try once more what was given up
+    Retry(GoArgs),
+    /// Give the job up; what was copied stays at the destination
+    Cancel,
+    /// List the lines that the destination refused
+    Refused,
+}
+
+/// Options of `backfill plan`.
+#[derive(Clone, Debug, Args)]
+struct PlanArgs {
+    #[command(flatten)]
+    scope: ScopeArgs,
+    /// Do not have the source count its cells
+    #[arg(long)]
+    no_count: bool,
+}
+
+/// Options of `backfill start`.
+#[derive(Clone, Debug, Args)]
+struct StartArgs {
+    #[command(flatten)]
+    scope: ScopeArgs,
+    #[command(flatten)]
+    go: GoArgs,
+    /// Where no twinline stands in front of the source
+    #[arg(long)]
+    offline: bool,
+    /// What to do with a destination that holds data already: merge overwrites points of the same series and time
+    #[arg(long, value_name = "HOW", value_enum)]
+    into_existing: Option<IntoExisting>,
+    /// Say what would be done
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// What becomes of data that is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum IntoExisting {
+    /// The source's values stand over those of the same series and time; others stay
+    Merge,
+}
+
+/// Options of all that copies.
+#[derive(Clone, Debug, Args)]
+struct GoArgs {
+    /// Disk that data takes on its way, in data_dir
+    #[arg(long, value_name = "SIZE", default_value = "1GiB")]
+    spool_max: String,
+}
+
+/// Options of `backfill status`.
+#[derive(Clone, Debug, Args)]
+struct StatusArgs {
+    /// Show it again every second, until Ctrl-C
+    #[arg(long)]
+    watch: bool,
+}
+
+pub(super) fn run(global: &Global, args: &BackfillArgs) -> Result<Exit, Failure> {
+    let config = global.load()?.config;
+    let config = config
+        .one(args.destination.as_deref())
+        .map_err(|what| Failure::new(Exit::Usage, what).hint("name one: --destination ID"))?;
+    match &args.verb {
+        Verb::Plan(args) => plan::run(global, &config, &args.scope, !args.no_count),
+        Verb::Start(args) if args.dry_run => plan::run(global, &config, &args.scope, false),
+        Verb::Start(args) => start::begin(global, &config, args),
+        Verb::Resume(args) => start::again(global, &config, args, start::Again::Resume),
+        Verb::Retry(args) => start::again(global, &config, args, start::Again::Retry),
+        Verb::Cancel => start::cancel(global, &config),
+        Verb::Status(args) => status::run(global, &config, args.watch),
+        Verb::Refused => status::refused(global, &config),
+    }
+}

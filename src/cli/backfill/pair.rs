@@ -1,0 +1,210 @@
+//! The two databases of a job, and the places that are to be copied.
+
+use clap::Args;
+use serde::{Deserialize, Serialize};
+
+use crate::backfill::scope;
+use crate::base::clock::parse_rfc3339;
+use crate::base::{Glob, Side};
+use crate::cli::check;
+use crate::cli::check::obstacles::{Obstacle, obstacles};
+use crate::cli::check::places::{self, Place};
+use crate::cli::check::subject::Subject;
+use crate::cli::deadletter::replay::source::mapped;
+use crate::cli::exit::{Exit, Failure};
+use crate::cli::run::target_kind;
+use crate::config::Config;
+use crate::db::product::Product;
+use crate::db::read::{self, Limits, Reader, Window};
+use crate::db::server::Flavor;
+use crate::route::{RouteName, TargetKind, map, rule_of};
+
+/// What is to be copied.
+#[derive(Clone, Debug, Default, Args)]
+pub(super) struct ScopeArgs {
+    /// Only databases, policies or buckets by such names (`db`, `db/policy`, `*` and `?`); may be given more than once
+    #[arg(long, value_name = "GLOB")]
+    db: Vec<String>,
+    /// Only points from this time on: by their own times, not by when they were written
+    #[arg(long, value_name = "TIME")]
+    since: Option<String>,
+    /// Only points before this time
+    #[arg(long, value_name = "TIME")]
+    until: Option<String>,
+}
+
+/// The same as it is kept with a job.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Scope {
+    pub(super) db: Vec<String>,
+    pub(super) since_ns: Option<i64>,
+    pub(super) until_ns: Option<i64>,
+    pub(super) merge: bool,
+}
+
+impl ScopeArgs {
+    pub(super) fn read(&self, merge: bool) -> Result<Scope, Failure> {
+        let time = |text: &Option<String>| text.as_deref().map(time_ns).transpose();
+        let (since_ns, until_ns) = (time(&self.since)?, time(&self.until)?);
+        if let (Some(since), Some(until)) = (since_ns, until_ns)
+            && since >= until
+        {
+            return Err(Failure::new(Exit::Usage, "--until is not after --since: there is nothing between them"));
+        }
+        Ok(Scope { db: self.db.clone(), since_ns, until_ns, merge })
+    }
+}
+
+/// RFC 3339, a day, or nanoseconds.
+fn time_ns(text: &str) -> Result<i64, Failure> {
+    let day = || parse_rfc3339(&format!("{text}T00:00:00Z"));
+    parse_rfc3339(text).or_else(day).or_else(|| text.parse().ok()).ok_or_else(|| {
+        Failure::new(Exit::Usage, format!("\"{text}\" is no time"))
+            .hint("2026-01-31T12:00:00Z, 2026-01-31, or nanoseconds since 1970")
+    })
+}
+
+impl Scope {
+    pub(super) fn window(&self) -> Window {
+        Window {
+            start_ns: self.since_ns.unwrap_or(Window::ALL.start_ns),
+            end_ns: self.until_ns.unwrap_or(Window::ALL.end_ns),
+        }
+    }
+
+    fn takes(&self, place: &Place) -> bool {
+        let names = match &place.name {
+            RouteName::Database { db, rp } => {
+                let policy = place.policy.as_ref().unwrap_or(rp);
+                [db.clone(), format!("{db}/{policy}")]
+            }
+            RouteName::Bucket { org, bucket } => [bucket.clone(), format!("{org}/{bucket}")],
+        };
+        let fits = |glob: &String| names.iter().any(|name| Glob::new(glob).matches(name.as_bytes()));
+        self.db.is_empty() || self.db.iter().any(fits)
+    }
+}
+
+/// Both databases, as they are.
+#[derive(Debug)]
+pub(super) struct Pair {
+    pub(super) source: (Product, String),
+    pub(super) destination: (Product, String),
+    pub(super) flavor: Flavor,
+    pub(super) kind: TargetKind,
+    /// Those that are chosen and mapped, as they are at the source.
+    pub(super) listed: Vec<Place>,
+    /// The same as they are copied.
+    pub(super) places: Vec<scope::Place>,
+    /// Chosen places that cannot be read, and why.
+    pub(super) closed: Vec<(String, String)>,
+}
+
+impl Pair {
+    /// Asks both.
+    pub(super) async fn find(
+        config: &Config,
+        (source, destination): ((Product, String), (Product, String)),
+        scope: &Scope,
+    ) -> Result<Self, Failure> {
+        let flavor = source.0.flavor().ok_or_else(|| {
+            Failure::new(Exit::Refused, format!("a source of kind {} cannot be copied", source.0.name()))
+        })?;
+        let kind = target_kind(config, destination.0);
+        let subject = Subject::source(config)?;
+        let listing = places::list(&subject, flavor).await.map_err(|why| {
+            Failure::new(Exit::Unreachable, format!("the source: {}", why.text())).hint("twinline check")
+        })?;
+        let (mut listed, mut found, mut closed) = (Vec::new(), Vec::new(), Vec::new());
+        for db in &listing.closed {
+            closed.push((db.clone(), "its policies may not be seen".to_owned()));
+        }
+        if listing.more {
+            closed.push(("(others)".to_owned(), format!("the source has more than {} places", places::PLACES_MAX)));
+        }
+        for place in listing.places.into_iter().filter(|place| scope.takes(place)) {
+            let Some(target) = map(&config.mapping, &place.name, &kind) else { continue };
+            let read_as = match &place.name {
+                RouteName::Database { .. } => Ok(place.for_influxql()),
+                RouteName::Bucket { org, bucket } => {
+                    mapped(&subject.server, config.source.server.org.as_deref(), (org, bucket)).await?
+                }
+            };
+            let rule = rule_of(&config.mapping, &place.name).and_then(|at| config.mapping.rules.get(at));
+            let shape = rule.filter(|rule| !rule.shape.is_empty()).and_then(|rule| rule.shape.rules().ok());
+            match read_as {
+                Ok(read_as) => {
+                    found.push(scope::Place { name: place.name.clone(), read_as, target, shape });
+                    listed.push(place);
+                }
+                Err(why) => closed.push((place.name.to_string(), why)),
+            }
+        }
+        Ok(Self { source, destination, flavor, kind, listed, places: found, closed })
+    }
+
+    /// Reads the source.
+    pub(super) fn reader(&self, config: &Config) -> Result<Reader, Failure> {
+        let product = match self.flavor {
+            Flavor::Influx1 => read::Product::Influx1,
+            Flavor::Influx2 => read::Product::Influx2,
+        };
+        Ok(Reader::of(&config.source.server, product, Side::Source, Limits::default())?)
+    }
+
+    /// What stands against a copy. `oldest_ns`: of the data.
+    pub(super) async fn obstacles(
+        &self,
+        config: &Config,
+        scope: &Scope,
+        oldest_ns: Option<i64>,
+    ) -> Result<Vec<Obstacle>, Failure> {
+        let mut found = obstacles(config, (&self.listed, &self.kind), oldest_ns).await?;
+        found.retain(|obstacle| !(obstacle.is_contents && scope.merge));
+        found.extend(self.closed.iter().map(|(name, why)| Obstacle {
+            text: format!("source: {name} cannot be read: {why}"),
+            fix: None,
+            is_contents: false,
+        }));
+        if self.destination.0 == Product::Influx3 {
+            let text =
+                "destination: InfluxDB 3.x is not copied to: nobody has measured how it takes history".to_owned();
+            found.push(Obstacle { text, fix: None, is_contents: false });
+        }
+        Ok(found)
+    }
+}
+
+/// What both are. Not within a runtime.
+pub(super) fn products(config: &Config) -> Result<((Product, String), (Product, String)), Failure> {
+    let (source, destination) = check::products(config)?;
+    let known = |answered: check::Answered, side: &str| {
+        answered.map_err(|why| Failure::new(Exit::Unreachable, format!("the {side}: {why}")).hint("twinline check"))
+    };
+    Ok((known(source, "source")?, known(destination, "destination")?))
+}
+
+/// An event loop for tasks of one thread.
+pub(super) fn runtime() -> Result<tokio::runtime::LocalRuntime, Failure> {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    let made = builder.enable_all().build_local(tokio::runtime::LocalOptions::default());
+    made.map_err(|e| crate::base::Error::disk("cannot start the event loop", e).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_days_moments_or_nanoseconds() {
+        assert_eq!(time_ns("1970-01-02").unwrap(), 86_400_000_000_000);
+        assert_eq!(time_ns("1970-01-01T00:00:01Z").unwrap(), 1_000_000_000);
+        assert_eq!(time_ns("-5").unwrap(), -5);
+        assert!(time_ns("yesterday").is_err());
+        let between = |since: &str, until: &str| {
+            ScopeArgs { db: Vec::new(), since: Some(since.into()), until: Some(until.into()) }.read(false)
+        };
+        assert!(between("2026-01-02", "2026-01-02").is_err());
+        assert_eq!(between("1", "2").unwrap().window(), Window { start_ns: 1, end_ns: 2 });
+    }
+}

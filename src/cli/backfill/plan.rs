@@ -1,0 +1,250 @@
+//! `twinline backfill plan`: what would be copied, and what stands against it.
+
+use std::fmt::Write as _;
+
+use serde_json::{Value, json};
+
+use super::pair::{Pair, Scope, ScopeArgs, products, runtime};
+use crate::backfill::scope::Groups;
+use crate::base::clock::rfc3339;
+use crate::cli::Global;
+use crate::cli::check::obstacles::Obstacle;
+use crate::cli::exit::{Exit, Failure};
+use crate::cli::talk::{Mark, Talk};
+use crate::config::Config;
+use crate::db::read::{FieldKeys, Reader, Window, unreadable_fields};
+
+/// Measurements of a place that are looked at one by one.
+const MEASUREMENTS_MAX: usize = 500;
+/// Bytes of line protocol that a cell takes, roughly: names are shared by the fields of a line.
+const CELL_BYTES: u64 = 24;
+
+pub(super) fn run(global: &Global, config: &Config, args: &ScopeArgs, counts: bool) -> Result<Exit, Failure> {
+    let (talk, scope) = (global.talk(), args.read(false)?);
+    let products = products(config)?;
+    let (pair, places, obstacles) = runtime()?.block_on(async {
+        let pair = Pair::find(config, products, &scope).await?;
+        let reader = pair.reader(config)?;
+        let (mut places, mut oldest) = (Vec::new(), None::<i64>);
+        for number in 0..pair.places.len() {
+            let looked = look(&reader, &pair, number, scope.window(), counts).await?;
+            oldest = match (oldest, looked.span) {
+                (Some(known), Some((_, span))) => Some(known.min(span.start_ns)),
+                (known, span) => known.or(span.map(|(_, span)| span.start_ns)),
+            };
+            places.push(looked);
+        }
+        let obstacles = pair.obstacles(config, &scope, oldest).await?;
+        Ok::<_, Failure>((pair, places, obstacles))
+    })?;
+    if talk.json() {
+        talk.document(&document(&pair, &places, &obstacles, config))?;
+    } else {
+        talk.data(&text(talk, &pair, &places, &obstacles, config))?;
+    }
+    let (exit, next) = match obstacles.is_empty() {
+        true => (Exit::Success, "twinline backfill start --offline, where no twinline stands in front of the source"),
+        false => (Exit::Refused, "mend what stands against it, then: twinline backfill plan"),
+    };
+    talk.next(next);
+    Ok(exit)
+}
+
+/// A place as it was found.
+struct Looked {
+    name: String,
+    target: String,
+    span: Option<(usize, Window)>,
+    units: usize,
+    measurements: Vec<Measured>,
+    /// More of them than are looked at.
+    more: usize,
+}
+
+/// A measurement as it was found.
+struct Measured {
+    name: String,
+    fields: FieldKeys,
+    /// `None` where nobody counted.
+    cells: Option<u64>,
+}
+
+impl Measured {
+    /// Fields that have several types.
+    fn mixed(&self) -> Vec<String> {
+        let several = self.fields.iter().filter(|(_, types)| types.len() > 1);
+        several
+            .map(|(field, types)| {
+                let types: Vec<&str> = types.iter().map(|one| one.name()).collect();
+                format!("{} {}", String::from_utf8_lossy(field), types.join(" and "))
+            })
+            .collect()
+    }
+}
+
+async fn look(reader: &Reader, pair: &Pair, number: usize, within: Window, counts: bool) -> Result<Looked, Failure> {
+    let place = &pair.places[number];
+    let (db, rp) = (place.read_as.0.as_str(), place.read_as.1.as_str());
+    let groups = Groups::of(reader, (db, rp), within).await?;
+    let names = groups.measurements();
+    let mut measurements = Vec::new();
+    for name in names.iter().take(MEASUREMENTS_MAX) {
+        let fields = reader.field_keys(db, rp, name).await?;
+        let cells = match counts {
+            // A source that is too slow to count is not too slow to be copied.
+            true => reader.count(db, rp, name, within).await.ok(),
+            false => None,
+        };
+        // On 1.x those of other policies are listed here too.
+        if cells != Some(0) {
+            measurements.push(Measured { name: String::from_utf8_lossy(name).into_owned(), fields, cells });
+        }
+    }
+    Ok(Looked {
+        name: place.name.to_string(),
+        target: place.target.to_string(),
+        span: groups.span(),
+        units: groups.len(),
+        more: names.len().saturating_sub(MEASUREMENTS_MAX),
+        measurements,
+    })
+}
+
+/// Cells of a place, where each of its measurements was counted.
+fn cells(place: &Looked) -> Option<u64> {
+    (place.more == 0).then(|| place.measurements.iter().map(|one| one.cells).sum()).flatten()
+}
+
+fn holds(pair: &Pair, config: &Config) -> Vec<String> {
+    crate::cli::plan::holds(pair.destination.0, config)
+}
+
+fn document(pair: &Pair, places: &[Looked], obstacles: &[Obstacle], config: &Config) -> Value {
+    let of_place = |place: &Looked| {
+        let measurement = |one: &Measured| {
+            let fields: Vec<Value> = one
+                .fields
+                .iter()
+                .map(|(field, types)| {
+                    let types: Vec<&str> = types.iter().map(|one| one.name()).collect();
+                    json!({ "name": String::from_utf8_lossy(field), "types": types })
+                })
+                .collect();
+            let hidden: Vec<_> = unreadable_fields(&one.fields)
+                .into_iter()
+                .map(|field| String::from_utf8_lossy(field).into_owned())
+                .collect();
+            json!({ "name": one.name, "cells": one.cells, "fields": fields, "fields_that_no_query_shows": hidden })
+        };
+        json!({
+            "from": place.name,
+            "to": place.target,
+            "shard_groups": place.span.map_or(0, |(count, _)| count),
+            "first_ns": place.span.map(|(_, span)| span.start_ns),
+            "end_ns": place.span.map(|(_, span)| span.end_ns),
+            "units": place.units,
+            "cells": cells(place),
+            "measurements": place.measurements.iter().map(measurement).collect::<Vec<_>>(),
+            "measurements_not_looked_at": place.more,
+        })
+    };
+    let total: Option<u64> = places.iter().map(cells).sum();
+    json!({
+        "schema": "twinline.backfill_plan/1",
+        "source": { "kind": pair.source.0.name(), "version": pair.source.1 },
+        "destination": { "id": config.destination().id.as_str(), "kind": pair.destination.0.name(), "version": pair.destination.1 },
+        "places": places.iter().map(of_place).collect::<Vec<_>>(),
+        "cells": total,
+        "bytes": total.map(|cells| cells * CELL_BYTES),
+        "order": ORDER,
+        "destination_holds": holds(pair, config),
+        "obstacles": obstacles.iter().map(|one| json!({ "text": one.text, "fix": one.fix })).collect::<Vec<_>>(),
+    })
+}
+
+const ORDER: &str =
+    "the newest shard group first, then older ones; in each one measurement after the other, from early to late";
+
+fn text(talk: Talk, pair: &Pair, places: &[Looked], obstacles: &[Obstacle], config: &Config) -> String {
+    let mut out = String::new();
+    let name = |(product, version): &(crate::db::product::Product, String)| format!("{} {version}", product.name());
+    let mut line = |text: &str| _ = writeln!(out, "{text}");
+    line(&format!("{} → {}", name(&pair.source), name(&pair.destination)));
+    for place in places {
+        let span = place.span.map_or_else(
+            || "no shard groups".to_owned(),
+            |(count, span)| format!("{count} shard groups, {} to {}", shown(span.start_ns), shown(span.end_ns)),
+        );
+        line(&format!(
+            "{} → {}: {} measurements, {span}",
+            place.name,
+            place.target,
+            place.measurements.len() + place.more
+        ));
+        for one in &place.measurements {
+            let cells = one.cells.map_or_else(|| "not counted".to_owned(), |cells| format!("{cells} cells"));
+            line(&format!("  {}: {} fields, {cells}", one.name, one.fields.len()));
+            for mixed in one.mixed() {
+                line(&format!(
+                    "    {} {mixed}: each shard group is copied with its own type",
+                    talk.mark(Mark::Warning)
+                ));
+            }
+            for hidden in unreadable_fields(&one.fields) {
+                let field = String::from_utf8_lossy(hidden);
+                line(&format!(
+                    "    {} {field}: no query of the source shows this field: it is not copied",
+                    talk.mark(Mark::Warning)
+                ));
+            }
+        }
+    }
+    if let Some(total) = places.iter().map(cells).sum::<Option<u64>>() {
+        line(&format!("In all {total} cells, some {} MiB", (total * CELL_BYTES) >> 20));
+    }
+    line(&format!("Order: {ORDER}"));
+    for said in holds(pair, config) {
+        line(&format!("{} {said}", talk.mark(Mark::Unknown)));
+    }
+    for one in obstacles {
+        line(&format!("{} {}", talk.mark(Mark::Bad), one.text));
+        if let Some(fix) = &one.fix {
+            line(&format!("    {fix}"));
+        }
+    }
+    out
+}
+
+fn shown(time_ns: i64) -> String {
+    match time_ns {
+        i64::MIN => "the beginning".to_owned(),
+        i64::MAX => "the end".to_owned(),
+        time_ns => rfc3339(time_ns),
+    }
+}
+
+/// What stands against a start.
+pub(super) async fn refuse(pair: &Pair, config: &Config, scope: &Scope, reader: &Reader) -> Result<(), Failure> {
+    let mut oldest = None::<i64>;
+    // Only where the age of the data decides something.
+    if pair.destination.0 == crate::db::product::Product::Victoria {
+        for place in &pair.places {
+            let groups = Groups::of(reader, (&place.read_as.0, &place.read_as.1), scope.window()).await?;
+            // A group that ends within what is kept may hold nothing older.
+            let first = groups.span().map(|(_, span)| span.start_ns);
+            oldest = oldest.into_iter().chain(first).min();
+        }
+    }
+    let found = pair.obstacles(config, scope, oldest).await?;
+    let Some(first) = found.first() else { return Ok(()) };
+    let all: Vec<&str> = found.iter().map(|one| one.text.as_str()).collect();
+    let fixes: Vec<&str> = found.iter().filter_map(|one| one.fix.as_deref()).collect();
+    let hint = if first.is_contents && found.len() == 1 {
+        "an empty place, or --into-existing merge: points of the same series and time are overwritten by the source's"
+            .to_owned()
+    } else {
+        fixes.join("; ")
+    };
+    let failure = Failure::new(Exit::Refused, format!("this stands against a copy: {}", all.join("; ")));
+    Err(if hint.is_empty() { failure.hint("twinline check") } else { failure.hint(hint) })
+}

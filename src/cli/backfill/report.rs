@@ -1,0 +1,105 @@
+//! How a job stands, as text and as document.
+
+use std::fmt::Write as _;
+
+use serde_json::{Value, json};
+
+use crate::base::clock::rfc3339;
+use crate::cli::talk::{Mark, Talk};
+use crate::line::project::Changes;
+use crate::state::{JobRow, JobState, JobSums};
+
+/// Failed chunks that text shows.
+const SHOWN_MAX: usize = 20;
+
+/// A job with its sums. `is_alive`: a process works on it.
+pub(super) fn document(job: &JobRow, sums: &JobSums, is_alive: bool) -> Value {
+    let changes: Vec<Value> = Changes::stored(&sums.changes)
+        .some()
+        .map(|(change, cells)| json!({ "code": change.code(), "cells": cells, "why": change.why() }))
+        .collect();
+    let failed: Vec<Value> = sums
+        .failed
+        .iter()
+        .map(|(route, measurement, from_ns, end_ns, why)| {
+            json!({
+                "route": route,
+                "measurement": String::from_utf8_lossy(measurement),
+                "from_ns": from_ns,
+                "end_ns": end_ns,
+                "why": why,
+            })
+        })
+        .collect();
+    let letters: Vec<Value> =
+        sums.letters.iter().map(|(code, lines)| json!({ "code": code, "lines": lines })).collect();
+    json!({
+        "schema": "twinline.backfill/1",
+        "job": job.id,
+        "state": word(job, is_alive),
+        "scope": serde_json::from_str::<Value>(&job.scope).unwrap_or_default(),
+        "created_ns": job.created_ns,
+        "ended_ns": if job.ended_ns == 0 { Value::Null } else { job.ended_ns.into() },
+        "note": job.note,
+        "chunks": sums.chunks,
+        "points": sums.points,
+        "cells": sums.cells,
+        "bytes": sums.bytes,
+        "changes": changes,
+        "refused": letters,
+        "failed": failed,
+        "next_steps": next(job, is_alive).into_iter().collect::<Vec<_>>(),
+    })
+}
+
+/// How it stands.
+fn word(job: &JobRow, is_alive: bool) -> &'static str {
+    match job.state {
+        // Killed: nobody could say so.
+        JobState::Running if !is_alive => JobState::Stopped.name(),
+        state => state.name(),
+    }
+}
+
+/// What to do next.
+pub(super) fn next(job: &JobRow, is_alive: bool) -> Option<&'static str> {
+    match job.state {
+        JobState::Running if is_alive => Some("twinline backfill status --watch"),
+        JobState::Running | JobState::Stopped => Some("twinline backfill resume"),
+        JobState::Partial => Some("see what it says, mend it, then: twinline backfill retry"),
+        JobState::Done | JobState::Cancelled => None,
+    }
+}
+
+/// For people.
+pub(super) fn text(talk: Talk, job: &JobRow, sums: &JobSums, is_alive: bool) -> String {
+    let mut out = String::new();
+    let mark = match job.state {
+        JobState::Done => Mark::Good,
+        JobState::Partial => Mark::Bad,
+        JobState::Running if is_alive => Mark::Good,
+        _ => Mark::Warning,
+    };
+    let began = rfc3339(job.created_ns);
+    let mut line = |text: String| _ = writeln!(out, "{text}");
+    line(format!("{} job {} {}, begun {began}", talk.mark(mark), job.id, word(job, is_alive)));
+    if !job.note.is_empty() {
+        line(format!("  {}", job.note));
+    }
+    line(format!("  {} points, {} cells in {} chunks at the destination", sums.points, sums.cells, sums.chunks));
+    for (change, cells) in Changes::stored(&sums.changes).some() {
+        line(format!("  {} {cells} cells: {}", talk.mark(Mark::Warning), change.why()));
+    }
+    for (code, lines) in &sums.letters {
+        line(format!("  {} {lines} lines refused, {code}: twinline backfill refused", talk.mark(Mark::Bad)));
+    }
+    for (route, measurement, from_ns, end_ns, why) in sums.failed.iter().take(SHOWN_MAX) {
+        let name = String::from_utf8_lossy(measurement);
+        let mark = talk.mark(Mark::Bad);
+        line(format!("  {mark} given up: {route} {name} {} to {}: {why}", rfc3339(*from_ns), rfc3339(*end_ns)));
+    }
+    if sums.failed.len() > SHOWN_MAX {
+        line(format!("  and {} chunks more", sums.failed.len() - SHOWN_MAX));
+    }
+    out
+}
