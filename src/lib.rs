@@ -21,6 +21,8 @@ pub mod state;
 pub mod delivery;
 pub mod pipeline;
 
+pub mod backfill;
+
 pub mod http;
 
 pub mod control;
