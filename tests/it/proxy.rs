@@ -177,6 +177,12 @@ impl Place {
         command(&self.directory, arguments).output().unwrap()
     }
 
+    /// The same, begun; its stdin, stdout and stderr are pipes.
+    pub(crate) fn begin(&self, arguments: &[&str]) -> Child {
+        let mut command = command(&self.directory, arguments);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    }
+
     /// From here on it runs as a user without rights, who owns everything here. Without the right to do that it runs as the
     /// one who has started the test, who then has no more rights.
     pub(crate) fn without_rights(&self) {
