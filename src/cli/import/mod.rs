@@ -72,33 +72,33 @@ fn command(global: &Global, args: &Args) -> String {
     format!("twinline{config} import{} {}", args.words(), paths.join(" "))
 }
 
-/// What keeps others away: of the directory, or of imports alone.
+/// What keeps others away: other imports, and whoever works on the directory.
 #[derive(Debug)]
-enum Alone {
-    Directory { _lock: wal::LogLock },
-    Imports { _lock: Box<dyn disk::DiskLock> },
+struct Alone {
+    _imports: Box<dyn disk::DiskLock>,
+    _directory: Option<wal::LogLock>,
 }
 
 fn alone(config: &Config, args: &Args) -> Result<Alone, Failure> {
     let folder = config.data_dir.join(FOLDER);
     let disk = disk::real();
     disk.create_dir_all(&folder).map_err(|e| Error::disk(format!("cannot create {}", folder.display()), e))?;
-    let lock = config.data_dir.join("wal/LOCK");
+    let own = folder.join("LOCK");
+    let imports = disk.lock(&own).map_err(|e| busy(&own.display().to_string(), &e))?;
     if args.may_overwrite_newer {
-        let own = folder.join("LOCK");
-        let lock = disk.lock(&own).map_err(|e| busy(&own.display().to_string(), &e))?;
-        return Ok(Alone::Imports { _lock: lock });
+        return Ok(Alone { _imports: imports, _directory: None });
     }
-    if let Some(process) = holder(&lock) {
+    if let Some(process) = holder(&config.data_dir.join("wal/LOCK")) {
         let what = format!(
-            "process {process} works on {} (twinline run, or another import): beside live writes an import can put an old value over a \
-             newer one, because InfluxDB keeps what comes last and the file does not know what has come since",
+            "process {process} (twinline run) works on {}: beside live writes an import can put an old value over a newer one, because \
+             InfluxDB keeps what comes last and a file does not know what has come since",
             config.data_dir.display()
         );
         let hint = "import before twinline run, or stop it meanwhile; where clients never write the times of the file again: --may-overwrite-newer";
         return Err(Failure::new(Exit::Refused, what).hint(hint));
     }
-    Ok(Alone::Directory { _lock: wal::lock(disk.as_ref(), &config.data_dir.join("wal"))? })
+    let directory = wal::lock(disk.as_ref(), &config.data_dir.join("wal"))?;
+    Ok(Alone { _imports: imports, _directory: Some(directory) })
 }
 
 fn busy(lock: &str, error: &std::io::Error) -> Failure {

@@ -70,7 +70,7 @@ impl Rejects {
         let count = self.kinds.entry(one.code).or_default();
         *count += 1;
         if *count <= SHOWN {
-            let mend = if one.mend.is_empty() { String::new() } else { format!("\n    mend: {}", one.mend) };
+            let mend = if one.mend.is_empty() { String::new() } else { format!("\n        mend: {}", one.mend) };
             self.shown.push(format!("{said}{mend}"));
         }
         if self.is_dry {

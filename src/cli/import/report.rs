@@ -17,7 +17,10 @@ impl Work {
     /// Says what was done, and how it ended.
     pub(super) fn tell(&self, command: &str, ended: Result<Option<Exit>, Failure>) -> Result<Exit, Failure> {
         let (next, is_whole) = (self.next(command, &ended), matches!(ended, Ok(None)));
-        if self.talk.json() {
+        let Counts { lines, malformed, .. } = self.checkpoint.counts;
+        if ended.is_err() && lines + malformed == 0 {
+            // Nothing was done that could be told.
+        } else if self.talk.json() {
             self.talk.document(&self.document(is_whole, &next))?;
         } else {
             self.talk.data(&self.text(is_whole))?;
