@@ -129,6 +129,29 @@ fn an_export_of_1x_comes_to_1x_and_2x_equal_to_the_cell() {
     }
 }
 
+/// As `influxd inspect export-lp` of 2.9 writes it out, which says nowhere of which bucket it is.
+#[test]
+fn an_export_of_2x_comes_to_2x_equal_to_the_cell() {
+    let (name, source, destination) = ("exported-lp", Database::start(Kind::Two), shared(Kind::Two, 1));
+    source.create(name);
+    destination.create(name);
+    source.post(&format!("/api/v2/write?org={ORG}&bucket={name}&precision=ns"), awkward(true, true).as_bytes(), 204);
+    let path = format!("GET /api/v2/buckets?name={name}");
+    let found = crate::http::call(&source.addr, &path, &[&source.authorization()], b"").unwrap().json();
+    let id = found["buckets"][0]["id"].as_str().unwrap().to_owned();
+    source.stop(Signal::TERM);
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("export");
+    let mut command = Command::new(servers_program("influxd2", "influxdb2"));
+    command.args(["inspect", "export-lp", "--compress", "--bucket-id", &id, "--output-path"]).arg(&file);
+    let done = command.arg("--engine-path").arg(source.folder().join("engine")).output().unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let place = Setup::new(source.section(), destination.section()).place();
+    json(&place, &[file.to_str().unwrap(), "--bucket", name], 0);
+    source.restart();
+    assert!(equal(&source, &destination, name) > 600);
+}
+
 #[test]
 fn annotated_csv_of_2x_comes_to_another_2x_equal_to_the_cell() {
     let (name, source, destination) = ("flux", shared(Kind::Two, 0), shared(Kind::Two, 1));
@@ -153,7 +176,7 @@ fn annotated_csv_of_2x_comes_to_another_2x_equal_to_the_cell() {
     assert_eq!(answer.status, 200, "{}", answer.text());
     let folder = tempfile::tempdir().unwrap();
     let file = put(&folder, "answer.csv", &answer.body);
-    let rules = "[[mapping]]\nfrom = { bucket = \"flux\" }\nto = { bucket = \"flux-copy\" }\n";
+    let rules = "[[mapping.rule]]\nfrom = { bucket = \"flux\" }\nto = { bucket = \"flux-copy\" }\n";
     let place = Setup::new(source.section(), destination.section()).more(rules).place();
     let done = json(&place, &[&file, "--bucket", name], 0);
     let differences = compare(source.cells(name), destination.cells("flux-copy"));
@@ -206,6 +229,8 @@ fn what_cannot_be_written_is_told_with_its_place_and_the_rest_goes_on() {
         held(&destination, "d"),
         ["m typed=1.5 1", "m typed=3.0 9", "m v=1.0 1", "m v=2.0 2", "m v=3.0 3", "m v=4.0 4"]
     );
+    // A data directory where only imports were is like a new one.
+    place.start();
 }
 
 #[test]
@@ -258,7 +283,7 @@ fn wrong_use_is_told_and_changes_nothing() {
     // The sandbox has no such database.
     fails(&[&file, "--db", "missing"], 4, "database missing takes no lines");
     assert_eq!(held(&destination, "d"), Vec::<String>::new());
-    let nobody = self::place("http://127.0.0.1:1");
+    let nobody = self::place("http://127.0.0.1:2");
     assert_eq!(import(&nobody, &[&file, "--db", "d"]).status.code(), Some(10));
 }
 

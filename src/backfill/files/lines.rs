@@ -147,7 +147,14 @@ impl Lines {
         let mut found = None;
         if self.lexer.comment {
             match header(text) {
-                Some(header) if !self.statements || header == Header::Data => self.headed(header),
+                Some(header) if !self.statements || matches!(header, Header::Data | Header::Database(_)) => {
+                    self.headed(header);
+                }
+                None if self.statements && !is_statement(text) => {
+                    let reason = "it is no statement, and stands between # DDL and # DML".to_owned();
+                    let mend = "put # DML above the first line that holds data";
+                    found = Some(Found::Fault(Fault { code: "no-statement", reason, mend, at, raw: text.to_vec() }));
+                }
                 _ => {}
             }
         } else if self.lexer.begun && !is_done {
@@ -172,7 +179,10 @@ impl Lines {
             Header::Export => {}
             Header::Statements => self.statements = true,
             Header::Data => self.statements = false,
-            Header::Database(db) => self.context = Some(Arc::new(Context { db, rp: String::new() })),
+            Header::Database(db) => {
+                self.statements = false;
+                self.context = Some(Arc::new(Context { db, rp: String::new() }));
+            }
             Header::Policy(rp) => {
                 let db = self.context.as_ref().map(|context| context.db.clone()).unwrap_or_default();
                 self.context = Some(Arc::new(Context { db, rp }));
@@ -202,6 +212,12 @@ impl Lines {
         let end = self.walk.at().byte;
         Item { at, end, context: self.context.clone(), found: Found::Fault(fault) }
     }
+}
+
+/// Whether it may stand where an export has its statements. It has no others.
+fn is_statement(line: &[u8]) -> bool {
+    let line = line.trim_ascii();
+    line.is_empty() || line.starts_with(b"#") || line.get(..7).is_some_and(|word| word.eq_ignore_ascii_case(b"CREATE "))
 }
 
 const OPEN_MEND: &str = "close it with \", or write \\\" for one that belongs to the text";

@@ -171,6 +171,12 @@ fn a_file_goes_on_where_it_was_left() {
 }
 
 #[test]
+fn data_among_the_statements_is_told() {
+    let file = b"# DDL\nCREATE DATABASE d\n# c\n\nm v=1 1\n# CONTEXT-DATABASE:d\nm v=2 2\n";
+    assert_eq!(all_shown(Format::Lines, file), ["5:29 no-statement", "d|: m v=2.0 2"]);
+}
+
+#[test]
 fn behind_a_quote_that_is_never_closed_it_goes_on_in_the_next_line() {
     let file = b"m s=\"a 1\nm v=1 2\nm v=2 3\n";
     assert_eq!(all_shown(Format::Lines, file), ["1:0 open-quote", "m v=1.0 2", "m v=2.0 3"]);
