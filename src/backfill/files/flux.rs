@@ -213,7 +213,7 @@ impl Flux {
             }
             Some(table) if table.tells_error() => Told::Broken(table.error(&cells)),
             Some(table) => {
-                if self.walk.at().byte + bytes as u64 + 1 <= self.from {
+                if self.walk.at().byte + (bytes as u64) < self.from {
                     return Told::Nothing;
                 }
                 match table.point(&cells) {

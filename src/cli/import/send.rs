@@ -110,9 +110,10 @@ impl Destination {
 
     /// One request; in halves where some line of it is refused, or it is too large.
     async fn request(&self, lines: Vec<Ready>) -> Result<Vec<Refusal>, Failure> {
-        let (mut refused, mut open) = (Vec::new(), vec![0..lines.len()]);
+        let (mut refused, mut open) = (Vec::new(), Vec::from([(0, lines.len())]));
         // Each range is halved at most once for each of its lines.
-        while let Some(range) = open.pop() {
+        while let Some((start, end)) = open.pop() {
+            let range = start..end;
             match self.tried(&lines[range.clone()]).await? {
                 Ended::Stored => {}
                 Ended::Refused(verdict, _) if range.len() == 1 => {
@@ -126,7 +127,7 @@ impl Destination {
                 })),
                 Ended::Refused(_, None) => {
                     let middle = range.start + range.len() / 2;
-                    open.extend([middle..range.end, range.start..middle]);
+                    open.extend([(middle, end), (start, middle)]);
                 }
             }
         }
