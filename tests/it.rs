@@ -134,6 +134,9 @@ mod full_disk;
 // Bad and large input.
 #[path = "it/limits.rs"]
 mod limits;
+// History from files.
+#[path = "it/import.rs"]
+mod import;
 // What the source has.
 #[path = "it/inventory.rs"]
 mod inventory;

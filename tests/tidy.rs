@@ -30,8 +30,15 @@ const NEIGHBOURS: &[(&str, &str, &str)] = &[
 ];
 
 /// These take bytes and times as arguments and touch nothing outside.
-const PURE: &[&[&str]] =
-    &[&["line"], &["cell"], &["db", "influxql"], &["wal", "record"], &["wal", "segment"], &["wal", "group"]];
+const PURE: &[&[&str]] = &[
+    &["line"],
+    &["cell"],
+    &["db", "influxql"],
+    &["backfill", "files"],
+    &["wal", "record"],
+    &["wal", "segment"],
+    &["wal", "group"],
+];
 const OUTSIDE: &[&str] = &[
     "std::fs",
     "std::net",

@@ -10,6 +10,7 @@
 
 pub mod chunk;
 pub mod executor;
+pub mod files;
 pub mod form;
 pub mod gate;
 pub mod post;

@@ -10,6 +10,7 @@ mod deadletter;
 mod demo;
 mod draft;
 pub mod exit;
+mod import;
 mod init;
 mod inventory;
 mod lint;
@@ -124,6 +125,13 @@ enum Command {
     /// order, with what the server reads from it. The file may be larger than memory. Exit code 0 when the server of
     /// --dialect takes every line, 3 when it refuses one, 1 when the file cannot be read.
     Lint(lint::LintArgs),
+    /// Bring history from files to the destination: exports of line protocol, annotated CSV
+    ///
+    /// Reads influx_inspect export of 1.x, influxd inspect export-lp of 2.x, plain line protocol and annotated CSV of Flux, packed
+    /// with gzip or not, in any number, and writes it where the rules of mapping send lines of that database or bucket. What cannot be
+    /// written goes to a file of rejects with its place and the reason, and the rest goes on: exit code 5 then. Stopped at any
+    /// moment, the same command with --resume goes on. Exit code 4 while twinline run works on the same data directory.
+    Import(import::ImportArgs),
     /// Show what is delivered, what waits, and what is not covered
     ///
     /// Asks the running twinline through its local socket. Exit code 10 when none runs on this data directory.
@@ -251,6 +259,7 @@ fn dispatch(arguments: &Arguments) -> Result<Exit, Failure> {
         Command::Inventory(args) => inventory::run(global, args),
         Command::Run(args) => run::run(global, args),
         Command::Lint(args) => lint::run(global, args),
+        Command::Import(args) => import::run(global, args),
         Command::Status(args) => status::run(global, args),
         Command::Queue(args) => queue::run(global, args),
         Command::DeadLetter(args) => deadletter::run(global, args),

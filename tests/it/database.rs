@@ -181,6 +181,11 @@ impl Database {
         }
     }
 
+    /// Where its files lie: of 1.x `data` and `wal`.
+    pub(crate) fn folder(&self) -> &std::path::Path {
+        self.directory.path()
+    }
+
     /// Starts it again where it was.
     pub(crate) fn restart(&self) {
         assert_eq!(self.launch(&self.addr), self.addr);

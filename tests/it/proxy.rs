@@ -177,10 +177,11 @@ impl Place {
         command(&self.directory, arguments).output().unwrap()
     }
 
-    /// The same, at work: whoever gets it ends it.
+    /// The same, at work: whoever gets it ends it. Its stdin, stdout and stderr are pipes.
     #[allow(dead_code, reason = "not of all tests that share this")]
     pub(crate) fn begin(&self, arguments: &[&str]) -> Child {
-        command(&self.directory, arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+        let mut command = command(&self.directory, arguments);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
     }
 
     /// From here on it runs as a user without rights, who owns everything here. Without the right to do that it runs as the

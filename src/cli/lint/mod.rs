@@ -65,7 +65,7 @@ static UNITS: [(&[&str], Precision); 6] = [
     (&["h"], Precision::Hour),
 ];
 
-fn precisions() -> impl TypedValueParser<Value = Precision> {
+pub(in crate::cli) fn precisions() -> impl TypedValueParser<Value = Precision> {
     let values = UNITS.iter().map(|(names, _)| PossibleValue::new(names[0]).aliases(names[1..].iter().copied()));
     let named = |name: &str| UNITS.iter().find(|(names, _)| names.contains(&name)).map(|(_, unit)| *unit);
     PossibleValuesParser::new(values).map(move |name| named(&name).expect("one of the names above"))
