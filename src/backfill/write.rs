@@ -290,9 +290,7 @@ fn ended(done: Option<std::result::Result<Result<()>, tokio::task::JoinError>>) 
     match done {
         None => Ok(()),
         Some(Ok(done)) => done,
-        Some(Err(died)) => {
-            Err(Error::new(Kind::State, Side::Own, "a write did not come to its end").because(died))
-        }
+        Some(Err(died)) => Err(Error::new(Kind::State, Side::Own, "a write did not come to its end").because(died)),
     }
 }
 
@@ -335,8 +333,9 @@ fn halve(parts: &mut Vec<Batch>, batch: &Batch, shared: &Shared, route: &str, ve
 fn refuse_line(shared: &Shared, route: &str, why: &Stay, line: &[u8]) -> Result<()> {
     let text = line.strip_suffix(b"\n").unwrap_or(line).to_vec();
     let read = any_line(&text, Precision::Nanosecond);
-    let (measurement, time_ns) = read
-        .map_or_else(Default::default, |line| (line.measurement().into_owned(), line.timestamp_ns().unwrap_or_default()));
+    let (measurement, time_ns) = read.map_or_else(Default::default, |line| {
+        (line.measurement().into_owned(), line.timestamp_ns().unwrap_or_default())
+    });
     refuse(&mut shared.borrow_mut(), letter(route, &measurement, why, text, time_ns))
 }
 
@@ -359,7 +358,9 @@ fn refuse(sent: &mut Sent, letter: BackfillLetter) -> Result<()> {
             letter.code,
             letter.reason
         );
-        return Err(Error::new(Kind::State, Side::Destination, what).hint("mend what it says, then: twinline backfill resume"));
+        return Err(
+            Error::new(Kind::State, Side::Destination, what).hint("mend what it says, then: twinline backfill resume")
+        );
     }
     sent.letters.push(letter);
     Ok(())

@@ -276,7 +276,8 @@ fn last_job(tx: &Connection, destination: &str) -> rusqlite::Result<Option<JobRo
 fn note_chunk(tx: &Connection, job: i64, row: &ChunkRow) -> rusqlite::Result<i64> {
     // One row for many windows without a point: their number is that of the measurements times the groups.
     if row.state == "written" && row.cells == 0 {
-        let sql = "UPDATE backfill_chunk SET to_ns = ?5, ended_ns = ?6 WHERE job = ?1 AND route = ?2 AND measurement = ?3
+        let sql =
+            "UPDATE backfill_chunk SET to_ns = ?5, ended_ns = ?6 WHERE job = ?1 AND route = ?2 AND measurement = ?3
                    AND from_ns < ?4 AND to_ns = ?4 AND cells = 0 AND state = 'written' RETURNING id";
         let key = params![job, row.route, row.measurement, row.from_ns, row.to_ns, row.ended_ns];
         if let Some(id) = tx.query_row(sql, key, |row| row.get(0)).optional()? {
@@ -320,11 +321,13 @@ fn job_sums(tx: &Connection, job: i64) -> rusqlite::Result<JobSums> {
         let (chunks, points, cells, bytes) = (row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?);
         Ok(JobSums { chunks, points, cells, bytes, ..JobSums::default() })
     })?;
-    let sql = "SELECT changes FROM backfill_chunk WHERE job = ?1 AND state IN ('written', 'released') AND changes <> ''";
+    let sql =
+        "SELECT changes FROM backfill_chunk WHERE job = ?1 AND state IN ('written', 'released') AND changes <> ''";
     let mut statement = tx.prepare(sql)?;
     let mut rows = statement.query([job])?;
     while let Some(row) = rows.next()? {
-        for (at, count) in row.get::<_, String>(0)?.split(' ').filter_map(|count| count.parse::<u64>().ok()).enumerate() {
+        for (at, count) in row.get::<_, String>(0)?.split(' ').filter_map(|count| count.parse::<u64>().ok()).enumerate()
+        {
             if sums.changes.len() <= at {
                 sums.changes.resize(at + 1, 0);
             }
@@ -408,7 +411,17 @@ mod tests {
 
     fn chunk(from_ns: i64, to_ns: i64, cells: u64, state: &'static str) -> ChunkRow {
         let changes = vec![0, cells];
-        ChunkRow { route: "r".into(), measurement: b"m".to_vec(), from_ns, to_ns, cells, points: cells, state, changes, ..ChunkRow::default() }
+        ChunkRow {
+            route: "r".into(),
+            measurement: b"m".to_vec(),
+            from_ns,
+            to_ns,
+            cells,
+            points: cells,
+            state,
+            changes,
+            ..ChunkRow::default()
+        }
     }
 
     #[test]

@@ -169,7 +169,8 @@ impl Executor {
 
 /// Whether nothing else can be read either.
 fn ends_all(error: &Error) -> bool {
-    matches!(error.kind(), Kind::Connect | Kind::Auth | Kind::Disk | Kind::Config) || error.side() == Side::Own && error.kind() == Kind::State
+    matches!(error.kind(), Kind::Connect | Kind::Auth | Kind::Disk | Kind::Config)
+        || error.side() == Side::Own && error.kind() == Kind::State
 }
 
 /// A spool that has done its work.

@@ -79,9 +79,7 @@ impl Executor {
             }
         }
         loop {
-            let next = self.settling.borrow_mut().waiting.pop_front_if(|one| {
-                one.process != process || is_due(one)
-            });
+            let next = self.settling.borrow_mut().waiting.pop_front_if(|one| one.process != process || is_due(one));
             let Some(Settled { mut ready, sent, process: before, .. }) = next else { break };
             if before == process {
                 ready.machine.step(Event::Kept);

@@ -121,6 +121,10 @@ impl Executor {
 
 /// A destination that begins anew again and again.
 pub(super) fn restless() -> Error {
-    Error::new(Kind::State, Side::Destination, "the destination has begun anew too often: what it acknowledged is lost each time")
-        .hint("see why it ends (its log, its memory), then: twinline backfill resume")
+    Error::new(
+        Kind::State,
+        Side::Destination,
+        "the destination has begun anew too often: what it acknowledged is lost each time",
+    )
+    .hint("see why it ends (its log, its memory), then: twinline backfill resume")
 }

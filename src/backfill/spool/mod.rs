@@ -74,7 +74,7 @@ fn head(kind: u8, number: u32, unpacked: usize, block: &[u8]) -> Option<[u8; HEA
 }
 
 fn damaged(path: &Path, what: &str) -> Error {
-    Error::new(Kind::Damage, Side::Own, format!("the spool {} {what}", path.display()))
-        .retryable()
-        .hint("its chunk is read again from the source; where this comes again, look for errors of the disk of data_dir")
+    Error::new(Kind::Damage, Side::Own, format!("the spool {} {what}", path.display())).retryable().hint(
+        "its chunk is read again from the source; where this comes again, look for errors of the disk of data_dir",
+    )
 }

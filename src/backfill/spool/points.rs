@@ -36,7 +36,8 @@ impl Packing {
             }
             self.series = Some(Arc::clone(&point.series));
         }
-        let places: Vec<usize> = point.values.iter().enumerate().map(|(at, (field, _))| self.field(at, field)).collect();
+        let places: Vec<usize> =
+            point.values.iter().enumerate().map(|(at, (field, _))| self.field(at, field)).collect();
         self.bytes.push(POINT);
         self.bytes.extend_from_slice(&point.time_ns.to_le_bytes());
         number(&mut self.bytes, point.values.len() as u64);

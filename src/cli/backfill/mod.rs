@@ -104,9 +104,9 @@ struct StatusArgs {
 
 pub(super) fn run(global: &Global, args: &BackfillArgs) -> Result<Exit, Failure> {
     let config = global.load()?.config;
-    let config = config.one(args.destination.as_deref()).map_err(|what| {
-        Failure::new(Exit::Usage, what).hint("name one: --destination ID")
-    })?;
+    let config = config
+        .one(args.destination.as_deref())
+        .map_err(|what| Failure::new(Exit::Usage, what).hint("name one: --destination ID"))?;
     match &args.verb {
         Verb::Plan(args) => plan::run(global, &config, &args.scope, !args.no_count),
         Verb::Start(args) if args.dry_run => plan::run(global, &config, &args.scope, false),

@@ -112,9 +112,9 @@ impl Pair {
         })?;
         let kind = target_kind(config, destination.0);
         let subject = Subject::source(config)?;
-        let listing = places::list(&subject, flavor)
-            .await
-            .map_err(|why| Failure::new(Exit::Unreachable, format!("the source: {}", why.text())).hint("twinline check"))?;
+        let listing = places::list(&subject, flavor).await.map_err(|why| {
+            Failure::new(Exit::Unreachable, format!("the source: {}", why.text())).hint("twinline check")
+        })?;
         let (mut listed, mut found, mut closed) = (Vec::new(), Vec::new(), Vec::new());
         for db in &listing.closed {
             closed.push((db.clone(), "its policies may not be seen".to_owned()));
@@ -167,7 +167,8 @@ impl Pair {
             is_contents: false,
         }));
         if self.destination.0 == Product::Influx3 {
-            let text = "destination: InfluxDB 3.x is not copied to: nobody has measured how it takes history".to_owned();
+            let text =
+                "destination: InfluxDB 3.x is not copied to: nobody has measured how it takes history".to_owned();
             found.push(Obstacle { text, fix: None, is_contents: false });
         }
         Ok(found)

@@ -82,13 +82,7 @@ impl Measured {
     }
 }
 
-async fn look(
-    reader: &Reader,
-    pair: &Pair,
-    number: usize,
-    within: Window,
-    counts: bool,
-) -> Result<Looked, Failure> {
+async fn look(reader: &Reader, pair: &Pair, number: usize, within: Window, counts: bool) -> Result<Looked, Failure> {
     let place = &pair.places[number];
     let (db, rp) = (place.read_as.0.as_str(), place.read_as.1.as_str());
     let groups = Groups::of(reader, (db, rp), within).await?;
@@ -136,8 +130,10 @@ fn document(pair: &Pair, places: &[Looked], obstacles: &[Obstacle], config: &Con
                     json!({ "name": String::from_utf8_lossy(field), "types": types })
                 })
                 .collect();
-            let hidden: Vec<_> =
-                unreadable_fields(&one.fields).into_iter().map(|field| String::from_utf8_lossy(field).into_owned()).collect();
+            let hidden: Vec<_> = unreadable_fields(&one.fields)
+                .into_iter()
+                .map(|field| String::from_utf8_lossy(field).into_owned())
+                .collect();
             json!({ "name": one.name, "cells": one.cells, "fields": fields, "fields_that_no_query_shows": hidden })
         };
         json!({
@@ -166,7 +162,8 @@ fn document(pair: &Pair, places: &[Looked], obstacles: &[Obstacle], config: &Con
     })
 }
 
-const ORDER: &str = "the newest shard group first, then older ones; in each one measurement after the other, from early to late";
+const ORDER: &str =
+    "the newest shard group first, then older ones; in each one measurement after the other, from early to late";
 
 fn text(talk: Talk, pair: &Pair, places: &[Looked], obstacles: &[Obstacle], config: &Config) -> String {
     let mut out = String::new();
@@ -178,16 +175,27 @@ fn text(talk: Talk, pair: &Pair, places: &[Looked], obstacles: &[Obstacle], conf
             || "no shard groups".to_owned(),
             |(count, span)| format!("{count} shard groups, {} to {}", shown(span.start_ns), shown(span.end_ns)),
         );
-        line(&format!("{} → {}: {} measurements, {span}", place.name, place.target, place.measurements.len() + place.more));
+        line(&format!(
+            "{} → {}: {} measurements, {span}",
+            place.name,
+            place.target,
+            place.measurements.len() + place.more
+        ));
         for one in &place.measurements {
             let cells = one.cells.map_or_else(|| "not counted".to_owned(), |cells| format!("{cells} cells"));
             line(&format!("  {}: {} fields, {cells}", one.name, one.fields.len()));
             for mixed in one.mixed() {
-                line(&format!("    {} {mixed}: each shard group is copied with its own type", talk.mark(Mark::Warning)));
+                line(&format!(
+                    "    {} {mixed}: each shard group is copied with its own type",
+                    talk.mark(Mark::Warning)
+                ));
             }
             for hidden in unreadable_fields(&one.fields) {
                 let field = String::from_utf8_lossy(hidden);
-                line(&format!("    {} {field}: no query of the source shows this field: it is not copied", talk.mark(Mark::Warning)));
+                line(&format!(
+                    "    {} {field}: no query of the source shows this field: it is not copied",
+                    talk.mark(Mark::Warning)
+                ));
             }
         }
     }
@@ -232,7 +240,8 @@ pub(super) async fn refuse(pair: &Pair, config: &Config, scope: &Scope, reader: 
     let all: Vec<&str> = found.iter().map(|one| one.text.as_str()).collect();
     let fixes: Vec<&str> = found.iter().filter_map(|one| one.fix.as_deref()).collect();
     let hint = if first.is_contents && found.len() == 1 {
-        "an empty place, or --into-existing merge: points of the same series and time are overwritten by the source's".to_owned()
+        "an empty place, or --into-existing merge: points of the same series and time are overwritten by the source's"
+            .to_owned()
     } else {
         fixes.join("; ")
     };

@@ -58,4 +58,3 @@ fn counts(blocks: &[super::rows::Block<'_>]) -> u64 {
     };
     blocks.iter().flat_map(|block| block.rows.iter()).map(row).sum()
 }
-

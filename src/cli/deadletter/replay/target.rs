@@ -130,11 +130,13 @@ impl Destination {
     async fn once(&self, path: &str, body: Bytes) -> Result<Verdict, Failure> {
         match post(&self.server, self.product, path, body).await? {
             Posted::Answered(verdict) => Ok(verdict),
-            Posted::Unanswered(error) if error.kind() == Kind::Timeout => {
-                Err(Failure::new(Exit::Unreachable, "the destination does not answer in time").hint(
-                    "the same command again: what it may still write of the last request is compared with the source then",
-                ))
-            }
+            Posted::Unanswered(error) if error.kind() == Kind::Timeout => Err(Failure::new(
+                Exit::Unreachable,
+                "the destination does not answer in time",
+            )
+            .hint(
+                "the same command again: what it may still write of the last request is compared with the source then",
+            )),
             Posted::NotSent(error) | Posted::Unanswered(error) => Err(Failure::from(error)),
         }
     }
