@@ -17,6 +17,8 @@ pub mod post;
 pub mod progress;
 pub mod read;
 pub mod scope;
+#[cfg(test)]
+mod simulator;
 pub mod spool;
 pub mod steering;
 pub mod write;
