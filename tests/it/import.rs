@@ -399,3 +399,38 @@ fn requests_are_cut_as_the_destination_wants_them() {
     let left = std::fs::read_to_string(rejects).unwrap();
     assert!(left.contains(&format!("{file}:501:")) && left.contains("m v=500.0 500"), "{left}");
 }
+
+/// What was acknowledged before is not written again.
+#[test]
+fn a_destination_that_takes_no_more_ends_it_and_it_goes_on_later() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, (destination, seen)) = (many(&folder), counting());
+    let counts = Arc::clone(&seen);
+    destination.set(move |write| {
+        let mut seen = counts.lock().unwrap();
+        if seen.len() > 150_000 {
+            return Reply::new(401, "{\"error\":\"authorization failed\"}");
+        }
+        for line in write.body.lines() {
+            *seen.entry(line.to_owned()).or_default() += 1;
+        }
+        Reply::new(204, "")
+    });
+    let place = place(&destination.url());
+    let done = import(&place, &[&file, "--db", "d"]);
+    assert_eq!(done.status.code(), Some(12), "{}{}", text(&done), said(&done));
+    assert!(said(&done).contains("import --resume"), "{}", said(&done));
+    assert!(text(&done).contains("stopped before the end"), "{}", text(&done));
+    let counts = Arc::clone(&seen);
+    destination.set(move |write| {
+        let mut seen = counts.lock().unwrap();
+        for line in write.body.lines() {
+            *seen.entry(line.to_owned()).or_default() += 1;
+        }
+        Reply::new(204, "")
+    });
+    assert_eq!(json(&place, &[&file, "--db", "d", "--resume"], 0)["points"], MANY);
+    let seen = seen.lock().unwrap();
+    let twice: u64 = seen.values().map(|times| times - 1).sum();
+    assert!(seen.len() as u64 == MANY && twice < 50_000, "{} {twice}", seen.len());
+}

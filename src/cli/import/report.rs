@@ -26,8 +26,11 @@ impl Work {
             self.talk.data(&self.text(is_whole))?;
         }
         let exit = match ended {
-            Err(failure) if failure.hint.is_some() => return Err(failure),
-            Err(failure) => return Err(failure.hint(next)),
+            Err(failure) if failure.exit == Exit::Usage => return Err(failure),
+            Err(failure) => {
+                let first = failure.hint.as_ref().map_or(String::new(), |hint| format!("{hint}; then "));
+                return Err(failure.hint(first + &next));
+            }
             Ok(Some(exit)) => exit,
             Ok(None) if self.left() > 0 => Exit::Partly,
             Ok(None) => Exit::Success,

@@ -236,7 +236,6 @@ fn takes_nothing(verdict: &Verdict) -> Failure {
 
 fn closed(route: &Route, verdict: &Verdict) -> Failure {
     let exit = if matches!(verdict.status, 401 | 403) { Exit::Auth } else { Exit::Refused };
-    Failure::new(exit, format!("{} takes no lines ({}): {}", route.name, verdict.code, verdict.reason())).hint(
-        "make that place at the destination, or give us the right to write there; then the same command with --resume",
-    )
+    Failure::new(exit, format!("{} takes no lines ({}): {}", route.name, verdict.code, verdict.reason()))
+        .hint("make that place at the destination, or give us the right to write there")
 }
