@@ -8,7 +8,7 @@ use super::steering::TARGET;
 use crate::base::clock::SharedClock;
 use crate::base::{Error, Kind, Result, Side};
 use crate::cell::SumKey;
-use crate::db::read::{Reader, Window};
+use crate::db::read::{Reader, Window, unreadable_fields};
 
 /// A read that takes longer is broken off, and its window made smaller.
 const READ_MAX: Duration = TARGET.saturating_mul(10);
@@ -16,12 +16,14 @@ const READ_MAX: Duration = TARGET.saturating_mul(10);
 const CHUNK_ROWS: u32 = 2000;
 
 /// What came of a read.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Spooled {
     /// What is in the spool.
     pub totals: Totals,
     /// How long it took.
     pub took: Duration,
+    /// Fields of the measurement that no query of the source shows: they are in no spool.
+    pub hidden: Vec<Vec<u8>>,
 }
 
 /// Reads all cells of the window.
@@ -39,15 +41,16 @@ pub async fn read(
     let reading = async {
         let mut spool = SpoolWriter::create(path, key, bytes_max)?;
         let mut stream = reader.stream(db, rp, measurement, window).await?;
+        let hidden = unreadable_fields(stream.fields()).into_iter().map(<[u8]>::to_vec).collect();
         while let Some(cells) = stream.next().await? {
             spool.add(cells)?;
         }
-        spool.finish()
+        Ok((spool.finish()?, hidden))
     };
     let late = || {
         let what = format!("the source did not answer a query in {} s", READ_MAX.as_secs());
         Error::new(Kind::Timeout, Side::Source, what).retryable()
     };
-    let totals = tokio::time::timeout(READ_MAX, reading).await.unwrap_or_else(|_| Err(late()))?;
-    Ok(Spooled { totals, took: clock.monotonic().saturating_sub(began) })
+    let (totals, hidden) = tokio::time::timeout(READ_MAX, reading).await.unwrap_or_else(|_| Err(late()))?;
+    Ok(Spooled { totals, took: clock.monotonic().saturating_sub(began), hidden })
 }

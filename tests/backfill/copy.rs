@@ -133,3 +133,19 @@ fn what_stands_against_it_is_named_before_the_first_byte() {
     assert!(said(&none).contains("not there yet"), "{}", said(&none));
     assert_eq!(destination.cells(name).len(), 0);
 }
+
+/// A field that both servers store and no query shows: it is named, not left out in silence.
+#[test]
+fn a_field_that_cannot_be_read_is_told() {
+    let name = "bhidden";
+    let (source, destination) = (shared(Kind::One, 0), shared(Kind::One, 1));
+    for database in [&source, &destination] {
+        database.create(name);
+    }
+    write(&source, name, &format!("m f=1,_tagKey=2 {MONDAY_NS}"));
+    let place = place(&source, destination.section());
+    let done = document(&place, &["start", "--offline", "--db", name], 5);
+    assert_eq!(done["refused"], serde_json::json!([{ "code": "not-shown", "lines": 1 }]), "{done:#}");
+    assert_eq!(document(&place, &["refused"], 0)["lines"][0]["line"], "m _tagKey");
+    assert_eq!(equal(&source, &destination, name), 1);
+}

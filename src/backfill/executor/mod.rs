@@ -9,6 +9,7 @@ mod settling;
 mod writing;
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -148,6 +149,8 @@ struct Executor {
     spools: Cell<u64>,
     acks_early: bool,
     settling: RefCell<settling::Settling>,
+    /// Measurements of which it was told that not all can be copied.
+    told: RefCell<HashSet<(usize, Arc<[u8]>)>>,
 }
 
 /// Copies all there is.
@@ -159,7 +162,7 @@ pub async fn run(parts: Parts) -> Result<Ended> {
     let acks_early = parts.writer.product.capabilities().ack == Ack::Later;
     let (lanes, settling) = (RefCell::new(Lanes::default()), RefCell::new(settling::Settling::default()));
     let (open, ended, spools) = (Cell::new(0), Notify::new(), Cell::new(0));
-    let executor = Executor { parts, lanes, open, ended, spools, acks_early, settling };
+    let executor = Executor { parts, lanes, open, ended, spools, acks_early, settling, told: RefCell::default() };
     executor.empty_spools()?;
     if acks_early {
         executor.note_process().await?;

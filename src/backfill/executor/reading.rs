@@ -13,7 +13,7 @@ use crate::backfill::scope::{Groups, Unit, uncovered};
 use crate::backfill::steering::Outcome;
 use crate::backfill::write::PATIENCE;
 use crate::base::{Error, Kind, Result, Side};
-use crate::state::ChunkRow;
+use crate::state::{BackfillLetter, ChunkRow};
 
 /// The first and the longest wait for a source that is away.
 const WAIT: Duration = Duration::from_millis(250);
@@ -102,6 +102,7 @@ impl Executor {
         };
         match read {
             Ok(done) => {
+                self.hidden(&piece, &done).await?;
                 learn(Outcome::Read { took: done.took, cells: done.totals.sum.cells });
                 machine.step(Event::ReadDone);
                 if done.totals.points > 0 {
@@ -127,6 +128,23 @@ impl Executor {
                 Ok(())
             }
         }
+    }
+
+    /// Fields that cannot be copied are put aside by name, once.
+    async fn hidden(&self, piece: &Piece, done: &Spooled) -> Result<()> {
+        let key = (piece.place, std::sync::Arc::clone(&piece.measurement));
+        if done.hidden.is_empty() || !self.told.borrow_mut().insert(key) {
+            return Ok(());
+        }
+        let letter = |field: &Vec<u8>| BackfillLetter {
+            route: self.parts.places[piece.place].name.key(),
+            measurement: piece.measurement.to_vec(),
+            code: "not-shown".to_owned(),
+            reason: "a field that no query of the source shows: its values are not copied".to_owned(),
+            text: [&piece.measurement, &b" "[..], field].concat(),
+            time_ns: 0,
+        };
+        self.parts.store.refuse(self.parts.job, done.hidden.iter().map(letter).collect()).await
     }
 
     /// Reads the window of a piece; waits for a source that is away.

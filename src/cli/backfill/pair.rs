@@ -85,11 +85,14 @@ impl Scope {
     }
 }
 
+/// What a database is, and its version.
+type Kind = (Product, String);
+
 /// Both databases, as they are.
 #[derive(Debug)]
 pub(super) struct Pair {
-    pub(super) source: (Product, String),
-    pub(super) destination: (Product, String),
+    pub(super) source: Kind,
+    pub(super) destination: Kind,
     pub(super) flavor: Flavor,
     pub(super) kind: TargetKind,
     /// Those that are chosen and mapped, as they are at the source.
@@ -104,7 +107,7 @@ impl Pair {
     /// Asks both.
     pub(super) async fn find(
         config: &Config,
-        (source, destination): ((Product, String), (Product, String)),
+        (source, destination): (Kind, Kind),
         scope: &Scope,
     ) -> Result<Self, Failure> {
         let flavor = source.0.flavor().ok_or_else(|| {
@@ -176,7 +179,7 @@ impl Pair {
 }
 
 /// What both are. Not within a runtime.
-pub(super) fn products(config: &Config) -> Result<((Product, String), (Product, String)), Failure> {
+pub(super) fn products(config: &Config) -> Result<(Kind, Kind), Failure> {
     let (source, destination) = check::products(config)?;
     let known = |answered: check::Answered, side: &str| {
         answered.map_err(|why| Failure::new(Exit::Unreachable, format!("the {side}: {why}")).hint("twinline check"))

@@ -32,6 +32,8 @@ use crate::wal;
 const OFFLINE: &str = "What --offline cannot promise: while it copies, it does not see what clients write. A write that changes or deletes \
                        points that are copied already stays at the source alone, and points that are new may be missing. Stop the writers, \
                        or have twinline in front of the source before.";
+/// The least disk that data may take on its way, bytes.
+const SPOOL_MIN: u64 = 16 << 20;
 /// How often progress is shown to a terminal, and to anything else.
 const SHOW_EVERY: Duration = Duration::from_millis(500);
 const TELL_EVERY: Duration = Duration::from_secs(30);
@@ -131,6 +133,9 @@ fn go(
 ) -> Result<Exit, Failure> {
     let (talk, clock) = (global.talk(), SystemClock::shared());
     let spool_max = ByteSize::parse(&args.spool_max).map_err(|why| Failure::new(Exit::Usage, why))?;
+    if spool_max.0 < SPOOL_MIN {
+        return Err(Failure::new(Exit::Usage, "--spool-max is 16MiB at least"));
+    }
     let (products, stop) = (products(config)?, Stop::listen()?);
     let runtime = runtime()?;
     let pair = runtime.block_on(async {
