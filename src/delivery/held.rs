@@ -214,7 +214,7 @@ impl Distributor {
             return Err(Error::new(Kind::Input, Side::Own, format!("{region} has no time")));
         }
         if !may_begin {
-            return Err(not_now("a statement is carried out".to_owned()));
+            return Err(not_now("a statement is carried out, or nothing may be sent yet".to_owned()));
         }
         let mut kept = self.kept(0, region.clone(), self.dealt);
         if kept.place.is_none() {
