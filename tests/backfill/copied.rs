@@ -16,7 +16,7 @@ pub(crate) const WEEK_NS: i64 = 604_800_000_000_000;
 pub(crate) fn nasty(kind: Kind) -> String {
     let mut lines = vec![
         format!("all,host=a f=1.5,z=-0.0,i=-9223372036854775807i,b=true,s=\"x\" {MONDAY_NS}"),
-        format!("all,host=a f=1e300,i=9223372036854775807i,b=false,s=\"\" {}", MONDAY_NS + 123_456_789),
+        format!("all,host=a big=1e300,f=6.5,i=9223372036854775807i,b=false,s=\"\" {}", MONDAY_NS + 123_456_789),
         // One nanosecond before the boundary, and one behind.
         format!("all,host=a f=2 {}", MONDAY_NS - 1),
         format!("all,host=a f=3 {}", MONDAY_NS + 1),

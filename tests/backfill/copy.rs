@@ -149,3 +149,14 @@ fn a_field_that_cannot_be_read_is_told() {
     assert_eq!(document(&place, &["refused"], 0)["lines"][0]["line"], "m _tagKey");
     assert_eq!(equal(&source, &destination, name), 1);
 }
+
+#[test]
+fn beside_a_running_twinline_it_is_refused() {
+    let (source, destination) = (shared(Kind::One, 0), shared(Kind::One, 1));
+    let twinline = crate::proxy::Setup::new(source.section(), destination.section()).start();
+    let output = twinline.command(&["backfill", "start", "--offline"]);
+    assert_eq!(output.status.code(), Some(11), "{}", said(&output));
+    assert!(said(&output).contains("a copy beside a running twinline is not there yet"), "{}", said(&output));
+    let status = twinline.command(&["backfill", "status"]);
+    assert_eq!(status.status.code(), Some(3), "there is no job: {}", said(&status));
+}

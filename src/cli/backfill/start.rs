@@ -332,7 +332,7 @@ mod tests {
             ..View::default()
         };
         let text = line(&view, Duration::from_secs(10));
-        assert_eq!(text, "1000 points, 100/s, 2 of 4 parts, 11s left, 1 lines refused: d m - waits: no room");
+        assert_eq!(text, "1000 points, 100/s, 2 of 4 parts, 11.0 s left, 1 lines refused: d m - waits: no room");
         assert!(!line(&View { units: (1, 40), ..view }, Duration::from_secs(10)).contains("left"), "too early to say");
     }
 }
