@@ -261,8 +261,12 @@ impl Distributor {
     fn take_out(&mut self, target: TargetId) {
         let lanes = &self.shared.lanes;
         let Some(oldest) = lanes.iter().filter_map(|lane| lane.borrow().first_of(target)).min() else { return };
-        let first = oldest.next();
-        let dealt = self.dealt;
+        // What was delivered since is dealt out once more: nothing that a statement has removed meanwhile may come back.
+        let removed = self.removed.get(&target).copied().unwrap_or(Lsn::ZERO);
+        let (first, dealt) = (oldest.max(removed).next(), self.dealt);
+        if first > dealt {
+            return;
+        }
         let begins = self.oldest_bytes_of(target).unwrap_or_else(|| self.position());
         let aside = self.asides.entry(target).or_default();
         // What was aside before was not dealt out: it is counted by nobody but us.

@@ -217,7 +217,9 @@ impl Distributor {
         }
         if barrier.waits {
             // Before it is tried: nobody knows what an attempt has done.
-            self.ledger.borrow_mut().removes(barrier.lsn());
+            let lsn = barrier.lsn();
+            self.ledger.borrow_mut().removes(lsn);
+            self.removed.extend(barrier.targets.iter().map(|target| (*target, lsn)));
         }
         let (steps, shown) = (barrier.steps.clone(), shown(&barrier.statement));
         let carried = self.carry_out(&steps, &shown).await?;

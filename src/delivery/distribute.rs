@@ -92,6 +92,8 @@ pub(super) struct Distributor {
     pub(super) confirmed_ahead: bool,
     /// Statements that wait, or that may still take effect, in the order of their records.
     pub(super) barriers: Vec<Barrier>,
+    /// The last statement that removed something at a target.
+    pub(super) removed: BTreeMap<TargetId, Lsn>,
     pub(super) behind: Behind,
     /// When an operator's hold was last seen to last, monotonic.
     pub(super) held_at: Option<Duration>,
@@ -174,6 +176,7 @@ impl Distributor {
             unconfirmed: None,
             confirmed_ahead: false,
             barriers: Vec::new(),
+            removed: BTreeMap::new(),
             behind: Behind::default(),
             held_at: None,
             holds: Holds::default(),

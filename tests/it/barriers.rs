@@ -16,6 +16,10 @@ struct Pair {
 
 /// The destination closes the connection under the first request whose body begins so.
 fn pair(late_write_max: &str, unanswered: &'static str) -> Pair {
+    pair_with(late_write_max, unanswered, "")
+}
+
+fn pair_with(late_write_max: &str, unanswered: &'static str, delivery: &str) -> Pair {
     let source = Sandbox::spawn_thread(Options::default()).unwrap();
     source.create_database("d");
     source.create_database("e");
@@ -32,6 +36,7 @@ fn pair(late_write_max: &str, unanswered: &'static str) -> Pair {
     let mut setup = Setup::new(url(&source.url()), url(&destination.url()));
     setup.delivery =
         setup.delivery.replace("late_write_max = \"2s\"", &format!("late_write_max = \"{late_write_max}\""));
+    setup.delivery.push_str(delivery);
     Pair { _source: source, destination, twinline: setup.start() }
 }
 
@@ -88,6 +93,38 @@ fn a_delete_does_not_wait_for_what_it_cannot_touch() {
     pair.comes("d", &["other v=1 1", "other v=1 1", "statement", "m v=2 2"]);
     pair.run("d", "DROP SERIES FROM other");
     pair.twinline.until("it waits", |status| waits(status).is_some_and(|why| why.contains("FROM other (at d)")));
+}
+
+/// A newer value of a cell waits for an old request; behind it points arrived and were removed; then the place stands still for so much
+/// that what waits goes back to the log, and comes again from there.
+#[test]
+fn what_was_removed_does_not_come_again_with_what_waited_before_it() {
+    let pair = pair_with("4s", "other", crate::many::LITTLE_MEMORY);
+    pair.write("d", "other v=1 1");
+    pair.comes("d", &["other v=1 1", "other v=1 1"]);
+    pair.write("d", "other v=2 1");
+    pair.write("d", "m v=1 1");
+    pair.run("d", "DELETE FROM m");
+    pair.write("d", "m v=2 2");
+    pair.comes("d", &["other v=1 1", "other v=1 1", "m v=1 1", "statement", "m v=2 2"]);
+    pair.destination.set(|_| Reply::new(404, r#"{"error":"retention policy not found: \"x\""}"#));
+    let text = "x".repeat(1000);
+    for round in 0..20 {
+        let lines: Vec<String> = (0..50).map(|at| format!("long,at={at} s=\"{text}\" {round}")).collect();
+        pair.write("d", &lines.join("\n"));
+    }
+    pair.twinline
+        .until("its place stands still", |status| status["paused"].as_array().is_some_and(|all| !all.is_empty()));
+    pair.twinline.until("the log has most of it", |status| status["lines"]["queued"].as_u64() >= Some(1000));
+    let before = pair.arrived("d").len();
+    pair.destination.set(|_| Reply::new(204, ""));
+    eventually("it all comes", || {
+        let arrived = pair.arrived("d");
+        let longs: usize = arrived[before..].iter().map(|body| body.matches("long,at=").count()).sum();
+        if longs >= 1000 { Ok(()) } else { Err(format!("{longs} have come: {:#}", pair.twinline.status())) }
+    });
+    let again: Vec<String> = pair.arrived("d")[5..].iter().filter(|body| body.contains("m v=1 1")).cloned().collect();
+    assert_eq!(again, Vec::<String>::new(), "removed, and there again");
 }
 
 /// While a statement waits for a request that had no answer, other places go on, its own stays in order, and status says for what.
