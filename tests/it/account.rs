@@ -104,5 +104,7 @@ fn an_idle_process_holds_less_than_30_mib() {
     };
     let (all, own) = (kib("VmRSS"), kib("RssAnon"));
     eprintln!("idle: {all} KiB resident, of which {own} KiB are its own");
-    assert!(all < 30 << 10, "{text}");
+    // Without optimisation the code alone is twice as large.
+    let most = if cfg!(debug_assertions) { 40 } else { 30 };
+    assert!(all < most << 10 && own < 8 << 10, "{text}");
 }
