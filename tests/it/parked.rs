@@ -198,6 +198,8 @@ fn who_asks_hears_that_delivery_waits_for_the_state_store() {
         204
     );
     pair.arrives();
+    // Delivery writes down what it is when it begins: that is not what is waited for.
+    pair.twinline.until("it has begun", |status| status["age_s"].as_f64() > Some(0.0));
     let mut other = rusqlite::Connection::open(pair.twinline.data().join("state.db")).unwrap();
     let held = other.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate).unwrap();
     assert_eq!(pair.twinline.call("POST /write?db=d", &[], "m v=1 2\n").status, 204);
