@@ -47,16 +47,7 @@ impl Form<'_> {
         changes: &mut Changes,
     ) -> Result<Vec<u8>, Stay> {
         let tags = series.tags().iter().map(|(key, value)| (key.as_slice(), value.as_slice()));
-        let fields = values.clone().map(|(field, value)| {
-            let value = match value {
-                Value::Float(v) => Written::Float(*v),
-                Value::Integer(v) => Written::Integer(*v),
-                Value::Unsigned(v) => Written::Unsigned(*v),
-                Value::Boolean(v) => Written::Bool(*v),
-                Value::String(text) => Written::String(text.as_slice().into()),
-            };
-            (field, value)
-        });
+        let fields = values.clone().map(|(field, value)| (field, written_of(value)));
         let mut text = Vec::new();
         write_parts((series.measurement(), tags), fields, time_ns, &mut text);
         let is_same = |line: &Line<'_>| {
@@ -151,7 +142,21 @@ pub fn series_of(line: &Line<'_>) -> Series {
     Series::new(line.measurement().into_owned(), tags)
 }
 
-fn is_value(value: &Value, written: &Written<'_>) -> bool {
+/// A value as a line has it.
+#[must_use]
+pub fn written_of(value: &Value) -> Written<'_> {
+    match value {
+        Value::Float(v) => Written::Float(*v),
+        Value::Integer(v) => Written::Integer(*v),
+        Value::Unsigned(v) => Written::Unsigned(*v),
+        Value::Boolean(v) => Written::Bool(*v),
+        Value::String(text) => Written::String(text.as_slice().into()),
+    }
+}
+
+/// Whether a value that was read from a line is this one, to the bit.
+#[must_use]
+pub fn is_value(value: &Value, written: &Written<'_>) -> bool {
     match (value, written) {
         (Value::Float(a), Written::Float(b)) => a.to_bits() == b.to_bits(),
         (Value::Integer(a), Written::Integer(b)) => a == b,

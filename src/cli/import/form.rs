@@ -7,13 +7,14 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use crate::backfill::files::Point;
+use crate::backfill::form::{is_value, written_of};
 use crate::cell::Value;
 use crate::cli::exit::{Exit, Failure};
 use crate::config::Mapping;
 use crate::db::product::Product;
 use crate::delivery::{Writing, table_prefix, write_path};
 use crate::line::project::{Changes, influx3, questdb, victoria};
-use crate::line::{Dialect, LeftOut, Line, Precision, Rules, Value as Written, lines, unfit, write_parts};
+use crate::line::{Dialect, LeftOut, Line, Precision, Rules, lines, unfit, write_parts};
 use crate::route::{RouteName, Target, TargetKind, map, rule_of};
 
 /// Places that are remembered; beyond this they are looked up anew.
@@ -163,16 +164,7 @@ fn refused(text: &[u8], to: Dialect) -> Option<(&'static str, String)> {
 /// The point in the form that both InfluxDB read alike.
 pub(super) fn write(point: &Point, out: &mut Vec<u8>) {
     let tags = point.series.tags().iter().map(|(key, value)| (key.as_slice(), value.as_slice()));
-    let fields = point.fields.iter().map(|(key, value)| {
-        let value = match value {
-            Value::Float(v) => Written::Float(*v),
-            Value::Integer(v) => Written::Integer(*v),
-            Value::Unsigned(v) => Written::Unsigned(*v),
-            Value::Boolean(v) => Written::Bool(*v),
-            Value::String(text) => Written::String(text.as_slice().into()),
-        };
-        (key.as_slice(), value)
-    });
+    let fields = point.fields.iter().map(|(key, value)| (key.as_slice(), written_of(value)));
     write_parts((point.series.measurement(), tags), fields, point.time_ns, out);
 }
 
@@ -191,17 +183,6 @@ fn is_meant(line: &Line<'_>, point: &Point) -> bool {
         && line.tags().iter().zip(tags).all(|(a, (key, value))| *a.key() == **key && *a.value() == **value)
         && line.fields().len() == fields.len()
         && line.fields().iter().zip(fields).all(|(a, (key, value))| *a.key() == **key && is_value(value, &a.value()))
-}
-
-fn is_value(value: &Value, written: &Written<'_>) -> bool {
-    match (value, written) {
-        (Value::Float(a), Written::Float(b)) => a.to_bits() == b.to_bits(),
-        (Value::Integer(a), Written::Integer(b)) => a == b,
-        (Value::Unsigned(a), Written::Unsigned(b)) => a == b,
-        (Value::Boolean(a), Written::Bool(b)) => a == b,
-        (Value::String(a), Written::String(b)) => a.as_slice() == b.as_ref(),
-        _ => false,
-    }
 }
 
 fn told(target: &Target) -> String {
