@@ -27,6 +27,9 @@ pub struct View {
     pub now: String,
     /// Why nothing moves, where that is so.
     pub waits: Option<String>,
+    /// What says that it must wait, with its figures.
+    #[serde(default)]
+    pub throttled: Option<String>,
 }
 
 /// The same, shared with whoever shows it.

@@ -74,6 +74,8 @@ impl Executor {
         let place = &self.parts.places[piece.place];
         let name = format!("{} {}", place.name, String::from_utf8_lossy(&piece.measurement));
         self.parts.progress.change(|view| view.now = name);
+        // Before the region is held.
+        let Some(query) = self.parts.writer.throttle.query().await else { return Ok(()) };
         let Some((mut machine, hold)) = self.held(&piece).await? else { return Ok(()) };
         let (started_ns, spool) = (self.parts.clock.wall_ns(), self.next_spool());
         self.open.set(self.open.get() + 1);
@@ -99,10 +101,12 @@ impl Executor {
                 return Ok(());
             }
         };
+        let received = query.ended();
         match read {
             Ok(done) => {
                 self.hidden(&piece, &done).await?;
-                learn(Outcome::Read { took: done.took, cells: done.totals.sum.cells });
+                let felt = self.parts.writer.throttle.felt(done.took, done.totals.points, received);
+                learn(Outcome::Read { took: felt, cells: done.totals.sum.cells });
                 machine.step(Event::ReadDone);
                 if done.totals.points > 0 {
                     self.lanes.borrow_mut().succeeded(&piece);

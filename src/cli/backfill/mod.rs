@@ -4,6 +4,7 @@
 //! not be copied is listed, and the exit code says so.
 
 pub(in crate::cli) mod job;
+mod limit;
 mod live;
 pub(in crate::cli) mod pair;
 mod plan;
@@ -57,6 +58,11 @@ enum Verb {
     Cancel,
     /// List the lines that the destination refused
     Refused,
+    /// Show what copies may take, or change it while they work
+    ///
+    /// Without KEY=VALUE it shows all limits, with what each is for; they begin as `[backfill]` of the configuration says. A change holds
+    /// within a second, for jobs to come too; KEY=default takes it back. `paused=true` lets nothing new begin.
+    Limit(LimitArgs),
 }
 
 /// Options of `backfill plan`.
@@ -105,6 +111,14 @@ struct GoArgs {
     spool_max: String,
 }
 
+/// Options of `backfill limit`.
+#[derive(Clone, Debug, Args)]
+struct LimitArgs {
+    /// As rows_per_s=5000, bytes_per_s=2MiB, schedule="Mon-Fri 20:00-06:00", or rows_per_s=default
+    #[arg(value_name = "KEY=VALUE")]
+    changes: Vec<String>,
+}
+
 /// Options of `backfill status`.
 #[derive(Clone, Debug, Args)]
 struct StatusArgs {
@@ -131,5 +145,6 @@ pub(super) fn run(global: &Global, args: &BackfillArgs) -> Result<Exit, Failure>
         Verb::Cancel => start::cancel(global, &config),
         Verb::Status(args) => status::run(global, &config, args.watch),
         Verb::Refused => status::refused(global, &config),
+        Verb::Limit(args) => limit::run(global, &config, &args.changes),
     }
 }

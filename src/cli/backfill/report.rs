@@ -92,7 +92,7 @@ pub(super) fn text(talk: Talk, job: &JobRow, sums: &JobSums, (is_alive, now): (b
     if let Some(now) = now {
         let (done, all) = now.units;
         line(format!("  {done} of {all} parts; {}", if now.now.is_empty() { "looks what there is" } else { &now.now }));
-        if let Some(why) = &now.waits {
+        if let Some(why) = now.throttled.as_ref().or(now.waits.as_ref()) {
             line(format!("  {} waits: {why}", talk.mark(Mark::Warning)));
         }
     }

@@ -79,7 +79,7 @@ fn line(view: &View, since: Duration) -> String {
     let more = [(view.refused, "lines refused"), (view.failed, "chunks given up"), (view.settling, "chunks settling")];
     let more: String =
         more.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!(", {count} {what}")).collect();
-    let waits = view.waits.as_ref().map_or_else(String::new, |why| format!(" - waits: {why}"));
+    let waits = view.throttled.as_ref().or(view.waits.as_ref()).map_or_else(String::new, |why| format!(" - waits: {why}"));
     format!("{} points, {rate:.0}/s, {done} of {all} parts{left}{more}: {}{waits}", view.points, view.now)
 }
 

@@ -146,6 +146,7 @@ fn go(
             clock: &clock,
             progress: &progress,
             gate: Gate::Offline,
+            beside: None,
             stop: executor::Stop::new(move || asked.asked().is_some()),
             spool_bytes_max: spool_max.0,
         };
@@ -153,6 +154,7 @@ fn go(
         tokio::select! {
             done = executor::run(parts) => done.map_err(Failure::from),
             () = shown::always(talk, &progress, &clock) => Ok(Ended::Stopped),
+            () = job::noted(Arc::clone(&held.store) as Arc<dyn BackfillStore>, row.id, &progress, &clock) => Ok(Ended::Stopped),
         }
     });
     Shown::clear(talk);

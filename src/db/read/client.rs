@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -67,6 +68,8 @@ pub(super) struct Client {
     host: Option<String>,
     auth: Auth,
     pub(super) side: Side,
+    /// Bytes of answers so far; of all clones.
+    pub(super) received: Arc<AtomicU64>,
 }
 
 impl Client {
@@ -109,7 +112,7 @@ impl Client {
             url.as_str().trim_end_matches('/').clone_into(&mut to);
         }
         let http = http.build().map_err(|e| fault("the HTTP client cannot be set up".to_owned()).because(e))?;
-        Ok(Self { http, base, to, host, auth, side })
+        Ok(Self { http, base, to, host, auth, side, received: Arc::default() })
     }
 
     /// Sends a form to `/query` and hands back an answer with status 200.
@@ -192,7 +195,10 @@ pub(super) struct Answer {
 impl Answer {
     /// The next bytes; `None` at the end that HTTP announced. An end before that is an error.
     pub(super) async fn next(&mut self) -> Result<Option<Bytes>> {
-        self.response.chunk().await.map_err(|e| self.client.transport(e))
+        let more = self.response.chunk().await.map_err(|e| self.client.transport(e))?;
+        let count = more.as_ref().map_or(0, Bytes::len);
+        self.client.received.fetch_add(count as u64, Ordering::Relaxed);
+        Ok(more)
     }
 
     async fn error_text(&mut self) -> String {

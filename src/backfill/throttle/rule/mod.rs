@@ -81,6 +81,12 @@ impl Check {
         }
     }
 
+    /// Whether it ends by itself within a moment: not worth showing.
+    #[must_use]
+    pub const fn is_at_once(self) -> bool {
+        matches!(self, Self::QueriesAtOnce | Self::RequestsAtOnce)
+    }
+
     /// Whether to wait for it is how the copy is meant to go, and no news.
     #[must_use]
     pub const fn is_pace(self) -> bool {
