@@ -9,6 +9,7 @@
 //! destination; [`chunk`] is the order of these steps as a pure machine, and [`executor`] carries it out; [`throttle`] says when it
 //! may.
 
+pub mod batches;
 pub mod chunk;
 pub mod desk;
 pub mod executor;

@@ -109,6 +109,7 @@ backfill_table! {
     quota_write: ByteSize = "0", BYTES, "bytes that the destination's provider takes in a quota_window; 0: any number";
     quota_share: u64 = "50", (1, 100), "percent of both that copies may use; with 50 no five minutes hold more than all";
     quota_window: Duration = "300s", (1_000, 86_400_000), "the provider's window; it begins at whole multiples of its length";
+    batches: String = "", ANY, "database, database/policy or bucket of the destination that gets a point for each chunk; empty: none";
 }
 
 /// A file that stops copies while it is there; an empty path is none.
@@ -202,6 +203,18 @@ impl Setting for u64 {
 
     fn shown(&self) -> String {
         self.to_string()
+    }
+}
+
+impl Setting for String {
+    const FORM: Form = Form::Text;
+
+    fn read(text: &str, _: (u64, u64)) -> Result<Self, String> {
+        Ok(text.to_owned())
+    }
+
+    fn shown(&self) -> String {
+        self.clone()
     }
 }
 
@@ -320,6 +333,7 @@ mod tests {
             ("hook_url", "http://127.0.0.1:9/may"),
             ("quota_read", "3GB"),
             ("quota_share", "100"),
+            ("batches", "ops/autogen"),
         ] {
             other.change(&format!("{name}={value}")).unwrap();
         }

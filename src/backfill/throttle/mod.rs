@@ -262,7 +262,10 @@ impl Throttle {
         }
         *shown = no;
         let why = state.shown.iter().flatten().find(|no| !no.check.is_at_once()).map(ToString::to_string);
+        let is_halted = state.shown[Place::Query as usize].as_ref().is_some_and(|no| !no.check.is_pace());
+        drop(state);
         self.0.progress.change(|view| view.throttled = why);
+        self.0.progress.halt(self.0.clock.monotonic(), is_halted);
     }
 
     fn query_ended(&self, taken: u64) -> u64 {

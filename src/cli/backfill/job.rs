@@ -24,6 +24,8 @@ use crate::delivery::SharedView;
 use crate::line::Dialect;
 use crate::state::{BackfillStore, JobRow, JobState, JobSums};
 
+/// Measurements of a place that are counted.
+const COUNTED_MAX: usize = 500;
 /// How often it is noted why a job waits.
 const NOTE_EVERY: Duration = Duration::from_secs(1);
 
@@ -97,6 +99,32 @@ pub(in crate::cli) async fn parts(
         late_max: config.destination().delivery.late_write_max,
         progress: progress.clone(),
     })
+}
+
+/// Has the source count what there is to copy. What it does not count is known by what comes of it.
+pub(in crate::cli) async fn count(parts: &Parts) {
+    for (number, place) in parts.places.iter().enumerate() {
+        let (db, rp) = (place.read_as.0.as_str(), place.read_as.1.as_str());
+        let names = match parts.reader.measurements(db, rp).await {
+            Ok(names) => names,
+            Err(error) => {
+                tracing::warn!(event = "backfill.count", "{} was not counted: {error}", place.name);
+                continue;
+            }
+        };
+        for name in names.into_iter().take(COUNTED_MAX) {
+            let Some(query) = parts.writer.throttle.query().await else { return };
+            let counted = parts.reader.count(db, rp, &name, parts.within).await;
+            let _ = query.ended();
+            match counted {
+                Ok(cells) => parts.progress.counted((number, name.into()), cells),
+                Err(error) => {
+                    let name = String::from_utf8_lossy(&name);
+                    tracing::warn!(event = "backfill.count", "{} {name} was not counted: {error}", place.name);
+                }
+            }
+        }
+    }
 }
 
 /// Notes with the job why it waits, for ever: where it runs in a process of its own nobody else can be asked.

@@ -109,6 +109,9 @@ struct GoArgs {
     /// Disk that data takes on its way, in data_dir
     #[arg(long, value_name = "SIZE", default_value = "1GiB")]
     spool_max: String,
+    /// Have the source count all cells first: then it is known how far the job is however uneven the data, for one more look through it
+    #[arg(long)]
+    count: bool,
 }
 
 /// Options of `backfill limit`.
@@ -129,9 +132,12 @@ struct StatusArgs {
 
 pub(super) fn run(global: &Global, args: &BackfillArgs) -> Result<Exit, Failure> {
     let config = global.load()?.config;
-    let config = config
-        .one(args.destination.as_deref())
-        .map_err(|what| Failure::new(Exit::Usage, what).hint("name one: --destination ID"))?;
+    let one = config.one(args.destination.as_deref());
+    let config = match &args.verb {
+        // Limits are those of all destinations.
+        Verb::Limit(_) => config,
+        _ => one.map_err(|what| Failure::new(Exit::Usage, what).hint("name one: --destination ID"))?,
+    };
     match &args.verb {
         Verb::Plan(args) => plan::run(global, &config, &args.scope, !args.no_count),
         Verb::Start(args) if args.dry_run => plan::run(global, &config, &args.scope, false),

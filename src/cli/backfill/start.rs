@@ -151,6 +151,9 @@ fn go(
             spool_bytes_max: spool_max.0,
         };
         let parts = job::parts(around, &pair, (&scope, &row, resumed)).await?;
+        if args.count {
+            job::count(&parts).await;
+        }
         tokio::select! {
             done = executor::run(parts) => done.map_err(Failure::from),
             () = shown::always(talk, &progress, &clock) => Ok(Ended::Stopped),
