@@ -4,6 +4,7 @@
 //! Promise: a point is sent only once its chunk is durable, and never stops or slows the copy: at most [`WAITING_MAX`] wait, and what
 //! cannot be written is left out, which is told once. They go where `backfill.batches` says; where that is empty there are none.
 
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -57,6 +58,8 @@ pub struct Batches {
     /// The time of the last one, ns: no two have the same.
     last_ns: i64,
     is_told: bool,
+    /// Tags of each place of which there is a point.
+    places: BTreeSet<String>,
 }
 
 impl Batches {
@@ -65,7 +68,7 @@ impl Batches {
     pub fn new(job: i64, writer: &Rc<Writer>) -> Self {
         let (waiting, taken) = mpsc::channel(WAITING_MAX);
         let sending = tokio::task::spawn_local(send(Rc::clone(writer), taken));
-        Self { job, writer: Rc::clone(writer), waiting, sending, last_ns: i64::MIN, is_told: false }
+        Self { job, writer: Rc::clone(writer), waiting, sending, last_ns: i64::MIN, is_told: false, places: BTreeSet::new() }
     }
 
     /// A chunk is done, and durable.
@@ -74,16 +77,33 @@ impl Batches {
             return;
         }
         let now_ns = self.writer.clock.wall_ns();
-        let at_ns = now_ns.max(self.last_ns.saturating_add(1));
-        self.last_ns = at_ns;
-        let line = line(self.job, batch, (now_ns, at_ns), self.writer.product);
+        let tags = tags(self.job, batch.place);
+        let line = format!("batches{tags} {} {}\n", fields(batch, now_ns), self.time(now_ns));
+        self.places.insert(tags);
+        self.send(line);
+    }
+
+    /// A time that no other one has, in the unit that the destination reads.
+    fn time(&mut self, now_ns: i64) -> i64 {
+        // Two of one millisecond would be one.
+        let unit = if self.writer.product == Product::Victoria { 1_000_000 } else { 1 };
+        self.last_ns = now_ns.max(self.last_ns.saturating_add(unit));
+        self.last_ns / unit
+    }
+
+    fn send(&mut self, line: String) {
         if self.waiting.try_send(line).is_err() && !std::mem::replace(&mut self.is_told, true) {
             tracing::warn!(event = "backfill.batches", "more than {WAITING_MAX} points of batches wait: some are left out");
         }
     }
 
-    /// The job has ended: what waits has a moment yet.
-    pub async fn end(self) {
+    /// The job has ended, with all that there is or without: what waits has a moment yet.
+    pub async fn end(mut self, is_all: bool) {
+        for tags in std::mem::take(&mut self.places).into_iter().filter(|_| is_all) {
+            let now_ns = self.writer.clock.wall_ns();
+            let line = format!("batches{tags} percent_complete=100.0,rows=0i {}\n", self.time(now_ns));
+            self.send(line);
+        }
         drop(self.waiting);
         if tokio::time::timeout(END_MAX, self.sending).await.is_err() {
             tracing::warn!(event = "backfill.batches", "points of batches were not taken in time and are left out");
@@ -140,27 +160,28 @@ fn target(name: &str, kind: &TargetKind) -> Target {
     }
 }
 
-fn line(job: i64, batch: &Batch<'_>, (now_ns, at_ns): (i64, i64), product: Product) -> String {
-    let (org, from) = match &batch.place.name {
-        RouteName::Database { .. } => ("", batch.place.name.to_string()),
+fn tags(job: i64, place: &Place) -> String {
+    let (org, from) = match &place.name {
+        RouteName::Database { .. } => ("", place.name.to_string()),
         RouteName::Bucket { org, bucket } => (org.as_str(), bucket.clone()),
     };
-    let to = match &batch.place.target {
+    let to = match &place.target {
         Target::Database { db, rp } if rp.is_empty() => db.clone(),
         Target::Database { db, rp } => format!("{db}/{rp}"),
         Target::Bucket { bucket, .. } => bucket.clone(),
     };
     let job = job.to_string();
     let tags = [("dstBucket", to.as_str()), ("job", &job), ("srcBucket", &from), ("srcOrg", org)];
-    let tags: String =
-        tags.iter().filter(|(_, value)| !value.is_empty()).map(|(key, value)| format!(",{key}={}", tag(value))).collect();
+    tags.iter().filter(|(_, value)| !value.is_empty()).map(|(key, value)| format!(",{key}={}", tag(value))).collect()
+}
+
+fn fields(batch: &Batch<'_>, now_ns: i64) -> String {
     let measurement = String::from_utf8_lossy(batch.measurement);
     let (start, stop) = (rfc3339(batch.window.start_ns), rfc3339(batch.window.end_ns));
     let percent = batch.done_ppm as f64 * 100.0 / ALL_PPM as f64;
     let took_ms = now_ns.saturating_sub(batch.started_ns).max(0) / 1_000_000;
-    let at = if product == Product::Victoria { at_ns / 1_000_000 } else { at_ns };
     format!(
-        "batches{tags} batch_start={},batch_stop={},measurement={},percent_complete={percent:?},rows={}i,took_ms={took_ms}i {at}\n",
+        "batch_start={},batch_stop={},measurement={},percent_complete={percent:?},rows={}i,took_ms={took_ms}i",
         text(&start),
         text(&stop),
         text(&measurement),
@@ -213,13 +234,11 @@ mod tests {
             started_ns: 1_000_000,
             done_ppm: 125_000,
         };
-        let made = line(3, &batch, (5_000_000, 6_000_000), Product::Influx2);
+        assert_eq!(tags(3, &place), ",dstBucket=d/two\\ years,job=3,srcBucket=a\\,b\\=c/,srcOrg=my\\ org");
         assert_eq!(
-            made,
-            "batches,dstBucket=d/two\\ years,job=3,srcBucket=a\\,b\\=c/,srcOrg=my\\ org \
-             batch_start=\"1970-01-01T00:00:00Z\",batch_stop=\"2023-11-14T22:13:20Z\",measurement=\"m \\\"x\\\"_\",\
-             percent_complete=12.5,rows=7i,took_ms=4i 6000000\n"
+            fields(&batch, 5_000_000),
+            "batch_start=\"1970-01-01T00:00:00Z\",batch_stop=\"2023-11-14T22:13:20Z\",measurement=\"m \\\"x\\\"_\",\
+             percent_complete=12.5,rows=7i,took_ms=4i"
         );
-        assert!(line(3, &batch, (5_000_000, 6_000_000), Product::Victoria).ends_with(" 6\n"), "its times are milliseconds");
     }
 }

@@ -205,12 +205,12 @@ fn each_chunk_is_a_point_of_batches_with_all_rows_of_the_job() {
         assert!(now >= percent, "{rows:#?}");
         percent = now;
         for key in ["batch_start", "batch_stop", "measurement"] {
-            assert!(!row[key].as_str().unwrap().is_empty(), "{row:#}");
+            assert!(row["rows"] == 0 || !row[key].as_str().unwrap().is_empty(), "{row:#}");
         }
         assert_eq!((&row["job"], &row["dstBucket"]), (&"1".into(), &name.into()), "{row:#}");
-        assert!(row["srcBucket"].as_str().unwrap().starts_with(name) && row["took_ms"].is_u64(), "{row:#}");
+        assert!(row["srcBucket"].as_str().unwrap().starts_with(name), "{row:#}");
     }
-    assert!(percent > 90.0, "{rows:#?}");
+    assert_eq!(percent, 100.0, "{rows:#?}");
 }
 
 #[test]

@@ -181,8 +181,8 @@ pub async fn run(parts: Parts) -> Result<Ended> {
     let done = tokio::try_join!(read, written);
     executor.empty_spools()?;
     let Executor { parts, batches, .. } = executor;
-    batches.into_inner().end().await;
     let is_stopped = parts.writer.stop.asked();
+    batches.into_inner().end(done.is_ok() && !is_stopped).await;
     match done {
         Ok(_) if is_stopped => Ok(Ended::Stopped),
         Ok(_) => {
