@@ -68,7 +68,15 @@ impl Batches {
     pub fn new(job: i64, writer: &Rc<Writer>) -> Self {
         let (waiting, taken) = mpsc::channel(WAITING_MAX);
         let sending = tokio::task::spawn_local(send(Rc::clone(writer), taken));
-        Self { job, writer: Rc::clone(writer), waiting, sending, last_ns: i64::MIN, is_told: false, places: BTreeSet::new() }
+        Self {
+            job,
+            writer: Rc::clone(writer),
+            waiting,
+            sending,
+            last_ns: i64::MIN,
+            is_told: false,
+            places: BTreeSet::new(),
+        }
     }
 
     /// A chunk is done, and durable.
@@ -93,7 +101,10 @@ impl Batches {
 
     fn send(&mut self, line: String) {
         if self.waiting.try_send(line).is_err() && !std::mem::replace(&mut self.is_told, true) {
-            tracing::warn!(event = "backfill.batches", "more than {WAITING_MAX} points of batches wait: some are left out");
+            tracing::warn!(
+                event = "backfill.batches",
+                "more than {WAITING_MAX} points of batches wait: some are left out"
+            );
         }
     }
 
@@ -120,7 +131,10 @@ async fn send(writer: Rc<Writer>, mut taken: mpsc::Receiver<String>) {
         let Some(why) = refused(&writer, body).await else { continue };
         if !std::mem::replace(&mut is_told, true) {
             let place = writer.throttle.limits().now().batches.clone();
-            tracing::warn!(event = "backfill.batches", "points of batches cannot be written to {place}, and are left out: {why}");
+            tracing::warn!(
+                event = "backfill.batches",
+                "points of batches cannot be written to {place}, and are left out: {why}"
+            );
         }
     }
 }

@@ -115,7 +115,9 @@ impl Zone {
     pub fn parse(text: &str) -> Result<Self, String> {
         let name = text.trim();
         let zone = match name {
-            "local" => TimeZone::try_system().map_err(|e| format!("the time zone of this machine is not known: {e}"))?,
+            "local" => {
+                TimeZone::try_system().map_err(|e| format!("the time zone of this machine is not known: {e}"))?
+            }
             _ if name.eq_ignore_ascii_case("utc") => TimeZone::UTC,
             _ => TimeZone::get(name)
                 .map_err(|_| format!("\"{name}\" is no time zone: write local, UTC, or a name as Europe/Berlin"))?,

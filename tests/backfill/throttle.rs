@@ -93,7 +93,8 @@ fn hook(status: Arc<AtomicU16>) -> String {
             let asked = String::from_utf8_lossy(&request).into_owned();
             let status = if asked.starts_with("GET /may/copies/go ") { status.load(Ordering::SeqCst) } else { 404 };
             let body = "the nightly report runs";
-            let answer = format!("HTTP/1.1 {status} X\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len());
+            let answer =
+                format!("HTTP/1.1 {status} X\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len());
             let _ = stream.write_all(answer.as_bytes());
         }
     });

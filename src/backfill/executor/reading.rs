@@ -63,7 +63,10 @@ impl Executor {
             let place = |key: &str| self.parts.places.iter().position(|place| place.name.key() == key);
             let done = self.parts.store.done_cells(self.parts.job).await?;
             let named = |(route, name, cells): (String, Vec<u8>, u64)| Some(((place(&route)?, name.into()), cells));
-            before = (self.parts.store.job_sums(self.parts.job).await?.progress, done.into_iter().filter_map(named).collect());
+            before = (
+                self.parts.store.job_sums(self.parts.job).await?.progress,
+                done.into_iter().filter_map(named).collect(),
+            );
         }
         self.parts.progress.begin(units, before, (self.parts.clock.wall_ns(), self.parts.clock.monotonic()));
         Ok(())

@@ -142,9 +142,10 @@ impl Estimate {
 
     /// Work that is left, s, at the speed of late; `None` where nothing is known.
     fn left_s(&self) -> Option<f64> {
-        let (cells, ns) = self.all.values().fold((0.0, 0.0), |(cells, ns), one| {
-            (cells + one.recent.0 + one.group.0, ns + one.recent.1 + one.group.1)
-        });
+        let (cells, ns) = self
+            .all
+            .values()
+            .fold((0.0, 0.0), |(cells, ns), one| (cells + one.recent.0 + one.group.0, ns + one.recent.1 + one.group.1));
         let others = (ns > 0.0).then_some(cells / ns);
         let mut left = 0.0;
         for (name, one) in &self.all {
@@ -213,7 +214,12 @@ mod tests {
     }
 
     /// Copies it in several windows a unit; calls `look` after each with what is done of the work and left of it, in truth.
-    fn copied(units: &[Unit], mut estimate: Estimate, from: usize, mut look: impl FnMut(&mut Estimate, f64, f64)) -> Estimate {
+    fn copied(
+        units: &[Unit],
+        mut estimate: Estimate,
+        from: usize,
+        mut look: impl FnMut(&mut Estimate, f64, f64),
+    ) -> Estimate {
         let total: f64 = units.iter().map(|unit| unit.took_s).sum();
         let mut at: f64 = units[..from].iter().map(|unit| unit.took_s).sum();
         estimate.begin(Duration::from_secs_f64(at));
@@ -230,8 +236,7 @@ mod tests {
     }
 
     fn fresh(units: &[Unit], is_counted: bool) -> Estimate {
-        let mut estimate =
-            Estimate::new(units.iter().map(|unit| (unit.name.clone(), WEEK_NS)), 0, Duration::ZERO);
+        let mut estimate = Estimate::new(units.iter().map(|unit| (unit.name.clone(), WEEK_NS)), 0, Duration::ZERO);
         if is_counted {
             let mut sums: HashMap<Name, u64> = HashMap::new();
             units.iter().for_each(|unit| *sums.entry(unit.name.clone()).or_default() += unit.cells);
@@ -266,7 +271,8 @@ mod tests {
             // Most groups hold little, and some fifty times as much.
             let uneven = |random: &mut fastrand::Rng, _| if random.u8(0..6) == 0 { 10.0 } else { 0.2 + random.f64() };
             holds(&format!("seed {seed}"), &job(seed, 52, uneven), true);
-            let shrinking = |random: &mut fastrand::Rng, group: usize| 0.93_f64.powi(group as i32) * (0.7 + 0.6 * random.f64());
+            let shrinking =
+                |random: &mut fastrand::Rng, group: usize| 0.93_f64.powi(group as i32) * (0.7 + 0.6 * random.f64());
             holds(&format!("shrinking, seed {seed}"), &job(seed, 52, shrinking), true);
         }
     }
@@ -295,7 +301,7 @@ mod tests {
         for seed in 0..300 {
             let units = job(seed, 52, |random, _| 0.3 + 1.4 * random.f64());
             let cut = units.len() / 3;
-            let mut killed = copied(&units[..cut], fresh(&units, false), 0, |estimate, ..| {
+            let mut killed = copied(&units[..cut], fresh(&units, false), 0, |estimate, _, _| {
                 estimate.look();
             });
             let (before, work) = (killed.look().0, killed.work());
@@ -309,7 +315,7 @@ mod tests {
                 assert!(resumed.look().0 >= before);
             });
             let mut last = before;
-            let mut done = copied(&units, resumed, cut, |estimate, ..| {
+            let mut done = copied(&units, resumed, cut, |estimate, _, _| {
                 let (ppm, _) = estimate.look();
                 assert!(ppm >= last, "seed {seed}");
                 last = ppm;

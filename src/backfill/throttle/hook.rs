@@ -71,7 +71,8 @@ pub(super) async fn ask(server: &Server, limits: &Backfill) -> Hook {
         Ok(reply) if reply.status == 200 => Hook::Go,
         Ok(reply) => {
             let text = String::from_utf8_lossy(&reply.body);
-            let words: String = text.trim().chars().take(SAID_CHARS_MAX).map(|c| if c.is_control() { ' ' } else { c }).collect();
+            let words: String =
+                text.trim().chars().take(SAID_CHARS_MAX).map(|c| if c.is_control() { ' ' } else { c }).collect();
             let words = if words.is_empty() { String::new() } else { format!(": {words}") };
             Hook::Stop(format!("{name} answers {}{words}", reply.status.as_u16()))
         }

@@ -98,7 +98,8 @@ impl Limits {
     pub fn change<T: AsRef<str>>(&self, words: &[T]) -> Result<()> {
         self.refresh();
         let mut inner = self.inner();
-        let bad = |why: String| Error::new(Kind::Input, Side::Own, why).hint("twinline backfill limit shows all of them");
+        let bad =
+            |why: String| Error::new(Kind::Input, Side::Own, why).hint("twinline backfill limit shows all of them");
         let mut changed = inner.changed.clone();
         for words in words {
             let words = words.as_ref();
@@ -192,7 +193,10 @@ mod tests {
         let document = Limits::open(&configured, dir.path()).document();
         let row = &document["limits"].as_array().unwrap()[1];
         assert_eq!(document["schema"], SCHEMA);
-        assert_eq!((&row["key"], &row["value"], &row["configured"]), (&"rows_per_s".into(), &"5000".into(), &"7".into()));
+        assert_eq!(
+            (&row["key"], &row["value"], &row["configured"]),
+            (&"rows_per_s".into(), &"5000".into(), &"7".into())
+        );
         assert_eq!(row["changed"], true);
         // Two who change different keys do not undo each other.
         other.change(&["requests_at_once=1"]).unwrap();
@@ -209,8 +213,12 @@ mod tests {
         assert_eq!(*limits.now(), Backfill::default());
         assert!(limits.change(&["row_per_s=5"]).unwrap_err().to_string().contains("did you mean rows_per_s?"));
         limits.change(&["rows_per_s=5"]).unwrap();
-        for broken in ["", "{", "{\"schema\":\"x\",\"changed\":{}}", "{\"schema\":\"twinline.backfill_limits/1\",\"changed\":{\"no\":\"1\"}}"]
-        {
+        for broken in [
+            "",
+            "{",
+            "{\"schema\":\"x\",\"changed\":{}}",
+            "{\"schema\":\"twinline.backfill_limits/1\",\"changed\":{\"no\":\"1\"}}",
+        ] {
             fs::write(dir.path().join(FILE), broken).unwrap();
             limits.refresh();
             assert_eq!(limits.now().rows_per_s, 5, "{broken:?}: what held before holds on");

@@ -20,9 +20,9 @@ use tokio::sync::Notify;
 use super::executor::{Stop, stopped};
 use super::progress::Progress;
 use super::steering::TARGET;
+use crate::base::Result;
 use crate::base::clock::SharedClock;
 use crate::base::disk;
-use crate::base::Result;
 use crate::config::Backfill;
 use rule::{Checks, Flag, No, Permits, Seen, Whose};
 

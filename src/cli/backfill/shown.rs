@@ -3,8 +3,8 @@
 use std::io::IsTerminal as _;
 use std::time::Duration;
 
-use crate::backfill::progress::{Progress, View};
 use super::report;
+use crate::backfill::progress::{Progress, View};
 use crate::base::clock::SharedClock;
 use crate::cli::talk::Talk;
 
@@ -72,7 +72,8 @@ fn line(view: &View, since: Duration) -> String {
     let more = [(view.refused, "lines refused"), (view.failed, "chunks given up"), (view.settling, "chunks settling")];
     let more: String =
         more.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!(", {count} {what}")).collect();
-    let waits = view.throttled.as_ref().or(view.waits.as_ref()).map_or_else(String::new, |why| format!(" - waits: {why}"));
+    let waits =
+        view.throttled.as_ref().or(view.waits.as_ref()).map_or_else(String::new, |why| format!(" - waits: {why}"));
     let done = report::percent(view.done_ppm);
     format!("{done}{left}, {} points, {rate:.0}/s{more}: {}{waits}", view.points, view.now)
 }

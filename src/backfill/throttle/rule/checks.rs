@@ -91,7 +91,10 @@ impl Checks {
         let no = |check, why| No { check, why, again: None };
         let measured = self.measured(seen, limits);
         if limits.paused {
-            return Some(no(Check::Manual, "an operator has paused it: twinline backfill limit paused=false".to_owned()));
+            return Some(no(
+                Check::Manual,
+                "an operator has paused it: twinline backfill limit paused=false".to_owned(),
+            ));
         }
         match &seen.flag {
             Flag::Down => {}
@@ -206,7 +209,9 @@ mod tests {
             let mut none = Backfill::default();
             let keys = ["delivery_lag_max", "source_latency_max", "destination_latency_max"];
             keys.iter().for_each(|key| none.set(key, "0").unwrap());
-            ["destination_errors_max", "parked_bytes_max", "disk_free_min"].iter().for_each(|key| none.set(key, "0").unwrap());
+            ["destination_errors_max", "parked_bytes_max", "disk_free_min"]
+                .iter()
+                .for_each(|key| none.set(key, "0").unwrap());
             assert_eq!(said(&mut Checks::default(), &stops, &none), None, "{name}: no limit, no check");
         }
         assert_eq!(said(&mut Checks::default(), &Seen::default(), &Backfill::default()), None, "no figure, no check");

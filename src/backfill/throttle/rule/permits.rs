@@ -43,13 +43,13 @@ pub struct Permits {
 
 /// The budget of reads.
 #[must_use]
-pub fn read_quota(limits: &Backfill) -> Quota {
+fn read_quota(limits: &Backfill) -> Quota {
     Quota { bytes: limits.quota_read.0, share: limits.quota_share, window: limits.quota_window }
 }
 
 /// The budget of writes.
 #[must_use]
-pub fn write_quota(limits: &Backfill) -> Quota {
+fn write_quota(limits: &Backfill) -> Quota {
     Quota { bytes: limits.quota_write.0, share: limits.quota_share, window: limits.quota_window }
 }
 

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 /// Who comes late by so little has not lost it: permits are given when somebody looks, not on the dot.
-pub const CREDIT: Duration = Duration::from_millis(250);
+const CREDIT: Duration = Duration::from_millis(250);
 
 /// The pace of one thing.
 #[derive(Clone, Copy, Debug, Default)]
