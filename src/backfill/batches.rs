@@ -23,6 +23,8 @@ use crate::db::read::Window;
 use crate::delivery::write_path;
 use crate::route::{RouteName, Target, TargetKind};
 
+/// Under this name the log tells of them.
+const EVENT: &str = "backfill.batches";
 /// Points that wait to be sent.
 pub const WAITING_MAX: usize = 1_000;
 /// One that is not taken is sent so often, with this pause.
@@ -101,10 +103,8 @@ impl Batches {
 
     fn send(&mut self, line: String) {
         if self.waiting.try_send(line).is_err() && !std::mem::replace(&mut self.is_told, true) {
-            tracing::warn!(
-                event = "backfill.batches",
-                "more than {WAITING_MAX} points of batches wait: some are left out"
-            );
+            let text = format!("more than {WAITING_MAX} points of batches wait: some are left out");
+            self.writer.progress.tell(EVENT, text);
         }
     }
 
@@ -117,7 +117,8 @@ impl Batches {
         }
         drop(self.waiting);
         if tokio::time::timeout(END_MAX, self.sending).await.is_err() {
-            tracing::warn!(event = "backfill.batches", "points of batches were not taken in time and are left out");
+            let text = "points of batches were not taken in time and are left out".to_owned();
+            self.writer.progress.tell(EVENT, text);
         }
     }
 }
@@ -131,10 +132,8 @@ async fn send(writer: Rc<Writer>, mut taken: mpsc::Receiver<String>) {
         let Some(why) = refused(&writer, body).await else { continue };
         if !std::mem::replace(&mut is_told, true) {
             let place = writer.throttle.limits().now().batches.clone();
-            tracing::warn!(
-                event = "backfill.batches",
-                "points of batches cannot be written to {place}, and are left out: {why}"
-            );
+            let text = format!("points of batches cannot be written to {place}, and are left out: {why}");
+            writer.progress.tell(EVENT, text);
         }
     }
 }

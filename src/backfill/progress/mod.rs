@@ -47,6 +47,9 @@ pub struct View {
     pub throttled: Option<String>,
 }
 
+/// What is told and not taken is bounded by this.
+const TOLD_MAX: usize = 20;
+
 /// The clock of work: it stands still while nothing may be begun.
 #[derive(Clone, Copy, Debug, Default)]
 struct Work {
@@ -82,6 +85,8 @@ struct Inner {
     newest_ns: i64,
     /// What is to be shown once it is durable.
     next: (u64, Option<u64>),
+    /// What people are to be told, and nobody has taken yet.
+    told: Vec<String>,
 }
 
 /// The same, shared with whoever shows it.
@@ -103,6 +108,21 @@ impl Progress {
     /// Changes it.
     pub fn change(&self, change: impl FnOnce(&mut View)) {
         change(&mut self.inner().view);
+    }
+
+    /// Tells of something, in the log and to whoever shows this.
+    pub fn tell(&self, event: &'static str, text: String) {
+        tracing::warn!(event, "{text}");
+        let mut inner = self.inner();
+        if inner.told.len() < TOLD_MAX {
+            inner.told.push(text);
+        }
+    }
+
+    /// What was told since the last look.
+    #[must_use]
+    pub fn told(&self) -> Vec<String> {
+        std::mem::take(&mut self.inner().told)
     }
 
     /// The source has counted the cells of a measurement: before the job begins.

@@ -108,7 +108,7 @@ pub(in crate::cli) async fn count(parts: &Parts) {
         let names = match parts.reader.measurements(db, rp).await {
             Ok(names) => names,
             Err(error) => {
-                tracing::warn!(event = "backfill.count", "{} was not counted: {error}", place.name);
+                parts.progress.tell("backfill.count", format!("{} was not counted: {error}", place.name));
                 continue;
             }
         };
@@ -120,7 +120,7 @@ pub(in crate::cli) async fn count(parts: &Parts) {
                 Ok(cells) => parts.progress.counted((number, name.into()), cells),
                 Err(error) => {
                     let name = String::from_utf8_lossy(&name);
-                    tracing::warn!(event = "backfill.count", "{} {name} was not counted: {error}", place.name);
+                    parts.progress.tell("backfill.count", format!("{} {name} was not counted: {error}", place.name));
                 }
             }
         }

@@ -55,7 +55,16 @@ pub(super) async fn always(talk: Talk, progress: &Progress, clock: &SharedClock)
     let mut shown = Shown::new(talk, clock.monotonic());
     loop {
         tokio::time::sleep(SHOW_EVERY).await;
+        tell(talk, progress);
         shown.show(&progress.view(), clock.monotonic());
+    }
+}
+
+/// Tells what is to be told.
+pub(super) fn tell(talk: Talk, progress: &Progress) {
+    for text in progress.told() {
+        Shown::clear(talk);
+        talk.say(&text);
     }
 }
 

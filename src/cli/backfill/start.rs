@@ -162,6 +162,7 @@ fn go(
             () = job::noted(Arc::clone(&held.store) as Arc<dyn BackfillStore>, row.id, &progress, &clock) => Ok(Ended::Stopped),
         }
     });
+    shown::tell(talk, &progress);
     Shown::clear(talk);
     finish(talk, config, (held, &row), done, stop.asked(), &clock)
 }
