@@ -191,7 +191,7 @@ mod tests {
         {
             assert!(Schedule::parse(bad).is_err(), "{bad}");
         }
-        assert!(Schedule::parse(&vec!["Mon-Sun"; 10].join(",")).is_err(), "too many");
+        assert!(Schedule::parse(&["Mon-Sun"; 10].join(",")).is_err(), "too many");
     }
 
     #[test]

@@ -136,10 +136,10 @@ impl Permits {
     /// What a window should hold at most: points, and bytes of the answer. `None`: as many as it likes.
     #[must_use]
     pub fn window_max(limits: &Backfill, target: Duration) -> (Option<u64>, Option<u64>) {
-        let points = (limits.rows_per_s > 0).then(|| (limits.rows_per_s as f64 * target.as_secs_f64()) as u64);
+        let points = (limits.rows_per_s > 0).then_some((limits.rows_per_s as f64 * target.as_secs_f64()) as u64);
         let quotas = [read_quota(limits), write_quota(limits)];
         let by_quota = quotas.into_iter().filter(|quota| quota.bytes > 0).map(|quota| quota.own() / WINDOWS_OF_BUDGET);
-        let by_rate = (limits.bytes_per_s.0 > 0).then(|| (limits.bytes_per_s.0 as f64 * target.as_secs_f64()) as u64);
+        let by_rate = (limits.bytes_per_s.0 > 0).then_some((limits.bytes_per_s.0 as f64 * target.as_secs_f64()) as u64);
         (points, by_quota.chain(by_rate).min())
     }
 
