@@ -256,3 +256,46 @@ fn how_far_it_is_never_becomes_less() {
     document(&place, &["limit", "rows_per_s=0"], 0);
     ends(child, &place, (&source, &destination, name));
 }
+
+/// Beside a running twinline clients come first: while one of their lines waits nothing new is read.
+#[test]
+fn a_client_whose_line_waits_comes_first() {
+    let name = "tlag";
+    let (source, destination) = pair(name);
+    let limits = "[backfill]\ndelivery_lag_max = \"300ms\"\nqueries_at_once = 1\n";
+    let twinline = Setup::new(source.section(), destination.section()).more(limits).start();
+    let order = |words: &[&str]| {
+        let output = twinline.command(words);
+        assert_eq!(output.status.code(), Some(0), "{words:?}: {}", said(&output));
+    };
+    order(&["queue", "pause"]);
+    let line = format!("POST /write?db={name}&precision=ns");
+    let body = format!("live f=1,i=1i {}", MONDAY_NS + 77);
+    let answer = crate::http::call(&twinline.addr, &line, &[], body.as_bytes()).unwrap();
+    assert_eq!(answer.status, 204, "{}", answer.text());
+    let now = || {
+        let output = twinline.command(&["-o", "json", "backfill", "status"]);
+        serde_json::from_slice::<Value>(&output.stdout).map_err(|_| said(&output))
+    };
+    // It waits for longer than it may, before the job begins.
+    eventually("the line waits", || {
+        let output = twinline.command(&["-o", "json", "status"]);
+        let found: Value = serde_json::from_slice(&output.stdout).map_err(|_| said(&output))?;
+        if found.to_string().contains("\"queued_lines\":1") { Ok(()) } else { Err(format!("{found:#}")) }
+    });
+    std::thread::sleep(Duration::from_millis(500));
+    order(&["backfill", "start", "--db", name]);
+    eventually("the copy waits for it", || {
+        let found = now()?;
+        let why = found["now"]["throttled"].as_str().unwrap_or_default();
+        let is_it = why.starts_with("delivery-lag: a client's line waits for") && why.contains("of 300 ms");
+        if is_it { Ok(()) } else { Err(format!("{found:#}")) }
+    });
+    assert_eq!(now().unwrap()["points"], 0, "nothing was begun");
+    order(&["queue", "resume"]);
+    eventually("all is copied", || {
+        let found = now()?;
+        if found["state"] == "done" { Ok(()) } else { Err(format!("{found:#}")) }
+    });
+    assert_eq!(equal(&source, &destination, name), POINTS * 2 + 2);
+}

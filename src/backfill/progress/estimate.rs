@@ -223,7 +223,7 @@ mod tests {
             for (number, (cells, cost)) in kinds.iter().enumerate() {
                 let cells = (cells * vary(&mut random, group)) as u64;
                 // Each window goes a little faster or slower.
-                let took_s = cells as f64 * cost * (0.8 + 0.4 * random.f64());
+                let took_s = cells as f64 * cost * (0.9 + 0.2 * random.f64());
                 units.push(Unit { name: name(number), cells, took_s });
             }
         }
