@@ -419,3 +419,41 @@ fn a_place_that_the_destination_lacks_is_named_also_beside_a_running_one() {
     assert!(said(&output).contains("--offline"), "{}", said(&output));
     drop(document(&none, &["plan", "--db", "lvlacks"], 4));
 }
+
+/// Names are those of the source where a region is held, and those of the destination where it is looked whether a line lies in it.
+#[test]
+fn by_rules_that_rename_and_leave_out_it_copies_what_delivery_would_bring() {
+    let name = "lvrules";
+    let (source, destination) = (shared(Kind::One, 0), shared(Kind::One, 1));
+    let shape = Shape { groups: 6, group_ns: HOUR_NS, before: 60 };
+    create(&source, name, shape);
+    create(&destination, "lvruled", shape);
+    fill(&source, name, shape);
+    let rule = format!(
+        "[[mapping.rule]]\nfrom = {{ db = \"{name}\" }}\nto = {{ db = \"lvruled\" }}\nexclude = [\"b\"]\n\
+         rename_measurement = {{ \"a\" = \"renamed\" }}\ndrop_fields = [\"i\"]\n"
+    );
+    let twinline = Setup::new(source.section(), destination.section()).more(&rule).start();
+    let started = twinline.command(&["backfill", "start"]);
+    assert_eq!(started.status.code(), Some(0), "{}", said(&started));
+    for at in 0..100 {
+        let body = format!("a,host=w0 f={at} {}\nb,host=w0 f={at} {}", shape.time(at % 6, at / 6), MONDAY_NS + at);
+        let answer = twinline.call(&format!("POST /write?db={name}&precision=ns"), &[], body);
+        assert_eq!(answer.status, 204, "{}", answer.text());
+    }
+    let done = ends(&twinline);
+    assert_eq!((&done["failed"], &done["refused"]), (&serde_json::json!([]), &serde_json::json!([])), "{done:#}");
+    twinline.quiet();
+    let text = |cell: twinline::cell::Cell, name: &str| {
+        let tags: Vec<_> = cell.series.tags().iter().map(|(key, value)| format!("{key:?}={value:?}")).collect();
+        format!("{name} {tags:?} {:?} {} {:?}", cell.field, cell.time_ns, cell.value)
+    };
+    let is_left = |cell: &twinline::cell::Cell| cell.series.measurement() == b"a" && *cell.field != *b"i";
+    let mut wanted: Vec<_> = source.cells(name).into_iter().filter(is_left).map(|cell| text(cell, "renamed")).collect();
+    let there = destination.cells("lvruled");
+    assert!(there.iter().all(|cell| cell.series.measurement() == b"renamed"));
+    let mut found: Vec<_> = there.into_iter().map(|cell| text(cell, "renamed")).collect();
+    wanted.sort();
+    found.sort();
+    assert!(found == wanted, "{} found, {} wanted", found.len(), wanted.len());
+}
