@@ -71,3 +71,32 @@ impl Probes for Live {
         self.view.lock().unwrap_or_else(PoisonError::into_inner).sent_bytes
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::recent::OfLate;
+    use crate::db::read::{Auth, Product};
+    use crate::delivery::{View, shared_view};
+
+    #[test]
+    fn figures_of_a_running_twinline_are_those_of_delivery_and_of_clients_writes() {
+        let reader = Reader::new("http://127.0.0.1:1", Auth::None, Product::Influx1).unwrap();
+        let live = Live { reader: reader.clone(), view: shared_view(), source: Recent::default() };
+        let now = Duration::from_secs(100);
+        let before = live.seen(now);
+        assert_eq!((before.delivery_lag, before.source_p95), (None, None), "nothing is known yet");
+        live.source.add(now, Duration::from_secs(2), false);
+        let of_late = OfLate { p95: Some(Duration::from_secs(3)), all: 7, failed: 2 };
+        let (taken, waited) = (Duration::from_secs(99), Duration::from_secs(4));
+        let view = View { ready: true, oldest_ns: 1, taken, waited, of_late, sent_bytes: 9, ..View::default() };
+        *live.view.lock().unwrap() = view;
+        let seen = live.seen(now);
+        assert_eq!(seen.delivery_lag, Some(Duration::from_secs(5)), "it has waited on since");
+        assert_eq!((seen.destination_p95, seen.parked_bytes), (Some(Duration::from_secs(3)), Some(0)));
+        assert_eq!(seen.attempts, Some(Attempts { failed: 2, all: 7 }));
+        assert!(seen.source_p95.is_some_and(|p95| (1.7..2.3).contains(&p95.as_secs_f64())));
+        assert_eq!((live.clients_wrote_bytes(), live.received_bytes()), (9, 0));
+        assert_eq!(Offline(reader).seen(now), Seen::default());
+    }
+}
