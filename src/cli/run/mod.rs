@@ -137,11 +137,11 @@ async fn daemon(
     let log = opened.first().map(|first| first.queue.log());
     let log = log.ok_or_else(|| Error::new(Kind::Config, Side::Own, "no destination is configured"))?;
     let watched = Watched { state: Arc::clone(&state), clock: Arc::clone(&clock) };
-    let stores = (&state, &clock, &gaps);
     let rule = config.queue.doubt_alarm;
     let (silence, seen, doubts) = (Silence::default(), EdgeView::default(), Doubts::new(rule.window));
     let to = each.iter().zip(&learnt.destinations).zip(&kinds).zip(opened);
-    let (mirrors, delivering) = deliver(to.collect(), stores, &doubts, &late_stopped, &watched).await?;
+    let (mirrors, delivering) =
+        deliver(to.collect(), (&state, &clock, &gaps), &doubts, &late_stopped, &watched).await?;
     let of_late = Recent::default();
     let copier = |(config, mirror)| copier(config, mirror, (&state, &clock), &of_late);
     let copiers = each.iter().zip(&mirrors).map(copier).collect();
@@ -172,19 +172,43 @@ async fn daemon(
     let front = Front { proxies, udp, edge: edge.clone(), seen, clock: Arc::clone(&clock) };
     let serving = serve_all(&config, front, drain, &stopped);
 
-    let exit = signals.next().await?;
-    tracing::info!("stopping: no new connections, requests under way end");
-    stop.send_replace(true);
-    tokio::select! {
-        () = end_requests(serving, &edge, drain + config.source.server.request_timeout) => {}
-        _ = signals.next() => tracing::warn!("a second signal: requests under way are given up"),
-    }
+    let most = drain + config.source.server.request_timeout;
+    let exit = asked_to_end(&mut signals, &stop, end_requests(serving, &edge, most)).await?;
     // What its clients have heard is to be known to the next start.
     if tokio::time::timeout(config.queue.stall, settling.settled()).await.is_err() {
         tracing::warn!("the log takes no outcomes: writes answered just now are doubt at the next start");
     }
     late_stop.send_replace(true);
-    // Nothing else runs here any more that waiting could hold up.
+    end_threads(delivering, (copying, copy_stop), controlling)?;
+    let stopped = Event { at_ns: clock.wall_ns(), kind: EventKind::Stopped, text: "stopped".to_owned() };
+    // The log is closed all the same.
+    let _ = state.add_event(stopped).await;
+    tracing::info!("stopped");
+    Ok(exit)
+}
+
+/// Until somebody wants an end, and then that of the requests under way.
+async fn asked_to_end(
+    signals: &mut Signals,
+    stop: &watch::Sender<bool>,
+    requests: impl Future<Output = ()>,
+) -> Result<Exit> {
+    let exit = signals.next().await?;
+    tracing::info!("stopping: no new connections, requests under way end");
+    stop.send_replace(true);
+    tokio::select! {
+        () = requests => {}
+        _ = signals.next() => tracing::warn!("a second signal: requests under way are given up"),
+    }
+    Ok(exit)
+}
+
+/// Waits for the ends of all threads. Nothing else runs here any more that waiting could hold up.
+fn end_threads(
+    delivering: Vec<threads::Running>,
+    (copying, copy_stop): (threads::Running, watch::Sender<bool>),
+    controlling: threads::Running,
+) -> Result<()> {
     // All of them save their floors, whatever becomes of one.
     let ended: Vec<Result<()>> = delivering.into_iter().map(threads::join).collect();
     // Behind delivery: a region that is being copied is not let go of early.
@@ -192,12 +216,7 @@ async fn daemon(
     let copied = threads::join(copying);
     ended.into_iter().collect::<Result<()>>()?;
     copied?;
-    threads::join(controlling)?;
-    let stopped = Event { at_ns: clock.wall_ns(), kind: EventKind::Stopped, text: "stopped".to_owned() };
-    // The log is closed all the same.
-    let _ = state.add_event(stopped).await;
-    tracing::info!("stopped");
-    Ok(exit)
+    threads::join(controlling)
 }
 
 /// What can be learnt of the databases before anything is served. Refuses to copy a source to itself.
