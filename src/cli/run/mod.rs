@@ -180,9 +180,8 @@ async fn daemon(
     }
     late_stop.send_replace(true);
     end_threads(delivering, (copying, copy_stop), controlling)?;
-    let stopped = Event { at_ns: clock.wall_ns(), kind: EventKind::Stopped, text: "stopped".to_owned() };
     // The log is closed all the same.
-    let _ = state.add_event(stopped).await;
+    let _ = state.add_event(Event { at_ns: clock.wall_ns(), kind: EventKind::Stopped, text: "stopped".into() }).await;
     tracing::info!("stopped");
     Ok(exit)
 }
