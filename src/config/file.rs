@@ -2,6 +2,7 @@
 
 mod databases;
 mod edge;
+mod readback;
 mod rules;
 mod udp;
 
@@ -136,12 +137,14 @@ fn parts(root: &Section<'_>) -> Option<Config> {
     let queue = queue(root.section("queue"));
     let limits = limits(root.section("limits"), destinations.as_ref().map_or(1, Vec::len));
     let log = log(root.section("log"));
+    let readback = readback::read(root.section("readback"));
     let (source, destinations) = (source?, destinations?);
     edge::no_shared_socket(root, &listen, &unix_socket);
     for destination in &destinations {
         edge::no_loop(root, &listen, &source.server.url, &destination.server.url);
     }
-    let config = Config { name, data_dir, listen, udp, unix_socket, source, destinations, mapping, queue, limits, log };
+    let config =
+        Config { name, data_dir, listen, udp, unix_socket, source, destinations, mapping, queue, readback, limits, log };
     // With other faults some values are defaults in place of what was meant, and the sum would mislead.
     if root.doc.errors.borrow().is_empty() {
         fits_in_memory(root, &config);
