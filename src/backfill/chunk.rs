@@ -2,7 +2,8 @@
 //!
 //! Promises: a region is read only while it is held; it counts as written only after the destination's last acknowledgement of what was
 //! read under that hold, and, where it says yes before it keeps, once that is kept; it is released only when no request of ours can
-//! still take effect on it. An event that cannot come in a state changes nothing.
+//! still take effect on it. Nobody waits behind it until the destination keeps what it has acknowledged: should that be lost, the chunk is
+//! held and read anew. An event that cannot come in a state changes nothing.
 
 use std::time::Duration;
 
@@ -115,7 +116,7 @@ pub struct Machine {
     late_max: Duration,
     /// Whether the destination says yes before it keeps.
     acks_early: bool,
-    /// Whether it has said yes to all of it.
+    /// Whether it has said yes to all of it: then the region is released, and what is left is to be kept.
     acked: bool,
 }
 
@@ -146,30 +147,38 @@ impl Machine {
             (S::Planned, E::Held) => self.to(S::Held, A::Drain),
             (S::Held, E::Drained) => self.to(S::Drained, A::Read),
             (S::Drained, E::ReadDone) => self.to(S::Read, A::Write),
-            (S::Read, E::Unanswered(at)) => {
+            (S::Read, E::Unanswered(at)) if !self.acked => {
                 self.open_until = self.open_until.max(at + self.late_max);
                 vec![A::Again]
             }
             (S::Read, E::Acked) if self.acks_early => {
+                let release = (!self.acked).then(|| self.release());
                 self.acked = true;
-                vec![A::Keep]
+                release.into_iter().chain([A::Keep]).collect()
             }
             (S::Read, E::Acked) => self.written(),
-            (S::Read, E::Kept) if self.acked => self.written(),
-            (S::Read, E::Began) if self.acks_early => {
-                self.acked = false;
-                vec![A::Write]
+            (S::Read, E::Kept) if self.acked => {
+                self.state = S::Released;
+                vec![A::Note(S::Written), A::Note(S::Released)]
             }
-            (S::Read, E::SpoolDamaged) => {
-                self.acked = false;
-                self.to(S::Drained, A::Read)
+            // It is nobody's any more: from the beginning.
+            (S::Read, E::Began) if self.acked => {
+                (self.state, self.acked) = (S::Planned, false);
+                Vec::new()
             }
-            (S::Drained, E::ReadFailed) | (S::Read, E::WriteFailed) => self.tried(),
+            (S::Read, E::Began) if self.acks_early => vec![A::Write],
+            (S::Read, E::SpoolDamaged) if !self.acked => self.to(S::Drained, A::Read),
+            (S::Drained, E::ReadFailed) => self.tried(),
+            (S::Read, E::WriteFailed) if !self.acked => self.tried(),
             (S::Held | S::Drained, E::Breach) => {
                 self.state = S::Split;
                 vec![A::Note(S::Split), self.release(), A::Smaller]
             }
             (S::Planned, E::Stop) => Vec::new(),
+            (S::Read, E::Stop) if self.acked => {
+                (self.state, self.acked) = (S::Planned, false);
+                Vec::new()
+            }
             (S::Held | S::Drained | S::Read, E::Stop) => {
                 self.state = S::Planned;
                 vec![self.release()]
@@ -287,7 +296,7 @@ mod tests {
                 let before = machine.state();
                 if before == State::Read {
                     match event {
-                        Event::Unanswered(at) => open = open.max(at + Z),
+                        Event::Unanswered(at) if held => open = open.max(at + Z),
                         Event::Acked => acked = true,
                         Event::Kept => kept = acked,
                         Event::Began => (acked, kept) = (false, false),
@@ -302,15 +311,17 @@ mod tests {
                         }
                         Action::Write => {
                             read |= before == State::Drained;
-                            assert!(held && read, "written before it was read");
+                            assert!(held && read, "written before it was read, or behind the release");
                         }
                         Action::Drain => held = true,
                         Action::Release { not_before } => {
+                            assert!(held, "released twice");
                             assert!(not_before >= open, "released while a request may take effect");
-                            (held, read, acked, kept) = (false, false, false, false);
+                            held = false;
                         }
                         Action::Note(State::Written) => {
-                            assert!(held && read && acked && (kept || !acks_early));
+                            assert!(read && acked && (kept || !acks_early));
+                            assert_eq!(held, !acks_early, "a release waits for what is kept");
                         }
                         _ => {}
                     }

@@ -1,61 +1,100 @@
 //! What keeps delivery away from a region while a chunk of it is copied.
-
-use std::fmt;
-use std::future::Future;
-use std::pin::Pin;
+//!
+//! Promise: from the answer to [`Gate::hold`] on nothing newer of the region goes to the destination until [`Hold::release`]; where no
+//! twinline stands in front nobody has to be kept away, and nothing is.
 
 use crate::base::Result;
 use crate::db::read::Window;
-use crate::route::Target;
+use crate::delivery::{Held, Parked, Region, Regions};
+use crate::route::RouteName;
 
-/// A part of the destination: a measurement of a place, over a span of time.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Region {
-    /// The place.
-    pub target: Target,
-    /// By its name at the source.
-    pub measurement: Vec<u8>,
-    /// When.
-    pub window: Window,
+/// Who is kept away.
+#[derive(Clone, Debug)]
+pub enum Gate {
+    /// No proxy stands in front: there is nobody to hold back.
+    Offline,
+    /// Delivery to the destination.
+    Live(Regions),
 }
 
-/// Names a hold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct HoldId(pub u64);
+/// A region that is held. Let go of without a word, delivery goes on with it and tells that.
+#[derive(Debug)]
+pub enum Hold {
+    /// There was nobody.
+    Nobody,
+    /// Delivery waits.
+    Held(Held),
+}
 
-/// What a call comes to.
-pub type Soon<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + 'a>>;
-
-/// Holds regions back. One that holds nothing serves where no delivery works.
-pub trait Gate: fmt::Debug {
+impl Gate {
     /// Whether it holds anything: else nothing need wait for a release.
-    fn holds(&self) -> bool;
+    #[must_use]
+    pub fn holds(&self) -> bool {
+        matches!(self, Self::Live(_))
+    }
+
     /// From now on nothing newer of the region goes to the destination.
-    fn hold<'a>(&'a self, region: &'a Region) -> Soon<'a, HoldId>;
-    /// Everything older of it has its end on both sides.
-    fn drained(&self, hold: HoldId) -> Soon<'_, ()>;
-    /// What was held back goes on, in order.
-    fn release(&self, hold: HoldId) -> Soon<'_, ()>;
+    ///
+    /// # Errors
+    /// As [`Regions::hold`].
+    pub async fn hold(&self, region: Region) -> Result<Hold> {
+        match self {
+            Self::Offline => Ok(Hold::Nobody),
+            Self::Live(regions) => regions.hold(region).await.map(Hold::Held),
+        }
+    }
 }
 
-/// No proxy stands in front: there is nobody to hold back.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Offline;
-
-impl Gate for Offline {
-    fn holds(&self) -> bool {
-        false
+impl Hold {
+    /// Everything older of it has its end on both sides.
+    ///
+    /// # Errors
+    /// As [`Held::drained`].
+    pub async fn drained(&mut self) -> Result<()> {
+        match self {
+            Self::Nobody => Ok(()),
+            Self::Held(held) => held.drained().await,
+        }
     }
 
-    fn hold<'a>(&'a self, _: &'a Region) -> Soon<'a, HoldId> {
-        Box::pin(std::future::ready(Ok(HoldId(0))))
+    /// What waits for the release.
+    #[must_use]
+    pub fn parked(&self) -> Parked {
+        match self {
+            Self::Nobody => Parked::default(),
+            Self::Held(held) => held.parked(),
+        }
     }
 
-    fn drained(&self, _: HoldId) -> Soon<'_, ()> {
-        Box::pin(std::future::ready(Ok(())))
+    /// What was held back goes on, in order.
+    pub async fn release(self) {
+        if let Self::Held(held) = self {
+            held.release().await;
+        }
     }
+}
 
-    fn release(&self, _: HoldId) -> Soon<'_, ()> {
-        Box::pin(std::future::ready(Ok(())))
+/// A window of a measurement as delivery knows it: by both of its ends.
+#[must_use]
+pub fn region(route: &RouteName, measurement: &[u8], window: Window) -> Region {
+    // The end of all time belongs to it; any other end is the first time behind it.
+    let to_ns = if window.end_ns == i64::MAX { i64::MAX } else { window.end_ns.saturating_sub(1) };
+    Region { route: route.clone(), measurement: measurement.to_vec(), from_ns: window.start_ns, to_ns }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_region_has_both_of_its_ends() {
+        let route = RouteName::Database { db: "d".to_owned(), rp: String::new() };
+        let of = |start_ns, end_ns| {
+            let region = region(&route, b"m", Window { start_ns, end_ns });
+            (region.from_ns, region.to_ns)
+        };
+        assert_eq!(of(0, 10), (0, 9));
+        assert_eq!(of(-5, i64::MAX), (-5, i64::MAX));
+        assert_eq!(of(Window::ALL.start_ns, Window::ALL.end_ns).0, Window::ALL.start_ns);
     }
 }

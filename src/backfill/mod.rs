@@ -9,6 +9,7 @@
 //! destination; [`chunk`] is the order of these steps as a pure machine, and [`executor`] carries it out.
 
 pub mod chunk;
+pub mod desk;
 pub mod executor;
 pub mod files;
 pub mod form;

@@ -1,10 +1,11 @@
 //! How far a job is, for people.
 
-use std::cell::RefCell;
-use std::rc::Rc;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde::{Deserialize, Serialize};
 
 /// What a job shows of itself.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct View {
     /// Chunks that are written.
     pub chunks: u64,
@@ -28,19 +29,19 @@ pub struct View {
     pub waits: Option<String>,
 }
 
-/// The same, shared on one thread.
+/// The same, shared with whoever shows it.
 #[derive(Clone, Debug, Default)]
-pub struct Progress(Rc<RefCell<View>>);
+pub struct Progress(Arc<Mutex<View>>);
 
 impl Progress {
     /// As it stands.
     #[must_use]
     pub fn view(&self) -> View {
-        self.0.borrow().clone()
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Changes it.
     pub fn change(&self, change: impl FnOnce(&mut View)) {
-        change(&mut self.0.borrow_mut());
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
     }
 }

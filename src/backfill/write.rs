@@ -119,32 +119,47 @@ impl Writer {
     /// Writes all of a spool.
     ///
     /// # Errors
-    /// `Damage`: the spool is not what was written. `Auth`, `State`: nothing can be written until somebody acts. `Timeout`: nobody was
+    /// With the time when a request was last left without an answer. `Damage`: the spool is not what was written. `Auth`, `State`: nothing can be written until somebody acts. `Timeout`: nobody was
     /// there for [`PATIENCE`], or we are to end.
-    pub async fn write(self: &Rc<Self>, place: &Place, mut spool: SpoolReader) -> Result<Sent> {
+    pub async fn write(
+        self: &Rc<Self>,
+        place: &Place,
+        spool: SpoolReader,
+    ) -> std::result::Result<Sent, (Error, Option<Duration>)> {
+        let shared = Shared::default();
+        let done = self.write_all(place, spool, &shared).await;
+        // Those beside one that failed are cut in the middle.
+        let is_cut = Rc::strong_count(&shared) > 1;
+        let sent = shared.take();
+        let unanswered = if is_cut { Some(self.clock.monotonic()) } else { sent.unanswered };
+        done.map_err(|error| (error, unanswered))?;
+        Ok(sent)
+    }
+
+    async fn write_all(self: &Rc<Self>, place: &Place, mut spool: SpoolReader, shared: &Shared) -> Result<()> {
         let path: Rc<str> = format!("{}{}", self.server.prefix(), write_path(self.product, &place.target)).into();
         let tables = table_prefix(&place.target, &self.kind);
         let form = Form { writing: self.writing.at(self.clock.wall_ns()), tables: &tables };
-        let (route, shared) = (place.name.key(), Shared::default());
+        let route = place.name.key();
         let (mut batch, mut under_way) = (Batch::default(), JoinSet::new());
         while let Some(points) = spool.next()? {
             for point in &points {
-                self.line(place, form, point, (&route, &shared), &mut batch)?;
+                self.line(place, form, point, (&route, shared), &mut batch)?;
                 if batch.ends.len() >= LINES_MAX || batch.bytes.len() >= BYTES_MAX {
                     if under_way.len() >= REQUESTS_MAX {
                         ended(under_way.join_next().await)?;
                     }
-                    self.begin(&mut under_way, &path, (&route, &shared), std::mem::take(&mut batch));
+                    self.begin(&mut under_way, &path, (&route, shared), std::mem::take(&mut batch));
                 }
             }
         }
         if !batch.ends.is_empty() {
-            self.begin(&mut under_way, &path, (&route, &shared), batch);
+            self.begin(&mut under_way, &path, (&route, shared), batch);
         }
         while let Some(done) = under_way.join_next().await {
             ended(Some(done))?;
         }
-        Ok(shared.take())
+        Ok(())
     }
 
     /// The line of a point, as the rules of mapping and the destination want it.

@@ -9,6 +9,7 @@ use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use serde_json::{Value, json};
 
+use super::backfill;
 use super::doubt;
 use super::figures::{Mirror, Share, Shared, Sources};
 use super::letters;
@@ -188,6 +189,7 @@ impl Control {
                 "/api/v1/statements/confirm" => {
                     return Ok(statements::confirm(&self.sources, self.mirror(query)?, request.into_body()).await);
                 }
+                "/api/v1/backfill" => return Ok(backfill::order(self.mirror(query)?, request.into_body()).await),
                 "/api/v1/statements/clear" => {
                     return Ok(statements::clear(&self.sources, self.mirror(query)?, request.into_body()).await);
                 }
@@ -218,6 +220,7 @@ impl Control {
                 document_reply(StatusCode::OK, &json!(document))
             }
             "/api/v1/queue" if door == Door::Socket => document_reply(StatusCode::OK, &json!(self.queue_facts(query)?)),
+            "/api/v1/backfill" if door == Door::Socket => backfill::now(self.mirror(query)?),
             "/api/v1/tap" if door == Door::Socket => tap::tap(query),
             "/api/v1/events" => self.events(query).await,
             "/api/v1/dead-letters" if door == Door::Socket => self.dead_letters(self.mirror(query)?, query).await,

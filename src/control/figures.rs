@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::doubt::{self, Alarms};
 use super::pressure::{Pressure, Watch};
 use super::share::Began;
+use crate::backfill::desk::Desk;
 use crate::base::DestinationId;
 use crate::base::clock::SharedClock;
 use crate::config::DoubtAlarm;
@@ -44,6 +45,8 @@ pub struct Mirror {
     pub hold: Hold,
     /// Regions that are copied to it.
     pub regions: Regions,
+    /// Orders about copies to it, and how far these are.
+    pub desk: Desk,
     /// What the gap logs hold of it.
     pub gaps: HeldGaps,
     /// Where it began, if not at the beginning of the log.

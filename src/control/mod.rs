@@ -5,6 +5,7 @@
 
 mod api;
 mod around;
+mod backfill;
 mod doubt;
 mod edge;
 mod figures;
@@ -18,6 +19,7 @@ mod status;
 mod tap;
 
 pub use api::{Control, Door};
+pub use backfill::{BackfillNow, OrderDocument};
 pub use around::{AroundPlace, WatchedWrites};
 pub use doubt::{DoubtRoute, DoubtStatus};
 pub use figures::Mirror;

@@ -275,11 +275,11 @@ fn last_job(tx: &Connection, destination: &str) -> rusqlite::Result<Option<JobRo
 
 fn note_chunk(tx: &Connection, job: i64, row: &ChunkRow) -> rusqlite::Result<i64> {
     // One row for many windows without a point: their number is that of the measurements times the groups.
-    if row.state == "written" && row.cells == 0 {
+    if matches!(row.state, "written" | "released") && row.cells == 0 {
         let sql =
             "UPDATE backfill_chunk SET to_ns = ?5, ended_ns = ?6 WHERE job = ?1 AND route = ?2 AND measurement = ?3
-                   AND from_ns < ?4 AND to_ns = ?4 AND cells = 0 AND state = 'written' RETURNING id";
-        let key = params![job, row.route, row.measurement, row.from_ns, row.to_ns, row.ended_ns];
+                   AND from_ns < ?4 AND to_ns = ?4 AND cells = 0 AND state = ?7 RETURNING id";
+        let key = params![job, row.route, row.measurement, row.from_ns, row.to_ns, row.ended_ns, row.state];
         if let Some(id) = tx.query_row(sql, key, |row| row.get(0)).optional()? {
             return Ok(id);
         }

@@ -71,6 +71,10 @@ pub enum EventKind {
     DoubtSteady,
     /// It has eased.
     DoubtEased,
+    /// A job began to copy history.
+    BackfillStarted,
+    /// A job has ended: all is copied, some of it could not be, or an operator has given it up.
+    BackfillEnded,
     /// Points came to a place of the source other than through Twinline; at most once an hour for each place.
     WritesAround,
     /// Whether source and destination are one server could not be told at the start.

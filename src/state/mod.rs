@@ -257,7 +257,7 @@ fn gone() -> Error {
 
 /// The seam: calls never block; a store that is not keeping up answers with an error that may be tried again.
 /// SQLite on one machine, a shared store when clustered.
-pub trait State: Send + Sync + fmt::Debug {
+pub trait State: BackfillStore {
     /// The id of a route, made when it is first asked for. `key` is the route's canonical text. `limit`: beyond so many
     /// routes the answer is 0 ("not listed").
     fn intern_route(&self, key: &str, limit: usize) -> Pending<RouteId>;

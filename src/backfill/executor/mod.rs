@@ -3,6 +3,7 @@
 //! Promises: what ends the process at any moment costs the chunks in flight, which are read again; a chunk that fails is tried again in
 //! smaller pieces when all others are done, and is given up with its reason in the end. Nothing waits without a reason that is shown.
 
+mod holding;
 mod lanes;
 mod reading;
 mod settling;
@@ -18,7 +19,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, mpsc};
 
 use super::chunk::{Machine, State};
-use super::gate::Gate;
+use super::gate::{Gate, Hold};
 use super::progress::Progress;
 use super::read::Spooled;
 use super::scope::Place;
@@ -30,6 +31,7 @@ use crate::db::product::Ack;
 use crate::db::read::{Reader, Window};
 use crate::state::{BackfillStore, ChunkRow};
 
+pub use holding::Limits;
 use lanes::{Lanes, Piece};
 
 /// Spools that are there at once: one being read, one that waits, one being written.
@@ -37,7 +39,7 @@ pub const SPOOLS_MAX: u64 = 3;
 /// How often we look whether somebody wants us to end.
 const STOP_LOOK: Duration = Duration::from_millis(50);
 
-/// Whether somebody wants us to end.
+/// Whether somebody wants the job to end, while the process goes on.
 #[derive(Clone)]
 pub struct Stop(Rc<dyn Fn() -> bool>);
 
@@ -92,7 +94,9 @@ pub struct Parts {
     /// Writes to the destination.
     pub writer: Rc<Writer>,
     /// Keeps delivery away.
-    pub gate: Rc<dyn Gate>,
+    pub gate: Gate,
+    /// What that may cost.
+    pub limits: Limits,
     /// Where it is noted.
     pub store: Arc<dyn BackfillStore>,
     /// Time.
@@ -131,7 +135,7 @@ pub enum Ended {
 struct Ready {
     piece: Piece,
     machine: Machine,
-    hold: super::gate::HoldId,
+    hold: Hold,
     spooled: Spooled,
     spool: PathBuf,
     started_ns: i64,

@@ -6,8 +6,7 @@ use tokio::sync::mpsc;
 
 use super::lanes::Piece;
 use super::{Executor, Ready, SPOOLS_MAX, stopped};
-use crate::backfill::chunk::{Event, Machine};
-use crate::backfill::gate::Region;
+use crate::backfill::chunk::Event;
 use crate::backfill::read::{self, Spooled};
 use crate::backfill::scope::{Groups, Unit, uncovered};
 use crate::backfill::steering::Outcome;
@@ -75,14 +74,7 @@ impl Executor {
         let place = &self.parts.places[piece.place];
         let name = format!("{} {}", place.name, String::from_utf8_lossy(&piece.measurement));
         self.parts.progress.change(|view| view.now = name);
-        let mut machine = Machine::new(piece.attempt, self.parts.late_max, self.acks_early);
-        let region =
-            Region { target: place.target.clone(), measurement: piece.measurement.to_vec(), window: piece.window };
-        machine.step(Event::Begin);
-        let hold = self.parts.gate.hold(&region).await?;
-        machine.step(Event::Held);
-        self.parts.gate.drained(hold).await?;
-        machine.step(Event::Drained);
+        let Some((mut machine, hold)) = self.held(&piece).await? else { return Ok(()) };
         let (started_ns, spool) = (self.parts.clock.wall_ns(), self.next_spool());
         self.open.set(self.open.get() + 1);
         let learn = |outcome| {
@@ -92,10 +84,17 @@ impl Executor {
         };
         let read = tokio::select! {
             read = self.spooled(&piece, &spool) => read,
+            why = self.breached(&hold) => {
+                learn(Outcome::TooMuch);
+                self.let_go(&piece, &mut machine, hold, &why).await?;
+                remove(&spool)?;
+                self.closed();
+                return Ok(());
+            }
             // It is read again by whoever resumes.
             () = self.parts.writer.stop.forever() => {
                 machine.step(Event::Stop);
-                self.parts.gate.release(hold).await?;
+                hold.release().await;
                 self.closed();
                 return Ok(());
             }
@@ -115,6 +114,14 @@ impl Executor {
                 // The other side has ended with an error, which is told.
                 spooled.send(ready).await.map_err(|_| stopped())
             }
+            // Nobody waits behind a region for a source that is away.
+            Err(error) if error.kind() == Kind::Connect && self.parts.gate.holds() => {
+                machine.step(Event::Stop);
+                hold.release().await;
+                self.closed();
+                self.lanes.borrow_mut().anew(piece);
+                self.present(async || self.parts.reader.databases().await.map(drop)).await
+            }
             Err(error) if ends_all(&error) => Err(error),
             Err(error) => {
                 if super::is_size(&error) {
@@ -123,7 +130,7 @@ impl Executor {
                 machine.step(Event::ReadFailed);
                 self.failed(&piece, &machine, &error).await?;
                 remove(&spool)?;
-                self.parts.gate.release(hold).await?;
+                hold.release().await;
                 self.closed();
                 Ok(())
             }
@@ -147,12 +154,12 @@ impl Executor {
         self.parts.store.refuse(self.parts.job, done.hidden.iter().map(letter).collect()).await
     }
 
-    /// Reads the window of a piece; waits for a source that is away.
+    /// Reads the window of a piece; waits for a source that is away, where no region is held meanwhile.
     pub(super) async fn spooled(&self, piece: &Piece, spool: &std::path::Path) -> Result<Spooled> {
         let place = &self.parts.places[piece.place];
         let (db, rp) = (place.read_as.0.as_str(), place.read_as.1.as_str());
         let bytes_max = self.parts.spool_bytes_max / SPOOLS_MAX;
-        self.present(async || {
+        let ask = async || {
             let read = read::read(
                 &self.parts.reader,
                 ((db, rp), &piece.measurement, piece.window),
@@ -166,8 +173,8 @@ impl Executor {
                 }
                 other => other,
             }
-        })
-        .await
+        };
+        if self.parts.gate.holds() { ask().await } else { self.present(ask).await }
     }
 
     /// Asks again while the source cannot be reached.
@@ -182,10 +189,7 @@ impl Executor {
                 let what = format!("the source is away for {} min: {error}", PATIENCE.as_secs() / 60);
                 return Err(Error::new(Kind::Connect, Side::Source, what).hint("twinline backfill resume"));
             }
-            self.parts.progress.change(|view| view.waits = Some(error.to_string()));
-            let is_stopped = self.parts.writer.stop.wait(wait).await;
-            self.parts.progress.change(|view| view.waits = None);
-            if is_stopped {
+            if self.waits(error.to_string(), wait).await {
                 return Err(stopped());
             }
             wait = (wait * 2).min(WAIT_MAX);
@@ -198,7 +202,7 @@ impl Executor {
         machine.step(Event::Acked);
         machine.step(Event::Kept);
         self.note(&piece, &machine, ChunkRow { started_ns, ..ChunkRow::default() }).await?;
-        self.parts.gate.release(hold).await?;
+        hold.release().await;
         remove(&spool)?;
         self.parts.progress.change(|view| view.chunks += 1);
         self.closed();

@@ -1,11 +1,14 @@
 //! The side of the destination: spool by spool, and what becomes of each chunk.
 
+use std::time::Duration;
+
 use tokio::sync::mpsc;
 
 use super::reading::remove;
 use super::settling::{LOOK_EVERY, Settled};
 use super::{Executor, Ready};
-use crate::backfill::chunk::{Event, Machine};
+use crate::backfill::chunk::Event;
+use crate::backfill::gate::Hold;
 use crate::backfill::spool::SpoolReader;
 use crate::backfill::write::Sent;
 use crate::base::{Error, Kind, Result, Side};
@@ -34,26 +37,23 @@ impl Executor {
     }
 
     async fn write(&self, mut ready: Ready) -> Result<()> {
-        let place = &self.parts.places[ready.piece.place];
+        // While it waited for its turn clients may have written too much of it.
+        if let Some(why) = self.breach(&ready.hold, Duration::ZERO) {
+            let why = Error::new(Kind::Limit, Side::Own, why).retryable();
+            tracing::debug!(event = "backfill.late", "{why}");
+            remove(&ready.spool)?;
+            ready.hold.release().await;
+            self.lanes.borrow_mut().anew(ready.piece);
+            self.closed();
+            return Ok(());
+        }
         let process = self.settling.borrow().process();
-        let mut damaged = 0;
-        let sent = loop {
-            // Before the first byte goes: a spool is not half written and then found damaged.
-            let checked = SpoolReader::verify(&ready.spool, ready.spooled.totals)
-                .and_then(|()| SpoolReader::open(&ready.spool, ready.spooled.totals));
-            let done = match checked {
-                Ok(spool) => self.parts.writer.write(place, spool).await,
-                Err(error) => Err(error),
-            };
-            match done {
-                Err(error) if error.kind() == Kind::Damage && damaged < DAMAGED_MAX => {
-                    tracing::warn!(event = "backfill.spool", "{error}");
-                    damaged += 1;
-                    ready.machine.step(Event::SpoolDamaged);
-                    ready.spooled = self.spooled(&ready.piece, &ready.spool).await?;
-                    ready.machine.step(Event::ReadDone);
-                }
-                other => break other?,
+        let sent = match self.sent(&mut ready).await {
+            Ok(sent) => sent,
+            Err((error, unanswered)) => {
+                self.settle(unanswered).await;
+                ready.hold.release().await;
+                return Err(error);
             }
         };
         remove(&ready.spool)?;
@@ -65,8 +65,12 @@ impl Executor {
             self.parts.store.refuse(self.parts.job, sent.letters.clone()).await?;
             self.parts.progress.change(|view| view.refused += count);
         }
+        // Not noted before: should this process die now, the chunk is copied again, over what may still take effect.
+        self.settle(sent.unanswered).await;
         ready.machine.step(Event::Acked);
         if self.acks_early {
+            let hold = std::mem::replace(&mut ready.hold, Hold::Nobody);
+            hold.release().await;
             self.settling.borrow_mut().add(Settled { ready, sent, process, at: self.parts.clock.monotonic() });
             let count = self.settling.borrow().len() as u64;
             self.parts.progress.change(|view| view.settling = count);
@@ -75,9 +79,36 @@ impl Executor {
         self.written(ready, &sent).await
     }
 
+    /// Brings a spool to the destination; where that fails, also when a request was last left without an answer.
+    async fn sent(&self, ready: &mut Ready) -> std::result::Result<Sent, (Error, Option<Duration>)> {
+        let place = &self.parts.places[ready.piece.place];
+        let (mut damaged, mut open) = (0, None);
+        loop {
+            // Before the first byte goes: a spool is not half written and then found damaged.
+            let checked = SpoolReader::verify(&ready.spool, ready.spooled.totals)
+                .and_then(|()| SpoolReader::open(&ready.spool, ready.spooled.totals));
+            let done = match checked {
+                Ok(spool) => self.parts.writer.write(place, spool).await,
+                Err(error) => Err((error, None)),
+            };
+            match done {
+                Err((error, unanswered)) if error.kind() == Kind::Damage && damaged < DAMAGED_MAX => {
+                    open = open.max(unanswered);
+                    tracing::warn!(event = "backfill.spool", "{error}");
+                    damaged += 1;
+                    ready.machine.step(Event::SpoolDamaged);
+                    ready.spooled = self.spooled(&ready.piece, &ready.spool).await.map_err(|error| (error, open))?;
+                    ready.machine.step(Event::ReadDone);
+                }
+                Err((error, unanswered)) => return Err((error, open.max(unanswered))),
+                Ok(sent) => return Ok(Sent { unanswered: open.max(sent.unanswered), ..sent }),
+            }
+        }
+    }
+
     /// All of it is at the destination, and stays there.
     pub(super) async fn written(&self, ready: Ready, sent: &Sent) -> Result<()> {
-        let Ready { piece, machine, hold, spooled, started_ns, .. } = ready;
+        let Ready { piece, mut machine, hold, spooled, started_ns, .. } = ready;
         let totals = spooled.totals;
         let row = ChunkRow {
             points: totals.points,
@@ -91,7 +122,8 @@ impl Executor {
             ..ChunkRow::default()
         };
         self.note(&piece, &machine, row).await?;
-        self.release(machine, hold, sent).await?;
+        hold.release().await;
+        machine.released();
         self.parts.progress.change(|view| {
             view.chunks += 1;
             view.points += totals.points;
@@ -102,20 +134,15 @@ impl Executor {
         Ok(())
     }
 
-    /// Not before no request of ours can take effect any more.
-    async fn release(&self, mut machine: Machine, hold: crate::backfill::gate::HoldId, sent: &Sent) -> Result<()> {
-        if let Some(at) = sent.unanswered.filter(|_| self.parts.gate.holds()) {
-            let left = (at + self.parts.late_max).saturating_sub(self.parts.clock.monotonic());
-            self.parts.progress.change(|view| {
-                view.waits = Some("a request had no answer: it may still take effect for some time".to_owned());
-            });
-            // Written it is; who stops now resumes behind it.
-            self.parts.writer.stop.wait(left).await;
-            self.parts.progress.change(|view| view.waits = None);
-        }
-        self.parts.gate.release(hold).await?;
-        machine.released();
-        Ok(())
+    /// Waits until no request of ours can take effect any more, also when somebody wants us to end: newer lines wait behind the region.
+    async fn settle(&self, unanswered: Option<Duration>) {
+        let Some(at) = unanswered.filter(|_| self.parts.gate.holds()) else { return };
+        let left = (at + self.parts.late_max).saturating_sub(self.parts.clock.monotonic());
+        self.parts.progress.change(|view| {
+            view.waits = Some("a request had no answer: it may still take effect for some time".to_owned());
+        });
+        tokio::time::sleep(left).await;
+        self.parts.progress.change(|view| view.waits = None);
     }
 }
 

@@ -3,9 +3,12 @@
 //! Promise: nothing is written before what stands against it is named; a job that was stopped or killed goes on where it was; what could
 //! not be copied is listed, and the exit code says so.
 
-mod pair;
+pub(in crate::cli) mod job;
+mod live;
+pub(in crate::cli) mod pair;
 mod plan;
 mod report;
+mod shown;
 mod start;
 mod status;
 
@@ -13,6 +16,7 @@ use clap::{Args, Subcommand};
 
 use super::Global;
 use super::exit::{Exit, Failure};
+use crate::backfill::desk::Order;
 use pair::ScopeArgs;
 
 /// Options of `backfill`.
@@ -34,13 +38,17 @@ enum Verb {
     Plan(PlanArgs),
     /// Copy
     ///
-    /// The newest shard group first, then older ones. Ctrl-C ends it cleanly, and `resume` goes on. Exit code 0 when all is copied, 5 when
-    /// some of it could not be (it is listed), 4 when something stands against it.
+    /// The newest shard group first, then older ones. The running twinline does it, beside live writes: what clients write of a window
+    /// while it is copied waits for it, so no old value comes over a newer one. `status` shows how far it is. With --offline this command
+    /// does it: Ctrl-C ends it cleanly, and `resume` goes on. Exit code 0 when it has begun, or when all is copied (--wait, --offline), 5
+    /// when some of it could not be (it is listed), 4 when something stands against it.
     Start(StartArgs),
     /// Show how the last job stands
     ///
     /// Also beside one that works. Exit code 3 when there is no job.
     Status(StatusArgs),
+    /// End the job for now; `resume` goes on with it
+    Pause,
     /// Go on with the job that was stopped
     Resume(GoArgs),
     /// Try once more what was given up
@@ -71,6 +79,9 @@ struct StartArgs {
     /// Where no twinline stands in front of the source
     #[arg(long)]
     offline: bool,
+    /// Wait for its end, and show how far it is
+    #[arg(long, conflicts_with = "offline")]
+    wait: bool,
     /// What to do with a destination that holds data already: merge overwrites points of the same series and time
     #[arg(long, value_name = "HOW", value_enum)]
     into_existing: Option<IntoExisting>,
@@ -111,6 +122,10 @@ pub(super) fn run(global: &Global, args: &BackfillArgs) -> Result<Exit, Failure>
         Verb::Plan(args) => plan::run(global, &config, &args.scope, !args.no_count),
         Verb::Start(args) if args.dry_run => plan::run(global, &config, &args.scope, false),
         Verb::Start(args) => start::begin(global, &config, args),
+        Verb::Pause => live::order(global, &config, &Order::Pause),
+        Verb::Resume(_) if live::runs(&config) => live::order(global, &config, &Order::Resume),
+        Verb::Retry(_) if live::runs(&config) => live::order(global, &config, &Order::Retry),
+        Verb::Cancel if live::runs(&config) => live::order(global, &config, &Order::Cancel),
         Verb::Resume(args) => start::again(global, &config, args, start::Again::Resume),
         Verb::Retry(args) => start::again(global, &config, args, start::Again::Retry),
         Verb::Cancel => start::cancel(global, &config),

@@ -35,7 +35,7 @@ pub(super) struct ScopeArgs {
 
 /// The same as it is kept with a job.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Scope {
+pub(in crate::cli) struct Scope {
     pub(super) db: Vec<String>,
     pub(super) since_ns: Option<i64>,
     pub(super) until_ns: Option<i64>,
@@ -86,11 +86,11 @@ impl Scope {
 }
 
 /// What a database is, and its version.
-type Kind = (Product, String);
+pub(in crate::cli) type Kind = (Product, String);
 
 /// Both databases, as they are.
 #[derive(Debug)]
-pub(super) struct Pair {
+pub(in crate::cli) struct Pair {
     pub(super) source: Kind,
     pub(super) destination: Kind,
     pub(super) flavor: Flavor,
@@ -105,7 +105,7 @@ pub(super) struct Pair {
 
 impl Pair {
     /// Asks both.
-    pub(super) async fn find(
+    pub(in crate::cli) async fn find(
         config: &Config,
         (source, destination): (Kind, Kind),
         scope: &Scope,
@@ -179,7 +179,7 @@ impl Pair {
 }
 
 /// What both are. Not within a runtime.
-pub(super) fn products(config: &Config) -> Result<(Kind, Kind), Failure> {
+pub(in crate::cli) fn products(config: &Config) -> Result<(Kind, Kind), Failure> {
     let (source, destination) = check::products(config)?;
     let known = |answered: check::Answered, side: &str| {
         answered.map_err(|why| Failure::new(Exit::Unreachable, format!("the {side}: {why}")).hint("twinline check"))

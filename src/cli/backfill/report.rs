@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
+use crate::backfill::progress::View;
 use crate::base::clock::rfc3339;
 use crate::cli::talk::{Mark, Talk};
 use crate::line::project::Changes;
@@ -12,8 +13,8 @@ use crate::state::{JobRow, JobState, JobSums};
 /// Failed chunks that text shows.
 const SHOWN_MAX: usize = 20;
 
-/// A job with its sums. `is_alive`: a process works on it.
-pub(super) fn document(job: &JobRow, sums: &JobSums, is_alive: bool) -> Value {
+/// A job with its sums. `is_alive`: a process works on it; `now`: what it does.
+pub(super) fn document(job: &JobRow, sums: &JobSums, (is_alive, now): (bool, Option<&View>)) -> Value {
     let changes: Vec<Value> = Changes::stored(&sums.changes)
         .some()
         .map(|(change, cells)| json!({ "code": change.code(), "cells": cells, "why": change.why() }))
@@ -41,6 +42,7 @@ pub(super) fn document(job: &JobRow, sums: &JobSums, is_alive: bool) -> Value {
         "created_ns": job.created_ns,
         "ended_ns": if job.ended_ns == 0 { Value::Null } else { job.ended_ns.into() },
         "note": job.note,
+        "now": now,
         "chunks": sums.chunks,
         "points": sums.points,
         "cells": sums.cells,
@@ -72,7 +74,7 @@ pub(super) fn next(job: &JobRow, is_alive: bool) -> Option<&'static str> {
 }
 
 /// For people.
-pub(super) fn text(talk: Talk, job: &JobRow, sums: &JobSums, is_alive: bool) -> String {
+pub(super) fn text(talk: Talk, job: &JobRow, sums: &JobSums, (is_alive, now): (bool, Option<&View>)) -> String {
     let mut out = String::new();
     let mark = match job.state {
         JobState::Done => Mark::Good,
@@ -87,6 +89,13 @@ pub(super) fn text(talk: Talk, job: &JobRow, sums: &JobSums, is_alive: bool) -> 
         line(format!("  {}", job.note));
     }
     line(format!("  {} points, {} cells in {} chunks at the destination", sums.points, sums.cells, sums.chunks));
+    if let Some(now) = now {
+        let (done, all) = now.units;
+        line(format!("  {done} of {all} parts; {}", if now.now.is_empty() { "looks what there is" } else { &now.now }));
+        if let Some(why) = &now.waits {
+            line(format!("  {} waits: {why}", talk.mark(Mark::Warning)));
+        }
+    }
     for (change, cells) in Changes::stored(&sums.changes).some() {
         line(format!("  {} {cells} cells: {}", talk.mark(Mark::Warning), change.why()));
     }

@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::report;
+use super::{live, report};
 use crate::cli::Global;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::queue::place::{failure, holder};
 use crate::config::Config;
-use crate::state::{BackfillFile, JobRow, JobSums};
+use crate::state::{BackfillFile, JobRow, JobState, JobSums};
 
-fn last(config: &Config) -> Result<Option<(JobRow, JobSums)>, Failure> {
+pub(super) fn last(config: &Config) -> Result<Option<(JobRow, JobSums)>, Failure> {
     let path = config.data_dir.join("state.db");
     if !path.exists() {
         return Ok(None);
@@ -21,7 +21,7 @@ fn last(config: &Config) -> Result<Option<(JobRow, JobSums)>, Failure> {
     file.last(&config.destination().id).map_err(failure)
 }
 
-fn nothing() -> Failure {
+pub(super) fn nothing() -> Failure {
     Failure::new(Exit::No, "there is no job of this destination").hint("twinline backfill plan")
 }
 
@@ -30,11 +30,13 @@ pub(super) fn run(global: &Global, config: &Config, watch: bool) -> Result<Exit,
     loop {
         let (job, sums) = last(config)?.ok_or_else(nothing)?;
         let is_alive = holder(&config.data_dir.join("wal/LOCK")).is_some();
+        // One that works offline has nobody who answers.
+        let now = (job.state == JobState::Running).then(|| live::view(config).ok()).flatten();
         if talk.json() {
-            talk.document(&report::document(&job, &sums, is_alive))?;
+            talk.document(&report::document(&job, &sums, (is_alive, now.as_ref())))?;
         } else {
             let clear = if watch && std::io::stdout().is_terminal() { "\x1b[H\x1b[2J" } else { "" };
-            talk.data(&format!("{clear}{}", report::text(talk, &job, &sums, is_alive)))?;
+            talk.data(&format!("{clear}{}", report::text(talk, &job, &sums, (is_alive, now.as_ref()))))?;
         }
         if !watch {
             if let Some(next) = report::next(&job, is_alive) {

@@ -5,6 +5,7 @@
 
 pub(super) mod ballast;
 mod bypass;
+mod copying;
 mod destinations;
 mod gaps;
 mod learn;
@@ -27,6 +28,7 @@ use tokio::sync::watch;
 
 use super::Global;
 use super::exit::{Exit, Failure};
+use crate::backfill::desk::Desk;
 use crate::base::clock::{SharedClock, SystemClock};
 use crate::base::{Epoch, Error, Kind, Result, Side};
 use crate::config::{Config, Role, Unheld};
@@ -109,7 +111,7 @@ async fn mirror(config: &Config, is_only: bool, state: &SharedState, gaps: &GapK
     let began = destinations::began(state, &id).await;
     let held = destinations::held(state, &id, is_only || began.is_none()).await?;
     let (hold, gaps) = (Hold::remembered(held.as_deref()), gaps.held(&id));
-    Ok(Mirror { id, view: shared_view(), hold, regions: Regions::default(), gaps, began })
+    Ok(Mirror { id, view: shared_view(), hold, regions: Regions::default(), desk: Desk::default(), gaps, began })
 }
 
 async fn daemon(
@@ -139,6 +141,9 @@ async fn daemon(
     let (silence, seen, doubts) = (Silence::default(), EdgeView::default(), Doubts::new(rule.window));
     let to = each.iter().zip(&learnt.destinations).zip(&kinds).zip(opened);
     let (mirrors, delivering) = deliver(to.collect(), stores, &doubts, &late_stopped, &watched).await?;
+    let copiers = each.iter().zip(&mirrors).map(|(config, mirror)| copier(config, mirror, &state, &clock)).collect();
+    let (copy_stop, copy_stopped) = watch::channel(false);
+    let copying = copying::start(copiers, copy_stopped, watched.clone())?;
     let sources = (Arc::clone(&log), silence.clone());
     let control = Control::new(sources, mirrors, Arc::clone(&state), Arc::clone(&clock), Arc::clone(&facts), recorder)
         .with_max_age(config.queue.max_age)
@@ -174,7 +179,11 @@ async fn daemon(
     // Nothing else runs here any more that waiting could hold up.
     // All of them save their floors, whatever becomes of one.
     let ended: Vec<Result<()>> = delivering.into_iter().map(threads::join).collect();
+    // Behind delivery: a region that is being copied is not let go of early.
+    copy_stop.send_replace(true);
+    let copied = threads::join(copying);
     ended.into_iter().collect::<Result<()>>()?;
+    copied?;
     threads::join(controlling)?;
     let stopped = Event { at_ns: clock.wall_ns(), kind: EventKind::Stopped, text: "stopped".to_owned() };
     // The log is closed all the same.
@@ -222,6 +231,12 @@ async fn deliver(
         mirrors.push(mirror);
     }
     Ok((mirrors, running))
+}
+
+/// Who copies history to a destination.
+fn copier(config: &Config, mirror: &Mirror, state: &SharedState, clock: &SharedClock) -> copying::Copier {
+    let (desk, regions) = (mirror.desk.clone(), mirror.regions.clone());
+    copying::Copier { config: config.clone(), desk, regions, state: Arc::clone(state), clock: Arc::clone(clock) }
 }
 
 /// Keeps its version fresh, and tells when it answers no write.

@@ -49,7 +49,7 @@ pub(super) type Running = JoinHandle<Result<()>>;
 
 /// Runs `work` on a thread with an event loop; `told` hears of its error, or of its panic, or that there is no event loop; what it
 /// gives back goes on there.
-fn event_loop<F: Future<Output = ()>>(
+pub(super) fn event_loop<F: Future<Output = ()>>(
     name: &str,
     work: impl AsyncFnOnce() -> Result<()> + Send + 'static,
     told: impl FnOnce(&Error) -> F + Send + 'static,
