@@ -17,6 +17,7 @@ pub mod gate;
 pub mod post;
 pub mod progress;
 pub mod read;
+pub mod readback;
 pub mod scope;
 #[cfg(test)]
 mod simulator;

@@ -5,6 +5,7 @@
 
 pub(in crate::cli) mod job;
 mod live;
+pub(in crate::cli) mod met;
 pub(in crate::cli) mod pair;
 mod plan;
 mod report;
