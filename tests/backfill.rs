@@ -1,8 +1,12 @@
 //! `twinline backfill` between real databases: what is copied is read back typed and equal; what ends it, or lies to it, costs nothing.
 //!
-//! Needs real servers: `tests/servers/get influxdb1 influxdb2 victoriametrics questdb`. `TWINLINE_KILLS` sets how often a copy is killed (10).
+//! Needs real servers: `tests/servers/get influxdb1 influxdb2 victoriametrics questdb`. `TWINLINE_KILLS` sets how often a copy is killed (10),
+//! `TWINLINE_LIVE_KILLS` how often one beside clients (3), `TWINLINE_LIVE_HOURS` how many shard groups that has (72).
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "tests wait on real time and end at a surprise")]
 
+// A door before a server that holds requests back.
+#[path = "backfill/between.rs"]
+mod between;
 // What a copy is to bring over, and whether it did.
 #[path = "backfill/copied.rs"]
 mod copied;
@@ -27,9 +31,15 @@ mod http;
 // Killed at any moment.
 #[path = "backfill/kill.rs"]
 mod kill;
+// Beside clients that write.
+#[path = "backfill/live.rs"]
+mod live;
 // To databases that hold less.
 #[path = "backfill/projected.rs"]
 mod projected;
+// Old values on their way while new ones come.
+#[path = "backfill/traps.rs"]
+mod traps;
 // The built program as a process.
 #[allow(dead_code, reason = "shared with other tests, which use more of it")]
 #[path = "it/proxy.rs"]

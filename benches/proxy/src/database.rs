@@ -52,6 +52,12 @@ impl Database {
         database
     }
 
+    /// Its process.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// Ends it at once, by its id.
     pub fn kill(&mut self) {
         // It may have ended by itself.
@@ -103,6 +109,18 @@ impl Database {
         let form = format!("q={}", escape(statement));
         let (status, text) =
             self.ask("POST /query", "Content-Type: application/x-www-form-urlencoded\r\n", form.as_bytes());
+        assert_eq!(status, 200, "{statement}: {text}");
+        text
+    }
+
+    /// The same about one database or bucket, times in nanoseconds.
+    ///
+    /// # Panics
+    /// When it is not a success.
+    #[must_use]
+    pub fn query_of(&self, name: &str, statement: &str) -> String {
+        let what = format!("GET /query?db={name}&epoch=ns&q={}", escape(statement));
+        let (status, text) = self.ask(&what, "", b"");
         assert_eq!(status, 200, "{statement}: {text}");
         text
     }

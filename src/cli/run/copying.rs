@@ -122,7 +122,12 @@ impl Copier {
             (Order::Retry, _) => match last.filter(|job| job.state != JobState::Cancelled) {
                 Some(job) => {
                     let count = self.state.forget_failed(job.id).await?;
-                    self.set(&job, JobState::Running, &format!("goes on: {count} chunks were given up and are tried again")).await
+                    self.set(
+                        &job,
+                        JobState::Running,
+                        &format!("goes on: {count} chunks were given up and are tried again"),
+                    )
+                    .await
                 }
                 None => Err(nothing("there is no job with anything that was given up")),
             },
@@ -262,7 +267,8 @@ impl Copier {
         let config = self.config.clone();
         // It has an event loop of its own.
         let both = tokio::task::spawn_blocking(move || products(&config)).await;
-        let both = both.map_err(|died| Failure::new(Exit::Failed, format!("asking the databases has failed: {died}")))??;
+        let both =
+            both.map_err(|died| Failure::new(Exit::Failed, format!("asking the databases has failed: {died}")))??;
         let pair = Pair::find(&self.config, both, &scope).await?;
         let around = Around {
             config: &self.config,
