@@ -3,7 +3,7 @@
 use super::{Config, Delivery, Role};
 use crate::base::bounds::{
     COUNTED_MAX, GAP_LOG_BYTES, LOG_BODY_BYTES, LOG_CHUNK_BYTES, LOG_GROUP_BYTES, LOG_SPARES, LOG_SPARES_FEW,
-    QUARANTINE_BYTES, READ_AGAIN_MAX, READ_AHEAD_BYTES, ROWS_BYTES_MAX,
+    QUARANTINE_BYTES, READ_AGAIN_MAX, READ_AHEAD_BYTES, READ_BACK_SPOOL_BYTES, ROWS_BYTES_MAX,
 };
 use crate::base::size::ByteSize;
 
@@ -60,6 +60,9 @@ const PER_CONNECTION: u64 = 16 << 10;
 const PER_TLS: u64 = 40 << 10;
 /// A batch under way, and what was read last.
 const PER_UDP: u64 = 2 << 20;
+/// A part that is read back from the source: a piece of the answer with its values, and requests under way, twice while they are sent. One
+/// at a time, whatever the number of destinations.
+const READ_BACK: u64 = 72 << 20;
 /// Names, counters and target of one route.
 const PER_ROUTE: u64 = 2 << 10;
 
@@ -105,6 +108,7 @@ pub fn memory_parts(config: &Config) -> Vec<BudgetPart> {
         ("gap logs (6 MiB each)", gap_logs * PER_GAP_LOG),
         ("routes (limits.routes × 2 KiB)", (config.limits.routes as u64).saturating_mul(destinations * PER_ROUTE)),
         ("lines under way (queue.overlap_lines × 128 B)", (config.queue.overlap_lines as u64).saturating_mul(PER_LINE)),
+        ("parts read back from the source", if config.readback.enabled { READ_BACK } else { 0 }),
         ("buffers of the log and of its readers", LOG + destinations * LOG_READERS),
         ("the program itself", FIXED),
     ]
@@ -124,6 +128,7 @@ pub fn disk_parts(config: &Config) -> Vec<BudgetPart> {
         ("queue.ballast", queue.ballast.0),
         ("wal/quarantine", QUARANTINE_BYTES),
         ("wal/gaps.log", GAP_LOG_BYTES),
+        ("readback", READ_BACK_SPOOL_BYTES.saturating_mul(config.destinations.len() as u64)),
     ]
     .into_iter()
     .map(|(what, bytes)| BudgetPart { what, size: ByteSize(bytes) })

@@ -145,8 +145,20 @@ fn parts(root: &Section<'_>) -> Option<Config> {
     for destination in &destinations {
         edge::no_loop(root, &listen, &source.server.url, &destination.server.url);
     }
-    let config =
-        Config { name, data_dir, listen, udp, unix_socket, source, destinations, mapping, queue, readback, limits, log };
+    let config = Config {
+        name,
+        data_dir,
+        listen,
+        udp,
+        unix_socket,
+        source,
+        destinations,
+        mapping,
+        queue,
+        readback,
+        limits,
+        log,
+    };
     // With other faults some values are defaults in place of what was meant, and the sum would mislead.
     if root.doc.errors.borrow().is_empty() {
         fits_in_memory(root, &config);

@@ -691,8 +691,13 @@ fn gaps(out: &mut String, status: &Status) {
         let unknown = status.gap_rows.iter().any(|row| row.cause == gap.cause && row.lines.is_none());
         let more = if unknown { ", and more whose number is not known" } else { "" };
         let times = gap.window.map_or(String::new(), |window| format!(", {}", times(window)));
-        let stays = if is_read_back(&gap.cause) { "" } else { "; the times of its points are not known: twinline backfill start copies its route" };
-        let _ = writeln!(out, "! GAP {} lines{more}: {}{times}{stays}", gap.lines, gap.cause);
+        let _ = writeln!(out, "! GAP {} lines{more}: {}{times}", gap.lines, gap.cause);
+        if !is_read_back(&gap.cause) {
+            let _ = writeln!(
+                out,
+                "        not read back: it does not know the times of its points; twinline backfill start copies its route"
+            );
+        }
     }
     for row in status.gap_rows.iter().filter(|row| row.cause != BYPASS).take(GAPS_SHOWN) {
         let GapRow { route, cause, .. } = row;

@@ -243,7 +243,10 @@ mod tests {
         doubt(&state, &id, region(0, 5, 2));
         state.add_gap(&id, gap("queue-full", 10, None)).wait().unwrap();
         let sealed = state.seal(&id, 100).wait().unwrap();
-        assert_eq!(sealed.iter().map(|row| (row.what, row.lines)).collect::<Vec<_>>(), [(Owed::Doubt, 2), (Owed::Gap, 10)]);
+        assert_eq!(
+            sealed.iter().map(|row| (row.what, row.lines)).collect::<Vec<_>>(),
+            [(Owed::Doubt, 2), (Owed::Gap, 10)]
+        );
         // The same times: the first would have become larger.
         doubt(&state, &id, region(0, 6, 1));
         state.add_gap(&id, gap("queue-full", 4, None)).wait().unwrap();

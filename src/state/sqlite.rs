@@ -15,9 +15,9 @@ use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use tokio::sync::oneshot;
 
 use super::{
-    BacklogGap, DeadLetterRow, Effects, Event, Gap, GapTaken, LetterPage, LetterQuery, NotMirrored, Noted, Pending,
-    Cleared, OwedRow, ROUTE_BACKLOG, Removal, State, StatementChange, StatementQuery, StatementRow, Totals, dirty, gaps,
-    letters, readback, schema, statements, windows,
+    BacklogGap, Cleared, DeadLetterRow, Effects, Event, Gap, GapTaken, LetterPage, LetterQuery, NotMirrored, Noted,
+    OwedRow, Pending, ROUTE_BACKLOG, Removal, State, StatementChange, StatementQuery, StatementRow, Totals, dirty,
+    gaps, letters, readback, schema, statements, windows,
 };
 use crate::base::{DestinationId, Error, Kind, Lsn, Result, RouteId, Side};
 

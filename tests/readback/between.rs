@@ -59,7 +59,9 @@ impl Way {
         let Ok(mut server) = TcpStream::connect(server) else { return };
         let end = request.windows(2).position(|two| two == b"\r\n").unwrap();
         let sent = server.write_all(&request[..end]);
-        let sent = sent.and_then(|()| server.write_all(b"\r\nConnection: close")).and_then(|()| server.write_all(&request[end..]));
+        let sent = sent
+            .and_then(|()| server.write_all(b"\r\nConnection: close"))
+            .and_then(|()| server.write_all(&request[end..]));
         let mut answer = Vec::new();
         if sent.is_err() || server.read_to_end(&mut answer).is_err() {
             return;

@@ -50,9 +50,7 @@ fn comes_back(source: Kind, destination: Kind, name: &str) {
     assert!(metrics.contains("twinline_doubt_lines{destination=\"main\"} 0\n"), "{metrics}");
     eprintln!(
         "{} lines delivered, {} read back, in {} parts since the last start; {cells} cells are equal",
-        status["lines"]["delivered"],
-        status["lines"]["read_back"],
-        status["read_back"]["parts"]
+        status["lines"]["delivered"], status["lines"]["read_back"], status["read_back"]["parts"]
     );
 }
 
@@ -78,7 +76,9 @@ fn a_region_that_grows_while_it_is_read_back_is_read_again() {
     way.hold_reads.store(true, Ordering::SeqCst);
     way.lose.store(1, Ordering::SeqCst);
     assert_ne!(write(&twinline, name, &format!("m v=2 {MONDAY_NS}")), 204);
-    eventually("it is read back", || if way.reads.load(Ordering::SeqCst) > 0 { Ok(()) } else { Err(format!("{:#}", twinline.status())) });
+    eventually("it is read back", || {
+        if way.reads.load(Ordering::SeqCst) > 0 { Ok(()) } else { Err(format!("{:#}", twinline.status())) }
+    });
     let status = twinline.until("its region is held", |status| status["holds"][0]["measurement"] == "m");
     assert_eq!((&status["lines"]["doubt"], &status["dirty_regions"]), (&1.into(), &1.into()), "{status:#}");
     way.lose.store(1, Ordering::SeqCst);
@@ -90,7 +90,10 @@ fn a_region_that_grows_while_it_is_read_back_is_read_again() {
     assert!(status["read_back"]["parts"].as_u64() >= Some(2), "the second one needs a copy of its own: {status:#}");
     assert_eq!(equal(&source, &destination, name), 1);
     let shown = String::from_utf8(twinline.command(&["status"]).stdout).unwrap();
-    assert!(shown.contains("doubt                       0\n") && shown.contains("read back                   2\n"), "{shown}");
+    assert!(
+        shown.contains("doubt                       0\n") && shown.contains("read back                   2\n"),
+        "{shown}"
+    );
     assert!(shown.contains("read back, no doubt any more: 2 lines of 2 rows (copied)"), "{shown}");
 }
 
@@ -167,7 +170,11 @@ fn a_database_that_is_gone_from_the_source_is_told_and_no_doubt_any_more() {
     assert_ne!(write(&twinline, name, &format!("m v=2 {MONDAY_NS}")), 204);
     source.query(&format!("DROP DATABASE {name}"));
     let status = healed(&twinline);
-    assert_eq!((&status["read_back"]["done"][0]["fate"], &status["lines"]["read_back"]), (&"gone".into(), &1.into()), "{status:#}");
+    assert_eq!(
+        (&status["read_back"]["done"][0]["fate"], &status["lines"]["read_back"]),
+        (&"gone".into(), &1.into()),
+        "{status:#}"
+    );
     let [text] = &told(&twinline, "read-back")[..] else { panic!("told once") };
     assert!(text.contains("not at the source any more"), "{text}");
 }

@@ -48,7 +48,9 @@ fn what_a_destination_that_was_away_has_missed_is_read_back() {
     setup.others_delivery = "\nroute_backlog = \"1MiB\"".to_owned();
     let twinline = setup.start();
     let body = |round: i64| -> String {
-        let line = |at: i64| format!("m,host=host-{},rack=rack v={round}i,w={at}i {}\n", at % 20, MONDAY_NS + at * 1_000_000_000);
+        let line = |at: i64| {
+            format!("m,host=host-{},rack=rack v={round}i,w={at}i {}\n", at % 20, MONDAY_NS + at * 1_000_000_000)
+        };
         (0..1000).map(line).collect()
     };
     let write = |round| {
@@ -57,14 +59,14 @@ fn what_a_destination_that_was_away_has_missed_is_read_back() {
     };
     write(0);
     second.stop(Signal::KILL);
-    let mut round = 0;
+    let round = std::cell::Cell::new(0);
     twinline.until("it has a gap", |status| {
-        round += 1;
-        write(round);
+        round.set(round.get() + 1);
+        write(round.get());
         status["lines"]["gap"].as_u64() > Some(0)
     });
     second.restart();
-    write(round + 1);
+    write(round.get() + 1);
     let status = healed(&twinline);
     assert!(status["lines"]["read_back"].as_u64() > Some(1000), "{status:#}");
     equal(&source, &main, name);

@@ -4,7 +4,7 @@
 //! more, whatever ends this process. Until its write begins the hold lasts no longer than `hold_max` and keeps no more than
 //! [`PARKED_BYTES_MAX`] waiting. Then it lasts until no request of the write can take effect any more.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,14 +15,12 @@ use crate::backfill::gate::region;
 use crate::backfill::read::{self, Spooled};
 use crate::backfill::scope::Place;
 use crate::backfill::spool::SpoolReader;
-use crate::base::bounds::PARKED_BYTES_MAX;
+use crate::base::bounds::{PARKED_BYTES_MAX, READ_BACK_SPOOL_BYTES};
 use crate::base::{Error, Kind, Lsn, Result, Retry, Side};
 use crate::cell::SumKey;
 use crate::db::read::Window;
 use crate::delivery::Held;
 
-/// Disk that a part takes on its way.
-pub const SPOOL_BYTES_MAX: u64 = 64 << 20;
 /// A destination that does not take a part within this time is tried again later.
 pub(super) const WRITE_MAX: Duration = Duration::from_secs(60);
 /// How often it is looked whether a hold keeps too much waiting.
@@ -97,7 +95,7 @@ impl Parts {
         copied
     }
 
-    async fn under(&self, held: &mut Held, met: &Met, piece: &Piece, (behind, spool): (Lsn, &PathBuf)) -> Copied {
+    async fn under(&self, held: &mut Held, met: &Met, piece: &Piece, (behind, spool): (Lsn, &Path)) -> Copied {
         let began = self.clock.monotonic();
         let hold_max = self.settings.hold_max;
         match tokio::time::timeout(hold_max, held.settled()).await {
@@ -120,7 +118,9 @@ impl Parts {
         let spooled = match spooled {
             Ok(spooled) => spooled,
             Err(error) if error.kind() == Kind::Connect => return Copied::Away(error.to_string()),
-            Err(error) if matches!(error.kind(), Kind::Timeout | Kind::Limit) => return Copied::TooMuch(error.to_string()),
+            Err(error) if matches!(error.kind(), Kind::Timeout | Kind::Limit) => {
+                return Copied::TooMuch(error.to_string());
+            }
             Err(error) if error.kind() == Kind::Answer && error.retry() == Retry::Yes => {
                 return Copied::TooMuch(error.to_string());
             }
@@ -135,7 +135,7 @@ impl Parts {
         if spooled.totals.points == 0 { Copied::All(0) } else { self.write(met, piece, &spooled, spool).await }
     }
 
-    async fn read(&self, met: &Met, piece: &Piece, spool: &PathBuf) -> Result<Spooled> {
+    async fn read(&self, met: &Met, piece: &Piece, spool: &Path) -> Result<Spooled> {
         let dir = &self.spool_dir;
         std::fs::create_dir_all(dir)
             .map_err(|e| Error::disk(format!("the directory of spools {}", dir.display()), e))?;
@@ -145,7 +145,7 @@ impl Parts {
         let read = read::read(
             &met.reader,
             ((db, rp), &piece.measurement, piece.window),
-            (spool, key, SPOOL_BYTES_MAX),
+            (spool, key, READ_BACK_SPOOL_BYTES),
             (piece.attempt, &self.clock),
         );
         match read.await {
@@ -158,7 +158,7 @@ impl Parts {
     }
 
     /// From here on the hold lasts until no request of ours can take effect any more.
-    async fn write(&self, met: &Met, piece: &Piece, spooled: &Spooled, spool: &PathBuf) -> Copied {
+    async fn write(&self, met: &Met, piece: &Piece, spooled: &Spooled, spool: &Path) -> Copied {
         // Before the first byte goes.
         let checked =
             SpoolReader::verify(spool, spooled.totals).and_then(|()| SpoolReader::open(spool, spooled.totals));
@@ -214,7 +214,7 @@ fn breach(held: &Held) -> Option<String> {
 }
 
 /// A spool that has done its work.
-fn remove(spool: &std::path::Path) -> Result<()> {
+fn remove(spool: &Path) -> Result<()> {
     match std::fs::remove_file(spool) {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
             Err(Error::disk(format!("the spool {}", spool.display()), e))

@@ -36,7 +36,8 @@ impl Group {
 
     /// For people.
     pub(super) fn name(&self) -> String {
-        let route = crate::route::RouteName::from_key(&self.route).map_or_else(|| self.route.clone(), |name| name.to_string());
+        let route =
+            crate::route::RouteName::from_key(&self.route).map_or_else(|| self.route.clone(), |name| name.to_string());
         match &self.measurement {
             Some(name) => format!("{} of {route}", String::from_utf8_lossy(name)),
             None => format!("all of {route}"),
@@ -97,7 +98,8 @@ mod tests {
             row(6, Some("m"), NEAR_NS, NEAR_NS + 1),
         ];
         let groups = groups(rows.into_iter().map(|row| (row.clone(), row.last_lsn)).collect());
-        let shown: Vec<_> = groups.iter().map(|group| (group.from_ns, group.to_ns, group.behind.0, group.rows.len())).collect();
+        let shown: Vec<_> =
+            groups.iter().map(|group| (group.from_ns, group.to_ns, group.behind.0, group.rows.len())).collect();
         assert_eq!(shown, [(0, 5, 5, 1), (0, NEAR_NS + 1, 6, 3), (far, far + 5, 1, 1), (0, 5, 3, 1)]);
         assert_eq!((groups[1].lines(), groups[1].window().end_ns), (3, NEAR_NS + 2));
     }

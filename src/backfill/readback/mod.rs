@@ -46,7 +46,6 @@ use tell::Telling;
 use view::WAITS_MAX;
 use work::{Planned, Work};
 
-pub use copy::SPOOL_BYTES_MAX;
 pub use place::{Meeting, Met};
 pub use view::{ReadBackShown, ReadBackView, ReadBackWait};
 
@@ -367,5 +366,7 @@ impl<M: Meeting> Runner<'_, M> {
 }
 
 fn behind_text(behind: Lsn, saved: u64) -> String {
-    format!("delivery has everything up to record {saved} of the log, and must have it up to {behind}: see what waits or stands still")
+    format!(
+        "delivery has everything up to record {saved} of the log, and must have it up to {behind}: see what waits or stands still"
+    )
 }

@@ -67,7 +67,7 @@ impl Met {
             });
         }
         let name = RouteName::from_key(route);
-        let is_it = |own: &RouteName| name.as_ref().map_or_else(|| own.to_string() == route, |name| own == name);
+        let is_it = |own: &RouteName| name.as_ref().map_or_else(|| own.to_string() == route, |name| is_same(own, name));
         let places: Vec<_> = self.places.iter().filter(|place| is_it(&place.name)).cloned().collect();
         if !places.is_empty() {
             return Ok(Found::Places(places));
@@ -92,7 +92,9 @@ impl Met {
 
     async fn is_gone(&self, db: &str, rp: &str) -> Result<Found> {
         match self.reader.retention_policies(db).await {
-            Ok(policies) if !policies.is_empty() && policies.iter().all(|policy| policy.name != rp) && !rp.is_empty() => {
+            Ok(policies)
+                if !policies.is_empty() && policies.iter().all(|policy| policy.name != rp) && !rp.is_empty() =>
+            {
                 Ok(Found::Nothing(Cleared::Gone))
             }
             Ok(_) => Ok(Found::Closed(format!("the source does not show {db} among what may be read"))),
@@ -102,6 +104,16 @@ impl Met {
             }
             Err(error) => Err(error),
         }
+    }
+}
+
+/// An organisation without a name is that of the token.
+fn is_same(one: &RouteName, other: &RouteName) -> bool {
+    match (one, other) {
+        (RouteName::Bucket { org, bucket }, RouteName::Bucket { org: other_org, bucket: other_bucket }) => {
+            bucket == other_bucket && (org == other_org || org.is_empty() || other_org.is_empty())
+        }
+        (one, other) => one == other,
     }
 }
 

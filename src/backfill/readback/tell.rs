@@ -69,7 +69,10 @@ impl Telling {
             0 => String::new(),
             more => format!("; and {more} more"),
         };
-        let text = format!("destination {}: {} lines in doubt or gaps are not missing any more: {first}{more}", self.id, self.lines);
+        let text = format!(
+            "destination {}: {} lines in doubt or gaps are not missing any more: {first}{more}",
+            self.id, self.lines
+        );
         (self.rows, self.lines, self.told) = (0, 0, Some(now));
         self.tell(EventKind::ReadBack, text);
     }

@@ -91,7 +91,9 @@ impl Work {
                 pieces.extend(windows.into_iter().map(piece));
                 if pieces.len() > PIECES_MAX {
                     let what = format!("{} has more than {PIECES_MAX} parts", self.group.name());
-                    return Err(Error::new(Kind::Limit, Side::Own, what).hint("copy its route with twinline backfill start"));
+                    return Err(
+                        Error::new(Kind::Limit, Side::Own, what).hint("copy its route with twinline backfill start")
+                    );
                 }
             }
         }

@@ -88,7 +88,8 @@ impl Copier {
             Action::Hold => Some(Event::Held),
             Action::Drain => {
                 // Else delivery may put an older value over what was read back, after a death.
-                let is_saved = work.dirty.is_none() || world.delivery.floor >= work.since || world.off(Safeguard::Saved);
+                let is_saved =
+                    work.dirty.is_none() || world.delivery.floor >= work.since || world.off(Safeguard::Saved);
                 let is_drained = is_saved && (world.off(Safeguard::Drain) || world.is_drained(&work.cells));
                 is_drained.then_some(Event::Drained)
             }
@@ -137,9 +138,8 @@ impl Copier {
         }
         // What the log has from the time of the doubt is older than what the source has now, or newer: nobody knows. It comes first.
         let is_behind = world.off(Safeguard::Behind);
-        let due = |dirty: &Dirty| {
-            dirty.sealed && dirty.settled.is_some_and(|at| is_behind || at <= world.delivery.dealt)
-        };
+        let due =
+            |dirty: &Dirty| dirty.sealed && dirty.settled.is_some_and(|at| is_behind || at <= world.delivery.dealt);
         let dirty = world.dirty.iter().position(due).filter(|_| !world.off(Safeguard::ReadBack));
         let (cells, dirty) = match (&self.open, dirty) {
             (Some(cells), _) => (cells.clone(), None),

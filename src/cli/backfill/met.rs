@@ -47,7 +47,8 @@ async fn found(config: &Config, clock: &SharedClock, stop: Stop) -> Result<Met, 
     let asked = config.clone();
     // It has an event loop of its own.
     let both = tokio::task::spawn_blocking(move || products(&asked)).await;
-    let both = both.map_err(|died| Failure::new(Exit::Failed, format!("asking the databases has failed: {died}")))??;
+    let both =
+        both.map_err(|died| Failure::new(Exit::Failed, format!("asking the databases has failed: {died}")))??;
     let pair = Pair::find(config, both, &Scope::default()).await?;
     let server = Server::new(&config.destination().server, Side::Destination)?;
     let product = pair.destination.0;

@@ -45,7 +45,9 @@ use crate::http::{
 };
 use crate::line::Dialect;
 use crate::line::project::{QuestRules, VictoriaRules};
-use crate::pipeline::{Changing, EdgeMeters, GapKeeper, Limits, Overlaps, Pipeline, Sent, Silence, Skew, Unlogged, passage_max};
+use crate::pipeline::{
+    Changing, EdgeMeters, GapKeeper, Limits, Overlaps, Pipeline, Sent, Silence, Skew, Unlogged, passage_max,
+};
 use crate::queue::doubts::Doubts;
 use crate::queue::{Appender, Opened};
 use crate::route::{Catalogue, Resolver, TargetKind};
@@ -114,7 +116,16 @@ async fn mirror(config: &Config, is_only: bool, state: &SharedState, gaps: &GapK
     let began = destinations::began(state, &id).await;
     let held = destinations::held(state, &id, is_only || began.is_none()).await?;
     let (hold, gaps) = (Hold::remembered(held.as_deref()), gaps.held(&id));
-    Ok(Mirror { id, view: shared_view(), hold, regions: Regions::default(), desk: Desk::default(), read_back: ReadBackShown::default(), gaps, began })
+    Ok(Mirror {
+        id,
+        view: shared_view(),
+        hold,
+        regions: Regions::default(),
+        desk: Desk::default(),
+        read_back: ReadBackShown::default(),
+        gaps,
+        began,
+    })
 }
 
 async fn daemon(
@@ -148,7 +159,8 @@ async fn daemon(
     let (copy_stop, copy_stopped) = watch::channel(false);
     let unlogged = Unlogged::default();
     let readers = each.iter().zip(&mirrors);
-    let readers = readers.map(|(one, mirror)| ReadBacker::new(one, mirror, (&state, &log, &unlogged), &clock)).collect();
+    let readers =
+        readers.map(|(one, mirror)| ReadBacker::new(one, mirror, (&state, &log, &unlogged), &clock)).collect();
     let copying = copying::start(copiers, readers, copy_stopped, watched.clone())?;
     let sources = (Arc::clone(&log), silence.clone());
     let control = Control::new(sources, mirrors, Arc::clone(&state), Arc::clone(&clock), Arc::clone(&facts), recorder)
