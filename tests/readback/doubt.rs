@@ -18,7 +18,7 @@ fn write(twinline: &Twinline, name: &str, line: &str) -> u16 {
 fn comes_back(source: Kind, destination: Kind, name: &str) {
     // Their own: others must not feel this.
     let (source, destination) = (Database::start(source), Database::start(destination));
-    [&source, &destination].map(|database| database.create(name));
+    [&source, &destination].into_iter().for_each(|database| database.create(name));
     let (way, section) = Way::to(&source);
     let mut twinline = setup(section, &destination).start();
     let writing = Writing::begin(&twinline, name);
@@ -69,7 +69,7 @@ fn doubt_returns_to_zero_from_2_to_2_while_clients_overwrite_it_and_processes_di
 fn a_region_that_grows_while_it_is_read_back_is_read_again() {
     let name = "rbgrows";
     let (source, destination) = (shared(Kind::One, 0), shared(Kind::Two, 0));
-    [&source, &destination].map(|database| database.create(name));
+    [&source, &destination].into_iter().for_each(|database| database.create(name));
     let (way, section) = Way::to(&source);
     let twinline = setup(section, &destination).start();
     assert_eq!(write(&twinline, name, &format!("m v=1 {MONDAY_NS}")), 204);
@@ -102,7 +102,7 @@ fn a_region_that_grows_while_it_is_read_back_is_read_again() {
 fn what_the_source_never_took_is_no_doubt_any_more() {
     let name = "rbnever";
     let (source, destination) = (shared(Kind::One, 0), shared(Kind::Two, 0));
-    [&source, &destination].map(|database| database.create(name));
+    [&source, &destination].into_iter().for_each(|database| database.create(name));
     let (way, section) = Way::to(&source);
     let twinline = setup(section, &destination).start();
     assert_eq!(write(&twinline, name, &format!("m,host=a v=1 {MONDAY_NS}")), 204);
@@ -121,7 +121,7 @@ fn what_the_source_never_took_is_no_doubt_any_more() {
 fn a_delete_behind_the_doubt_leaves_what_the_source_has() {
     let name = "rbdelete";
     let (source, destination) = (shared(Kind::One, 0), shared(Kind::Two, 0));
-    [&source, &destination].map(|database| database.create(name));
+    [&source, &destination].into_iter().for_each(|database| database.create(name));
     let (way, section) = Way::to(&source);
     let twinline = setup(section, &destination).start();
     for at in 0..10 {
@@ -140,7 +140,7 @@ fn a_delete_behind_the_doubt_leaves_what_the_source_has() {
 fn while_the_source_is_away_it_waits_and_says_why() {
     let name = "rbaway";
     let (source, destination) = (Database::start(Kind::One), shared(Kind::Two, 0));
-    [&source, &*destination].map(|database| database.create(name));
+    [&source, &*destination].into_iter().for_each(|database| database.create(name));
     let (way, section) = Way::to(&source);
     let twinline = setup(section, &destination).start();
     way.lose.store(1, Ordering::SeqCst);
@@ -161,7 +161,7 @@ fn while_the_source_is_away_it_waits_and_says_why() {
 fn a_database_that_is_gone_from_the_source_is_told_and_no_doubt_any_more() {
     let name = "rbgone";
     let (source, destination) = (shared(Kind::One, 0), shared(Kind::Two, 0));
-    [&source, &destination].map(|database| database.create(name));
+    [&source, &destination].into_iter().for_each(|database| database.create(name));
     let (way, section) = Way::to(&source);
     let mut setup = setup(section, &destination);
     setup.delivery = setup.delivery.replace("late_write_max = \"2s\"", "late_write_max = \"4s\"");
@@ -183,7 +183,7 @@ fn a_database_that_is_gone_from_the_source_is_told_and_no_doubt_any_more() {
 fn switched_off_it_leaves_doubt_where_it_is() {
     let name = "rboff";
     let (source, destination) = (shared(Kind::One, 0), shared(Kind::Two, 0));
-    [&source, &destination].map(|database| database.create(name));
+    [&source, &destination].into_iter().for_each(|database| database.create(name));
     let (way, section) = Way::to(&source);
     let mut setup = setup(section, &destination);
     setup.readback = "enabled = false".to_owned();

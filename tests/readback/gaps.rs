@@ -10,7 +10,7 @@ use crate::writing::{AT_ONCE, MONDAY_NS, Writing, equal, healed, setup, told};
 fn what_the_queue_could_not_take_is_read_back_while_clients_overwrite_it() {
     let name = "rbgap";
     let (source, destination) = (shared(Kind::One, 0), shared(Kind::Two, 0));
-    [&source, &destination].map(|database| database.create(name));
+    [&source, &destination].into_iter().for_each(|database| database.create(name));
     let mut setup = setup(source.section(), &destination);
     setup.queue = "stall_ms = 200".to_owned();
     let mut twinline = setup.start();
@@ -41,7 +41,7 @@ fn what_the_queue_could_not_take_is_read_back_while_clients_overwrite_it() {
 fn what_a_destination_that_was_away_has_missed_is_read_back() {
     let name = "rbbacklog";
     let (source, main, second) = (shared(Kind::One, 0), shared(Kind::Two, 0), Database::start(Kind::Two));
-    [&*source, &*main, &second].map(|database| database.create(name));
+    [&*source, &*main, &second].into_iter().for_each(|database| database.create(name));
     let named = |id: &str, database: &Database| format!("id = \"{id}\"\n{}", database.section());
     let mut setup = Setup { readback: AT_ONCE.to_owned(), ..Setup::new(source.section(), named("main", &main)) };
     setup.others.push(named("second", &second));
