@@ -20,6 +20,8 @@ const WRITERS: usize = 3;
 const SECOND_NS: i64 = 1_000_000_000;
 /// Measurements of each writer.
 const MEASUREMENTS: [&str; 2] = ["a", "b"];
+/// Between two requests of a client: the destination is to keep up.
+const PAUSE: Duration = Duration::from_millis(4);
 /// Lines of one request that fills a source.
 const LINES: usize = 5_000;
 
@@ -128,13 +130,13 @@ impl Client<'_> {
     }
 
     fn step(&mut self) {
-        let (shape, group) = (self.shape, self.random.i64(..self.shape.groups));
+        let (shape, group) = (self.shape, self.random.i64(0..self.shape.groups));
         let begin = MONDAY_NS + group * shape.group_ns;
         let (host, value) = (self.host.clone(), self.random.u32(..));
         let measurement = MEASUREMENTS[self.random.usize(..2)];
-        match self.random.u8(..10) {
+        match self.random.u8(..60) {
             // Overwrites, some of one field alone.
-            0..6 => {
+            0..36 => {
                 let line = |at: i64| {
                     let time = shape.time(group, at);
                     match at % 3 {
@@ -142,17 +144,18 @@ impl Client<'_> {
                         _ => format!("{measurement},host={host} f={value}.5,i={value}i,s=\"{value}\" {time}"),
                     }
                 };
-                let from = self.random.i64(..shape.before - 10);
+                let from = self.random.i64(0..shape.before - 10);
                 self.write(&(from..from + 10).map(line).collect::<Vec<_>>().join("\n"));
             }
             // Late points, where none were; some at the very edge of a window.
-            6..9 => {
-                let at = [0, 1, shape.group_ns - 1, shape.group_ns / 2][self.random.usize(..4)] + self.random.i64(..3);
+            36..59 => {
+                let at = [0, 1, shape.group_ns - 1, shape.group_ns / 2][self.random.usize(..4)] + self.random.i64(0..3);
                 self.write(&format!("{measurement},host={host} f={value}.75,b=true {}", begin + at));
             }
-            // Also over the border of two windows.
+            // Also over the border of two windows. Few: what is removed at the destination waits for all that came before, and the source
+            // is not slower by that.
             _ => {
-                let (from, length) = (begin + self.random.i64(..shape.group_ns), self.random.i64(..HOUR_NS));
+                let (from, length) = (begin + self.random.i64(0..shape.group_ns), self.random.i64(0..HOUR_NS));
                 self.delete(measurement, (from, from + length));
             }
         }
@@ -236,6 +239,7 @@ fn lives(name: &str, kinds: (Kind, Kind), kills: u64) {
             scope.spawn(move || {
                 while !stage.over.load(Ordering::Relaxed) {
                     client.step();
+                    std::thread::sleep(PAUSE);
                 }
             });
         }
@@ -255,10 +259,7 @@ fn lives(name: &str, kinds: (Kind, Kind), kills: u64) {
             *stage.addr.lock().unwrap() = twinline.addr.clone();
         }
         assert!(met * 2 >= kills, "most of the kills are to meet the copy: {met} of {kills} did; TWINLINE_LIVE_HOURS");
-        let done = eventually("all is copied", || {
-            let job = job(&twinline);
-            if job["state"] == "done" { Ok(job) } else { Err(format!("{job:#}")) }
-        });
+        let done = ends(&twinline);
         println!(
             "{name}: {} requests, {met} of {kills} kills met the copy: {done}",
             stage.done.load(Ordering::Relaxed)
@@ -268,6 +269,22 @@ fn lives(name: &str, kinds: (Kind, Kind), kills: u64) {
     let cells = compared(&source, &destination, name, shape);
     println!("{name}: {cells} cells are equal");
     assert!(cells > 1000 && stage.done.load(Ordering::Relaxed) > 100, "{cells}");
+}
+
+/// Waits for its end, for as long as it goes on.
+fn ends(twinline: &Twinline) -> Value {
+    let (mut before, mut since) = (Value::Null, std::time::Instant::now());
+    loop {
+        let job = job(twinline);
+        if job["state"] == "done" {
+            return job;
+        }
+        if job["chunks"] != before {
+            (before, since) = (job["chunks"].clone(), std::time::Instant::now());
+        }
+        assert!(since.elapsed() < crate::proxy::PATIENCE, "no chunk for long: {job:#}");
+        std::thread::sleep(Duration::from_millis(100));
+    }
 }
 
 /// The job as the file has it, where nobody runs.
