@@ -60,9 +60,6 @@ const PER_CONNECTION: u64 = 16 << 10;
 const PER_TLS: u64 = 40 << 10;
 /// A batch under way, and what was read last.
 const PER_UDP: u64 = 2 << 20;
-/// A part that is read back from the source: a piece of the answer with its values, and requests under way, twice while they are sent. One
-/// at a time, whatever the number of destinations.
-const READ_BACK: u64 = 72 << 20;
 /// Names, counters and target of one route.
 const PER_ROUTE: u64 = 2 << 10;
 
@@ -108,7 +105,6 @@ pub fn memory_parts(config: &Config) -> Vec<BudgetPart> {
         ("gap logs (6 MiB each)", gap_logs * PER_GAP_LOG),
         ("routes (limits.routes × 2 KiB)", (config.limits.routes as u64).saturating_mul(destinations * PER_ROUTE)),
         ("lines under way (queue.overlap_lines × 128 B)", (config.queue.overlap_lines as u64).saturating_mul(PER_LINE)),
-        ("parts read back from the source", if config.readback.enabled { READ_BACK } else { 0 }),
         ("buffers of the log and of its readers", LOG + destinations * LOG_READERS),
         ("the program itself", FIXED),
     ]

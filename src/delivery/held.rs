@@ -302,10 +302,7 @@ impl Distributor {
         let is_open = self.shared.inherited_until.max(self.shared.statement_until.get()) > now;
         let is_saved = !drain.whole || self.shared.regions.saved() >= kept.since;
         let is_barred = self.is_barred_to(kept.since, &kept.region.route, &targets);
-        if !is_open
-            && !is_barred
-            && is_saved
-            && self.is_waited_for(&targets, &kept.names, kept.since.next()).is_none()
+        if !is_open && !is_barred && is_saved && self.is_waited_for(&targets, &kept.names, kept.since.next()).is_none()
         {
             return Some(Ok(()));
         }

@@ -90,7 +90,7 @@ impl Copier {
                 // Else delivery may put an older value over what was read back, after a death.
                 let is_saved =
                     work.dirty.is_none() || world.delivery.floor >= work.since || world.off(Safeguard::Saved);
-                let is_drained = is_saved && (world.off(Safeguard::Drain) || world.is_drained(&work.cells));
+                let is_drained = world.off(Safeguard::Drain) || is_saved && world.is_drained(&work.cells);
                 is_drained.then_some(Event::Drained)
             }
             Action::Read => work.read(world),

@@ -54,7 +54,6 @@ use crate::route::{Catalogue, Resolver, TargetKind};
 use crate::state::{Event, EventKind, SharedState};
 
 use learn::{Learnt, Met};
-use readback::ReadBacker;
 use stores::{Stores, tell};
 use watched::Watched;
 
@@ -158,9 +157,7 @@ async fn daemon(
     let copiers = each.iter().zip(&mirrors).map(|(config, mirror)| copier(config, mirror, &state, &clock)).collect();
     let (copy_stop, copy_stopped) = watch::channel(false);
     let unlogged = Unlogged::default();
-    let readers = each.iter().zip(&mirrors);
-    let readers =
-        readers.map(|(one, mirror)| ReadBacker::new(one, mirror, (&state, &log, &unlogged), &clock)).collect();
+    let readers = readback::all(&each, &mirrors, (&state, &log, &unlogged), &clock);
     let copying = copying::start(copiers, readers, copy_stopped, watched.clone())?;
     let sources = (Arc::clone(&log), silence.clone());
     let control = Control::new(sources, mirrors, Arc::clone(&state), Arc::clone(&clock), Arc::clone(&facts), recorder)

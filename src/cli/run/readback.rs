@@ -31,9 +31,19 @@ pub(super) struct ReadBacker {
     shown: ReadBackShown,
 }
 
+/// One for each destination.
+pub(super) fn all(
+    each: &[Config],
+    mirrors: &[Mirror],
+    around: (&SharedState, &Arc<Wal>, &Unlogged),
+    clock: &SharedClock,
+) -> Vec<ReadBacker> {
+    each.iter().zip(mirrors).map(|(config, mirror)| ReadBacker::new(config, mirror, around, clock)).collect()
+}
+
 impl ReadBacker {
     /// `config`: of this destination alone.
-    pub(super) fn new(
+    fn new(
         config: &Config,
         mirror: &Mirror,
         (state, log, unlogged): (&SharedState, &Arc<Wal>, &Unlogged),
