@@ -237,12 +237,10 @@ impl World {
         self.dirty.push(Dirty { cells, until, settled: None, row: self.next_row, sealed: false });
     }
 
-    /// Whoever reads back looks at the rows. A row counts from then on, as it is.
+    /// Whoever reads back looks at the rows, which stay as they are from then on. It waits from then on as well; here for no longer than
+    /// it must.
     pub(super) fn seal(&mut self) {
-        let until = if self.off(Safeguard::Ripe) { self.now } else { self.now + Z };
-        for row in self.dirty.iter_mut().filter(|row| !row.sealed) {
-            (row.sealed, row.until) = (true, row.until.max(until));
-        }
+        self.dirty.iter_mut().for_each(|row| row.sealed = true);
     }
 
     /// A request to the destination.
@@ -275,11 +273,8 @@ impl World {
     fn crash(&mut self, copier: &mut Copier) {
         self.counts.crashes += 1;
         copier.die(self);
-        // From when on rows may be read back is known to the process alone.
-        let until = if self.off(Safeguard::Ripe) { self.now } else { self.now + Z };
-        for row in &mut self.dirty {
-            (row.settled, row.until) = (None, row.until.max(until));
-        }
+        // Behind which record rows are read back is known to the process alone.
+        self.dirty.iter_mut().for_each(|row| row.settled = None);
         let held = copier.held_at_start(self);
         self.restart_delivery(held);
     }
