@@ -180,12 +180,12 @@ impl<M: Meeting> Runner<'_, M> {
 
     /// The next step of some rows; whether they are cleared.
     async fn step(&mut self, work: &mut Work) -> bool {
-        // Nobody is held up for what is far behind. What delivery has not seen is a mark of the log, or is seen with the hold.
-        let (saved, head) = {
+        // Nobody is held up for what is far behind. Where nothing waits delivery comes to the last marks of the log with the hold.
+        let (saved, queued) = {
             let view = self.parts.delivery.lock().unwrap_or_else(PoisonError::into_inner);
-            (view.saved_lsn, view.head_lsn)
+            (view.saved_lsn, view.queued_lines)
         };
-        if saved < work.group.behind.0.min(head) {
+        if saved < work.group.behind.0 && queued > 0 {
             self.later(work, Cause::Busy, behind_text(work.group.behind, saved));
             return false;
         }
