@@ -43,7 +43,7 @@ impl Writing {
             while !ends.load(Ordering::SeqCst) {
                 let line = |_| {
                     value += 1;
-                    let (m, host, at) = (fastrand::u64(..3), fastrand::u64(..5), fastrand::i64(..40));
+                    let (m, host, at) = (fastrand::u64(..3), fastrand::u64(..5), fastrand::i64(0..40));
                     let time = MONDAY_NS + at * 270_000_000_000;
                     // Not all fields each time.
                     let field = if value % 3 == 0 { "f" } else { "g" };

@@ -20,6 +20,7 @@ use crate::base::{Error, Kind, Lsn, Result, Retry, Side};
 use crate::cell::SumKey;
 use crate::db::read::Window;
 use crate::delivery::Held;
+use crate::wal::Item;
 
 /// A destination that does not take a part within this time is tried again later.
 pub(super) const WRITE_MAX: Duration = Duration::from_secs(60);
@@ -104,7 +105,7 @@ impl Parts {
             Err(_) => return Copied::Busy(LATE_DELIVERY.to_owned()),
         }
         // Where delivery has begun anew it has gone back.
-        if held.since() < behind {
+        if !self.is_behind(held.since(), behind) {
             return Copied::Busy(format!("delivery has not come to record {behind} of the log yet"));
         }
         let left = hold_max.saturating_sub(self.clock.monotonic().saturating_sub(began));
@@ -133,6 +134,22 @@ impl Parts {
             return Copied::TooMuch(why);
         }
         if spooled.totals.points == 0 { Copied::All(0) } else { self.write(met, piece, &spooled, spool).await }
+    }
+
+    /// Whether the log has no record behind the hold's beginning that must be before it: its own marks are dealt out to nobody.
+    fn is_behind(&self, since: Lsn, behind: Lsn) -> bool {
+        if since >= behind {
+            return true;
+        }
+        match self.log.reader(since.next()).and_then(|mut headers| headers.next_header()) {
+            Ok(Some(Item::Record(record))) => record.lsn > behind,
+            Ok(Some(Item::Damage(_))) => false,
+            Ok(None) => true,
+            Err(error) => {
+                tracing::warn!(event = "readback.log", "{error}");
+                false
+            }
+        }
     }
 
     async fn read(&self, met: &Met, piece: &Piece, spool: &Path) -> Result<Spooled> {
