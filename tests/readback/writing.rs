@@ -51,7 +51,9 @@ impl Writing {
                 };
                 let body: String = (0..20).map(line).collect();
                 let addr = to.lock().unwrap().clone();
-                if call(&addr, &format!("POST /write?db={name}"), &[], body.as_bytes()).is_ok() {
+                // 1.x asks for none.
+                let key = format!("Authorization: Token {}", crate::database::TOKEN);
+                if call(&addr, &format!("POST /write?db={name}"), &[&key], body.as_bytes()).is_ok() {
                     count.fetch_add(1, Ordering::SeqCst);
                 }
                 std::thread::sleep(Duration::from_millis(10));
