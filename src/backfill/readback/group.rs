@@ -49,7 +49,7 @@ impl Group {
 pub(super) fn groups(rows: Vec<(OwedRow, Lsn)>) -> Vec<Group> {
     let mut sorted = rows;
     let place = |row: &OwedRow| (row.route.clone(), row.measurement.clone());
-    sorted.sort_by(|(a, _), (b, _)| (place(a), a.from_ns).cmp(&(place(b), b.from_ns)));
+    sorted.sort_by_key(|(row, _)| (place(row), row.from_ns));
     let mut groups: Vec<Group> = Vec::new();
     for (row, behind) in sorted {
         match groups.last_mut() {
