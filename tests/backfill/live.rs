@@ -1,8 +1,8 @@
 //! History is copied beside clients that overwrite, delete and send late points into the windows that are being copied, and beside
 //! kill -9 of the program: in the end both sides are equal, to the bit.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, RwLock};
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -65,6 +65,21 @@ struct Stage {
     addr: Mutex<String>,
     over: AtomicBool,
     done: AtomicU64,
+    /// What was answered, and when the program was killed: for who looks for the reason of a difference.
+    told: Mutex<Vec<(i64, String)>>,
+    /// Held by each write, and alone by each delete: nobody knows which of two came first at the source that were under way at once, so
+    /// such lines are in doubt.
+    gate: RwLock<()>,
+}
+
+impl Stage {
+    fn tell(&self, what: String) {
+        self.told.lock().unwrap().push((now_ns(), what));
+    }
+}
+
+fn now_ns() -> i64 {
+    i64::try_from(std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_nanos()).unwrap()
 }
 
 /// One client: it alone writes its series, one request after the other, each until it is answered.
@@ -80,6 +95,12 @@ struct Client<'a> {
 
 impl Client<'_> {
     fn ask(&mut self, line: &str, kind: &str, body: &str) {
+        let stage = self.stage;
+        let is_delete = line.contains("delete") || line.contains("DELETE");
+        let _alone = is_delete.then(|| stage.gate.write().unwrap());
+        let _beside = (!is_delete).then(|| stage.gate.read().unwrap());
+        let begun = now_ns();
+        let mut sent = 0;
         let authorization = self.source.authorization();
         let headers = [authorization.as_str(), kind];
         eventually(line, || {
@@ -87,6 +108,7 @@ impl Client<'_> {
                 let addr = self.stage.addr.lock().unwrap().clone();
                 self.connection = Some(Connection::open(&addr).map_err(|error| error.to_string())?);
             }
+            sent += 1;
             match self.connection.as_mut().unwrap().call(line, &headers, body.as_bytes()) {
                 Ok(answer) if matches!(answer.status, 200 | 204) && !answer.text().contains("error") => Ok(()),
                 Ok(answer) if answer.status == 503 => Err(answer.text()),
@@ -97,6 +119,7 @@ impl Client<'_> {
                 }
             }
         });
+        self.stage.tell(format!("since {begun}, sent {sent} times: {line} {body}"));
     }
 
     fn write(&mut self, lines: &str) {
@@ -229,8 +252,13 @@ fn lives(name: &str, kinds: (Kind, Kind), kills: u64) {
     }
     fill(&source, name, shape);
     let mut twinline = Setup::new(source.section(), destination.section()).start();
-    let stage =
-        Stage { addr: Mutex::new(twinline.addr.clone()), over: AtomicBool::new(false), done: AtomicU64::new(0) };
+    let stage = Stage {
+        addr: Mutex::new(twinline.addr.clone()),
+        over: AtomicBool::new(false),
+        done: AtomicU64::new(0),
+        told: Mutex::default(),
+        gate: RwLock::default(),
+    };
     std::thread::scope(|scope| {
         let (stage, source) = (&stage, &*source);
         for number in 0..WRITERS {
@@ -252,6 +280,7 @@ fn lives(name: &str, kinds: (Kind, Kind), kills: u64) {
             std::thread::sleep(Duration::from_millis(random.u64(2_100..3_200)));
             met += u64::from(job(&twinline)["state"] == "running");
             twinline.stop(Signal::KILL);
+            stage.tell("killed".to_owned());
             let now = points(&job_of_the_dead(&twinline));
             assert!(now >= before, "progress went back: {before} to {now}");
             before = now;
@@ -266,7 +295,17 @@ fn lives(name: &str, kinds: (Kind, Kind), kills: u64) {
         );
     });
     twinline.quiet();
-    let cells = compared(&source, &destination, name, shape);
+    let both = std::panic::AssertUnwindSafe(|| compared(&source, &destination, name, shape));
+    let cells = match std::panic::catch_unwind(both) {
+        Ok(cells) => cells,
+        Err(differs) => {
+            let path = std::env::temp_dir().join(format!("twinline-{name}-told.txt"));
+            let told: String = stage.told.lock().unwrap().iter().map(|(at, what)| format!("{at} {what}\n")).collect();
+            std::fs::write(&path, told).unwrap();
+            println!("what clients did is in {}; the status: {:#}", path.display(), twinline.status());
+            std::panic::resume_unwind(differs);
+        }
+    };
     println!("{name}: {cells} cells are equal");
     assert!(cells > 1000 && stage.done.load(Ordering::Relaxed) > 100, "{cells}");
 }
@@ -379,4 +418,42 @@ fn a_place_that_the_destination_lacks_is_named_also_beside_a_running_one() {
     assert_eq!(output.status.code(), Some(10), "{}", said(&output));
     assert!(said(&output).contains("--offline"), "{}", said(&output));
     drop(document(&none, &["plan", "--db", "lvlacks"], 4));
+}
+
+/// Names are those of the source where a region is held, and those of the destination where it is looked whether a line lies in it.
+#[test]
+fn by_rules_that_rename_and_leave_out_it_copies_what_delivery_would_bring() {
+    let name = "lvrules";
+    let (source, destination) = (shared(Kind::One, 0), shared(Kind::One, 1));
+    let shape = Shape { groups: 6, group_ns: HOUR_NS, before: 60 };
+    create(&source, name, shape);
+    create(&destination, "lvruled", shape);
+    fill(&source, name, shape);
+    let rule = format!(
+        "[[mapping.rule]]\nfrom = {{ db = \"{name}\" }}\nto = {{ db = \"lvruled\" }}\nexclude = [\"b\"]\n\
+         rename_measurement = {{ \"a\" = \"renamed\" }}\ndrop_fields = [\"i\"]\n"
+    );
+    let twinline = Setup::new(source.section(), destination.section()).more(&rule).start();
+    let started = twinline.command(&["backfill", "start"]);
+    assert_eq!(started.status.code(), Some(0), "{}", said(&started));
+    for at in 0..100 {
+        let body = format!("a,host=w0 f={at} {}\nb,host=w0 f={at} {}", shape.time(at % 6, at / 6), MONDAY_NS + at);
+        let answer = twinline.call(&format!("POST /write?db={name}&precision=ns"), &[], body);
+        assert_eq!(answer.status, 204, "{}", answer.text());
+    }
+    let done = ends(&twinline);
+    assert_eq!((&done["failed"], &done["refused"]), (&serde_json::json!([]), &serde_json::json!([])), "{done:#}");
+    twinline.quiet();
+    let text = |cell: twinline::cell::Cell, name: &str| {
+        let tags: Vec<_> = cell.series.tags().iter().map(|(key, value)| format!("{key:?}={value:?}")).collect();
+        format!("{name} {tags:?} {:?} {} {:?}", cell.field, cell.time_ns, cell.value)
+    };
+    let is_left = |cell: &twinline::cell::Cell| cell.series.measurement() == b"a" && *cell.field != *b"i";
+    let mut wanted: Vec<_> = source.cells(name).into_iter().filter(is_left).map(|cell| text(cell, "renamed")).collect();
+    let there = destination.cells("lvruled");
+    assert!(there.iter().all(|cell| cell.series.measurement() == b"renamed"));
+    let mut found: Vec<_> = there.into_iter().map(|cell| text(cell, "renamed")).collect();
+    wanted.sort();
+    found.sort();
+    assert!(found == wanted, "{} found, {} wanted", found.len(), wanted.len());
 }
