@@ -19,6 +19,7 @@ pub mod gate;
 pub mod post;
 pub mod progress;
 pub mod read;
+pub mod readback;
 pub mod scope;
 #[cfg(test)]
 mod simulator;

@@ -28,3 +28,5 @@ pub const PARKED_BYTES_MAX: usize = 64 << 20;
 pub const ROWS_BYTES_MAX: usize = 1 << 20;
 /// Read from the log before its outcome is known.
 pub const READ_AHEAD_BYTES: usize = 4 << 20;
+/// A part that is read back from the source lies in a file of at most so many bytes.
+pub const READ_BACK_SPOOL_BYTES: u64 = 64 << 20;

@@ -81,6 +81,7 @@ metrics_table! {
     MISSING_LAST = "twinline_missing_last_timestamp_seconds", Gauge, "Latest time of what a destination misses, by state: doubt, gap, dead-lettered; 0 where nothing is, inf where it is not known.";
     MISSING_LINES = "twinline_gap_lines", Gauge, "Lines that are in gaps of a destination, as far as their number is known. Must stay 0.";
     DOUBT_LINES = "twinline_doubt_lines", Gauge, "Lines whose fate at the source is not known.";
+    READ_BACK_LINES = "twinline_read_back_lines", Gauge, "Lines that were in doubt or in gaps and were read back from the source, ever.";
     ATTEMPTS = "twinline_delivery_attempts_total", Counter, "Requests to the destination, by outcome.";
     READ_APART = "twinline_delivery_read_apart_total", Counter, "Lines that an InfluxDB could not read although we can: a bug, or unsigned integers at 1.x.";
     DELIVERED = "twinline_delivery_lines_total", Counter, "Lines that the destination took or refused for good since the start.";

@@ -3,7 +3,7 @@
 use super::{Config, Delivery, Role};
 use crate::base::bounds::{
     COUNTED_MAX, GAP_LOG_BYTES, LOG_BODY_BYTES, LOG_CHUNK_BYTES, LOG_GROUP_BYTES, LOG_SPARES, LOG_SPARES_FEW,
-    QUARANTINE_BYTES, READ_AGAIN_MAX, READ_AHEAD_BYTES, ROWS_BYTES_MAX,
+    QUARANTINE_BYTES, READ_AGAIN_MAX, READ_AHEAD_BYTES, READ_BACK_SPOOL_BYTES, ROWS_BYTES_MAX,
 };
 use crate::base::size::ByteSize;
 
@@ -124,6 +124,7 @@ pub fn disk_parts(config: &Config) -> Vec<BudgetPart> {
         ("queue.ballast", queue.ballast.0),
         ("wal/quarantine", QUARANTINE_BYTES),
         ("wal/gaps.log", GAP_LOG_BYTES),
+        ("readback", READ_BACK_SPOOL_BYTES.saturating_mul(config.destinations.len() as u64)),
     ]
     .into_iter()
     .map(|(what, bytes)| BudgetPart { what, size: ByteSize(bytes) })

@@ -31,6 +31,8 @@ pub struct Config {
     pub mapping: Mapping,
     /// The log on disk.
     pub queue: Queue,
+    /// How doubt and gaps are read back.
+    pub readback: ReadBack,
     /// Bounds of the process.
     pub limits: Limits,
     /// What copies of history may take.
@@ -314,6 +316,26 @@ pub struct DoubtAlarm {
 impl Default for DoubtAlarm {
     fn default() -> Self {
         Self { percent: 1, window: Duration::from_secs(300) }
+    }
+}
+
+/// How what is in doubt, or in a gap, is read back from the source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReadBack {
+    /// Whether it is done by itself. Default true.
+    pub enabled: bool,
+    /// Between two parts of the data; 0 to 10 min. Default 200 ms.
+    pub pause: Duration,
+    /// Parts in a minute at most, 1 to 6,000. Default 120.
+    pub per_minute: u64,
+    /// Delivery leaves a part alone no longer than this before its copy is written; 1 s to 1 min. Default 10 s. Source: the protocol
+    /// of holds.
+    pub hold_max: Duration,
+}
+
+impl Default for ReadBack {
+    fn default() -> Self {
+        Self { enabled: true, pause: Duration::from_millis(200), per_minute: 120, hold_max: Duration::from_secs(10) }
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod databases;
 mod edge;
+mod readback;
 mod rules;
 mod udp;
 
@@ -140,6 +141,7 @@ fn parts(root: &Section<'_>) -> Option<Config> {
     let limits = limits(root.section("limits"), destinations.as_ref().map_or(1, Vec::len));
     let backfill = Backfill::of(root.section("backfill"));
     let log = log(root.section("log"));
+    let readback = readback::read(root.section("readback"));
     let (source, destinations) = (source?, destinations?);
     edge::no_shared_socket(root, &listen, &unix_socket);
     for destination in &destinations {
@@ -155,6 +157,7 @@ fn parts(root: &Section<'_>) -> Option<Config> {
         destinations,
         mapping,
         queue,
+        readback,
         limits,
         backfill,
         log,

@@ -8,6 +8,7 @@ use super::pressure::{Pressure, Watch};
 use super::share::Began;
 use crate::backfill::desk::Desk;
 use crate::backfill::progress as backfill;
+use crate::backfill::readback::{ReadBackShown, ReadBackView};
 use crate::base::DestinationId;
 use crate::base::clock::SharedClock;
 use crate::config::DoubtAlarm;
@@ -48,6 +49,8 @@ pub struct Mirror {
     pub regions: Regions,
     /// Orders about copies to it, and how far these are.
     pub desk: Desk,
+    /// What is read back for it.
+    pub read_back: ReadBackShown,
     /// What the gap logs hold of it.
     pub gaps: HeldGaps,
     /// Where it began, if not at the beginning of the log.
@@ -60,6 +63,7 @@ pub(super) struct Share {
     pub(super) id: DestinationId,
     pub(super) began: Option<Began>,
     pub(super) view: View,
+    pub(super) read_back: ReadBackView,
     /// `None` when the state store does not answer.
     pub(super) totals: Option<Totals>,
     /// Lines that only the gap logs have, by cause; none while it is not known what the state store has of them.
@@ -137,8 +141,8 @@ impl Sources {
 impl Mirror {
     fn share(&self, totals: Option<Totals>, untaken: Vec<(&'static str, u64)>) -> Share {
         let view = self.view.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let history = self.desk.progress().view();
-        Share { id: self.id.clone(), began: self.began.clone(), view, totals, untaken, history }
+        let (read_back, history) = (self.read_back.view(), self.desk.progress().view());
+        Share { id: self.id.clone(), began: self.began.clone(), view, read_back, totals, untaken, history }
     }
 }
 

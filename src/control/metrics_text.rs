@@ -67,6 +67,10 @@ impl Recorder {
                 gauge!(name, metric::DESTINATION => share.id.to_string()).set(value as f64);
             };
             set(metric::DIRTY_REGIONS, totals.dirty_regions);
+            let of =
+                |what: &str| totals.read_back.iter().filter(|sum| sum.what == what).map(|sum| sum.lines).sum::<u64>();
+            set(metric::DOUBT_LINES, share.view.doubt_lines.saturating_sub(of("doubt")));
+            set(metric::READ_BACK_LINES, of("doubt") + of("gap"));
             set(metric::DEAD_LINES, totals.dead_letters.iter().map(|(_, lines)| lines).sum());
             let untaken: u64 = share.untaken.iter().map(|(_, lines)| lines).sum();
             windows(&Windows::of(totals), share.id.as_str());

@@ -13,6 +13,7 @@ mod letters;
 mod metrics_text;
 mod pressure;
 mod queue;
+mod readback;
 mod share;
 mod statements;
 mod status;

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::backfill::HistoryStatus;
 use super::figures::{Figures, Share};
+use super::readback::ReadBackStatus;
 use super::status::{LinesByState, Side, Status, Trouble, Windows, not_covered};
 use crate::delivery::{ChangeView, ExcludedView, HoldView, PauseView};
 use crate::state::{BYPASS, GapRow, RegionRow, StatementRow, Totals, Window, of_gaps};
@@ -75,6 +76,8 @@ pub struct DestinationStatus {
     pub dirty_regions: u64,
     /// Those with the most lines in doubt, at most 100.
     pub regions: Vec<RegionRow>,
+    /// What is read back from the source.
+    pub read_back: ReadBackStatus,
     /// Gaps by cause.
     pub gaps: Vec<Trouble>,
     /// The newest gaps, at most 100.
@@ -97,7 +100,7 @@ const ROWS_MAX: usize = 100;
 impl DestinationStatus {
     pub(super) fn of(share: &Share, side: Side, figures: &Figures) -> Self {
         let (view, totals) = (&share.view, share.totals.clone().unwrap_or_default());
-        let windows = Windows::of(&totals);
+        let (windows, read_back) = (Windows::of(&totals), ReadBackStatus::of(share));
         let mut gaps = trouble(totals.gaps, &totals.gap_windows);
         let untaken = share.untaken.iter();
         let untaken = untaken.map(|(cause, lines)| Trouble { cause: (*cause).to_owned(), lines: *lines, window: None });
@@ -110,11 +113,12 @@ impl DestinationStatus {
             lines: LinesByState {
                 delivered: view.delivered_lines,
                 queued: view.queued_lines,
-                doubt: view.doubt_lines,
+                doubt: view.doubt_lines.saturating_sub(read_back.lines("doubt")),
                 dead_lettered: view.dead_lettered_lines,
                 // What came around us was never accepted by us.
                 gap: gaps.iter().filter(|gap| gap.cause != BYPASS).map(|gap| gap.lines).sum(),
                 excluded: view.excluded_lines,
+                read_back: read_back.lines("doubt") + read_back.lines("gap"),
                 unanswered: view.unanswered_lines,
             },
             windows,
@@ -132,6 +136,7 @@ impl DestinationStatus {
             dead_letter_reason: totals.dead_letter_reason,
             dirty_regions: totals.dirty_regions,
             regions: totals.regions,
+            read_back,
             gap_log_lines: share.untaken.iter().map(|(_, lines)| lines).sum(),
             gaps,
             gap_rows: totals.gap_rows,
@@ -191,6 +196,8 @@ impl Status {
         self.lines.dead_lettered += lines.dead_lettered;
         self.lines.gap += lines.gap;
         self.lines.excluded += lines.excluded;
+        self.lines.read_back += lines.read_back;
+        self.read_back.add(&one.read_back);
         // A write without an answer is none of anybody's yet.
         self.lines.unanswered = self.lines.unanswered.max(lines.unanswered);
         self.windows = self.windows.and(one.windows);

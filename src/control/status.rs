@@ -14,6 +14,7 @@ use super::backfill::HistoryStatus;
 use super::doubt::DoubtStatus;
 use super::edge::EdgeStatus;
 use super::figures::{Figures, Share};
+use super::readback::{ReadBackStatus, is_read_back};
 use super::share::{Began, DestinationStatus};
 use crate::base::clock::rfc3339;
 use crate::base::size::{ByteSize, show_span};
@@ -82,6 +83,9 @@ pub struct LinesByState {
     pub gap: u64,
     /// No rule sends them anywhere.
     pub excluded: u64,
+    /// Were in doubt, or in gaps, and were read back from the source.
+    #[serde(default)]
+    pub read_back: u64,
     /// In writes that the source has not answered yet: not accepted so far.
     pub unanswered: u64,
 }
@@ -276,6 +280,8 @@ pub struct Status {
     pub dirty_regions: u64,
     /// Those with the most lines in doubt, at most 100.
     pub regions: Vec<RegionRow>,
+    /// What is read back from the source.
+    pub read_back: ReadBackStatus,
     /// Gaps by cause.
     pub gaps: Vec<Trouble>,
     /// The newest gaps, at most 100: route, times, lines where they are known, records.
@@ -539,6 +545,7 @@ fn lines_by_state(out: &mut String, status: &Status) {
         ("dead-lettered", lines.dead_lettered, dead_lettered),
         ("gap", lines.gap, gap),
         ("excluded", lines.excluded, None),
+        ("read back", lines.read_back, None),
     ] {
         let times = window.map_or(String::new(), |window| format!("  {}", times(window)));
         let _ = writeln!(out, "       {name:<14} {count:>14}{times}");
@@ -659,6 +666,7 @@ fn of_destination(out: &mut String, status: &Status) {
     around::show(out, status);
     doubts(out, status);
     gaps(out, status);
+    status.read_back.render(out);
     statements(out, status);
 }
 
@@ -684,6 +692,12 @@ fn gaps(out: &mut String, status: &Status) {
         let more = if unknown { ", and more whose number is not known" } else { "" };
         let times = gap.window.map_or(String::new(), |window| format!(", {}", times(window)));
         let _ = writeln!(out, "! GAP {} lines{more}: {}{times}", gap.lines, gap.cause);
+        if !is_read_back(&gap.cause) {
+            let _ = writeln!(
+                out,
+                "        not read back: it does not know the times of its points; twinline backfill start copies its route"
+            );
+        }
     }
     for row in status.gap_rows.iter().filter(|row| row.cause != BYPASS).take(GAPS_SHOWN) {
         let GapRow { route, cause, .. } = row;

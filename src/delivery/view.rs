@@ -256,7 +256,6 @@ fn gauges(view: &View, id: &str) {
     let set = |name: &'static str, value: f64| metrics::gauge!(name, metric::DESTINATION => id.to_owned()).set(value);
     set(metric::QUEUE_LINES, view.queued_lines as f64);
     set(metric::QUEUE_COUNTING, f64::from(u8::from(view.counting)));
-    set(metric::DOUBT_LINES, view.doubt_lines as f64);
     set(metric::PAUSED, if view.paused.is_empty() { 0.0 } else { 1.0 });
     set(metric::QUEUE_RECORDS, view.head_lsn.saturating_sub(view.floor_lsn) as f64);
     set(metric::QUEUE_OLDEST, view.oldest_ns as f64 / 1e9);

@@ -15,6 +15,7 @@ use super::primary::Judged;
 use super::reply::Refusal;
 use super::settle::{Met, Settled, piece, settle};
 use super::stamp::Lines;
+use super::unlogged::OpenGap;
 use crate::base::bounds::LOG_BODY_BYTES;
 use crate::base::failpoint::{self, Point};
 use crate::base::{Epoch, Lsn, RequestId};
@@ -81,15 +82,15 @@ pub(super) struct Logged {
     name: Option<RouteName>,
     /// `None`: the log has nothing of it.
     records: Option<Recorded>,
-    /// A gap stands for it already.
-    gapped: bool,
+    /// A gap stands for it already, until its request has ended.
+    gapped: Option<OpenGap>,
     /// No destination gets it.
     stays: bool,
 }
 
 impl Logged {
     fn nothing(name: Option<RouteName>) -> Self {
-        Self { name, records: None, gapped: false, stays: false }
+        Self { name, records: None, gapped: None, stays: false }
     }
 
     /// The place that it names.
@@ -121,9 +122,10 @@ impl Pipeline {
             }
             Err(unavailable) => unavailable,
         };
+        let open = self.unlogged.begin(self.clock.monotonic());
         self.open_gap(&name, lines, arrived_ns, Missed::Queue(unavailable)).await?;
         failpoint::hit(Point::GapDurable);
-        Ok(Logged { gapped: true, ..Logged::nothing(Some(name)) })
+        Ok(Logged { gapped: Some(open), ..Logged::nothing(Some(name)) })
     }
 
     /// The records of an intent once they are durable; none when its names fit in no record. And whether no destination gets them.
@@ -173,7 +175,7 @@ impl Pipeline {
                 self.catalogue.keep(&name);
             }
         }
-        if judged.kept != Kept::All || logged.gapped {
+        if judged.kept != Kept::All || logged.gapped.is_some() {
             return Ok(());
         }
         let accepted_beyond_us = !lines.parsed.decoded || lines.parsed.malformed > 0 && judged.success;

@@ -31,6 +31,7 @@ mod skew;
 mod stamp;
 mod statements;
 pub mod tap;
+mod unlogged;
 
 pub use changing::Changing;
 pub use decode::Limits;
@@ -47,6 +48,7 @@ pub use sent::{Sent, Tally};
 pub use silence::{News, SILENT_AFTER, Silence, Silent};
 pub use skew::Skew;
 pub use statements::{Asked, Changes};
+pub use unlogged::Unlogged;
 
 use std::cell::RefCell;
 use std::fmt;
@@ -151,6 +153,8 @@ pub struct Pipeline {
     pub sent: Sent,
     /// Deletes under way.
     pub changing: Changing,
+    /// Writes under way that the log has nothing of.
+    pub unlogged: Unlogged,
     /// Figures.
     pub meters: EdgeMeters,
 }

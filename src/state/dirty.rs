@@ -2,7 +2,7 @@
 //!
 //! Promises: a region is never forgotten, only made larger: neighbours in time become one; beyond the configured number
 //! hours become days, days a whole measurement, measurements a whole route, and routes everything. Writing the same record's
-//! regions again changes neither regions nor line counts.
+//! regions again changes no line counts. Rows that are being read back ([`super::readback`]) stay as they are.
 
 use std::collections::BTreeMap;
 
@@ -101,7 +101,7 @@ pub(super) fn write(tx: &Connection, destination: &str, regions: &[DirtyRegion],
     )?
     .execute(params![destination, last])?;
     let rows: usize = tx
-        .prepare_cached("SELECT count(*) FROM dirty_region WHERE destination = ?1")?
+        .prepare_cached("SELECT count(*) FROM dirty_region WHERE destination = ?1 AND sealed = 0")?
         .query_row([destination], |row| row.get(0))?;
     if rows > max {
         coarsen(tx, destination, max)?;
@@ -127,7 +127,7 @@ fn insert(tx: &Connection, destination: &str, mut row: Row) -> rusqlite::Result<
     let near = tx
         .prepare_cached(
             "SELECT rowid, route_name, measurement, from_ns, to_ns, first_lsn, last_lsn, causes, lines
-             FROM dirty_region WHERE destination = ?1 AND from_ns <= ?2 AND to_ns >= ?3
+             FROM dirty_region WHERE destination = ?1 AND sealed = 0 AND from_ns <= ?2 AND to_ns >= ?3
              AND ((route_name = ?4 AND measurement IN (?5, ?6)) OR route_name = ?7)",
         )?
         .query_map(
@@ -160,7 +160,9 @@ fn insert(tx: &Connection, destination: &str, mut row: Row) -> rusqlite::Result<
 }
 
 fn put(tx: &Connection, destination: &str, row: &Row) -> rusqlite::Result<()> {
-    let sql = "INSERT INTO dirty_region VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
+    let sql = "INSERT INTO dirty_region
+               (destination, route_name, measurement, from_ns, to_ns, first_lsn, last_lsn, causes, lines)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
     let Row { place, from_ns, to_ns, first_lsn, last_lsn, causes, lines } = row;
     let Place { route_name, measurement } = place;
     tx.prepare_cached(sql)?.execute(params![
@@ -194,7 +196,7 @@ fn coarsen(tx: &Connection, destination: &str, max: usize) -> rusqlite::Result<(
     let mut rows = tx
         .prepare_cached(
             "SELECT route_name, measurement, from_ns, to_ns, first_lsn, last_lsn, causes, lines
-             FROM dirty_region WHERE destination = ?1",
+             FROM dirty_region WHERE destination = ?1 AND sealed = 0",
         )?
         .query_map([destination], |row| read_row(row, 0))?
         .collect::<rusqlite::Result<Vec<Row>>>()?;
@@ -206,7 +208,7 @@ fn coarsen(tx: &Connection, destination: &str, max: usize) -> rusqlite::Result<(
         rows = coarser(rows, step);
     }
     tracing::warn!(event = "state.dirty_regions", before, after = rows.len(), "regions to be read back were merged");
-    tx.execute("DELETE FROM dirty_region WHERE destination = ?1", [destination])?;
+    tx.execute("DELETE FROM dirty_region WHERE destination = ?1 AND sealed = 0", [destination])?;
     rows.iter().try_for_each(|row| put(tx, destination, row))
 }
 

@@ -75,6 +75,10 @@ pub enum EventKind {
     BackfillStarted,
     /// A job has ended: all is copied, some of it could not be, or an operator has given it up.
     BackfillEnded,
+    /// What was in doubt, or in a gap, was read back from the source; at most once a minute, with all since.
+    ReadBack,
+    /// Some of it cannot be read back again and again: why; at most once in ten minutes.
+    ReadBackWaits,
     /// Points came to a place of the source other than through Twinline; at most once an hour for each place.
     WritesAround,
     /// Whether source and destination are one server could not be told at the start.

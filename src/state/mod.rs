@@ -12,6 +12,7 @@ mod event;
 mod gaps;
 mod letters;
 mod peek;
+mod readback;
 mod schema;
 mod sqlite;
 mod statements;
@@ -23,6 +24,7 @@ pub use event::{Event, EventKind};
 pub use gaps::{BacklogGap, GapRow};
 pub use letters::{LetterFate, LetterFile, LetterId, LetterPage, LetterQuery, PAGE_LETTERS_MAX, Removal, StoredLetter};
 pub use peek::peek;
+pub use readback::{Cleared, GAPS_READ_BACK, Owed, OwedRow, ReadBackSum};
 pub use sqlite::SqliteState;
 pub use statements::{
     NotMirrored, Noted, StatementChange, StatementFile, StatementQuery, StatementRow, StatementState,
@@ -198,6 +200,8 @@ pub struct Totals {
     pub statements: Vec<StatementRow>,
     /// How many were not.
     pub statements_total: u64,
+    /// What was in doubt or in gaps, and is not any more.
+    pub read_back: Vec<ReadBackSum>,
     /// What the sums of gap logs contribute to `gaps`, whose soever: (ledger, id) to lines.
     #[serde(skip)]
     pub gaps_taken: HashMap<(u64, u64), u64>,
@@ -270,6 +274,11 @@ pub trait State: BackfillStore {
     fn backlog_gaps(&self, destination: &DestinationId, floor: Lsn) -> Pending<Vec<BacklogGap>>;
     /// Records, first and last, that are in gaps from damage of the log, with their lines; only those that end above `floor`.
     fn damage_gaps(&self, destination: &DestinationId, floor: Lsn) -> Pending<Vec<((Lsn, Lsn), u64)>>;
+    /// Seals rows in doubt and gaps whose times are known, until `most` of each are sealed: what comes later makes rows of its own. All
+    /// that are to be read back, at most so many of each.
+    fn seal(&self, destination: &DestinationId, most: usize) -> Pending<Vec<OwedRow>>;
+    /// Removes such rows where they are as they were, and counts them as this; those that were.
+    fn clear_owed(&self, destination: &DestinationId, rows: Vec<OwedRow>, cleared: Cleared) -> Pending<Vec<OwedRow>>;
     /// Notes a statement that the source ran, or may have run, and that was not carried out at the destination; idempotent by its
     /// record.
     fn note_statement(&self, destination: &DestinationId, noted: NotMirrored) -> Pending<Noted>;

@@ -7,7 +7,7 @@ use rusqlite::Connection;
 use crate::base::{Error, Kind, Result, Side};
 
 /// What leads from each version to the next; an empty file has version 0. What was released is never changed.
-const STEPS: [&str; 11] = [
+const STEPS: [&str; 12] = [
     FIRST,
     ROUTE_NAMES,
     DIRTY_LINES,
@@ -19,6 +19,7 @@ const STEPS: [&str; 11] = [
     super::statements::KEPT,
     super::windows::TABLE,
     super::backfill::TABLES,
+    super::readback::TABLES,
 ];
 
 const FIRST: &str = "

@@ -15,9 +15,9 @@ use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use tokio::sync::oneshot;
 
 use super::{
-    BacklogGap, DeadLetterRow, Effects, Event, Gap, GapTaken, LetterPage, LetterQuery, NotMirrored, Noted, Pending,
-    ROUTE_BACKLOG, Removal, State, StatementChange, StatementQuery, StatementRow, Totals, dirty, gaps, letters, schema,
-    statements, windows,
+    BacklogGap, Cleared, DeadLetterRow, Effects, Event, Gap, GapTaken, LetterPage, LetterQuery, NotMirrored, Noted,
+    OwedRow, Pending, ROUTE_BACKLOG, Removal, State, StatementChange, StatementQuery, StatementRow, Totals, dirty,
+    gaps, letters, readback, schema, statements, windows,
 };
 use crate::base::{DestinationId, Error, Kind, Lsn, Result, RouteId, Side};
 
@@ -243,6 +243,16 @@ impl State for SqliteState {
         self.call("cannot list gaps", move |tx| gaps::damage(tx, &destination, floor))
     }
 
+    fn seal(&self, destination: &DestinationId, most: usize) -> Pending<Vec<OwedRow>> {
+        let destination = destination.to_string();
+        self.call("cannot list what is to be read back", move |tx| readback::seal(tx, &destination, most))
+    }
+
+    fn clear_owed(&self, destination: &DestinationId, rows: Vec<OwedRow>, cleared: Cleared) -> Pending<Vec<OwedRow>> {
+        let destination = destination.to_string();
+        self.call("cannot note what was read back", move |tx| readback::clear(tx, &destination, &rows, cleared))
+    }
+
     fn note_statement(&self, destination: &DestinationId, noted: NotMirrored) -> Pending<Noted> {
         let destination = destination.to_string();
         self.call("cannot note a statement", move |tx| statements::note(tx, &destination, &noted))
@@ -419,7 +429,8 @@ fn take_gaps(tx: &Connection, ledger: u64, sums: &[GapTaken]) -> rusqlite::Resul
         } else if let Some(less) = before.unwrap_or(0).checked_sub(gap.lines).filter(|less| *less > 0) {
             // A gap that was given up after it had been listed.
             let sql =
-                "UPDATE gap SET lines = max(lines - ?4, 0) WHERE destination = ?1 AND route_name = ?2 AND cause = ?3";
+                "UPDATE gap SET lines = max(lines - ?4, 0) WHERE destination = ?1 AND route_name = ?2 AND cause = ?3
+                 AND sealed = 0";
             for destination in destinations {
                 tx.execute(sql, params![destination.as_str(), gap.route_name, gap.cause, less])?;
             }
@@ -462,6 +473,7 @@ fn read_totals(tx: &Connection, destination: &str) -> rusqlite::Result<Totals> {
         .collect::<rusqlite::Result<_>>()?;
     Ok(Totals {
         gaps_taken,
+        read_back: readback::sums(tx, destination)?,
         statements: rows,
         statements_total,
         gap_rows,

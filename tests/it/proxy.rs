@@ -76,6 +76,8 @@ pub(crate) struct Setup {
     pub(crate) listen: String,
     /// `data_dir` is a file system in memory of so many MiB.
     pub(crate) data_mib: Option<u32>,
+    /// Lines of `[readback]`. Where there are none doubt and gaps stay, so that tests can count them.
+    pub(crate) readback: String,
     /// Whole sections.
     pub(crate) more: String,
     /// Moments at which the first process ends; see `base/failpoint`.
@@ -108,6 +110,7 @@ impl Setup {
         let key = |line: &str| line.split(' ').next().unwrap_or_default().to_owned();
         let usual = usual.into_iter().filter(|line| !self.queue.contains(&key(line)));
         let queue = usual.chain([self.queue.as_str()]).collect::<Vec<_>>().join("\n");
+        let readback = if self.readback.is_empty() { "enabled = false" } else { &self.readback };
         let table = if self.others.is_empty() { "[destination]" } else { "[[destination]]" };
         let one =
             |lines: &String, more: &str| format!("{table}\n{lines}\n[destination.delivery]\n{}{more}\n", self.delivery);
@@ -116,7 +119,7 @@ impl Setup {
         let text = format!(
             "data_dir = {data:?}\n[[listen]]\naddress = \"127.0.0.1:0\"\nrole = \"proxy\"\n{}\n\
              [[listen]]\naddress = \"127.0.0.1:0\"\nrole = \"admin\"\n\
-             [source]\n{}\n{destinations}[queue]\n{queue}\n[log]\nformat = \"json\"\n{}\n",
+             [source]\n{}\n{destinations}[queue]\n{queue}\n[readback]\n{readback}\n[log]\nformat = \"json\"\n{}\n",
             self.listen, self.source, self.more
         );
         std::fs::write(directory.path().join("twinline.toml"), text).unwrap();

@@ -19,8 +19,8 @@ struct Work {
     spool: Vec<(u8, Option<u32>)>,
     /// Requests of the spool that are acknowledged.
     sent: usize,
-    /// Of dirty cells.
-    dirty: bool,
+    /// The row of dirty cells.
+    dirty: Option<u64>,
 }
 
 #[derive(Debug, Default)]
@@ -28,8 +28,8 @@ pub(super) struct Copier {
     work: Option<Work>,
     /// Chunks of all time that are done, durably.
     done: Vec<Cells>,
-    /// The region of a chunk whose hold was noted and not its end, durably.
-    open: Option<(Cells, bool)>,
+    /// The region of a chunk whose hold was noted and not its end, durably. Of rows that are read back only their end is.
+    open: Option<Cells>,
     /// Held for it since the start.
     claimed: Option<u64>,
     /// Until then a request of the process before may take effect.
@@ -68,7 +68,7 @@ impl Copier {
     pub(super) fn held_at_start(&mut self, world: &mut World) -> Vec<Held> {
         self.claimed = None;
         match &self.open {
-            Some((cells, _)) if world.random.bool() => {
+            Some(cells) if world.random.bool() => {
                 let id = u64::MAX - world.now;
                 self.claimed = Some(id);
                 vec![Held { id, cells: cells.clone() }]
@@ -86,7 +86,13 @@ impl Copier {
                 return self.note(state);
             }
             Action::Hold => Some(Event::Held),
-            Action::Drain => (world.off(Safeguard::Drain) || world.is_drained(&work.cells)).then_some(Event::Drained),
+            Action::Drain => {
+                // Else delivery may put an older value over what was read back, after a death.
+                let is_saved =
+                    work.dirty.is_none() || world.delivery.floor >= work.since || world.off(Safeguard::Saved);
+                let is_drained = world.off(Safeguard::Drain) || is_saved && world.is_drained(&work.cells);
+                is_drained.then_some(Event::Drained)
+            }
             Action::Read => work.read(world),
             Action::Write | Action::Again => work.write(world),
             Action::Release { not_before } => {
@@ -114,28 +120,32 @@ impl Copier {
     }
 
     fn note(&mut self, state: State) {
-        let Some(work) = &self.work else { return };
+        let Some(work) = self.work.as_ref().filter(|work| work.dirty.is_none()) else { return };
         match state {
-            State::Held | State::Drained | State::Read => self.open = Some((work.cells.clone(), work.dirty)),
+            State::Held | State::Drained | State::Read => self.open = Some(work.cells.clone()),
             State::Released | State::Split | State::Failed => self.open = None,
             State::Planned | State::Written => {}
         }
-        if state == State::Released && !work.dirty {
+        if state == State::Released {
             self.done.push(work.cells.clone());
         }
     }
 
     /// The next chunk: one that a dead process had begun, cells in doubt, or history.
     fn begin(&mut self, world: &mut World) {
+        if world.random.bool() {
+            world.seal();
+        }
         // What the log has from the time of the doubt is older than what the source has now, or newer: nobody knows. It comes first.
         let is_behind = world.off(Safeguard::Behind);
-        let due = |dirty: &Dirty| dirty.settled.is_some_and(|at| is_behind || at <= world.delivery.dealt);
+        let due =
+            |dirty: &Dirty| dirty.sealed && dirty.settled.is_some_and(|at| is_behind || at <= world.delivery.dealt);
         let dirty = world.dirty.iter().position(due).filter(|_| !world.off(Safeguard::ReadBack));
         let (cells, dirty) = match (&self.open, dirty) {
-            (Some((cells, dirty)), _) => (cells.clone(), *dirty),
-            (None, Some(at)) => (world.dirty[at].cells.clone(), true),
+            (Some(cells), _) => (cells.clone(), None),
+            (None, Some(at)) => (world.dirty[at].cells.clone(), Some(world.dirty[at].row)),
             (None, None) => match self.next_cells() {
-                Some(cells) => (cells, false),
+                Some(cells) => (cells, None),
                 None => return,
             },
         };
@@ -149,18 +159,10 @@ impl Copier {
 
     fn close(&mut self, world: &mut World) {
         let Some(work) = self.work.take() else { return };
-        // Until then delivery may put an older value over what was read back, after a death.
-        let is_read_back = work.machine.state() == State::Released && work.dirty;
-        if is_read_back && world.delivery.floor < work.since && !world.off(Safeguard::Saved) {
-            self.work = Some(work);
-            return;
-        }
-        if work.machine.state() == State::Released && work.dirty {
-            let (cells, since, is_behind) = (work.cells, work.since, world.off(Safeguard::Behind));
-            world.dirty.retain(|dirty| {
-                let is_read = dirty.settled.is_some_and(|at| is_behind || at <= since);
-                !(dirty.cells.start >= cells.start && dirty.cells.end <= cells.end && is_read)
-            });
+        if work.machine.state() == State::Released
+            && let Some(row) = work.dirty
+        {
+            world.dirty.retain(|dirty| dirty.row != row);
         }
     }
 }

@@ -26,17 +26,23 @@ enum Safeguard {
     Saved,
     /// And only when all is dealt out that the log got before the doubt was settled.
     Behind,
+    /// And only when the request in doubt can take effect no more.
+    Ripe,
+    /// What is in doubt while it is read back is read back once more.
+    Seal,
     /// A chunk counts as written only with an acknowledgement.
     Acknowledged,
 }
 
-const ALL: [Safeguard; 7] = [
+const ALL: [Safeguard; 9] = [
     Safeguard::Hold,
     Safeguard::Drain,
     Safeguard::Margin,
     Safeguard::ReadBack,
     Safeguard::Saved,
     Safeguard::Behind,
+    Safeguard::Ripe,
+    Safeguard::Seal,
     Safeguard::Acknowledged,
 ];
 

@@ -50,6 +50,10 @@ pub(super) struct Dirty {
     pub(super) until: u64,
     /// Where the log ended then: all before may be older than what the source has of these cells.
     pub(super) settled: Option<usize>,
+    /// Names it.
+    pub(super) row: u64,
+    /// Who reads it back has it as it is: what comes later makes a row of its own.
+    pub(super) sealed: bool,
 }
 
 /// What happened in a story.
@@ -90,6 +94,7 @@ pub(super) struct World {
     pub(super) counts: Counts,
     pub(super) is_faulty: bool,
     next_value: u32,
+    next_row: u64,
 }
 
 /// How a request to the destination ends.
@@ -116,6 +121,7 @@ impl World {
             counts: Counts::default(),
             is_faulty: true,
             next_value: 0,
+            next_row: 0,
         };
         // History that was there before.
         for cell in 0..CELLS {
@@ -191,7 +197,7 @@ impl World {
                 if self.random.bool() {
                     self.zombies.push(Zombie { at, change: Change::Put(values), is_source: true });
                 }
-                self.dirty.push(Dirty { cells, until: self.now + Z, settled: None });
+                self.doubt(cells);
                 self.counts.doubts += 1;
             }
             _ => {
@@ -207,12 +213,34 @@ impl World {
                 let (doubt, sure): (Vec<_>, Vec<_>) = values.into_iter().partition(meets);
                 for (cell, _) in doubt {
                     self.log.push(Op::Doubt);
-                    self.dirty.push(Dirty { cells: cell..cell + 1, until: self.now + Z, settled: None });
+                    self.doubt(cell..cell + 1);
                 }
                 self.log.push(Op::Write(sure));
                 self.counts.writes += 1;
             }
         }
+    }
+
+    /// As the table of dirty regions: neighbours become one, as long as nobody has begun to read them back.
+    fn doubt(&mut self, cells: Cells) {
+        let until = if self.off(Safeguard::Ripe) { self.now } else { self.now + Z };
+        let sealed_too = self.off(Safeguard::Seal);
+        let near = |row: &&mut Dirty| {
+            (sealed_too || !row.sealed) && row.cells.start <= cells.end && cells.start <= row.cells.end
+        };
+        if let Some(row) = self.dirty.iter_mut().find(near) {
+            row.cells = row.cells.start.min(cells.start)..row.cells.end.max(cells.end);
+            (row.until, row.settled) = (until.max(row.until), None);
+            return;
+        }
+        self.next_row += 1;
+        self.dirty.push(Dirty { cells, until, settled: None, row: self.next_row, sealed: false });
+    }
+
+    /// Whoever reads back looks at the rows, which stay as they are from then on. It waits from then on as well; here for no longer than
+    /// it must.
+    pub(super) fn seal(&mut self) {
+        self.dirty.iter_mut().for_each(|row| row.sealed = true);
     }
 
     /// A request to the destination.
@@ -245,6 +273,8 @@ impl World {
     fn crash(&mut self, copier: &mut Copier) {
         self.counts.crashes += 1;
         copier.die(self);
+        // Behind which record rows are read back is known to the process alone.
+        self.dirty.iter_mut().for_each(|row| row.settled = None);
         let held = copier.held_at_start(self);
         self.restart_delivery(held);
     }

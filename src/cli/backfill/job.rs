@@ -49,16 +49,6 @@ pub(in crate::cli) async fn parts(
     (scope, job, resumed): (&Scope, &JobRow, bool),
 ) -> Result<Parts, Failure> {
     let Around { config, store, clock, progress, gate, beside, stop, spool_bytes_max } = around;
-    let server = Server::new(&config.destination().server, Side::Destination)?;
-    let product = pair.destination.0;
-    let keeps = match product {
-        Product::Victoria => victoria::about(&server).await?.keeps,
-        _ => victoria::Keeps::default(),
-    };
-    let dialect = match pair.flavor {
-        Flavor::Influx1 => Dialect::Influx1,
-        Flavor::Influx2 => Dialect::Influx2,
-    };
     let reader = pair.reader(config)?;
     let probes: Rc<dyn Probes> = match beside {
         Some((view, source)) => Rc::new(throttle::Live { reader: reader.clone(), view, source }),
@@ -69,17 +59,7 @@ pub(in crate::cli) async fn parts(
         (Arc::clone(clock), stop.clone(), progress.clone()),
         config.data_dir.clone(),
     );
-    let writer = Writer {
-        server,
-        product,
-        writing: writing(config, product, keeps),
-        kind: pair.kind.clone(),
-        dialect,
-        clock: Arc::clone(clock),
-        progress: progress.clone(),
-        stop,
-        throttle,
-    };
+    let writer = writer(config, pair, (clock, progress, stop), throttle).await?;
     let half = |at: usize| u64::from_le_bytes(std::array::from_fn(|byte| job.key[at + byte]));
     Ok(Parts {
         reader,
@@ -143,6 +123,36 @@ pub(in crate::cli) async fn noted(store: Arc<dyn BackfillStore>, job: i64, progr
             Err(error) => tracing::debug!(%error, "why job {job} waits could not be noted"),
         }
     }
+}
+
+/// The destination, as whoever copies writes to it.
+pub(in crate::cli) async fn writer(
+    config: &Config,
+    pair: &Pair,
+    (clock, progress, stop): (&SharedClock, &Progress, executor::Stop),
+    throttle: Throttle,
+) -> Result<Writer, Failure> {
+    let server = Server::new(&config.destination().server, Side::Destination)?;
+    let product = pair.destination.0;
+    let keeps = match product {
+        Product::Victoria => victoria::about(&server).await?.keeps,
+        _ => victoria::Keeps::default(),
+    };
+    let dialect = match pair.flavor {
+        Flavor::Influx1 => Dialect::Influx1,
+        Flavor::Influx2 => Dialect::Influx2,
+    };
+    Ok(Writer {
+        server,
+        product,
+        writing: writing(config, product, keeps),
+        kind: pair.kind.clone(),
+        dialect,
+        clock: Arc::clone(clock),
+        progress: progress.clone(),
+        stop,
+        throttle,
+    })
 }
 
 /// How a job that has come to its end stands.

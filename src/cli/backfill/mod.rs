@@ -6,6 +6,7 @@
 pub(in crate::cli) mod job;
 mod limit;
 mod live;
+pub(in crate::cli) mod met;
 pub(in crate::cli) mod pair;
 mod plan;
 mod report;

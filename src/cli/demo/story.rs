@@ -301,7 +301,7 @@ impl Story {
             self.live.status.replace(status.clone());
             let lines = &status.lines;
             // Figures from before the last write would show an empty queue as well. What is in doubt was not acknowledged.
-            let complete = accepted(&status) >= self.direction.tally.acknowledged.get() + lines.doubt;
+            let complete = accepted(&status) >= self.direction.tally.acknowledged.get() + lines.doubt + lines.read_back;
             if complete && !status.queue.counting && lines.queued == 0 && lines.unanswered == 0 {
                 return Ok((status, true));
             }
@@ -337,7 +337,7 @@ impl<'c> Patience<'c> {
 /// Lines that Twinline has accepted, whatever became of them.
 pub(super) fn accepted(status: &Status) -> u64 {
     let lines = &status.lines;
-    lines.delivered + lines.queued + lines.doubt + lines.dead_lettered + lines.gap + lines.excluded
+    lines.delivered + lines.queued + lines.doubt + lines.dead_lettered + lines.gap + lines.excluded + lines.read_back
 }
 
 fn lines_per_s(total: Duration) -> u64 {

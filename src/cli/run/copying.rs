@@ -9,9 +9,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
+use super::readback::ReadBacker;
 use super::threads::{self, Running};
 use super::watched::Watched;
 use crate::backfill::desk::{Asked, Desk, Done, Order};
@@ -51,12 +52,23 @@ pub(super) struct Copier {
 }
 
 /// Starts all of them.
-pub(super) fn start(copiers: Vec<Copier>, stop: watch::Receiver<bool>, watched: Watched) -> Result<Running> {
+pub(super) fn start(
+    copiers: Vec<Copier>,
+    readers: Vec<ReadBacker>,
+    stop: watch::Receiver<bool>,
+    watched: Watched,
+) -> Result<Running> {
     let desks: Vec<Desk> = copiers.iter().map(|one| one.desk.clone()).collect();
     let work = async move || {
         let mut all = JoinSet::new();
         for one in copiers {
             all.spawn_local(watched.clone().again("copying history", move || one.clone().work()));
+        }
+        let turn = Rc::new(Semaphore::new(1));
+        for one in readers {
+            let turn = Rc::clone(&turn);
+            let work = move || one.clone().work(Rc::clone(&turn));
+            all.spawn_local(watched.clone().again("reading doubt and gaps back", work));
         }
         let mut stop = stop;
         // Its sender ends with the process alone.

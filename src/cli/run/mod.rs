@@ -10,6 +10,7 @@ mod destinations;
 mod gaps;
 mod learn;
 mod logging;
+mod readback;
 mod same;
 mod silence;
 pub(super) mod stores;
@@ -29,6 +30,7 @@ use tokio::sync::watch;
 use super::Global;
 use super::exit::{Exit, Failure};
 use crate::backfill::desk::Desk;
+use crate::backfill::readback::ReadBackShown;
 use crate::base::clock::{SharedClock, SystemClock};
 use crate::base::recent::Recent;
 use crate::base::{Epoch, Error, Kind, Result, Side};
@@ -44,7 +46,9 @@ use crate::http::{
 };
 use crate::line::Dialect;
 use crate::line::project::{QuestRules, VictoriaRules};
-use crate::pipeline::{Changing, EdgeMeters, GapKeeper, Limits, Overlaps, Pipeline, Sent, Silence, Skew, passage_max};
+use crate::pipeline::{
+    Changing, EdgeMeters, GapKeeper, Limits, Overlaps, Pipeline, Sent, Silence, Skew, Unlogged, passage_max,
+};
 use crate::queue::doubts::Doubts;
 use crate::queue::{Appender, Opened};
 use crate::route::{Catalogue, Resolver, TargetKind};
@@ -112,7 +116,16 @@ async fn mirror(config: &Config, is_only: bool, state: &SharedState, gaps: &GapK
     let began = destinations::began(state, &id).await;
     let held = destinations::held(state, &id, is_only || began.is_none()).await?;
     let (hold, gaps) = (Hold::remembered(held.as_deref()), gaps.held(&id));
-    Ok(Mirror { id, view: shared_view(), hold, regions: Regions::default(), desk: Desk::default(), gaps, began })
+    Ok(Mirror {
+        id,
+        view: shared_view(),
+        hold,
+        regions: Regions::default(),
+        desk: Desk::default(),
+        read_back: ReadBackShown::default(),
+        gaps,
+        began,
+    })
 }
 
 async fn daemon(
@@ -146,7 +159,9 @@ async fn daemon(
     let copier = |(config, mirror)| copier(config, mirror, (&state, &clock), &of_late);
     let copiers = each.iter().zip(&mirrors).map(copier).collect();
     let (copy_stop, copy_stopped) = watch::channel(false);
-    let copying = copying::start(copiers, copy_stopped, watched.clone())?;
+    let unlogged = Unlogged::default();
+    let readers = readback::all(&each, &mirrors, (&state, &log, &unlogged), &clock);
+    let copying = copying::start(copiers, readers, copy_stopped, watched.clone())?;
     let sources = (Arc::clone(&log), silence.clone());
     let control = Control::new(sources, mirrors, Arc::clone(&state), Arc::clone(&clock), Arc::clone(&facts), recorder)
         .with_max_age(config.queue.max_age)
@@ -159,7 +174,7 @@ async fn daemon(
     // Nothing refuses the start from here on.
     tell(&state, clock.wall_ns(), EventKind::Started, format!("twinline {} started", env!("CARGO_PKG_VERSION")));
 
-    let source = Source { writes: source, passing, silence, of_late, doubts };
+    let source = Source { writes: source, passing, silence, of_late, doubts, unlogged };
     let gaps = Rc::new(gaps);
     let taking = Rc::clone(&gaps);
     tokio::task::spawn_local(watched.clone().again("taking over gaps", move || Rc::clone(&taking).take_over()));
@@ -355,6 +370,7 @@ struct Source {
     silence: Silence,
     of_late: Recent,
     doubts: Doubts,
+    unlogged: Unlogged,
 }
 
 fn pipeline(
@@ -392,6 +408,7 @@ fn pipeline(
         overlaps: Overlaps::new(config.queue.overlap_lines, late_write_max(config)),
         sent: Sent::default(),
         changing: Changing::default(),
+        unlogged: source.unlogged,
         meters: EdgeMeters::default().shown_in(source.of_late),
     }
 }

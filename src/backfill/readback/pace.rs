@@ -1,0 +1,88 @@
+//! How fast parts follow each other, and how long one waits that could not be copied.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use crate::config::ReadBack;
+
+const MINUTE: Duration = Duration::from_secs(60);
+/// The first wait after a failure.
+const WAIT: Duration = Duration::from_millis(500);
+
+/// What kept something from being copied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cause {
+    /// Delivery is busy: that passes.
+    Busy,
+    /// A database is away.
+    Away,
+    /// It may meet the same again.
+    Fault,
+}
+
+impl Cause {
+    /// The longest wait.
+    const fn wait_max(self) -> Duration {
+        match self {
+            Self::Busy => Duration::from_secs(5),
+            Self::Away => Duration::from_secs(30),
+            Self::Fault => Duration::from_secs(300),
+        }
+    }
+
+    /// How long one waits that has failed so often in a row.
+    pub(super) fn wait_after(self, fails: u32) -> Duration {
+        WAIT.saturating_mul(1 << fails.saturating_sub(1).min(16)).min(self.wait_max())
+    }
+}
+
+/// Parts of the last minute. Times are monotonic.
+#[derive(Debug, Default)]
+pub(super) struct Pace(VecDeque<Duration>);
+
+impl Pace {
+    /// When the next part may begin.
+    pub(super) fn next(&self, settings: &ReadBack) -> Duration {
+        let after_last = self.0.back().map_or(Duration::ZERO, |last| *last + settings.pause);
+        // So many began within the last minute: the oldest of them must be a minute old.
+        let most = usize::try_from(settings.per_minute).unwrap_or(usize::MAX).max(1);
+        let oldest = self.0.len().checked_sub(most).and_then(|at| self.0.get(at));
+        after_last.max(oldest.map_or(Duration::ZERO, |oldest| *oldest + MINUTE))
+    }
+
+    /// One ends now.
+    pub(super) fn note(&mut self, now: Duration) {
+        while self.0.front().is_some_and(|first| *first + MINUTE <= now) {
+            self.0.pop_front();
+        }
+        self.0.push_back(now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_keep_their_distance_and_are_no_more_than_so_many_a_minute() {
+        let settings = ReadBack { pause: Duration::from_secs(2), per_minute: 10, ..ReadBack::default() };
+        let (mut pace, mut now, mut began) = (Pace::default(), Duration::ZERO, Vec::new());
+        for _ in 0..35 {
+            now = now.max(pace.next(&settings));
+            began.push(now);
+            pace.note(now);
+        }
+        assert!(began.windows(2).all(|pair| pair[1] - pair[0] >= settings.pause));
+        assert!(began.windows(11).all(|eleven| eleven[10] - eleven[0] >= MINUTE), "{began:?}");
+        assert!(began[34] < 4 * MINUTE, "and no slower than that");
+        assert!(pace.0.len() <= 11);
+    }
+
+    #[test]
+    fn a_wait_doubles_up_to_its_bound() {
+        for cause in [Cause::Busy, Cause::Away, Cause::Fault] {
+            assert_eq!([1, 2, 3].map(|fails| cause.wait_after(fails)), [WAIT, 2 * WAIT, 4 * WAIT]);
+            assert_eq!([40, u32::MAX].map(|fails| cause.wait_after(fails)), [cause.wait_max(); 2]);
+        }
+    }
+}
