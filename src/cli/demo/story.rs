@@ -5,8 +5,11 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
-use tokio::task::JoinHandle;
+use tokio::task::{JoinError, JoinHandle};
 
+use super::changes::changing;
+use super::copying::Copying;
+use super::history::History;
 use super::proxy::{self, Proxy};
 use super::record::Record;
 use super::screen::{Figures, Screen, count};
@@ -16,16 +19,20 @@ use crate::base::clock::SharedClock;
 use crate::cli::exit::{Exit, Failure};
 use crate::control::Status;
 use crate::sandbox::Faults;
+use crate::state::JobState;
 
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// A queue that stands still for so long will not drain.
 const STANDSTILL_MAX: Duration = Duration::from_secs(120);
-/// Shares of the whole time at which something happens.
-const AWAY_AT: f64 = 0.20;
+/// Shares of the whole time at which something happens, at the latest.
+const COPY_AT: f64 = 0.10;
+const AWAY_AT: f64 = 0.24;
 const KILL_AT: f64 = 0.40;
 const RESTART_AT: f64 = 0.44;
 const BACK_AT: f64 = 0.64;
 const STOP_AT: f64 = 0.85;
+/// The destination is taken away when so much of history is copied, at the latest at its time: so the copy meets the crash.
+const COPIED_BEFORE: f64 = 0.35;
 /// How slow the source is while Twinline is killed: so that it is killed in the middle of a request.
 const SLOW: Duration = Duration::from_millis(80);
 /// It is killed all the same when no request can be caught.
@@ -34,6 +41,8 @@ const CATCH_TRIES: u32 = 50;
 const OVERWRITES: (u8, u8) = (10, 40);
 const HOSTS: u32 = 20;
 const CLIENTS: u32 = 2;
+/// Of the lines of all timed clients, one in so many changes history while it is copied.
+const CHANGES_PART: u64 = 6;
 /// Lines a second of all timed clients.
 pub(super) const LINES_PER_S: u64 = 3000;
 /// Bounds the memory of a long demonstration: then fewer lines a second.
@@ -59,6 +68,7 @@ struct Live {
 #[derive(Debug)]
 pub(super) struct Told {
     pub(super) records: Vec<Record>,
+    pub(super) history: History,
     pub(super) status: Status,
     pub(super) drained: bool,
     pub(super) queued_most: u64,
@@ -72,6 +82,10 @@ pub(super) struct Story {
     pub(super) proxy: Proxy,
     pub(super) direction: Rc<Direction>,
     pub(super) screen: Rc<Screen>,
+    pub(super) copying: Rc<Copying>,
+    /// Until the client has it that changes it.
+    history: Option<History>,
+    history_points: u64,
     clock: SharedClock,
     began: Duration,
     total: Duration,
@@ -80,13 +94,40 @@ pub(super) struct Story {
     events: Vec<Event>,
 }
 
+/// A client that changes history, until it gives its record.
+type Changing = JoinHandle<Result<History, Failure>>;
+
 impl Story {
-    pub(super) fn new(stage: Stage, proxy: Proxy, screen: Rc<Screen>, clock: SharedClock, total: Duration) -> Self {
+    /// Fills the source with history.
+    pub(super) fn new(
+        stage: Stage,
+        proxy: Proxy,
+        screen: Rc<Screen>,
+        clock: SharedClock,
+        total: Duration,
+    ) -> Result<Self, Failure> {
         let direction = Rc::<Direction>::default();
         direction.overwrites_percent.set(OVERWRITES.0);
         let (live, began) = (Rc::<Live>::default(), clock.monotonic());
         live.destination_up.set(true);
-        Self { stage, proxy, direction, screen, clock, began, total, live, queued_most: 0, events: Vec::new() }
+        let history = History::new(clock.wall_ns(), total.as_secs());
+        history.load(|lines| stage.source.load(DATABASE, lines))?;
+        let (copying, history_points) = (Rc::new(Copying::new(&proxy)?), history.before());
+        Ok(Self {
+            stage,
+            proxy,
+            direction,
+            screen,
+            copying,
+            history: Some(history),
+            history_points,
+            clock,
+            began,
+            total,
+            live,
+            queued_most: 0,
+            events: Vec::new(),
+        })
     }
 
     /// All of it, up to the drained queue.
@@ -106,8 +147,10 @@ impl Story {
                 count(lines_per_s(self.total))
             ),
         );
-        self.until(AWAY_AT).await?;
+        self.until(COPY_AT).await?;
+        let changing = self.begin_copy().await?;
         self.outage().await?;
+        let history = self.end_of_copy(changing).await?;
         self.until(STOP_AT).await?;
 
         self.tell("The clients stop", "What still waits in the queue is delivered.");
@@ -117,7 +160,73 @@ impl Story {
         self.tell("The comparison", "Both databases are read back, with types, over their query interface.");
         watching.abort();
         let (queued_most, events) = (self.queued_most, std::mem::take(&mut self.events));
-        Ok(Told { records, status, drained, queued_most, events })
+        Ok(Told { records, history, status, drained, queued_most, events })
+    }
+
+    /// Has history copied, and a client change it meanwhile.
+    async fn begin_copy(&mut self) -> Result<Changing, Failure> {
+        let once = || Failure::new(Exit::Failed, "history is copied once");
+        let history = self.history.take().ok_or_else(once)?;
+        self.tell(
+            "History is copied: twinline backfill start",
+            &format!(
+                "The source has held {} points since before Twinline, over a year. They\n\
+                 are copied now, the newest first. The clients go on; one of them changes\n\
+                 what is being copied: old points get new values, some come late, some are\n\
+                 deleted.",
+                count(self.history_points)
+            ),
+        );
+        let lines = (lines_per_s(self.total) / CHANGES_PART).max(1);
+        let (direction, copying) = (Rc::clone(&self.direction), Rc::clone(&self.copying));
+        let changing = changing(direction, history, copying, (self.stage.port, DATABASE), lines);
+        let changing = tokio::task::spawn_local(changing);
+        self.copying.begin(&self.proxy).await?;
+        let enough = (self.history_points as f64 * COPIED_BEFORE) as u64;
+        let copying = Rc::clone(&self.copying);
+        self.until_or(AWAY_AT, || copying.seen().points >= enough).await?;
+        Ok(changing)
+    }
+
+    /// Waits until all history is copied.
+    async fn end_of_copy(&mut self, changing: Changing) -> Result<History, Failure> {
+        let mut patience = Patience::new(&self.clock);
+        loop {
+            self.proxy.still_runs()?;
+            self.queued_most = self.queued_most.max(self.live.status.borrow().lines.queued);
+            let seen = self.copying.seen();
+            match seen.state {
+                Some(JobState::Done) => break,
+                Some(JobState::Running) if !changing.is_finished() => {}
+                Some(JobState::Running) => return self.changed(changing).await,
+                state => {
+                    let state = state.map_or("not begun", JobState::name);
+                    let what = format!("the copy of history is {state}, and {} of it could not be copied", seen.failed);
+                    return Err(Failure::new(Exit::Failed, what));
+                }
+            }
+            if patience.is_over(seen.chunks) {
+                let why = seen.waits.unwrap_or_else(|| "it does not say why".to_owned());
+                return Err(Failure::new(Exit::Failed, format!("the copy of history stands still: {why}")));
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        self.direction.is_copied.set(true);
+        self.tell("All history is copied", "What clients write of that year goes straight through again.");
+        self.changed(changing).await
+    }
+
+    /// Waits until the client that changed history has an answer for everything.
+    async fn changed(&mut self, changing: Changing) -> Result<History, Failure> {
+        let mut patience = Patience::new(&self.clock);
+        while !changing.is_finished() {
+            self.proxy.still_runs()?;
+            if patience.is_over(self.direction.tally.acknowledged.get()) {
+                return Err(no_answers());
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        changing.await.map_err(died)?
     }
 
     async fn outage(&mut self) -> Result<(), Failure> {
@@ -140,6 +249,9 @@ impl Story {
         let direction = Rc::clone(&self.direction);
         let gate = direction.untimed_gate.lock().await;
         self.catch_a_request().await;
+        if let Some(status) = self.proxy.status().await {
+            self.copying.note_kill(&status);
+        }
         self.live.twinline_up.set(false);
         self.proxy.kill()?;
         self.stage.source.set_faults(Faults::default());
@@ -148,7 +260,8 @@ impl Story {
         self.tell(
             "Twinline is started again",
             "It finds every acknowledged line on its disk and takes writes again. The\n\
-             destination is still away.",
+             destination is still away. The copy of history goes on by itself as soon\n\
+             as it can, where it was.",
         );
         self.proxy.start().await?;
         self.live.twinline_up.set(true);
@@ -156,7 +269,10 @@ impl Story {
         self.until(BACK_AT).await?;
         self.something_waits().await?;
 
-        self.tell("The destination is back", "The queue drains, oldest first, while new writes go on.");
+        self.tell(
+            "The destination is back",
+            "The queue drains, oldest first, while new writes go on, and history too.",
+        );
         self.stage.destination.set_faults(Faults::default());
         self.live.destination_up.set(true);
         self.direction.overwrites_percent.set(OVERWRITES.0);
@@ -212,17 +328,18 @@ impl Story {
     /// Keeps the screen up to date.
     fn watch(&self) -> impl Future<Output = ()> + 'static {
         let (screen, live, direction) = (Rc::clone(&self.screen), Rc::clone(&self.live), Rc::clone(&self.direction));
-        let (source, destination) = (Rc::clone(&self.stage.source), Rc::clone(&self.stage.destination));
+        let source = Rc::clone(&self.stage.source);
         let (clock, began, total) = (self.clock.clone(), self.began, self.total);
+        let (copying, history) = (Rc::clone(&self.copying), self.history_points);
         let socket: PathBuf = self.proxy.socket().to_owned();
         async move {
             loop {
-                if live.twinline_up.get()
-                    && let Some(status) = proxy::status(socket.clone()).await
-                {
+                let status = if live.twinline_up.get() { proxy::status(socket.clone()).await } else { None };
+                copying.look(status.as_ref(), clock.monotonic()).await;
+                if let Some(status) = status {
                     live.status.replace(status);
                 }
-                let now = figures(&live, &direction, source.lines_received(), destination.lines_received());
+                let now = figures(&live, &direction, source.lines_received(), (&copying, history));
                 let passed = clock.monotonic().saturating_sub(began).as_secs();
                 screen.show(&now, passed, total.as_secs());
                 tokio::time::sleep(LOOK_EVERY).await;
@@ -231,8 +348,8 @@ impl Story {
     }
 
     fn figures(&self) -> Figures {
-        let (source, destination) = (&self.stage.source, &self.stage.destination);
-        figures(&self.live, &self.direction, source.lines_received(), destination.lines_received())
+        let source = self.stage.source.lines_received();
+        figures(&self.live, &self.direction, source, (&self.copying, self.history_points))
     }
 
     /// Says what happens now, below the figures of what happened before.
@@ -254,12 +371,17 @@ impl Story {
 
     /// Waits for a share of the whole time.
     async fn until(&mut self, share: f64) -> Result<(), Failure> {
+        self.until_or(share, || false).await
+    }
+
+    /// The same, or until something has come to pass.
+    async fn until_or(&mut self, share: f64, is_so: impl Fn() -> bool) -> Result<(), Failure> {
         let end = self.began + self.total.mul_f64(share);
         loop {
             self.proxy.still_runs()?;
             self.queued_most = self.queued_most.max(self.live.status.borrow().lines.queued);
             let left = end.saturating_sub(self.clock.monotonic());
-            if left.is_zero() {
+            if left.is_zero() || is_so() {
                 return Ok(());
             }
             tokio::time::sleep(left.min(LOOK_EVERY)).await;
@@ -272,7 +394,7 @@ impl Story {
         while !writing.iter().all(JoinHandle::is_finished) {
             self.proxy.still_runs()?;
             if patience.is_over(self.direction.tally.acknowledged.get()) {
-                return Err(Failure::new(Exit::Failed, "the clients get no answers any more"));
+                return Err(no_answers());
             }
             tokio::time::sleep(LOOK_EVERY).await;
         }
@@ -280,7 +402,6 @@ impl Story {
         drop(self.direction.untimed_gate.lock().await);
         let mut records = Vec::new();
         for each in writing {
-            let died = |e| Failure::new(Exit::Failed, format!("a client of the demonstration died: {e}"));
             records.push(each.await.map_err(died)?);
         }
         Ok(records)
@@ -334,6 +455,14 @@ impl<'c> Patience<'c> {
     }
 }
 
+fn no_answers() -> Failure {
+    Failure::new(Exit::Failed, "the clients get no answers any more")
+}
+
+fn died(error: JoinError) -> Failure {
+    Failure::new(Exit::Failed, format!("a client of the demonstration died: {error}"))
+}
+
 /// Lines that Twinline has accepted, whatever became of them.
 pub(super) fn accepted(status: &Status) -> u64 {
     let lines = &status.lines;
@@ -344,16 +473,18 @@ fn lines_per_s(total: Duration) -> u64 {
     LINES_PER_S.min(LINES_MAX / total.as_secs().max(1)).max(1)
 }
 
-fn figures(live: &Live, direction: &Direction, source: u64, destination: u64) -> Figures {
+fn figures(live: &Live, direction: &Direction, source: u64, (copying, history): (&Copying, u64)) -> Figures {
     let status = live.status.borrow();
     Figures {
         written: direction.tally.written.get(),
         acknowledged: direction.tally.acknowledged.get(),
         source,
-        destination,
+        destination: status.lines.delivered,
         queued: status.lines.queued,
         doubt: status.lines.doubt,
         twinline_up: live.twinline_up.get(),
         destination_up: live.destination_up.get(),
+        history,
+        copied: copying.seen(),
     }
 }
