@@ -180,10 +180,10 @@ mod tests {
         let stage = Stage::build(1_000_000).unwrap();
         let mut history = History::new(1_790_000_000_000_000_000, 1);
         let (both, direction) = ([&stage.source, &stage.destination], Direction::default());
-        both.map(|side| history.load(|lines| side.load(DATABASE, lines)).unwrap());
+        both.iter().for_each(|side| history.load(|lines| side.load(DATABASE, lines)).unwrap());
         let mut lines = String::new();
         history.change(100, None, &mut lines);
-        both.map(|side| side.load(DATABASE, lines.as_bytes()).unwrap());
+        both.iter().for_each(|side| side.load(DATABASE, lines.as_bytes()).unwrap());
         let prove = async |history: &History| prove(&stage, (&[], history), &direction, 1_000_000).await.unwrap();
         let proof = prove(&history).await;
         assert!(proof.equal(), "{proof:?}");

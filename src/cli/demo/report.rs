@@ -216,7 +216,7 @@ impl Report {
         let changes =
             format!("points: {} overwritten, {} late, {} deleted", count(*overwritten), count(*late), count(*deleted));
         row(out, "changed then", history.changed, &changes);
-        row(out, "waited", history.waited_most, "lines at most, until the time they belong to was copied");
+        row(out, "waited", history.waited_most, "lines at most, while the time they belong to was being copied");
         let again = format!("of {} pieces: under way when Twinline was killed", count(history.chunks));
         row(out, "copied again", history.chunks_repeated, &again);
     }

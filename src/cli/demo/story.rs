@@ -1,5 +1,7 @@
 //! What happens, one thing after the other.
 
+mod copy;
+
 use std::cell::{Cell, RefCell};
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -7,7 +9,6 @@ use std::time::Duration;
 
 use tokio::task::{JoinError, JoinHandle};
 
-use super::changes::changing;
 use super::copying::Copying;
 use super::history::History;
 use super::proxy::{self, Proxy};
@@ -19,7 +20,6 @@ use crate::base::clock::SharedClock;
 use crate::cli::exit::{Exit, Failure};
 use crate::control::Status;
 use crate::sandbox::Faults;
-use crate::state::JobState;
 
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// A queue that stands still for so long will not drain.
@@ -31,8 +31,6 @@ const KILL_AT: f64 = 0.40;
 const RESTART_AT: f64 = 0.44;
 const BACK_AT: f64 = 0.64;
 const STOP_AT: f64 = 0.85;
-/// The destination is taken away when so much of history is copied, at the latest at its time: so the copy meets the crash.
-const COPIED_BEFORE: f64 = 0.35;
 /// How slow the source is while Twinline is killed: so that it is killed in the middle of a request.
 const SLOW: Duration = Duration::from_millis(80);
 /// It is killed all the same when no request can be caught.
@@ -41,8 +39,6 @@ const CATCH_TRIES: u32 = 50;
 const OVERWRITES: (u8, u8) = (10, 40);
 const HOSTS: u32 = 20;
 const CLIENTS: u32 = 2;
-/// Of the lines of all timed clients, one in so many changes history while it is copied.
-const CHANGES_PART: u64 = 6;
 /// Lines a second of all timed clients.
 pub(super) const LINES_PER_S: u64 = 3000;
 /// Bounds the memory of a long demonstration: then fewer lines a second.
@@ -93,9 +89,6 @@ pub(super) struct Story {
     queued_most: u64,
     events: Vec<Event>,
 }
-
-/// A client that changes history, until it gives its record.
-type Changing = JoinHandle<Result<History, Failure>>;
 
 impl Story {
     /// Fills the source with history.
@@ -161,72 +154,6 @@ impl Story {
         watching.abort();
         let (queued_most, events) = (self.queued_most, std::mem::take(&mut self.events));
         Ok(Told { records, history, status, drained, queued_most, events })
-    }
-
-    /// Has history copied, and a client change it meanwhile.
-    async fn begin_copy(&mut self) -> Result<Changing, Failure> {
-        let once = || Failure::new(Exit::Failed, "history is copied once");
-        let history = self.history.take().ok_or_else(once)?;
-        self.tell(
-            "History is copied: twinline backfill start",
-            &format!(
-                "The source has held {} points since before Twinline, over a year. They\n\
-                 are copied now, the newest first. The clients go on; one of them changes\n\
-                 what is being copied: old points get new values, some come late, some are\n\
-                 deleted.",
-                count(self.history_points)
-            ),
-        );
-        let lines = (lines_per_s(self.total) / CHANGES_PART).max(1);
-        let (direction, copying) = (Rc::clone(&self.direction), Rc::clone(&self.copying));
-        let changing = changing(direction, history, copying, (self.stage.port, DATABASE), lines);
-        let changing = tokio::task::spawn_local(changing);
-        self.copying.begin(&self.proxy).await?;
-        let enough = (self.history_points as f64 * COPIED_BEFORE) as u64;
-        let copying = Rc::clone(&self.copying);
-        self.until_or(AWAY_AT, || copying.seen().points >= enough).await?;
-        Ok(changing)
-    }
-
-    /// Waits until all history is copied.
-    async fn end_of_copy(&mut self, changing: Changing) -> Result<History, Failure> {
-        let mut patience = Patience::new(&self.clock);
-        loop {
-            self.proxy.still_runs()?;
-            self.queued_most = self.queued_most.max(self.live.status.borrow().lines.queued);
-            let seen = self.copying.seen();
-            match seen.state {
-                Some(JobState::Done) => break,
-                Some(JobState::Running) if !changing.is_finished() => {}
-                Some(JobState::Running) => return self.changed(changing).await,
-                state => {
-                    let state = state.map_or("not begun", JobState::name);
-                    let what = format!("the copy of history is {state}, and {} of it could not be copied", seen.failed);
-                    return Err(Failure::new(Exit::Failed, what));
-                }
-            }
-            if patience.is_over(seen.chunks) {
-                let why = seen.waits.unwrap_or_else(|| "it does not say why".to_owned());
-                return Err(Failure::new(Exit::Failed, format!("the copy of history stands still: {why}")));
-            }
-            tokio::time::sleep(LOOK_EVERY).await;
-        }
-        self.direction.is_copied.set(true);
-        self.tell("All history is copied", "What clients write of that year goes straight through again.");
-        self.changed(changing).await
-    }
-
-    /// Waits until the client that changed history has an answer for everything.
-    async fn changed(&mut self, changing: Changing) -> Result<History, Failure> {
-        let mut patience = Patience::new(&self.clock);
-        while !changing.is_finished() {
-            self.proxy.still_runs()?;
-            if patience.is_over(self.direction.tally.acknowledged.get()) {
-                return Err(no_answers());
-            }
-            tokio::time::sleep(LOOK_EVERY).await;
-        }
-        changing.await.map_err(died)?
     }
 
     async fn outage(&mut self) -> Result<(), Failure> {
