@@ -105,6 +105,9 @@ mod damage;
 // A source that shows what reaches it.
 #[path = "it/double.rs"]
 mod double;
+// Answers before outcomes are durable.
+#[path = "it/lazy.rs"]
+mod lazy;
 // What is in doubt, by route and cause.
 #[path = "it/doubt.rs"]
 mod doubt;

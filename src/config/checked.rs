@@ -243,6 +243,16 @@ pub enum OnUnavailable {
     Refuse,
 }
 
+/// When the outcome of a write that the source has kept whole is durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Outcomes {
+    /// Before its client hears the answer.
+    Durable,
+    /// With the next write, or 50 ms later. A crash of twinline or its machine turns what was answered since into doubt, which is read
+    /// back from the source.
+    Lazy,
+}
+
 /// How bodies are stored in the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum LogCompression {
@@ -267,6 +277,8 @@ pub struct Queue {
     pub stall: Duration,
     /// Default fail open.
     pub on_unavailable: OnUnavailable,
+    /// Default durable.
+    pub outcomes: Outcomes,
     /// A directory on another disk that takes note of gaps when the disk of `data_dir` cannot. Default none.
     pub spare_dir: Option<PathBuf>,
     /// Operators hear of a write that waits for longer than this; nothing is dropped. Default none.

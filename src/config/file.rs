@@ -13,7 +13,9 @@ use toml::de::DeTable;
 
 use super::address::SOCKET_PATH_MAX;
 use super::budget::{budget_sum, memory_parts};
-use super::checked::{ClientLimits, Config, DoubtAlarm, Limits, Log, LogCompression, LogFormat, OnUnavailable, Queue};
+use super::checked::{
+    ClientLimits, Config, DoubtAlarm, Limits, Log, LogCompression, LogFormat, OnUnavailable, Outcomes, Queue,
+};
 use super::document::{Document, Section, extent, plain_size};
 use super::fault::ConfigError;
 use crate::base::bounds::LOG_BODY_BYTES;
@@ -187,6 +189,11 @@ fn queue(section: Section<'_>) -> Queue {
             "on_unavailable",
             OnUnavailable::FailOpen,
             &[("fail-open", OnUnavailable::FailOpen), ("refuse", OnUnavailable::Refuse)],
+        ),
+        outcomes: section.choice(
+            "outcomes",
+            Outcomes::Durable,
+            &[("durable", Outcomes::Durable), ("lazy", Outcomes::Lazy)],
         ),
         spare_dir: section.filled("spare_dir", "/mnt/other/twinline").map(|text| PathBuf::from(text.value)),
         max_age: section.has("max_age").then_some(max_age),

@@ -23,8 +23,8 @@ pub use address::Address;
 pub use budget::{BudgetPart, budget_sum, disk_parts, log_waiting, memory_parts};
 pub use checked::{
     ClientLimits, Compression, Config, DESTINATIONS_MAX, Delivery, Destination, DestinationKind, DoubtAlarm, Limits,
-    Listen, ListenTls, Log, LogCompression, LogFormat, OnUnavailable, Projection, Queue, Role, Server, Source,
-    SourceKind, Tls, Unheld,
+    Listen, ListenTls, Log, LogCompression, LogFormat, OnUnavailable, Outcomes, Projection, Queue, Role, Server,
+    Source, SourceKind, Tls, Unheld,
 };
 pub use fault::{ConfigError, Position};
 pub use file::{Environment, Loaded, load, load_with, parse};

@@ -44,6 +44,49 @@ pub struct OrderDocument {
     pub hint: Option<String>,
 }
 
+/// A copy of history, in the status.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct HistoryStatus {
+    /// To this destination.
+    pub destination: String,
+    /// Measurements × shard groups: done, and all that are known.
+    pub parts: (u64, u64),
+    /// Points that this process has copied.
+    pub points: u64,
+    /// Chunks that were given up.
+    pub failed: u64,
+    /// What is being copied; empty while it looks what there is.
+    pub now: String,
+    /// Why nothing moves, where that is so.
+    pub waits: Option<String>,
+}
+
+impl HistoryStatus {
+    /// `None`: no job works.
+    pub(super) fn of(destination: &str, view: &View) -> Option<Self> {
+        let works = !view.now.is_empty() || view.waits.is_some();
+        works.then(|| Self {
+            destination: destination.to_owned(),
+            parts: view.units,
+            points: view.points,
+            failed: view.failed,
+            now: view.now.clone(),
+            waits: view.waits.clone(),
+        })
+    }
+
+    /// One line for people.
+    pub(super) fn text(&self) -> String {
+        let (done, all) = self.parts;
+        let what = if self.now.is_empty() { "looks what there is" } else { &self.now };
+        let what: String = what.chars().map(|c| if c.is_control() { '.' } else { c }).collect();
+        let failed = if self.failed == 0 { String::new() } else { format!(", {} chunks given up", self.failed) };
+        let waits = self.waits.as_ref().map_or_else(String::new, |why| format!("; waits: {why}"));
+        format!("  copies history: {done} of {all} parts, {} points{failed}: {what}{waits}", self.points)
+    }
+}
+
 pub(super) fn now(mirror: &Mirror) -> Reply {
     let now = BackfillNow { schema: "twinline.backfill.now/1".to_owned(), view: mirror.desk.progress().view() };
     document_reply(StatusCode::OK, &json!(now))

@@ -7,6 +7,7 @@ use super::doubt::{self, Alarms};
 use super::pressure::{Pressure, Watch};
 use super::share::Began;
 use crate::backfill::desk::Desk;
+use crate::backfill::progress as backfill;
 use crate::base::DestinationId;
 use crate::base::clock::SharedClock;
 use crate::config::DoubtAlarm;
@@ -63,6 +64,8 @@ pub(super) struct Share {
     pub(super) totals: Option<Totals>,
     /// Lines that only the gap logs have, by cause; none while it is not known what the state store has of them.
     pub(super) untaken: Vec<(&'static str, u64)>,
+    /// The copy of history to it, as far as it is.
+    pub(super) history: backfill::View,
 }
 
 /// One look at all.
@@ -134,7 +137,8 @@ impl Sources {
 impl Mirror {
     fn share(&self, totals: Option<Totals>, untaken: Vec<(&'static str, u64)>) -> Share {
         let view = self.view.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        Share { id: self.id.clone(), began: self.began.clone(), view, totals, untaken }
+        let history = self.desk.progress().view();
+        Share { id: self.id.clone(), began: self.began.clone(), view, totals, untaken, history }
     }
 }
 

@@ -19,8 +19,8 @@ mod status;
 mod tap;
 
 pub use api::{Control, Door};
-pub use backfill::{BackfillNow, OrderDocument};
 pub use around::{AroundPlace, WatchedWrites};
+pub use backfill::{BackfillNow, HistoryStatus, OrderDocument};
 pub use doubt::{DoubtRoute, DoubtStatus};
 pub use figures::Mirror;
 pub use letters::{LetterDocument, LettersDocument, RemovalDocument, letter_id, letter_name};

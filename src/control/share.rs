@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::backfill::HistoryStatus;
 use super::figures::{Figures, Share};
 use super::status::{LinesByState, Side, Status, Trouble, Windows, not_covered};
 use crate::delivery::{ChangeView, ExcludedView, HoldView, PauseView};
@@ -58,6 +59,8 @@ pub struct DestinationStatus {
     pub paused: Vec<PauseView>,
     /// Regions that are copied to it, and that delivery leaves alone meanwhile.
     pub holds: Vec<HoldView>,
+    /// The copy of history to it, while one works.
+    pub history: Vec<HistoryStatus>,
     /// Cells that are not there what they are at the source, by reason.
     pub changes: Vec<ChangeView>,
     /// Lines that no rule sends there, by route and reason.
@@ -121,6 +124,7 @@ impl DestinationStatus {
             failed: view.failed.clone(),
             paused: view.paused.clone(),
             holds: view.holds.clone(),
+            history: HistoryStatus::of(share.id.as_str(), &share.history).into_iter().collect(),
             changes: view.changes.clone(),
             excluded: view.excluded.clone(),
             dead_letters: trouble(totals.dead_letters, &totals.letter_windows),
@@ -201,6 +205,7 @@ impl Status {
             }
         }
         self.holds.extend(one.holds.iter().cloned());
+        self.history.extend(one.history.iter().cloned());
         take(&mut self.excluded, &one.excluded);
         add_all(&mut self.dead_letters, one.dead_letters.iter().cloned());
         add_all(&mut self.letters_removed, one.letters_removed.iter().cloned());

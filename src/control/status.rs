@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::around::{self, WatchedWrites};
+use super::backfill::HistoryStatus;
 use super::doubt::DoubtStatus;
 use super::edge::EdgeStatus;
 use super::figures::{Figures, Share};
@@ -254,6 +255,9 @@ pub struct Status {
     /// Regions that are copied, and that delivery leaves alone meanwhile.
     #[serde(default)]
     pub holds: Vec<HoldView>,
+    /// Copies of history that work.
+    #[serde(default)]
+    pub history: Vec<HistoryStatus>,
     /// Cells that are not at the destination what they are at the source, by reason: it cannot hold them as they are.
     pub changes: Vec<ChangeView>,
     /// Lines that stay at the source since the start, by route; those with most lines first.
@@ -628,6 +632,9 @@ fn of_destination(out: &mut String, status: &Status) {
             show_span(Duration::from_secs(pause.for_s)),
             pause.reason
         );
+    }
+    for history in &status.history {
+        let _ = writeln!(out, "{}", history.text());
     }
     for hold in &status.holds {
         let _ = writeln!(out, "{}", of_hold(hold));

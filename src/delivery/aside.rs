@@ -92,6 +92,11 @@ impl Aside {
         self.sums.values().map(|sum| sum.lines).sum::<u64>() + counted
     }
 
+    /// Whether some of what waited is in a gap, or may be.
+    pub(super) fn is_lost_partly(&self) -> bool {
+        self.gap.is_some() || self.closing.is_some() || self.unknown.is_some()
+    }
+
     /// Floors stay below these.
     fn holds(&self) -> Option<Lsn> {
         let closing = self.closing.as_ref().and_then(|closing| closing.from);

@@ -135,9 +135,10 @@ impl Distributor {
         self.barriers.iter().any(|barrier| barrier.reaches(statement.name.as_ref(), &[]))
     }
 
-    /// Whether a statement waits of which something at these places has to stay behind.
-    pub(super) fn is_barred_for(&self, name: &RouteName, targets: &[TargetId]) -> bool {
-        self.barriers.iter().any(|barrier| barrier.reaches(Some(name), targets))
+    /// Whether a statement up to a record waits of which something at these places has to stay behind.
+    pub(super) fn is_barred_to(&self, lsn: Lsn, name: &RouteName, targets: &[TargetId]) -> bool {
+        let up_to = |barrier: &&Barrier| barrier.lsn() <= lsn;
+        self.barriers.iter().filter(up_to).any(|barrier| barrier.reaches(Some(name), targets))
     }
 
     /// Something of this name is dealt out, or set aside, behind the statements that wait.
@@ -237,7 +238,8 @@ impl Distributor {
             |at: &Self| Some(at.shared.inherited_until).filter(|until| *until > at.shared.clock.monotonic());
         let waits = |at: &Self| {
             let wait = at.is_waited_for(&targets, &Measurements::ANY, Lsn(u64::MAX));
-            let wait = wait.or_else(|| at.waits_for_hold(statement.name.as_ref(), &targets, &Measurements::ANY));
+            let last = Lsn(u64::MAX);
+            let wait = wait.or_else(|| at.waits_for_hold(last, statement.name.as_ref(), &targets, &Measurements::ANY));
             wait.or_else(|| inherited(at).map(Wait::Late))
         };
         while let Some(wait) = waits(self) {
@@ -263,7 +265,7 @@ impl Distributor {
     fn waits_for(&self, barrier: &Barrier) -> Option<Wait> {
         let Barrier { statement, targets, measurements, .. } = barrier;
         let wait = self.is_waited_for(targets, measurements, barrier.lsn());
-        wait.or_else(|| self.waits_for_hold(statement.name.as_ref(), targets, measurements))
+        wait.or_else(|| self.waits_for_hold(barrier.lsn(), statement.name.as_ref(), targets, measurements))
     }
 
     /// What of these measurements and places is not at the destination of records below `lsn`, or may still be changed there by a

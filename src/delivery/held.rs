@@ -15,6 +15,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::Shared;
+use super::aside::Aside;
 use super::barrier::Wait;
 use super::distribute::Distributor;
 use super::late::Measurements;
@@ -71,6 +72,8 @@ struct Drain {
 #[derive(Debug, Default)]
 pub(super) struct Holds {
     kept: Vec<Kept>,
+    /// Regions that are to be held as soon as nothing is half done.
+    asked: Vec<(Region, oneshot::Sender<Result<Held>>)>,
     looked: Duration,
 }
 
@@ -135,7 +138,7 @@ impl Holds {
 
     /// Whether somebody waits for what can be seen only by looking.
     pub(super) fn wait(&self) -> bool {
-        self.kept.iter().any(|kept| kept.drain.is_some())
+        !self.asked.is_empty() || self.kept.iter().any(|kept| kept.drain.is_some())
     }
 }
 
@@ -177,7 +180,7 @@ impl Distributor {
     /// Does what was asked. `may_begin`: nothing is half done, so that a region may be held from here on. True when something goes on
     /// that waited for a release.
     pub(super) fn tend_holds(&mut self, may_begin: bool) -> bool {
-        if self.holds.kept.is_empty() && !self.shared.regions.is_asked() {
+        if self.holds.kept.is_empty() && self.holds.asked.is_empty() && !self.shared.regions.is_asked() {
             return false;
         }
         let (asks, now) = (self.shared.regions.take_asks(), self.shared.clock.monotonic());
@@ -188,8 +191,7 @@ impl Distributor {
         let mut goes_on = false;
         for ask in asks {
             match ask {
-                // Nobody listens any more where it is let go of again at once.
-                Ask::Hold { region, answer } => drop(answer.send(self.begin_hold(region, may_begin))),
+                Ask::Hold { region, answer } => self.holds.asked.push((region, answer)),
                 Ask::Drain { id, whole, answer } => self.begin_drain(id, whole, answer),
                 Ask::Release { id, let_go, answer } => {
                     goes_on |= self.end_hold(id, let_go);
@@ -200,21 +202,26 @@ impl Distributor {
                 }
             }
         }
+        // In the middle of a record none can begin: soon one can.
+        if may_begin {
+            for (region, answer) in std::mem::take(&mut self.holds.asked) {
+                // Nobody listens any more where it is let go of again at once.
+                drop(answer.send(self.begin_hold(region)));
+            }
+        }
+        self.holds.asked.retain(|(_, answer)| !answer.is_closed());
         self.look_at_drains(now);
         self.show_holds();
         goes_on
     }
 
-    fn begin_hold(&mut self, region: Region, may_begin: bool) -> Result<Held> {
+    fn begin_hold(&mut self, region: Region) -> Result<Held> {
         let not_now = |why: String| {
             let what = format!("{region} cannot be held now: {why}");
             Error::new(Kind::State, Side::Destination, what).retryable().hint("try again later")
         };
         if region.from_ns > region.to_ns {
             return Err(Error::new(Kind::Input, Side::Own, format!("{region} has no time")));
-        }
-        if !may_begin {
-            return Err(not_now("a statement is carried out, or nothing may be sent yet".to_owned()));
         }
         let mut kept = self.kept(0, region.clone(), self.dealt);
         if kept.place.is_none() {
@@ -245,14 +252,9 @@ impl Distributor {
         if !self.shared.may_deal() {
             return Some("the destination takes no new lines yet, or the store of dead letters is full".to_owned());
         }
-        if targets.iter().any(|target| self.asides.contains_key(target)) {
-            return Some("records of its place wait in the log, or are a gap that grows".to_owned());
-        }
-        let is_open = self.shared.statement_until.get() > self.shared.clock.monotonic();
-        if is_open || self.is_barred_for(&kept.region.route, &targets) {
-            return Some("a statement of its place is not done".to_owned());
-        }
-        None
+        // What only waits in the log, and statements that do, come before the region: draining waits for them.
+        let grows = |target: &TargetId| self.asides.get(target).is_some_and(Aside::is_lost_partly);
+        targets.iter().any(grows).then(|| "records of its place are a gap that grows".to_owned())
     }
 
     /// Why these places take nothing now.
@@ -299,7 +301,9 @@ impl Distributor {
         let targets = kept.targets(&self.shared);
         let is_open = self.shared.inherited_until.max(self.shared.statement_until.get()) > now;
         let is_saved = !drain.whole || self.shared.regions.saved() >= kept.since;
-        if !is_open && is_saved && self.is_waited_for(&targets, &kept.names, kept.since.next()).is_none() {
+        let is_barred = self.is_barred_to(kept.since, &kept.region.route, &targets);
+        if !is_open && !is_barred && is_saved && self.is_waited_for(&targets, &kept.names, kept.since.next()).is_none()
+        {
             return Some(Ok(()));
         }
         let failed = |why: String| {
@@ -413,15 +417,17 @@ impl Distributor {
         self.holds.kept.iter().any(|kept| kept.broken == Some(Broken::Full))
     }
 
-    /// Whether a statement has to wait for a release: one may be about what is copied.
+    /// Whether a statement at this position has to wait for a release: one may be about what is copied. One that came before the region
+    /// was held does not: the region waits for it.
     pub(super) fn waits_for_hold(
         &self,
+        lsn: Lsn,
         name: Option<&RouteName>,
         targets: &[TargetId],
         measurements: &Measurements,
     ) -> Option<Wait> {
         let mut found = None;
-        for kept in &self.holds.kept {
+        for kept in self.holds.kept.iter().filter(|kept| kept.since < lsn) {
             let is_there = name.is_none() || kept.targets(&self.shared).iter().any(|target| targets.contains(target));
             if is_there && kept.names.meet(measurements) {
                 kept.statement.set(true);

@@ -174,8 +174,7 @@ impl Regions {
     ///
     /// # Errors
     /// Those that say so may be tried again later: the region overlaps one that is held, [`HOLDS_MAX`] are, its place stands still or
-    /// has records set aside, a statement waits there, the destination is away, behind or paused by an operator, or delivery has too
-    /// much to do. For good: the region goes nowhere at this destination, or delivery has ended.
+    /// is a gap that grows, the destination is away, behind or paused by an operator, or delivery has too much to do. For good: the region goes nowhere at this destination, or delivery has ended.
     pub async fn hold(&self, region: Region) -> Result<Held> {
         let (answer, heard) = oneshot::channel();
         self.ask(Ask::Hold { region, answer })?;

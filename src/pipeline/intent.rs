@@ -164,7 +164,11 @@ impl Pipeline {
                 let (accepted, doubt) = settled.counts(lines.parsed.lines);
                 self.doubts.note(&name, accepted, &doubt, self.clock.monotonic());
             }
-            self.append_outcome(entries).await;
+            if self.lazy && settled.disposition == Disposition::Applied && entries.len() == 1 {
+                self.appender.later(entries);
+            } else {
+                self.append_outcome(entries).await;
+            }
             if judged.kept != Kept::Nothing {
                 self.catalogue.keep(&name);
             }

@@ -137,6 +137,8 @@ pub struct Pipeline {
     pub stall: Duration,
     /// What happens then.
     pub on_unavailable: OnUnavailable,
+    /// The client of a write that was kept whole hears so before its outcome is durable.
+    pub lazy: bool,
     /// Who the primary is.
     pub epoch: Epoch,
     /// Whether it answers writes.

@@ -53,6 +53,8 @@ const BUSY_PAUSE: Duration = Duration::from_millis(1);
 /// Pause before outcomes are offered again to a log that is full beyond its reserve.
 const OWED_PAUSE: Duration = Duration::from_millis(50);
 
+/// Outcomes that nobody waits for go no later than this: so much is in doubt after a crash.
+const LATE_MAX: Duration = Duration::from_millis(50);
 /// Polls of the sockets before a bundle leaves, at most.
 const POLLS_MAX: usize = 8;
 /// A timer that is due this soon is always registered. Otherwise each of the timeouts of a write is the earliest one of the
@@ -114,6 +116,8 @@ struct Inner {
     epoch: Epoch,
     gathering: RefCell<Gathering>,
     flush: Notify,
+    /// The first outcome that may go later.
+    late: Notify,
     finished: Arc<Finished<Done>>,
 }
 
@@ -142,10 +146,12 @@ impl Appender {
             epoch,
             gathering: RefCell::default(),
             flush: Notify::new(),
+            late: Notify::new(),
             finished: Arc::new(Finished::default()),
         }));
         tokio::task::spawn_local(appender.clone().watch());
         tokio::task::spawn_local(keep_a_timer_near());
+        tokio::task::spawn_local(appender.clone().flush_late());
         appender
     }
 
@@ -209,6 +215,39 @@ impl Appender {
         self.0.flush.notify_one();
     }
 
+    /// Appends outcomes that go with whatever is appended next, or after [`LATE_MAX`]: a commit for nothing else is saved. Until
+    /// then they are in memory alone. They are whole, as one record.
+    pub fn later(&self, entries: impl IntoIterator<Item = EntryBytes>) {
+        let mut gathering = self.0.gathering.borrow_mut();
+        let was_empty = gathering.late.is_empty();
+        gathering.late.extend(entries);
+        let is_much = gathering.late.len() >= OUTCOMES_MAX / 2;
+        drop(gathering);
+        if is_much {
+            self.0.flush.notify_one();
+        } else if was_empty {
+            self.0.late.notify_one();
+        }
+    }
+
+    /// Waits until all that was appended before is durable.
+    ///
+    /// # Errors
+    /// The queue cannot make it durable.
+    pub async fn settled(&self) -> Result<(), Unavailable> {
+        self.entries_of_outcomes([]).await
+    }
+
+    async fn flush_late(self) {
+        loop {
+            self.0.late.notified().await;
+            tokio::time::sleep(LATE_MAX).await;
+            if !self.0.gathering.borrow().late.is_empty() {
+                self.0.flush.notify_one();
+            }
+        }
+    }
+
     /// Somebody waited too long for an append: until the log answers again, intents are refused at once.
     pub fn note_stall(&self) {
         self.0.wal.note_stalled(true);
@@ -246,7 +285,7 @@ impl Appender {
             self.0.flush.notified().await;
             self.gather().await;
             failpoint::hit(Point::BundleLeaves);
-            let Gathering { writes, outcomes, settling } = self.0.gathering.take();
+            let Gathering { writes, outcomes, late, settling } = self.0.gathering.take();
             let (idle, mut owed) = {
                 let mut results = self.0.finished.results();
                 (results.outstanding == 0, std::mem::take(&mut results.owed))
@@ -254,6 +293,7 @@ impl Appender {
             // Outcomes never share a bundle with intents: a full log refuses intents, but has a reserve for outcomes, so
             // that what was forwarded can always be settled and the log can drain.
             owed.extend(outcomes);
+            owed.extend(late);
             self.hand_over(self.settling_bundles(owed, settling), writes).await;
             // Going to sleep and being woken costs more than a commit takes. A log that did not answer the last time is not
             // waited for: a disk that hangs must not hang clients.

@@ -28,6 +28,8 @@ pub(super) struct Waiter {
 pub(super) struct Gathering {
     pub(super) writes: Writes,
     pub(super) outcomes: Vec<[u8; 16]>,
+    /// Those that nobody waits for: they go with what comes next, or soon.
+    pub(super) late: Vec<[u8; 16]>,
     /// Who waits for them.
     pub(super) settling: Vec<Waiter>,
 }

@@ -149,12 +149,12 @@ fn a_field_that_cannot_be_read_is_told() {
 }
 
 #[test]
-fn beside_a_running_twinline_it_is_refused() {
+fn offline_beside_a_running_twinline_is_refused() {
     let (source, destination) = (shared(Kind::One, 0), shared(Kind::One, 1));
     let twinline = crate::proxy::Setup::new(source.section(), destination.section()).start();
     let output = twinline.command(&["backfill", "start", "--offline"]);
     assert_eq!(output.status.code(), Some(11), "{}", said(&output));
-    assert!(said(&output).contains("a copy beside a running twinline is not there yet"), "{}", said(&output));
+    assert!(said(&output).contains("without --offline it copies beside them"), "{}", said(&output));
     let status = twinline.command(&["backfill", "status"]);
     assert_eq!(status.status.code(), Some(3), "there is no job: {}", said(&status));
 }

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use twinline::cell::Value;
 
-use crate::copied::{document, nasty, place, write};
-use crate::database::{Kind, shared};
+use crate::copied::{MONDAY_NS, WEEK_NS, document, nasty, place, said, write};
+use crate::database::{Database, Kind, shared};
+use crate::proxy::{Setup, Twinline, eventually};
 use crate::questdb_server::Questdb;
 use crate::victoria_server::Victoria;
 
@@ -116,4 +117,91 @@ fn questdb_gets_a_row_for_each_point() {
     assert_eq!(questdb.texts(&format!("{name}_many")), wanted);
     assert_eq!(changes(&done)["time-left-out"], early, "{done:#}");
     assert_eq!(questdb.rows(&format!("{name}_texts")).len(), 2);
+}
+
+/// A source with a point every hour for some weeks, copied beside a client that appends: at the newest end, and late, where nothing was.
+fn appended(name: &str, source: &Database, destination: String) -> Twinline {
+    const HOUR_NS: i64 = 3_600_000_000_000;
+    let hours = 6 * WEEK_NS / HOUR_NS;
+    let line = |at: i64| format!("m,host=h{} f={at}.5,i={at}i {}", at % 3, MONDAY_NS + at * HOUR_NS);
+    write(source, name, &(0..hours).map(line).collect::<Vec<_>>().join("\n"));
+    let twinline = Setup::new(source.section(), destination).start();
+    let started = twinline.command(&["backfill", "start", "--db", name]);
+    assert_eq!(started.status.code(), Some(0), "{}", said(&started));
+    let mut appends = 0;
+    eventually("all is copied", || {
+        for _ in 0..5 {
+            let late = MONDAY_NS + (appends * 37 % hours) * HOUR_NS + 1_000_000_000 * (1 + appends / hours);
+            let body = format!("m,host=late f={appends} {late}\nm,host=new f={appends} {}", late + 6 * WEEK_NS);
+            let answer = twinline.call(&format!("POST /write?db={name}&precision=ns"), &[], body);
+            assert_eq!(answer.status, 204, "{}", answer.text());
+            appends += 1;
+        }
+        let status = twinline.command(&["-o", "json", "backfill", "status"]);
+        let job: serde_json::Value = serde_json::from_slice(&status.stdout).map_err(|e| e.to_string())?;
+        if job["state"] == "done" { Ok(()) } else { Err(format!("{job:#}")) }
+    });
+    twinline.quiet();
+    assert!(appends > 20, "{appends}");
+    twinline
+}
+
+/// What is delivered and copied may stand twice there, with one time and one value: VictoriaMetrics keeps both.
+#[test]
+fn beside_a_client_that_appends_victoriametrics_gets_all() {
+    let name = "lvvictoria";
+    let (source, victoria) = (shared(Kind::One, 0), Victoria::start());
+    source.create(name);
+    let _twinline = appended(name, &source, victoria.section());
+    let (mut found, mut wanted) = (Vec::new(), Vec::new());
+    for (labels, values) in victoria.samples() {
+        found.extend(values.into_iter().map(|(ms, value)| (labels.clone(), ms, value.to_bits())));
+    }
+    for cell in source.cells(name) {
+        let number = match cell.value {
+            Value::Float(v) => v,
+            Value::Integer(v) => v as f64,
+            other => panic!("{other}"),
+        };
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+        let tags = cell.series.tags().iter().map(|(key, value)| (text(key), text(value)));
+        let metric = format!("m_{}", text(&cell.field));
+        let labels: BTreeMap<String, String> =
+            tags.chain([("__name__".to_owned(), metric), ("db".to_owned(), name.to_owned())]).collect();
+        wanted.push((format!("{labels:?}"), cell.time_ns / 1_000_000, number.to_bits()));
+    }
+    for rows in [&mut found, &mut wanted] {
+        rows.sort();
+        rows.dedup();
+    }
+    assert!(wanted.len() > 2000 && found == wanted, "{} found, {} wanted", found.len(), wanted.len());
+}
+
+/// The same of QuestDB without DEDUP.
+#[test]
+fn beside_a_client_that_appends_questdb_gets_all() {
+    let name = "lvquest";
+    let (source, questdb) = (shared(Kind::One, 0), Questdb::start());
+    source.create(name);
+    let _twinline = appended(name, &source, questdb.section("kind = \"questdb\""));
+    let mut found: Vec<_> = questdb.texts(&format!("{name}_m")).into_iter().map(|row| format!("{row:?}")).collect();
+    let mut points = BTreeMap::<(String, i64), BTreeMap<String, String>>::new();
+    for cell in source.cells(name) {
+        let row = points.entry((cell.series.to_string(), cell.time_ns / 1000)).or_default();
+        let text = match &cell.value {
+            Value::Float(v) => format!("{:016x}", v.to_bits()),
+            other => other.to_string().trim_end_matches('i').to_owned(),
+        };
+        row.insert(String::from_utf8(cell.field.to_vec()).unwrap(), text);
+        row.insert("us".to_owned(), (cell.time_ns / 1000).to_string());
+        for (key, value) in cell.series.tags() {
+            row.insert(String::from_utf8(key.clone()).unwrap(), String::from_utf8(value.clone()).unwrap());
+        }
+    }
+    let mut wanted: Vec<_> = points.into_values().map(|row| format!("{row:?}")).collect();
+    for rows in [&mut found, &mut wanted] {
+        rows.sort();
+        rows.dedup();
+    }
+    assert!(wanted.len() > 1000 && found == wanted, "{} found, {} wanted", found.len(), wanted.len());
 }

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use twinline::cell::Value;
+
 use crate::between::{Fate, between};
 use crate::copied::{MONDAY_NS, equal, said, write};
 use crate::database::{Database, Kind, shared};
@@ -84,7 +86,7 @@ fn trap_1_cells_that_are_overwritten_between_the_read_and_a_slow_write_keep_the_
     client(&twinline, name, &cells(1));
     ends(&twinline);
     assert_eq!(equal(&source, &destination, name), CELLS as u64);
-    assert!(destination.cells(name).iter().all(|cell| cell.value.to_string() == "1"), "the new values");
+    assert!(destination.cells(name).iter().all(|cell| cell.value == Value::Float(1.0)), "the new values");
 }
 
 #[test]

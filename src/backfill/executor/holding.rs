@@ -103,7 +103,8 @@ impl Executor {
         if parked.bytes > limits.parked_bytes_max || parked.broken.is_some() {
             return Some(format!("while it is read {} lines of clients wait for it", parked.lines));
         }
-        (lasts > limits.hold_max).then(|| format!("its region was held for longer than {} s", limits.hold_max.as_secs()))
+        (lasts > limits.hold_max)
+            .then(|| format!("its region was held for longer than {} s", limits.hold_max.as_secs()))
     }
 
     /// A region that cost too much was let go: it comes again, in smaller pieces as long as these may help.

@@ -52,7 +52,12 @@ impl Executor {
     }
 
     async fn unit(&self, unit: Unit, spooled: &mpsc::Sender<Ready>) -> Result<()> {
-        let place = &self.parts.places[unit.place].name;
+        let place = &self.parts.places[unit.place];
+        if place.shape.as_ref().is_some_and(|rules| rules.measurement(&unit.measurement).is_none()) {
+            // A rule of mapping leaves all of it out: there is nothing to read, and no region of it at the destination.
+            return Ok(());
+        }
+        let place = &place.name;
         let group = (unit.group.start_ns, unit.group.end_ns);
         let left = if self.parts.resumed {
             let covered = self.parts.store.covered(self.parts.job, &place.key(), &unit.measurement, group).await?;

@@ -47,7 +47,9 @@ fn hold(config: &Config) -> Result<Held, Failure> {
         let is_held = error.kind() == Kind::Locked;
         let failure = Failure::from(error);
         match is_held {
-            true => failure.hint("a twinline runs, and sees what clients write: without --offline it copies beside them"),
+            true => {
+                failure.hint("a twinline runs, and sees what clients write: without --offline it copies beside them")
+            }
             false => failure,
         }
     })?;

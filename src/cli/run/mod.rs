@@ -31,7 +31,7 @@ use super::exit::{Exit, Failure};
 use crate::backfill::desk::Desk;
 use crate::base::clock::{SharedClock, SystemClock};
 use crate::base::{Epoch, Error, Kind, Result, Side};
-use crate::config::{Config, Role, Unheld};
+use crate::config::{Config, Outcomes, Role, Unheld};
 use crate::control::{Control, Facts, Mirror, NamedSide, Recorder};
 use crate::db::product::Product;
 use crate::db::server::Server;
@@ -160,7 +160,8 @@ async fn daemon(
     let gaps = Rc::new(gaps);
     let taking = Rc::clone(&gaps);
     tokio::task::spawn_local(watched.clone().again("taking over gaps", move || Rc::clone(&taking).take_over()));
-    let parts = (Appender::start(log, EPOCH), gaps);
+    let appender = Appender::start(log, EPOCH);
+    let (settling, parts) = (appender.clone(), (appender, gaps));
     let pipeline = Rc::new(pipeline(&config, source, learnt, kinds, parts, &state, &clock));
     let watch = bypass::Watch::of(&config);
     look_after_source(&pipeline, facts, watch, watched);
@@ -174,6 +175,10 @@ async fn daemon(
     tokio::select! {
         () = end_requests(serving, &edge, drain + config.source.server.request_timeout) => {}
         _ = signals.next() => tracing::warn!("a second signal: requests under way are given up"),
+    }
+    // What its clients have heard is to be known to the next start.
+    if tokio::time::timeout(config.queue.stall, settling.settled()).await.is_err() {
+        tracing::warn!("the log takes no outcomes: writes answered just now are doubt at the next start");
     }
     late_stop.send_replace(true);
     // Nothing else runs here any more that waiting could hold up.
@@ -346,6 +351,7 @@ fn pipeline(
         },
         stall: config.queue.stall,
         on_unavailable: config.queue.on_unavailable,
+        lazy: config.queue.outcomes == Outcomes::Lazy,
         epoch: EPOCH,
         silence: source.silence,
         doubts: source.doubts,

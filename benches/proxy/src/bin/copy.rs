@@ -204,8 +204,9 @@ fn main() {
     for _ in 0..runs {
         let fresh = || Database::start(Kind::Two, &disk, NAME);
         let mut client = source.client();
-        let (rate, cpu) =
-            timed(shape.points, &[&source], || (0..shape.days).for_each(|number| drop(day(&mut client, shape, number))));
+        let (rate, cpu) = timed(shape.points, &[&source], || {
+            (0..shape.days).for_each(|number| drop(day(&mut client, shape, number)))
+        });
         rows.entry("1 read alone").or_default().push(vec![rate, cpu[0]]);
         let destination = fresh();
         let (rate, cpu) = timed(shape.points, &[&destination], || load(&destination, shape));

@@ -4,8 +4,8 @@
 //! `cargo run --release --bin soak -- --minutes 30 [--twinline FILE] [--fault-every-s 30] [--disk DIR] [--samples FILE]`
 //!
 //! Faults in turn: gone, slow, throttling, failing, killed with -9 and started again, breaking off without an answer. Own memory and open
-//! files are sampled every 5 s; the drift is that of the mean of the last tenth over the mean of the second tenth. In the end the sums
-//! of status must be what the source has kept: its acknowledged lines, and of writes whose client went away those that it has. Both
+//! files are sampled every 5 s; the drift is that of the mean of the last tenth over the mean of the second tenth, the trend what all tenths
+//! but the first say. In the end the sums of status must be what the source has kept: its acknowledged lines, and of writes whose client went away those that it has. Both
 //! databases are read whole and compared: they must be equal where status tells of no doubt, gap or statement. Exit code 1 when
 //! something is not as it must be.
 
@@ -24,6 +24,7 @@ use traffic::{ABORTED, BEGIN_NS, CLASH, KINDS, NAME, Traffic, UNMAPPED};
 use twinline_proxy_benches::arguments::Arguments;
 use twinline_proxy_benches::database::{Database, escape};
 use twinline_proxy_benches::gate::{Gate, Pass};
+use twinline_proxy_benches::median;
 use twinline_proxy_benches::program::{Figures, Program, Setup};
 use twinline_proxy_benches::stub::Kind;
 use twinline_proxy_benches::wire::{Client, request};
@@ -129,14 +130,24 @@ fn sample(pair: &Pair, traffic: &Traffic, to: Option<&str>) -> Vec<Figures> {
     samples
 }
 
-/// Means of the second tenth and of the last, and their drift in percent.
+/// Means of the tenths of the run; the drift of the last over the second; and the trend from the second to the last, which is what all of
+/// them say: the middle one of the slopes between any two, in percent of the middle mean. Where the means go up and down by more than
+/// that, nothing grows.
 fn drift(samples: &[Figures], figure: impl Fn(&Figures) -> f64) -> Value {
     let tenth = (samples.len() / 10).max(1);
     let mean = |part: &[Figures]| part.iter().map(&figure).sum::<f64>() / part.len().max(1) as f64;
     let early = mean(samples.get(tenth..2 * tenth).unwrap_or(samples));
     let late = mean(&samples[samples.len().saturating_sub(tenth)..]);
     let peak = samples.iter().map(&figure).fold(0.0, f64::max);
-    json!({ "second_tenth": early, "last_tenth": late, "peak": peak, "drift_percent": (late / early - 1.0) * 100.0 })
+    let means: Vec<f64> = samples.chunks(tenth).filter(|part| part.len() == tenth).map(mean).collect();
+    let later = means.get(1..).unwrap_or_default();
+    let pairs = (0..later.len()).flat_map(|from| (from + 1..later.len()).map(move |to| (from, to)));
+    let slopes = pairs.map(|(from, to)| (later[to] - later[from]) / (to - from) as f64).collect();
+    let trend = median(slopes) * later.len().saturating_sub(1) as f64 / median(later.to_vec()) * 100.0;
+    json!({
+        "second_tenth": early, "last_tenth": late, "peak": peak, "drift_percent": (late / early - 1.0) * 100.0,
+        "tenths": means, "trend_percent": trend,
+    })
 }
 
 /// The status once nothing waits any more, or nothing moves any more.
