@@ -73,7 +73,7 @@ fn an_outage_and_a_crash_lose_nothing() {
 /// Of history all came over, although clients changed it and the kill met the copy.
 fn history_is_copied_once(report: &serde_json::Value, before: u64) {
     let count = |name: &str| report["history"][name].as_u64().unwrap_or_else(|| panic!("history.{name}: {report:#}"));
-    assert!(before >= 40_000, "{report:#}");
+    assert!(before >= 30_000, "{report:#}");
     for some in ["overwritten", "late", "deleted", "waited_most", "chunks_repeated"] {
         assert!(count(some) > 0, "{some}: {report:#}");
     }

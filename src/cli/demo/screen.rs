@@ -109,7 +109,7 @@ impl Screen {
         let is_done = state == JobState::Done;
         let rate = format!("points copied, {}/s", count(now.copied.rate as u64));
         self.history.set_message(if is_done { "points copied".to_owned() } else { rate });
-        self.copies.set_message(if is_done { String::new() } else { what_is_copied(&now.copied) });
+        self.copies.set_message(if is_done { String::new() } else { what_is_copied(now) });
         self.copies.tick();
     }
 
@@ -121,16 +121,20 @@ impl Screen {
 }
 
 /// What the copy is at, and who waits for it.
-fn what_is_copied(copied: &Copied) -> String {
-    if let Some(why) = &copied.waits {
-        return format!("waits: {why}");
+fn what_is_copied(now: &Figures) -> String {
+    if !now.twinline_up {
+        return "goes on when Twinline is there again".to_owned();
+    }
+    if !now.destination_up {
+        return "waits for the destination".to_owned();
     }
     let day = |time_ns: i64| rfc3339(time_ns).chars().take(10).collect::<String>();
-    let at = match copied.now {
+    let at = match now.copied.now {
         Some(Window { start_ns, end_ns }) => format!("{} to {}", day(start_ns), day(end_ns)),
+        None if now.copied.waits.is_some() => return "waits a moment, and goes on by itself".to_owned(),
         None => return String::new(),
     };
-    match copied.waiting {
+    match now.copied.waiting {
         0 => at,
         lines => format!("{at}; {} new lines of that time wait until it is done", count(lines)),
     }
