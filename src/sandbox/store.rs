@@ -205,9 +205,9 @@ impl Store {
             return Err(Refused::Full { values: after, values_max });
         }
         let group = shard_group_at(point.time_ns, policy.spec.shard_group_ns);
-        if !policy.groups.contains_key(&group) {
+        if let Entry::Vacant(slot) = policy.groups.entry(group) {
             self.groups += 1;
-            policy.groups.insert(group, self.groups);
+            slot.insert(self.groups);
         }
         let series = measurement.series.entry(Arc::new(point.series)).or_default();
         for (field, value) in point.fields {

@@ -62,7 +62,7 @@ pub(super) async fn prove(
 ) -> Result<Proof> {
     let source = open(&stage.source.url(), Side::Source, cells_max).await?;
     let destination = open(&stage.destination.url(), Side::Destination, cells_max).await?;
-    let known = direction.untimed_known.borrow();
+    let known = direction.untimed_known.borrow().clone();
     let unknown: HashSet<i64> = direction.untimed_unknown.borrow().iter().copied().collect();
     let mut comparisons = [(RECORD, SOURCE), (RECORD, DESTINATION), (SOURCE, DESTINATION)].map(Comparison::begin);
     let mut windows = history.windows().into_iter().peekable();

@@ -130,7 +130,10 @@ fn what_is_copied(now: &Figures) -> String {
     }
     let day = |time_ns: i64| rfc3339(time_ns).chars().take(10).collect::<String>();
     let at = match now.copied.now {
-        Some(Window { start_ns, end_ns }) => format!("{} to {}", day(start_ns), day(end_ns)),
+        Some(Window { start_ns, end_ns }) => match (day(start_ns), day(end_ns.saturating_sub(1))) {
+            (first, last) if first == last => first,
+            (first, last) => format!("{first} to {last}"),
+        },
         None if now.copied.waits.is_some() => return "waits a moment, and goes on by itself".to_owned(),
         None => return String::new(),
     };
