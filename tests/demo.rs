@@ -44,10 +44,12 @@ fn an_outage_and_a_crash_lose_nothing() {
     let count = |place: &str, name: &str| report[place][name].as_u64().unwrap_or_else(|| panic!("{place}.{name}"));
     let comparisons = report["comparisons"].as_array().unwrap();
     assert_eq!(comparisons.len(), 3);
+    let before = count("history", "before");
     for comparison in comparisons {
         assert_eq!(comparison["different"], 0, "{report:#}");
-        assert!(comparison["equal"].as_u64() > Some(100), "{report:#}");
+        assert!(comparison["equal"].as_u64() > Some(4 * before), "history is compared, too: {report:#}");
     }
+    history_is_copied_once(&report, before);
     let (written, acknowledged) = (count("clients", "written"), count("clients", "acknowledged"));
     assert_eq!(written, acknowledged);
     assert!(count("clients", "overwrites") > 0 && count("clients", "untimed") > 0, "{report:#}");
@@ -61,11 +63,24 @@ fn an_outage_and_a_crash_lose_nothing() {
     assert!(count("lines", "accepted") >= acknowledged);
     assert!(report["queued_most"].as_u64() > Some(0), "the destination was away: {report:#}");
     let told: Vec<&str> = report["story"].as_array().unwrap().iter().filter_map(|e| e["what"].as_str()).collect();
-    assert_eq!(told.len(), 7, "{told:?}");
+    assert_eq!(told.len(), 9, "{told:?}");
     let talk = String::from_utf8_lossy(&output.stderr).to_uppercase();
     assert!(told.iter().all(|what| talk.contains(&what.to_uppercase())), "the story is told: {talk}");
     assert_eq!(leftovers(directory.path()), Vec::<std::ffi::OsString>::new());
     assert_eq!(processes(directory.path()), Vec::<String>::new());
+}
+
+/// Of history all came over, although clients changed it and the kill met the copy.
+fn history_is_copied_once(report: &serde_json::Value, before: u64) {
+    let count = |name: &str| report["history"][name].as_u64().unwrap_or_else(|| panic!("history.{name}: {report:#}"));
+    assert!(before >= 30_000, "{report:#}");
+    for some in ["overwritten", "late", "deleted", "waited_most", "chunks_repeated"] {
+        assert!(count(some) > 0, "{some}: {report:#}");
+    }
+    assert_eq!(count("changed"), ["overwritten", "late", "deleted"].map(count).iter().sum::<u64>());
+    // What was deleted before its turn came is not copied; what came late or was written since then is.
+    assert!(count("copied_points") + count("deleted") >= before, "{report:#}");
+    assert!(count("chunks") > 52, "each week by itself: {report:#}");
 }
 
 #[test]

@@ -164,7 +164,7 @@ enum Command {
     /// --redact masks tags and values as well. With -o json one object a line. Ends with Ctrl-C or --limit. Exit code 10 when no
     /// twinline runs, or it ends.
     Tap(tap::TapArgs),
-    /// See it work: two databases, an outage, a crash, and the proof that nothing is missing
+    /// See it work: two databases, a year of history that is copied, an outage, a crash, and the proof that nothing is missing
     ///
     /// Needs nothing: both databases live in this process, on 127.0.0.1, and everything goes when it ends. About 30 s. The
     /// exit code is 0 when both databases are equal in the end, and 3 when they differ.

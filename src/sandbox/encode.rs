@@ -81,7 +81,8 @@ pub(super) fn answer<'a>(
     let mut out = Vec::new();
     let Some(chunk_rows) = chunk_rows else {
         let tables = |outcome: &'a Outcome| outcome.tables.iter().map(|t| table(t, 0..t.rows.len(), false)).collect();
-        let results = answers.iter().enumerate().map(|(id, answer)| result(id, answer, tables(answer.outcome), false));
+        let results =
+            answers.iter().enumerate().map(|(id, answer)| result(id, answer, tables(answer.outcome), (false, format)));
         let results = results.collect();
         document(results, format, epoch, &mut out);
         return out;
@@ -89,13 +90,13 @@ pub(super) fn answer<'a>(
     for (id, answer) in answers.iter().enumerate() {
         let pieces = pieces(&answer.outcome.tables, chunk_rows.max(1));
         if pieces.is_empty() {
-            document(vec![result(id, answer, Vec::new(), false)], format, epoch, &mut out);
+            document(vec![result(id, answer, Vec::new(), (false, format))], format, epoch, &mut out);
         }
         for (at, (t, rows)) in pieces.iter().enumerate() {
             let more_rows = rows.end < t.rows.len();
             let more = at + 1 < pieces.len();
             let tables = vec![table(t, rows.clone(), more_rows)];
-            document(vec![result(id, answer, tables, more)], format, epoch, &mut out);
+            document(vec![result(id, answer, tables, (more, format))], format, epoch, &mut out);
         }
     }
     out
@@ -121,19 +122,25 @@ fn pieces(tables: &[Table], chunk_rows: usize) -> Vec<(&Table, std::ops::Range<u
     found
 }
 
-fn result<'a>(id: usize, answer: &'a Answer<'_>, tables: Vec<Node<'a>>, more: bool) -> Node<'a> {
-    let mut pairs = vec![(b"statement_id".as_slice(), Node::Integer(id as i64))];
-    if !tables.is_empty() {
-        pairs.push((b"series", Node::List(tables)));
-    }
-    if let Some(warning) = &answer.warning {
+/// Of an error msgpack says nothing else; a list of no series it writes down, and JSON leaves out.
+fn result<'a>(id: usize, answer: &'a Answer<'_>, tables: Vec<Node<'a>>, (more, format): (bool, Format)) -> Node<'a> {
+    let error = answer.outcome.error.as_ref().map(|error| (b"error".as_slice(), Node::Text(error.as_bytes())));
+    let error = match (format, error) {
+        (Format::Msgpack, Some(error)) => return Node::Map(vec![error]),
+        (_, error) => error,
+    };
+    let series = (!tables.is_empty() || format == Format::Msgpack).then(|| (b"series".as_slice(), Node::List(tables)));
+    let messages = answer.warning.as_ref().map(|warning| {
         let message =
             vec![(b"level".as_slice(), Node::Text(b"warning")), (b"text".as_slice(), Node::Text(warning.as_bytes()))];
-        pairs.push((b"messages", Node::List(vec![Node::Map(message)])));
-    }
-    if let Some(error) = &answer.outcome.error {
-        pairs.push((b"error", Node::Text(error.as_bytes())));
-    }
+        (b"messages".as_slice(), Node::List(vec![Node::Map(message)]))
+    });
+    let both = match format {
+        Format::Json => [series, messages],
+        Format::Msgpack => [messages, series],
+    };
+    let mut pairs = vec![(b"statement_id".as_slice(), Node::Integer(id as i64))];
+    pairs.extend(both.into_iter().flatten().chain(error));
     if more {
         pairs.push((b"partial", Node::Bool(true)));
     }

@@ -33,6 +33,7 @@ use tokio::sync::{oneshot, watch};
 use crate::base::clock::SharedClock;
 use crate::base::{Error, Kind, Result, Side, SystemClock};
 use crate::cell::Cell;
+use crate::line::Precision;
 
 pub use fault::{Faults, WriteAction, WriteFault};
 
@@ -206,6 +207,21 @@ impl Sandbox {
     pub fn create_database(&self, name: &str) {
         // Without options there is nothing that could differ from an existing database.
         let _ = self.shared.store().create_database(name, None);
+    }
+
+    /// Writes lines with times in nanoseconds past HTTP, as a database holds them that was filled before: no counter of
+    /// [`Stats`] moves but those of what is held.
+    ///
+    /// # Errors
+    /// `Input` with the answer of a write, when not all of them were stored.
+    pub fn load(&self, db: &str, lines: &[u8]) -> Result<()> {
+        let mut store = self.shared.store();
+        let refused =
+            |(status, text)| Error::new(Kind::Input, Side::Own, format!("the sandbox answers {status}: {text}"));
+        let policy = write::target(&store, db, "").map_err(|written| refused(written.error.unwrap_or_default()))?;
+        let now_ns = self.shared.options.clock.wall_ns();
+        let written = write::write(&mut store, (db, &policy), lines, Precision::Nanosecond, now_ns);
+        written.error.map_or(Ok(()), |error| Err(refused(error)))
     }
 
     /// All cells of a policy (empty name: the default one), read past HTTP; empty when there is no such policy.

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use crate::cell::{Series, Tags, Value};
-use crate::db::read::shard_group_at;
 
 use super::condition::Condition;
 use super::select;
@@ -259,17 +258,10 @@ fn show_shard_groups(store: &Store) -> Table {
     let mut rows = Vec::new();
     for (db, database) in store.databases() {
         for (rp, policy) in &database.policies {
-            let columns = policy.measurements.values().flat_map(|m| m.series.values()).flat_map(BTreeMap::values);
-            let mut groups: Vec<_> = columns
-                .flat_map(BTreeMap::keys)
-                .map(|time| shard_group_at(*time, policy.spec.shard_group_ns))
-                .collect();
-            groups.sort();
-            groups.dedup();
-            for group in groups {
-                let id = Datum::Value(Value::Integer(rows.len() as i64 + 1));
-                let [start, end] = [group.start_ns, group.end_ns].map(|ns| text(&whole_seconds(ns)));
-                rows.push(vec![id, text(db), text(rp), start, end.clone(), end]);
+            for (group, number) in &policy.groups {
+                let expiry_ns = group.end_ns.saturating_add(policy.spec.duration_ns);
+                let [start, end, expiry] = [group.start_ns, group.end_ns, expiry_ns].map(|ns| text(&whole_seconds(ns)));
+                rows.push(vec![Datum::Value(Value::Integer(*number)), text(db), text(rp), start, end, expiry]);
             }
         }
     }

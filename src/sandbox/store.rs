@@ -1,13 +1,15 @@
 //! The sandbox's data: databases, policies, measurements, series, cells; all in memory.
 //!
 //! One type per field of a policy; a point with one field of another type is refused whole. The same point again
-//! overwrites, fields of points at one time merge. The number of stored values is bounded.
+//! overwrites, fields of points at one time merge. A shard group is there from the first point in it on, also when all of
+//! them were deleted. The number of stored values is bounded.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
 use crate::cell::{Cell, FieldType, Series, Value};
+use crate::db::read::{Window, shard_group_at};
 
 /// One hour, one day, nanoseconds.
 const HOUR_NS: i64 = 3_600_000_000_000;
@@ -22,6 +24,8 @@ pub(super) struct Store {
     /// Stored values over all databases.
     values: u64,
     values_max: u64,
+    /// Shard groups that were ever made.
+    groups: i64,
 }
 
 #[derive(Debug)]
@@ -34,6 +38,8 @@ pub(super) struct Database {
 pub(super) struct Policy {
     pub(super) spec: PolicySpec,
     pub(super) measurements: BTreeMap<Vec<u8>, Measurement>,
+    /// Shard groups with their numbers.
+    pub(super) groups: BTreeMap<Window, i64>,
 }
 
 /// What a policy was created with.
@@ -60,7 +66,7 @@ impl PolicySpec {
 
 impl Policy {
     fn new(spec: PolicySpec) -> Self {
-        Self { spec, measurements: BTreeMap::new() }
+        Self { spec, measurements: BTreeMap::new(), groups: BTreeMap::new() }
     }
 }
 
@@ -197,6 +203,11 @@ impl Store {
         let after = values + point.fields.len() as u64;
         if after > values_max {
             return Err(Refused::Full { values: after, values_max });
+        }
+        let group = shard_group_at(point.time_ns, policy.spec.shard_group_ns);
+        if let Entry::Vacant(slot) = policy.groups.entry(group) {
+            self.groups += 1;
+            slot.insert(self.groups);
         }
         let series = measurement.series.entry(Arc::new(point.series)).or_default();
         for (field, value) in point.fields {

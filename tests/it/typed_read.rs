@@ -8,7 +8,7 @@ use twinline::line::{self, Dialect, Precision};
 use twinline::sandbox::{Options, Sandbox};
 
 use crate::database::{Database, Kind};
-use crate::http::call;
+use crate::http::{call, escape};
 
 /// The cells that a body holds, by our own parser.
 fn cells_of(body: &[u8], dialect: Dialect) -> Vec<Cell> {
@@ -299,4 +299,78 @@ async fn the_sandbox_holds_what_influxdb_1_holds() {
     let found = server.reader(Limits::default()).read_all("d", "").await.unwrap();
     let differences = compare(sandbox.cells("d", ""), found);
     assert!(differences.is_empty(), "{differences}");
+}
+
+/// What a copy of history asks of it, it answers as InfluxDB 1.x does: policies, shard groups, windows of them, their counts.
+#[test]
+fn the_sandbox_shows_history_as_influxdb_1_does() {
+    let server = Database::start(Kind::One);
+    let sandbox = Sandbox::spawn_thread(Options::default()).unwrap();
+    let ask = |path: &str, body: &[u8]| {
+        let form = ["Content-Type: application/x-www-form-urlencoded", "Accept: application/x-msgpack"];
+        [&sandbox.addr().to_string(), &server.addr].map(|addr| {
+            let answer = call(addr, &format!("POST {path}"), &form, body).unwrap();
+            (answer.status, answer.body)
+        })
+    };
+    let same = |path: &str, body: &str| {
+        let [to_sandbox, to_server] = ask(path, body.as_bytes());
+        let show = |(status, body): (u16, Vec<u8>)| (status, String::from_utf8_lossy(&body).into_owned(), body);
+        assert_eq!(show(to_sandbox), show(to_server), "{path}: {body}");
+    };
+    let query = |q: &str| same("/query?db=d&epoch=ns&chunked=true&chunk_size=50", &format!("q={}", escape(q)));
+    query("CREATE DATABASE d");
+    query("CREATE RETENTION POLICY long ON d DURATION 5200w REPLICATION 1");
+    query("CREATE RETENTION POLICY short ON d DURATION 5200w REPLICATION 1 SHARD DURATION 1d");
+    let (day_ns, now_ns) = (86_400_000_000_000_i64, 1_790_000_000_000_000_000_i64);
+    let line = |at: i64| {
+        let (host, time) = (at % 3, now_ns - (at * 7 % 365) * day_ns + at);
+        format!(
+            "machine,host=h{host} temperature={}.5,requests={}i,healthy=true,note=\"\\\"{at}\\\"\" {time}\n",
+            at % 50,
+            -at
+        )
+    };
+    let body: String = (0..1000).map(line).collect();
+    for rp in ["autogen", "long", "short"] {
+        same(&format!("/write?db=d&rp={rp}"), &body);
+    }
+    for q in [
+        "SHOW RETENTION POLICIES ON \"d\"",
+        "SHOW MEASUREMENTS",
+        "SHOW FIELD KEYS FROM \"machine\"",
+        "SELECT count(*::field) FROM \"machine\"",
+        "DELETE FROM machine WHERE host = 'h1' AND time >= 1780000000000000000 AND time < 1781000000000000000",
+        "SELECT count(*::field) FROM \"machine\"",
+    ] {
+        query(q);
+    }
+    for week in 0..53 {
+        let window = twinline::db::read::shard_group_at(now_ns - week * 7 * day_ns, 7 * day_ns);
+        let clause = format!("WHERE time >= {} AND time < {}", window.start_ns, window.end_ns);
+        query(&format!("SELECT *::field FROM \"machine\" {clause} GROUP BY *"));
+        query(&format!("SELECT count(*::field) FROM \"machine\" {clause}"));
+    }
+    // A server has groups of its own database as well, so numbers are compared by their order.
+    let [to_sandbox, to_server] = ask("/query", b"q=SHOW+SHARD+GROUPS").map(|(_, body)| groups_of(&body));
+    assert_eq!(to_sandbox.len(), 53 + 53 + 365, "{to_sandbox:?}");
+    assert_eq!(to_sandbox, to_server);
+}
+
+/// The shard groups of `d`: the rank of each number, then all that is said of it.
+fn groups_of(answer: &[u8]) -> Vec<(usize, Vec<String>)> {
+    let answer = rmpv::decode::read_value(&mut &answer[..]).unwrap();
+    let get = |map: &rmpv::Value, name: &str| {
+        let pairs = map.as_map().unwrap();
+        pairs.iter().find(|(key, _)| key.as_str() == Some(name)).map(|(_, value)| value.clone()).unwrap()
+    };
+    let series = get(&get(&answer, "results")[0], "series");
+    let all = series.as_array().unwrap().iter().flat_map(|one| get(one, "values").as_array().unwrap().clone());
+    let of_d: Vec<_> = all.filter(|row| row[1].as_str() == Some("d")).collect();
+    let mut numbers: Vec<i64> = of_d.iter().map(|row| row[0].as_i64().unwrap()).collect();
+    numbers.sort_unstable();
+    let rank = |row: &rmpv::Value| numbers.binary_search(&row[0].as_i64().unwrap()).unwrap();
+    let text =
+        |row: &rmpv::Value| row.as_array().unwrap()[1..].iter().map(|v| v.as_str().unwrap().to_owned()).collect();
+    of_d.iter().map(|row| (rank(row), text(row))).collect()
 }

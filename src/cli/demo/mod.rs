@@ -1,8 +1,12 @@
-//! `twinline demo`: a mirror from its start over an outage and a crash to the proof that nothing is missing.
+//! `twinline demo`: a mirror from its start, with history that is copied beside it, over an outage and a crash to the proof that
+//! nothing is missing.
 //!
 //! Two small databases live in this process; Twinline is the real daemon in a process of its own. Nothing is left behind:
 //! no process, and no directory unless it shows what went wrong.
 
+mod changes;
+mod copying;
+mod history;
 mod proof;
 mod proxy;
 mod record;
@@ -28,8 +32,8 @@ use screen::Screen;
 use stage::{Directory, Stage};
 use story::{LINES_MAX, Story};
 
-/// More than the clients can write; only a bound.
-const VALUES_MAX: u64 = LINES_MAX * record::FIELDS * 2;
+/// More than the clients can write, and history with all points that can come late; only a bound.
+const VALUES_MAX: u64 = (LINES_MAX + history::POINTS_MAX) * record::FIELDS * 2;
 
 /// Options of `demo`.
 #[derive(Clone, Debug, Args)]
@@ -57,9 +61,9 @@ async fn demo(talk: Talk, args: &DemoArgs) -> Result<Exit, Failure> {
     let proxy = Proxy::new(directory.path(), &stage.configuration(directory.path()))?;
     let screen = Rc::new(Screen::new(talk));
     let total = Duration::from_secs(args.seconds.into());
-    let mut story = Story::new(stage, proxy, Rc::clone(&screen), SystemClock::shared(), total);
     screen.tell("Twinline demo: two small databases on this machine, and Twinline between them.");
     screen.tell("");
+    let mut story = Story::new(stage, proxy, Rc::clone(&screen), SystemClock::shared(), total)?;
 
     let ended = tokio::select! {
         exit = signals.next() => Ok(exit),
@@ -92,7 +96,8 @@ async fn demo(talk: Talk, args: &DemoArgs) -> Result<Exit, Failure> {
 /// The story, the comparison and the report.
 async fn whole(talk: Talk, story: &mut Story, keep: bool) -> Result<Exit, Failure> {
     let told = story.play().await?;
-    let proof = proof::prove(&story.stage, &told.records, &story.direction, VALUES_MAX as usize).await?;
+    let proof =
+        proof::prove(&story.stage, (&told.records, &told.history), &story.direction, VALUES_MAX as usize).await?;
     let report = Report::new(story, &told, proof);
     story.screen.clear();
     if talk.json() {

@@ -53,12 +53,8 @@ impl Proxy {
     pub(super) async fn start(&mut self) -> Result<(), Failure> {
         let cannot = |e| Error::disk(format!("cannot start {}", self.program.display()), e);
         let log: File = OpenOptions::new().create(true).append(true).open(&self.log).map_err(cannot)?;
-        let mut command = Command::new(&self.program);
-        for name in ["TWINLINE_CONFIG", "TWINLINE_OUTPUT", "TWINLINE_COLOR"] {
-            command.env_remove(name);
-        }
-        command.arg("run").arg("-c").arg(&self.config).arg("--end-with-parent");
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        let mut command = self.twinline(&["run", "--end-with-parent"]);
+        command.stdout(Stdio::null()).stderr(log);
         // A group of its own: Ctrl-C is for us, and we end it in order.
         command.process_group(0);
         self.child = Some(command.spawn().map_err(cannot)?);
@@ -75,6 +71,28 @@ impl Proxy {
         tokio::time::timeout(START_MAX, ready).await.unwrap_or_else(|_| {
             Err(Failure::new(Exit::Failed, format!("Twinline did not start within {} s", START_MAX.as_secs())))
         })
+    }
+
+    /// Another command of the same program, as somebody types it beside the process; its end is waited for.
+    pub(super) async fn command(&self, arguments: &[&str]) -> Result<(), Failure> {
+        let mut command = self.twinline(arguments);
+        let ended = tokio::task::spawn_blocking(move || command.output()).await;
+        let cannot = |e| Error::disk(format!("cannot start {}", self.program.display()), e);
+        let output = ended.map_err(std::io::Error::other).and_then(|output| output).map_err(cannot)?;
+        if output.status.success() {
+            return Ok(());
+        }
+        let (command, said) = (arguments.join(" "), String::from_utf8_lossy(&output.stderr).trim_end().to_owned());
+        Err(Failure::new(Exit::Failed, format!("twinline {command} failed ({}): {said}", output.status)))
+    }
+
+    fn twinline(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(&self.program);
+        for name in ["TWINLINE_CONFIG", "TWINLINE_OUTPUT", "TWINLINE_COLOR"] {
+            command.env_remove(name);
+        }
+        command.args(arguments).arg("-c").arg(&self.config).stdin(Stdio::null());
+        command
     }
 
     /// Ends it as a crash would: SIGKILL, nothing is flushed, nothing is told.

@@ -77,26 +77,45 @@ impl Record {
 
     /// What a database must hold.
     pub(super) fn cells(&self) -> Vec<Cell> {
-        let names: [Arc<[u8]>; 4] = ["temperature", "requests", "healthy", "note"].map(|name| name.as_bytes().into());
         let mut cells = Vec::new();
         for written in &self.series {
-            let tags = vec![(b"host".to_vec(), host_name(written.host).into_bytes())];
-            let series = Arc::new(Series::new(MEASUREMENT.into(), tags));
+            let of = Of::host(written.host);
             for (place, revision) in written.revisions.iter().enumerate() {
-                let seen = Reading::of(written.host, place, *revision);
-                let values = [
-                    Value::Float(seen.temperature),
-                    Value::Integer(seen.requests),
-                    Value::Boolean(seen.healthy),
-                    Value::String(seen.note.into_bytes()),
-                ];
-                for (field, value) in names.iter().zip(values) {
-                    let time_ns = time_ns(self.base_ns, place);
-                    cells.push(Cell { series: series.clone(), field: field.clone(), time_ns, value });
-                }
+                of.put_cells((place, *revision), time_ns(self.base_ns, place), &mut cells);
             }
         }
         cells
+    }
+}
+
+/// The series of a host, with the names of its fields.
+#[derive(Debug)]
+pub(super) struct Of {
+    host: u32,
+    series: Arc<Series>,
+    fields: [Arc<[u8]>; FIELDS as usize],
+}
+
+impl Of {
+    pub(super) fn host(host: u32) -> Self {
+        let tags = vec![(b"host".to_vec(), host_name(host).into_bytes())];
+        let series = Arc::new(Series::new(MEASUREMENT.into(), tags));
+        let fields = ["temperature", "requests", "healthy", "note"].map(|name| name.as_bytes().into());
+        Self { host, series, fields }
+    }
+
+    /// The cells of one revision of one point.
+    pub(super) fn put_cells(&self, (place, revision): (usize, u32), time_ns: i64, cells: &mut Vec<Cell>) {
+        let seen = Reading::of(self.host, place, revision);
+        let values = [
+            Value::Float(seen.temperature),
+            Value::Integer(seen.requests),
+            Value::Boolean(seen.healthy),
+            Value::String(seen.note.into_bytes()),
+        ];
+        for (field, value) in self.fields.iter().zip(values) {
+            cells.push(Cell { series: self.series.clone(), field: field.clone(), time_ns, value });
+        }
     }
 }
 
@@ -121,7 +140,8 @@ impl Reading {
     }
 }
 
-fn put_line(host: u32, place: usize, revision: u32, time_ns: i64, body: &mut String) {
+/// The line of one revision of one point.
+pub(super) fn put_line(host: u32, place: usize, revision: u32, time_ns: i64, body: &mut String) {
     let Reading { temperature, requests, healthy, note } = Reading::of(host, place, revision);
     let note = note.replace('\\', "\\\\").replace('"', "\\\"");
     let host = host_name(host);
@@ -130,7 +150,7 @@ fn put_line(host: u32, place: usize, revision: u32, time_ns: i64, body: &mut Str
     let _ = writeln!(body, "{MEASUREMENT},host={host} {fields} {time_ns}");
 }
 
-fn host_name(host: u32) -> String {
+pub(super) fn host_name(host: u32) -> String {
     format!("h{host:02}")
 }
 

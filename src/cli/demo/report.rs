@@ -27,10 +27,11 @@ pub(super) struct Report {
     points: u64,
     comparisons: Vec<Comparison>,
     clients: Clients,
+    history: OfHistory,
     lines: States,
     /// Most lines that waited for the destination at once.
     queued_most: u64,
-    /// Lines that reached each database, those sent twice included.
+    /// Lines that reached each database, those sent twice and those of history included.
     received: Received,
     story: Vec<Event>,
     addresses: Addresses,
@@ -45,6 +46,45 @@ struct Clients {
     untimed: u64,
     unanswered_requests: u64,
     unanswered_lines: u64,
+}
+
+/// The year that was there before, and what became of it.
+#[derive(Clone, Debug, Serialize)]
+struct OfHistory {
+    /// Points that the source held before the first client wrote.
+    before: u64,
+    /// Points that were copied, those included that clients had written by then.
+    copied_points: u64,
+    copied_cells: u64,
+    /// Pieces of it, each a span of time of one measurement.
+    chunks: u64,
+    /// Pieces that were under way when Twinline was killed, and were copied anew.
+    chunks_repeated: u64,
+    /// Points that clients changed while history was copied: the sum of the next three.
+    changed: u64,
+    overwritten: u64,
+    late: u64,
+    deleted: u64,
+    /// Most lines that waited at once until what they belong to was copied.
+    waited_most: u64,
+}
+
+impl OfHistory {
+    fn new(story: &Story, told: &Told) -> Self {
+        let (copied, changes) = (story.copying.seen(), told.history.changes());
+        Self {
+            before: told.history.before(),
+            copied_points: copied.points,
+            copied_cells: copied.cells,
+            chunks: copied.chunks,
+            chunks_repeated: story.copying.repeated(),
+            changed: changes.points(),
+            overwritten: changes.overwritten,
+            late: changes.late,
+            deleted: changes.deleted,
+            waited_most: story.copying.waiting_most(),
+        }
+    }
 }
 
 /// What Twinline says of every line that it accepted.
@@ -95,6 +135,7 @@ impl Report {
             points: proof.points,
             comparisons: proof.comparisons,
             clients,
+            history: OfHistory::new(story, told),
             lines: states(&told.status),
             queued_most: told.queued_most,
             received: Received {
@@ -127,6 +168,7 @@ impl Report {
         let mut out = String::new();
         self.put_verdict(talk, &mut out);
         self.put_comparisons(&mut out);
+        self.put_history(&mut out);
         self.put_clients(&mut out);
         self.put_states(&mut out);
         out
@@ -160,6 +202,23 @@ impl Report {
         for each in self.comparisons.iter().flat_map(|comparison| comparison.examples.iter().take(EXAMPLES_MAX)) {
             let _ = writeln!(out, "      {each}");
         }
+    }
+
+    fn put_history(&self, out: &mut String) {
+        let history = &self.history;
+        let row = |out: &mut String, name: &str, number: u64, note: &str| {
+            let _ = writeln!(out, "  {name:<15} {:>11}  {note}", count(number));
+        };
+        let _ = writeln!(out, "\n  The year of history that was copied while the clients wrote");
+        row(out, "there before", history.before, "points at the source");
+        row(out, "copied", history.copied_points, "points, those included that clients had just written");
+        let OfHistory { overwritten, late, deleted, .. } = history;
+        let changes =
+            format!("points: {} overwritten, {} late, {} deleted", count(*overwritten), count(*late), count(*deleted));
+        row(out, "changed then", history.changed, &changes);
+        row(out, "waited", history.waited_most, "lines at most, while the time they belong to was being copied");
+        let again = format!("of {} pieces: under way when Twinline was killed", count(history.chunks));
+        row(out, "copied again", history.chunks_repeated, &again);
     }
 
     fn put_clients(&self, out: &mut String) {

@@ -2,10 +2,14 @@
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use super::copying::Copied;
+use crate::base::clock::rfc3339;
 use crate::cli::talk::Talk;
+use crate::db::read::Window;
+use crate::state::JobState;
 
 /// Where the lines are at one moment.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Figures {
     pub(super) written: u64,
     pub(super) acknowledged: u64,
@@ -16,6 +20,9 @@ pub(super) struct Figures {
     pub(super) doubt: u64,
     pub(super) twinline_up: bool,
     pub(super) destination_up: bool,
+    /// Points of history that were there in the beginning.
+    pub(super) history: u64,
+    pub(super) copied: Copied,
 }
 
 /// The story on stderr, with bars where stderr is a terminal.
@@ -25,6 +32,9 @@ pub(super) struct Screen {
     bars: MultiProgress,
     clock: ProgressBar,
     rows: [ProgressBar; 6],
+    history: ProgressBar,
+    /// What the copy is at.
+    copies: ProgressBar,
 }
 
 const ROWS: [&str; 6] = ["written", "acknowledged", "source", "queue", "destination", "in doubt"];
@@ -40,7 +50,9 @@ impl Screen {
         let clock = bars.add(ProgressBar::new_spinner().with_style(style("{spinner} {msg}")));
         let bar = style("  {prefix:<12} {bar:34} {human_pos:>9}  {msg}").progress_chars("█▌ ");
         let rows = ROWS.map(|name| bars.add(ProgressBar::new(1).with_style(bar.clone()).with_prefix(name)));
-        Self { talk, bars, clock, rows }
+        let history = bars.add(ProgressBar::new(1).with_style(bar).with_prefix("history"));
+        let copies = bars.add(ProgressBar::new_spinner().with_style(style("  {prefix:<12} {wide_msg}")));
+        Self { talk, bars, clock, rows, history, copies }
     }
 
     /// A line of the story; it stays on the screen.
@@ -69,7 +81,7 @@ impl Screen {
             "answered: success",
             "arrived",
             "on Twinline's disk",
-            "arrived",
+            "delivered",
             if now.doubt == 0 { "" } else { "fate unknown" },
         ];
         for ((row, value), word) in self.rows.iter().zip(values).zip(words) {
@@ -80,11 +92,25 @@ impl Screen {
             });
             row.set_message(word);
         }
+        self.show_copy(now);
         let twinline = if now.twinline_up { "up" } else { "DEAD" };
         let destination = if now.destination_up { "up" } else { "AWAY" };
         let states = format!("source up · Twinline {twinline} · destination {destination}");
         self.clock.set_message(format!("{passed_s} s of about {total_s} s      {states}"));
         self.clock.tick();
+    }
+
+    fn show_copy(&self, now: &Figures) {
+        let Some(state) = now.copied.state else { return };
+        self.history.update(|bar| {
+            bar.set_len(now.history.max(now.copied.points).max(1));
+            bar.set_pos(now.copied.points);
+        });
+        let is_done = state == JobState::Done;
+        let rate = format!("points copied, {}/s", count(now.copied.rate as u64));
+        self.history.set_message(if is_done { "points copied".to_owned() } else { rate });
+        self.copies.set_message(if is_done { String::new() } else { what_is_copied(now) });
+        self.copies.tick();
     }
 
     /// Takes the bars away; the story stays.
@@ -94,16 +120,49 @@ impl Screen {
     }
 }
 
+/// What the copy is at, and who waits for it.
+fn what_is_copied(now: &Figures) -> String {
+    if !now.twinline_up {
+        return "goes on when Twinline is there again".to_owned();
+    }
+    if !now.destination_up {
+        return "waits for the destination".to_owned();
+    }
+    let day = |time_ns: i64| rfc3339(time_ns).chars().take(10).collect::<String>();
+    let at = match now.copied.now {
+        Some(Window { start_ns, end_ns }) => match (day(start_ns), day(end_ns.saturating_sub(1))) {
+            (first, last) if first == last => first,
+            (first, last) => format!("{first} to {last}"),
+        },
+        None if now.copied.waits.is_some() => return "waits a moment, and goes on by itself".to_owned(),
+        None => return String::new(),
+    };
+    match now.copied.waiting {
+        0 => at,
+        lines => format!("{at}; {} new lines of that time wait until it is done", count(lines)),
+    }
+}
+
 /// The figures as one line of text.
 fn in_words(now: &Figures) -> String {
-    format!(
+    let mut text = format!(
         "{} lines acknowledged · source {} · queue {} · destination {} · in doubt {}",
         count(now.acknowledged),
         count(now.source),
         count(now.queued),
         count(now.destination),
         count(now.doubt)
-    )
+    );
+    match now.copied.state {
+        None => {}
+        Some(JobState::Done) => text.push_str(&format!(" · history {} points", count(now.copied.points))),
+        // Points that clients write meanwhile are copied too.
+        Some(_) => {
+            let (copied, history) = (count(now.copied.points), count(now.history));
+            text.push_str(&format!(" · history {copied} of about {history} points"));
+        }
+    }
+    text
 }
 
 /// With a comma after each thousand.

@@ -1,12 +1,16 @@
 //! What happens, one thing after the other.
 
+mod copy;
+
 use std::cell::{Cell, RefCell};
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
-use tokio::task::JoinHandle;
+use tokio::task::{JoinError, JoinHandle};
 
+use super::copying::Copying;
+use super::history::History;
 use super::proxy::{self, Proxy};
 use super::record::Record;
 use super::screen::{Figures, Screen, count};
@@ -20,8 +24,9 @@ use crate::sandbox::Faults;
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// A queue that stands still for so long will not drain.
 const STANDSTILL_MAX: Duration = Duration::from_secs(120);
-/// Shares of the whole time at which something happens.
-const AWAY_AT: f64 = 0.20;
+/// Shares of the whole time at which something happens, at the latest.
+const COPY_AT: f64 = 0.10;
+const AWAY_AT: f64 = 0.24;
 const KILL_AT: f64 = 0.40;
 const RESTART_AT: f64 = 0.44;
 const BACK_AT: f64 = 0.64;
@@ -59,6 +64,7 @@ struct Live {
 #[derive(Debug)]
 pub(super) struct Told {
     pub(super) records: Vec<Record>,
+    pub(super) history: History,
     pub(super) status: Status,
     pub(super) drained: bool,
     pub(super) queued_most: u64,
@@ -72,6 +78,10 @@ pub(super) struct Story {
     pub(super) proxy: Proxy,
     pub(super) direction: Rc<Direction>,
     pub(super) screen: Rc<Screen>,
+    pub(super) copying: Rc<Copying>,
+    /// Until the client has it that changes it.
+    history: Option<History>,
+    history_points: u64,
     clock: SharedClock,
     began: Duration,
     total: Duration,
@@ -81,12 +91,36 @@ pub(super) struct Story {
 }
 
 impl Story {
-    pub(super) fn new(stage: Stage, proxy: Proxy, screen: Rc<Screen>, clock: SharedClock, total: Duration) -> Self {
+    /// Fills the source with history.
+    pub(super) fn new(
+        stage: Stage,
+        proxy: Proxy,
+        screen: Rc<Screen>,
+        clock: SharedClock,
+        total: Duration,
+    ) -> Result<Self, Failure> {
         let direction = Rc::<Direction>::default();
         direction.overwrites_percent.set(OVERWRITES.0);
         let (live, began) = (Rc::<Live>::default(), clock.monotonic());
         live.destination_up.set(true);
-        Self { stage, proxy, direction, screen, clock, began, total, live, queued_most: 0, events: Vec::new() }
+        let history = History::new(clock.wall_ns(), total.as_secs());
+        history.load(|lines| stage.source.load(DATABASE, lines))?;
+        let (copying, history_points) = (Rc::new(Copying::new(&proxy)?), history.before());
+        Ok(Self {
+            stage,
+            proxy,
+            direction,
+            screen,
+            copying,
+            history: Some(history),
+            history_points,
+            clock,
+            began,
+            total,
+            live,
+            queued_most: 0,
+            events: Vec::new(),
+        })
     }
 
     /// All of it, up to the drained queue.
@@ -106,8 +140,10 @@ impl Story {
                 count(lines_per_s(self.total))
             ),
         );
-        self.until(AWAY_AT).await?;
+        self.until(COPY_AT).await?;
+        let changing = self.begin_copy().await?;
         self.outage().await?;
+        let history = self.end_of_copy(changing).await?;
         self.until(STOP_AT).await?;
 
         self.tell("The clients stop", "What still waits in the queue is delivered.");
@@ -117,7 +153,7 @@ impl Story {
         self.tell("The comparison", "Both databases are read back, with types, over their query interface.");
         watching.abort();
         let (queued_most, events) = (self.queued_most, std::mem::take(&mut self.events));
-        Ok(Told { records, status, drained, queued_most, events })
+        Ok(Told { records, history, status, drained, queued_most, events })
     }
 
     async fn outage(&mut self) -> Result<(), Failure> {
@@ -140,6 +176,9 @@ impl Story {
         let direction = Rc::clone(&self.direction);
         let gate = direction.untimed_gate.lock().await;
         self.catch_a_request().await;
+        if let Some(status) = self.proxy.status().await {
+            self.copying.note_kill(&status);
+        }
         self.live.twinline_up.set(false);
         self.proxy.kill()?;
         self.stage.source.set_faults(Faults::default());
@@ -148,7 +187,8 @@ impl Story {
         self.tell(
             "Twinline is started again",
             "It finds every acknowledged line on its disk and takes writes again. The\n\
-             destination is still away.",
+             destination is still away. The copy of history goes on by itself as soon\n\
+             as it can, where it was.",
         );
         self.proxy.start().await?;
         self.live.twinline_up.set(true);
@@ -156,7 +196,10 @@ impl Story {
         self.until(BACK_AT).await?;
         self.something_waits().await?;
 
-        self.tell("The destination is back", "The queue drains, oldest first, while new writes go on.");
+        self.tell(
+            "The destination is back",
+            "The queue drains, oldest first, while new writes go on, and history too.",
+        );
         self.stage.destination.set_faults(Faults::default());
         self.live.destination_up.set(true);
         self.direction.overwrites_percent.set(OVERWRITES.0);
@@ -212,17 +255,18 @@ impl Story {
     /// Keeps the screen up to date.
     fn watch(&self) -> impl Future<Output = ()> + 'static {
         let (screen, live, direction) = (Rc::clone(&self.screen), Rc::clone(&self.live), Rc::clone(&self.direction));
-        let (source, destination) = (Rc::clone(&self.stage.source), Rc::clone(&self.stage.destination));
+        let source = Rc::clone(&self.stage.source);
         let (clock, began, total) = (self.clock.clone(), self.began, self.total);
+        let (copying, history) = (Rc::clone(&self.copying), self.history_points);
         let socket: PathBuf = self.proxy.socket().to_owned();
         async move {
             loop {
-                if live.twinline_up.get()
-                    && let Some(status) = proxy::status(socket.clone()).await
-                {
+                let status = if live.twinline_up.get() { proxy::status(socket.clone()).await } else { None };
+                copying.look(status.as_ref(), clock.monotonic()).await;
+                if let Some(status) = status {
                     live.status.replace(status);
                 }
-                let now = figures(&live, &direction, source.lines_received(), destination.lines_received());
+                let now = figures(&live, &direction, source.lines_received(), (&copying, history));
                 let passed = clock.monotonic().saturating_sub(began).as_secs();
                 screen.show(&now, passed, total.as_secs());
                 tokio::time::sleep(LOOK_EVERY).await;
@@ -231,8 +275,8 @@ impl Story {
     }
 
     fn figures(&self) -> Figures {
-        let (source, destination) = (&self.stage.source, &self.stage.destination);
-        figures(&self.live, &self.direction, source.lines_received(), destination.lines_received())
+        let source = self.stage.source.lines_received();
+        figures(&self.live, &self.direction, source, (&self.copying, self.history_points))
     }
 
     /// Says what happens now, below the figures of what happened before.
@@ -254,12 +298,17 @@ impl Story {
 
     /// Waits for a share of the whole time.
     async fn until(&mut self, share: f64) -> Result<(), Failure> {
+        self.until_or(share, || false).await
+    }
+
+    /// The same, or until something has come to pass.
+    async fn until_or(&mut self, share: f64, is_so: impl Fn() -> bool) -> Result<(), Failure> {
         let end = self.began + self.total.mul_f64(share);
         loop {
             self.proxy.still_runs()?;
             self.queued_most = self.queued_most.max(self.live.status.borrow().lines.queued);
             let left = end.saturating_sub(self.clock.monotonic());
-            if left.is_zero() {
+            if left.is_zero() || is_so() {
                 return Ok(());
             }
             tokio::time::sleep(left.min(LOOK_EVERY)).await;
@@ -272,7 +321,7 @@ impl Story {
         while !writing.iter().all(JoinHandle::is_finished) {
             self.proxy.still_runs()?;
             if patience.is_over(self.direction.tally.acknowledged.get()) {
-                return Err(Failure::new(Exit::Failed, "the clients get no answers any more"));
+                return Err(no_answers());
             }
             tokio::time::sleep(LOOK_EVERY).await;
         }
@@ -280,7 +329,6 @@ impl Story {
         drop(self.direction.untimed_gate.lock().await);
         let mut records = Vec::new();
         for each in writing {
-            let died = |e| Failure::new(Exit::Failed, format!("a client of the demonstration died: {e}"));
             records.push(each.await.map_err(died)?);
         }
         Ok(records)
@@ -334,6 +382,14 @@ impl<'c> Patience<'c> {
     }
 }
 
+fn no_answers() -> Failure {
+    Failure::new(Exit::Failed, "the clients get no answers any more")
+}
+
+fn died(error: JoinError) -> Failure {
+    Failure::new(Exit::Failed, format!("a client of the demonstration died: {error}"))
+}
+
 /// Lines that Twinline has accepted, whatever became of them.
 pub(super) fn accepted(status: &Status) -> u64 {
     let lines = &status.lines;
@@ -344,16 +400,18 @@ fn lines_per_s(total: Duration) -> u64 {
     LINES_PER_S.min(LINES_MAX / total.as_secs().max(1)).max(1)
 }
 
-fn figures(live: &Live, direction: &Direction, source: u64, destination: u64) -> Figures {
+fn figures(live: &Live, direction: &Direction, source: u64, (copying, history): (&Copying, u64)) -> Figures {
     let status = live.status.borrow();
     Figures {
         written: direction.tally.written.get(),
         acknowledged: direction.tally.acknowledged.get(),
         source,
-        destination,
+        destination: status.lines.delivered,
         queued: status.lines.queued,
         doubt: status.lines.doubt,
         twinline_up: live.twinline_up.get(),
         destination_up: live.destination_up.get(),
+        history,
+        copied: copying.seen(),
     }
 }

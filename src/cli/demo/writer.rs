@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Method, Request};
+use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full};
 use tokio::sync::Mutex;
 use tokio::time::MissedTickBehavior;
@@ -22,7 +22,7 @@ use crate::db::client::{Client, Endpoint};
 const LINES_EACH: usize = 10;
 /// An answer may take this long on a busy machine.
 const ANSWER_MAX: Duration = Duration::from_secs(120);
-const REPEAT_AFTER: Duration = Duration::from_millis(50);
+pub(super) const REPEAT_AFTER: Duration = Duration::from_millis(50);
 const UNTIMED_EVERY: Duration = Duration::from_millis(100);
 /// The measurement of the untimed lines.
 pub(super) const UNTIMED: &str = "door";
@@ -46,7 +46,7 @@ pub(super) struct Tally {
     pub(super) unanswered_lines: Cell<u64>,
 }
 
-fn add(to: &Cell<u64>, count: u64) {
+pub(super) fn add(to: &Cell<u64>, count: u64) {
     to.set(to.get() + count);
 }
 
@@ -57,9 +57,11 @@ pub(super) struct Direction {
     /// Percent of the lines that overwrite.
     pub(super) overwrites_percent: Cell<u8>,
     pub(super) stop: Cell<bool>,
+    /// The copy of history has ended: nobody changes history any more.
+    pub(super) is_copied: Cell<bool>,
     /// Timed requests that wait for their answer.
     pub(super) under_way: Cell<u32>,
-    /// Held by whoever is about to kill, and by the untimed client during a request.
+    /// Held by whoever is about to kill, by the untimed client during a request, and during a delete.
     pub(super) untimed_gate: Mutex<()>,
     /// Numbers of untimed lines that were acknowledged, and those of which nobody knows.
     pub(super) untimed_known: RefCell<Vec<i64>>,
@@ -68,14 +70,14 @@ pub(super) struct Direction {
 
 /// A connection of its own to Twinline.
 #[derive(Debug)]
-struct Door {
+pub(super) struct Door {
     client: Client,
     host: String,
-    path: String,
+    database: String,
 }
 
 impl Door {
-    fn new(port: u16, database: &str) -> Self {
+    pub(super) fn new(port: u16, database: &str) -> Self {
         let endpoint = Endpoint {
             host: "127.0.0.1".to_owned(),
             port,
@@ -86,22 +88,36 @@ impl Door {
             idle_max: Duration::from_secs(30),
         };
         let client = Client::new(endpoint, Side::Own);
-        Self { client, host: format!("127.0.0.1:{port}"), path: format!("/write?db={database}") }
+        Self { client, host: format!("127.0.0.1:{port}"), database: database.to_owned() }
     }
 
     /// Whether the write was answered with success.
-    async fn write(&self, body: Bytes) -> bool {
+    pub(super) async fn write(&self, body: Bytes) -> bool {
+        let path = format!("/write?db={}", self.database);
+        self.post(&path, body).await.is_some_and(|(status, _)| status.is_success())
+    }
+
+    /// Whether the statement ran.
+    pub(super) async fn run(&self, statement: &str) -> bool {
+        let statement = percent_encoding::utf8_percent_encode(statement, percent_encoding::NON_ALPHANUMERIC);
+        let path = format!("/query?db={}&q={statement}", self.database);
+        let Some((status, body)) = self.post(&path, Bytes::new()).await else { return false };
+        // An error of the statement comes with the status of success.
+        let body: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
+        status.is_success() && body["results"][0]["statement_id"] == 0 && body["results"][0]["error"].is_null()
+    }
+
+    async fn post(&self, path: &str, body: Bytes) -> Option<(StatusCode, Bytes)> {
         let whole = Full::new(body).map_err(|never| match never {}).boxed_unsync();
-        let request = Request::builder().method(Method::POST).uri(&self.path).header("Host", &self.host);
-        let Ok(request) = request.body(whole) else { return false };
+        let request = Request::builder().method(Method::POST).uri(path).header("Host", &self.host);
+        let request = request.body(whole).ok()?;
         let exchange = async {
             let answer = self.client.send(request).await.ok()?;
-            let good = answer.status().is_success();
+            let status = answer.status();
             // Read to its end, so that the connection can be used again.
-            answer.into_body().collect().await.ok()?;
-            Some(good)
+            Some((status, answer.into_body().collect().await.ok()?.to_bytes()))
         };
-        tokio::time::timeout(ANSWER_MAX, exchange).await.ok().flatten().unwrap_or(false)
+        tokio::time::timeout(ANSWER_MAX, exchange).await.ok().flatten()
     }
 }
 
@@ -135,7 +151,7 @@ pub(super) async fn timed(
     record
 }
 
-async fn under_way<T>(count: &Cell<u32>, request: impl Future<Output = T>) -> T {
+pub(super) async fn under_way<T>(count: &Cell<u32>, request: impl Future<Output = T>) -> T {
     count.set(count.get() + 1);
     let answer = request.await;
     count.set(count.get() - 1);

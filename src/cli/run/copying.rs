@@ -31,7 +31,7 @@ use crate::state::{BackfillStore, Event, EventKind, JobRow, JobState, SharedStat
 
 /// Disk that data of one destination takes on its way.
 const SPOOL_BYTES_MAX: u64 = 1 << 30;
-/// Before a job that met an error is tried again: the first wait, and the longest.
+/// Before a job that met an error is tried again: the first wait, and the longest; none is longer than the destination's `retry_max`.
 const AGAIN: Duration = Duration::from_secs(5);
 const AGAIN_MAX: Duration = Duration::from_secs(300);
 /// Before the state store is asked again that did not answer.
@@ -228,7 +228,9 @@ impl Copier {
             let ending = ending.clone();
             executor::Stop::new(move || ending.0.get())
         };
-        let mut wait = AGAIN;
+        let most = self.config.destination().delivery.retry_max.min(AGAIN_MAX);
+        let first = AGAIN.min(most);
+        let mut wait = first;
         loop {
             let left = from.saturating_sub(self.clock.monotonic());
             if !left.is_zero() {
@@ -243,7 +245,7 @@ impl Copier {
                 Err(failure) => failure,
             };
             if self.desk.progress().view().chunks > before {
-                wait = AGAIN;
+                wait = first;
             }
             let why = failure.hint.map_or_else(|| failure.what.clone(), |hint| format!("{} ({hint})", failure.what));
             tracing::warn!(event = "backfill.waits", "job {}: {why}", row.id);
@@ -253,7 +255,7 @@ impl Copier {
                 return Ended::Stopped;
             }
             drop(self.state.set_job(row.id, JobState::Running, String::new(), self.clock.wall_ns()));
-            wait = (wait * 2).min(AGAIN_MAX);
+            wait = (wait * 2).min(most);
         }
     }
 

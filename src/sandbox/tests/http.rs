@@ -142,6 +142,38 @@ fn what_was_written_can_be_listed_and_selected() {
 }
 
 #[test]
+fn shard_groups_are_made_by_the_first_point_and_stay() {
+    let sandbox = sandbox();
+    query(&sandbox, "", "CREATE RETENTION POLICY p ON d DURATION 5200w REPLICATION 1 SHARD DURATION 1d");
+    let week_ns = 604_800_000_000_000_i64;
+    // The newest comes first, and the week of 1970 ends on a Monday.
+    let lines = format!("m v=1 {}\nm v=2 0\nm v=3 {}", 52 * week_ns, 52 * week_ns + 1);
+    write(&sandbox, "db=d", lines.as_bytes()).unwrap();
+    write(&sandbox, "db=d&rp=p", b"m v=1 0").unwrap();
+    query(&sandbox, "db=d", "DELETE FROM m WHERE time = 0");
+    let groups = results(&query(&sandbox, "", "SHOW SHARD GROUPS"));
+    let columns = ["id", "database", "retention_policy", "start_time", "end_time", "expiry_time"];
+    assert_eq!(groups[0]["series"][0]["columns"], serde_json::json!(columns));
+    let expected = serde_json::json!([
+        [2, "d", "autogen", "1969-12-29T00:00:00Z", "1970-01-05T00:00:00Z", "1970-01-05T00:00:00Z"],
+        [1, "d", "autogen", "1970-12-28T00:00:00Z", "1971-01-04T00:00:00Z", "1971-01-04T00:00:00Z"],
+        [3, "d", "p", "1970-01-01T00:00:00Z", "1970-01-02T00:00:00Z", "2069-08-30T00:00:00Z"]
+    ]);
+    assert_eq!(groups[0]["series"][0]["values"], expected);
+}
+
+#[test]
+fn what_is_loaded_was_there_before() {
+    let sandbox = sandbox();
+    sandbox.load("d", b"m,t=a v=1,w=2i 1\nm v=3 2").unwrap();
+    let stats = sandbox.stats();
+    assert_eq!((stats.values, stats.series, stats.lines_received, stats.writes), (3, 2, 0, 0));
+    let error = sandbox.load("d", b"m v=2i 3").unwrap_err();
+    assert!(error.to_string().contains("field type conflict"), "{error}");
+    assert!(sandbox.load("nope", b"m v=2i 3").unwrap_err().to_string().contains("database not found"));
+}
+
+#[test]
 fn databases_appear_by_themselves_when_asked_to() {
     let sandbox = Sandbox::spawn_thread(Options { auto_create: true, ..Options::default() }).unwrap();
     assert_eq!(write(&sandbox, "db=new", b"m v=1 1").unwrap().status, 204);

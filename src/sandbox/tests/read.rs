@@ -88,6 +88,28 @@ async fn windows_cut_where_they_say() {
     assert_eq!(reader.read("d", "", b"nope", Window::ALL).await.unwrap(), []);
 }
 
+/// As whoever copies history reads it: shard group by shard group, each of them whole and none twice.
+#[tokio::test]
+async fn the_groups_of_a_policy_hold_all_of_it() {
+    let sandbox = sandbox();
+    let day_ns = 86_400_000_000_000_i64;
+    let lines: String = (0..100).map(|day| format!("m,t=a f={day},i={day}i {}\n", day * day_ns + day % 3)).collect();
+    sandbox.load("d", lines.as_bytes()).unwrap();
+    let reader = reader(&sandbox, Limits::default());
+    let groups = reader.groups("d", "", b"m", Window::ALL).await.unwrap();
+    assert_eq!(groups.len(), 15, "{groups:?}");
+    let mut found = Vec::new();
+    for group in groups {
+        assert_eq!(group, crate::db::read::shard_group_at(group.start_ns, crate::db::read::WEEK_NS));
+        let cells = reader.read("d", "", b"m", group).await.unwrap();
+        assert_eq!(reader.count("d", "", b"m", group).await.unwrap(), cells.len() as u64);
+        assert!(!cells.is_empty() && cells.iter().all(|cell| (group.start_ns..group.end_ns).contains(&cell.time_ns)));
+        found.extend(cells);
+    }
+    let differences = compare(sandbox.cells("d", ""), found);
+    assert!(differences.is_empty(), "{differences}");
+}
+
 #[tokio::test]
 async fn json_and_msgpack_say_the_same() {
     let sandbox = sandbox();
