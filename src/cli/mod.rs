@@ -155,8 +155,8 @@ enum Command {
     Statements(statements::StatementsArgs),
     /// Copy history: what the destination lacks, in pieces, resumable at any moment
     ///
-    /// Reads the source with every type, keeps what is on its way under checksums on disk, and writes it to the destination. Where a
-    /// twinline stands in front of the source, this is not there yet; where none does: backfill start --offline.
+    /// Reads the source with every type, keeps what is on its way under checksums on disk, and writes it to the destination. A running
+    /// twinline does it beside live writes, which it holds back in what is being copied; where none stands in front: start --offline.
     Backfill(backfill::BackfillArgs),
     /// Watch the traffic as it passes: requests with their answers and some of their lines; slows nothing
     ///

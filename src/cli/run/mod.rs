@@ -53,6 +53,7 @@ use crate::queue::doubts::Doubts;
 use crate::queue::{Appender, Opened};
 use crate::route::{Catalogue, Resolver, TargetKind};
 use crate::state::{Event, EventKind, SharedState};
+use crate::wal::Wal;
 
 use learn::{Learnt, Met};
 use stores::{Stores, tell};
@@ -156,12 +157,8 @@ async fn daemon(
     let (mirrors, delivering) =
         deliver(to.collect(), (&state, &clock, &gaps), &doubts, &late_stopped, &watched).await?;
     let of_late = Recent::default();
-    let copier = |(config, mirror)| copier(config, mirror, (&state, &clock), &of_late);
-    let copiers = each.iter().zip(&mirrors).map(copier).collect();
-    let (copy_stop, copy_stopped) = watch::channel(false);
     let unlogged = Unlogged::default();
-    let readers = readback::all(&each, &mirrors, (&state, &log, &unlogged), &clock);
-    let copying = copying::start(copiers, readers, copy_stopped, watched.clone())?;
+    let copying = copy(&each, &mirrors, (&state, &log, &unlogged), &of_late, &watched)?;
     let sources = (Arc::clone(&log), silence.clone());
     let control = Control::new(sources, mirrors, Arc::clone(&state), Arc::clone(&clock), Arc::clone(&facts), recorder)
         .with_max_age(config.queue.max_age)
@@ -194,7 +191,7 @@ async fn daemon(
         tracing::warn!("the log takes no outcomes: writes answered just now are doubt at the next start");
     }
     late_stop.send_replace(true);
-    end_threads(delivering, (copying, copy_stop), controlling)?;
+    end_threads(delivering, copying, controlling)?;
     // The log is closed all the same.
     let _ = state.add_event(Event { at_ns: clock.wall_ns(), kind: EventKind::Stopped, text: "stopped".into() }).await;
     tracing::info!("stopped");
@@ -290,6 +287,22 @@ fn copier(
         state: Arc::clone(state),
         clock: Arc::clone(clock),
     }
+}
+
+/// Starts whoever copies history, and reads doubt and gaps back; with what ends them.
+fn copy(
+    each: &[Config],
+    mirrors: &[Mirror],
+    (state, log, unlogged): (&SharedState, &Arc<Wal>, &Unlogged),
+    of_late: &Recent,
+    watched: &Watched,
+) -> Result<(threads::Running, watch::Sender<bool>)> {
+    let clock = &watched.clock;
+    let copier = |(config, mirror)| copier(config, mirror, (state, clock), of_late);
+    let copiers = each.iter().zip(mirrors).map(copier).collect();
+    let readers = readback::all(each, mirrors, (state, log, unlogged), clock);
+    let (stop, stopped) = watch::channel(false);
+    Ok((copying::start(copiers, readers, stopped, watched.clone())?, stop))
 }
 
 /// Keeps its version fresh, and tells when it answers no write.
