@@ -69,6 +69,9 @@ mod numbered;
 // To databases that hold less.
 #[path = "backfill/projected.rs"]
 mod projected;
+// It waits when it is told to.
+#[path = "backfill/throttle.rs"]
+mod throttle;
 // Old values on their way while new ones come.
 #[path = "backfill/traps.rs"]
 mod traps;

@@ -35,6 +35,7 @@ const PURE: &[&[&str]] = &[
     &["cell"],
     &["db", "influxql"],
     &["backfill", "files"],
+    &["backfill", "throttle", "rule"],
     &["wal", "record"],
     &["wal", "segment"],
     &["wal", "group"],

@@ -6,8 +6,10 @@
 //! one frame of a spool and the requests in flight, whatever the source holds.
 //!
 //! The flow: [`scope`] says what there is to copy; [`read`] brings one window into a [`spool`]; [`write`] brings the spool to the
-//! destination; [`chunk`] is the order of these steps as a pure machine, and [`executor`] carries it out.
+//! destination; [`chunk`] is the order of these steps as a pure machine, and [`executor`] carries it out; [`throttle`] says when it
+//! may.
 
+pub mod batches;
 pub mod chunk;
 pub mod desk;
 pub mod executor;
@@ -22,4 +24,5 @@ pub mod scope;
 mod simulator;
 pub mod spool;
 pub mod steering;
+pub mod throttle;
 pub mod write;

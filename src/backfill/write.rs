@@ -15,6 +15,8 @@ use super::post::{Posted, post};
 use super::progress::Progress;
 use super::scope::Place;
 use super::spool::{Point, SpoolReader};
+use super::throttle::Throttle;
+use super::throttle::rule::Whose;
 use crate::base::clock::SharedClock;
 use crate::base::{Error, Kind, Result, Side};
 use crate::db::answer::{self, Action, Limit, Verdict};
@@ -63,6 +65,8 @@ pub struct Writer {
     pub progress: Progress,
     /// Whether somebody wants us to end.
     pub stop: super::executor::Stop,
+    /// Who lets it go on.
+    pub throttle: Throttle,
 }
 
 /// What came of a spool.
@@ -145,7 +149,8 @@ impl Writer {
         while let Some(points) = spool.next()? {
             for point in &points {
                 self.line(place, form, point, (&route, shared), &mut batch)?;
-                if batch.ends.len() >= LINES_MAX || batch.bytes.len() >= BYTES_MAX {
+                let (lines_max, bytes_max) = self.throttle.write_max();
+                if batch.ends.len() >= LINES_MAX.min(lines_max) || batch.bytes.len() >= BYTES_MAX.min(bytes_max) {
                     if under_way.len() >= REQUESTS_MAX {
                         ended(under_way.join_next().await)?;
                     }
@@ -258,10 +263,16 @@ impl Writer {
     /// Sends the same bytes until there is an answer that is no request to wait.
     async fn answered(&self, path: &str, shared: &Shared, batch: &Batch) -> Result<Verdict> {
         let body = Bytes::from(batch.bytes.clone());
-        let (mut wait, began, mut tries) = (WAIT, self.clock.monotonic(), 0);
+        let (mut wait, mut began, mut tries) = (WAIT, self.clock.monotonic(), 0);
         loop {
             tries += 1;
-            let why = match post(&self.server, self.product, path, body.clone()).await? {
+            let asked = self.clock.monotonic();
+            let turn = self.throttle.write(batch.bytes.len(), batch.ends.len()).await?;
+            // What we have waited for ourselves is not its silence.
+            began += self.clock.monotonic().saturating_sub(asked);
+            let posted = post(&self.server, self.product, path, body.clone()).await?;
+            drop(turn);
+            let why = match posted {
                 Posted::Answered(verdict) => {
                     if verdict.open {
                         shared.borrow_mut().unanswered = Some(self.clock.monotonic());
@@ -269,7 +280,14 @@ impl Writer {
                     // Nothing of ours is compressed.
                     let verdict = verdict.plain_failed();
                     match verdict.action {
-                        Action::Retry { after_s } => wait = after_s.map_or(wait, Duration::from_secs).max(wait),
+                        Action::Retry { after_s } => {
+                            let asked = after_s.map(Duration::from_secs);
+                            // Neither do others come before that.
+                            if let Some(asked) = asked {
+                                self.throttle.asked_to_wait(Whose::Destination, asked.min(PATIENCE));
+                            }
+                            wait = asked.unwrap_or(wait).max(wait);
+                        }
                         // It has no room for so much at a time: less goes after a while, and a single line waits.
                         Action::Shrink if tries < SHRINK_TRIES || batch.ends.len() == 1 => {}
                         Action::Again if tries == 1 => {}

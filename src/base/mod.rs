@@ -12,6 +12,7 @@ pub mod glob;
 pub mod id;
 pub mod map;
 pub mod metric;
+pub mod recent;
 pub mod size;
 pub(crate) mod sync;
 

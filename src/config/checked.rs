@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{Address, BaseUrl, Mapping, Network, Secret, Udp};
+use super::{Address, Backfill, BaseUrl, Mapping, Network, Secret, Udp};
 use crate::base::DestinationId;
 use crate::base::size::ByteSize;
 
@@ -33,6 +33,8 @@ pub struct Config {
     pub queue: Queue,
     /// Bounds of the process.
     pub limits: Limits,
+    /// What copies of history may take.
+    pub backfill: Backfill,
     /// What is logged and how.
     pub log: Log,
 }

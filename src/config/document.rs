@@ -11,6 +11,7 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::backfill::Form;
 use super::excerpt::excerpt;
 use super::fault::{ConfigError, Position};
 use super::interpolate::interpolate;
@@ -286,6 +287,28 @@ impl<'a> Section<'a> {
         }
     }
 
+    /// A value as text, however it stands there: for what is read by rules of its own.
+    pub(super) fn plain(&self, key: &'static str, form: Form, example: &str) -> Option<String> {
+        match (self.value(key)?.get_ref(), form) {
+            (DeValue::String(raw), Form::Text | Form::Size) => self.substituted(key, raw).map(|text| text.value),
+            (DeValue::Integer(number), Form::Number | Form::Size) => {
+                // What is negative, or too large, is told as what it was written as.
+                Some(integer(number).map_or_else(|| number.to_string(), |number| number.to_string()))
+            }
+            (DeValue::Boolean(flag), Form::Flag) => Some(flag.to_string()),
+            (other, form) => {
+                let wanted = match form {
+                    Form::Number => "a whole number",
+                    Form::Size => "a size",
+                    Form::Text => "a string",
+                    Form::Flag => "true or false",
+                };
+                self.wrong_type(key, other, wanted, example);
+                None
+            }
+        }
+    }
+
     /// One word of a list.
     pub(super) fn choice<T: Copy>(&self, key: &'static str, default: T, words: &[(&'static str, T)]) -> T {
         let all = || words.iter().map(|(word, _)| format!("\"{word}\"")).collect::<Vec<_>>().join(" or ");
@@ -361,7 +384,7 @@ fn integer(number: &toml::de::DeInteger<'_>) -> Option<u64> {
 }
 
 /// The known word that the user most likely meant, if one is near enough.
-fn nearest(word: &str, known: impl Iterator<Item = &'static str>) -> Option<&'static str> {
+pub(super) fn nearest(word: &str, known: impl Iterator<Item = &'static str>) -> Option<&'static str> {
     let lower = word.to_ascii_lowercase().replace('-', "_");
     known
         .map(|candidate| (strsim::jaro_winkler(&lower, candidate), candidate))

@@ -12,6 +12,7 @@ use std::time::Duration;
 use toml::de::DeTable;
 
 use super::address::SOCKET_PATH_MAX;
+use super::backfill::Backfill;
 use super::budget::{budget_sum, memory_parts};
 use super::checked::{
     ClientLimits, Config, DoubtAlarm, Limits, Log, LogCompression, LogFormat, OnUnavailable, Outcomes, Queue,
@@ -137,13 +138,27 @@ fn parts(root: &Section<'_>) -> Option<Config> {
     let mapping = rules::mapping(root, destinations.as_deref());
     let queue = queue(root.section("queue"));
     let limits = limits(root.section("limits"), destinations.as_ref().map_or(1, Vec::len));
+    let backfill = Backfill::of(root.section("backfill"));
     let log = log(root.section("log"));
     let (source, destinations) = (source?, destinations?);
     edge::no_shared_socket(root, &listen, &unix_socket);
     for destination in &destinations {
         edge::no_loop(root, &listen, &source.server.url, &destination.server.url);
     }
-    let config = Config { name, data_dir, listen, udp, unix_socket, source, destinations, mapping, queue, limits, log };
+    let config = Config {
+        name,
+        data_dir,
+        listen,
+        udp,
+        unix_socket,
+        source,
+        destinations,
+        mapping,
+        queue,
+        limits,
+        backfill,
+        log,
+    };
     // With other faults some values are defaults in place of what was meant, and the sum would mislead.
     if root.doc.errors.borrow().is_empty() {
         fits_in_memory(root, &config);

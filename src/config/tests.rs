@@ -104,8 +104,24 @@ fn an_unknown_key_is_placed_and_the_near_key_named() {
     let (_, _, key, text) = one_fault(&with("[destination.delivery]\nin_flight_max = 3\n"));
     assert_eq!(key, "destination.delivery.in_flight_max");
     assert!(text.contains("lanes"), "{text}");
-    let (line, _, key, _) = one_fault(&with("[backfill]\nworkers = 4\n"));
-    assert_eq!((line, key.as_str()), (6, "backfill"), "a section of no use today is not taken in silence");
+    let (line, _, key, _) = one_fault(&with("[verify]\nparallel = 4\n"));
+    assert_eq!((line, key.as_str()), (6, "verify"), "a section of no use today is not taken in silence");
+}
+
+#[test]
+fn limits_of_copies_are_read_with_the_place_of_each_fault() {
+    let config = good(&with("[backfill]\nrows_per_s = 5_000\nquota_write = \"300MB\"\nschedule = \"Sat\"\n")).config;
+    assert_eq!((config.backfill.rows_per_s, config.backfill.quota_write), (5000, ByteSize(300_000_000)));
+    assert_eq!(config.backfill.requests_at_once, Backfill::default().requests_at_once);
+    let (line, _, key, text) = one_fault(&with("[backfill]\npaused = false\nquota_share = 0\n"));
+    assert_eq!((line, key.as_str()), (8, "backfill.quota_share"));
+    assert!(text.contains("within 1 to 100") && text.contains("quota_share = 50"), "{text}");
+    let (_, _, key, text) = one_fault(&with("[backfill]\nrows_per_s = \"5\"\n"));
+    assert!(key == "backfill.rows_per_s" && text.contains("whole number"), "{text}");
+    let (_, _, _, text) = one_fault(&with("[backfill]\nrow_per_s = 5\n"));
+    assert!(text.contains("did you mean rows_per_s?"), "{text}");
+    let (_, _, _, text) = one_fault(&with("[backfill]\nrows_per_s = -5\n"));
+    assert!(text.contains("-5"), "{text}");
 }
 
 #[test]

@@ -55,6 +55,10 @@ pub(super) async fn attempt(shared: &Shared, lane: usize, part: &Part, gzip: boo
     if let Some(until) = open_until {
         shared.lanes[lane].borrow_mut().unanswered(&part.batch, &part.lines, until);
     }
+    let ended = shared.clock.monotonic();
+    let is_trouble = matches!(verdict.action, Action::Retry { .. } | Action::Shrink | Action::Pause(_));
+    shared.recent.add(ended, ended.saturating_sub(began), is_trouble);
+    shared.recent.add_bytes(part.bytes());
     let id = shared.id.to_string();
     counter!(metric::ATTEMPTS, metric::DESTINATION => id, "outcome" => outcome(&verdict.action), "reason" => verdict.code)
         .increment(1);

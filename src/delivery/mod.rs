@@ -75,6 +75,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::{JoinError, JoinSet};
 
 use crate::base::clock::SharedClock;
+use crate::base::recent::Recent;
 use crate::base::{DestinationId, Error, Kind, Lsn, Result, Retry, Side};
 use crate::config::{Delivery as Settings, Mapping};
 use crate::db::product::{Ack, Product};
@@ -191,6 +192,8 @@ pub(crate) struct Shared {
     sizes: size::Sizes,
     /// How fast it may catch up.
     pace: pace::Pace,
+    /// Requests of late.
+    recent: Recent,
     /// How many requests are under way.
     crowd: crowd::Crowd,
     /// Why the state store takes nothing, while it does not.
@@ -316,6 +319,7 @@ fn begin(
         letters: letters::Letters::default(),
         sizes: size::Sizes::new(),
         pace: pace::Pace::new(parts.settings.catch_up, lanes_count),
+        recent: Recent::default(),
         crowd: crowd::Crowd::new(lanes_count),
         store_fails: RefCell::default(),
         alive: Cell::new(false),

@@ -10,8 +10,12 @@ use super::hold::Hold;
 use super::ledger::Tally;
 use super::pause::Shown;
 use super::regions::HoldView;
+use crate::base::recent::OfLate;
 use crate::base::{Error, Lsn, metric};
 use crate::queue::Ahead;
+
+/// What is told of requests of late is told of this time.
+const OF_LATE: Duration = Duration::from_secs(30);
 
 /// Something that stands still.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, serde::Deserialize)]
@@ -81,6 +85,12 @@ pub struct View {
     pub holds: Vec<HoldView>,
     /// Why delivery has ended, if it has.
     pub failed: Option<String>,
+    /// Requests of the last 30 s.
+    #[serde(skip)]
+    pub of_late: OfLate,
+    /// Bytes of lines that were sent since the start, before compression.
+    #[serde(skip)]
+    pub sent_bytes: u64,
     /// When these figures were taken, ns.
     pub at_ns: i64,
     /// The same on the clock that is never set.
@@ -222,6 +232,8 @@ pub(super) fn publish(shared: &Shared, reading: Reading, tally: Tally, saved: Ls
         paused: paused(shared),
         holds: shared.regions.views(now),
         failed: None,
+        of_late: shared.recent.look(now, OF_LATE),
+        sent_bytes: shared.recent.bytes(),
         at_ns: shared.clock.wall_ns(),
         taken: now,
         waited: Duration::ZERO,

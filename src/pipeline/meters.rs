@@ -8,6 +8,7 @@ use std::time::Duration;
 use http::StatusCode;
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 
+use crate::base::recent::Recent;
 use crate::base::{RequestId, metric};
 use crate::db::answer::Kept;
 use crate::queue::Unavailable;
@@ -22,6 +23,7 @@ pub struct EdgeMeters {
     doubt: Counter,
     partial: Counter,
     source_seconds: Histogram,
+    source_of_late: Recent,
     overhead_seconds: Histogram,
     source_up: Gauge,
     gap_lines: Counter,
@@ -46,6 +48,7 @@ impl Default for EdgeMeters {
             doubt: outcome("unknown"),
             partial: outcome("partial"),
             source_seconds: histogram!(metric::SOURCE_SECONDS),
+            source_of_late: Recent::default(),
             overhead_seconds: histogram!(metric::OVERHEAD_SECONDS),
             source_up: gauge!(metric::SOURCE_UP),
             gap_lines: counter!(metric::GAP_LINES),
@@ -55,6 +58,12 @@ impl Default for EdgeMeters {
 }
 
 impl EdgeMeters {
+    /// The same, with the source's times of late where others see them.
+    #[must_use]
+    pub fn shown_in(self, source_of_late: Recent) -> Self {
+        Self { source_of_late, ..self }
+    }
+
     /// A number for the next write.
     pub(super) fn next_request(&self) -> RequestId {
         self.request.set(self.request.get() + 1);
@@ -68,8 +77,9 @@ impl EdgeMeters {
     }
 
     /// The primary answered, or did not.
-    pub(super) fn source_answered(&self, status: Option<StatusCode>, took: Duration) {
+    pub(super) fn source_answered(&self, status: Option<StatusCode>, took: Duration, now: Duration) {
         self.source_up.set(if status.is_some() { 1.0 } else { 0.0 });
+        self.source_of_late.add(now, took, status.is_none());
         if status.is_some() {
             self.source_seconds.record(took.as_secs_f64());
         }

@@ -67,8 +67,8 @@ impl Pipeline {
 
     /// Notes what an answer says about the source itself.
     pub(super) fn answered(&self, answer: &PrimaryAnswer, took: Duration) {
-        self.meters.source_answered(answer.status(), took);
         let now = self.clock.monotonic();
+        self.meters.source_answered(answer.status(), took, now);
         match answer {
             PrimaryAnswer::Answered { .. } => self.silence.answered(now),
             PrimaryAnswer::NotSent(why) | PrimaryAnswer::Lost { why, .. } => self.silence.failed(why, now),

@@ -7,7 +7,7 @@
 use std::path::Path;
 
 use rusqlite::{Connection, OptionalExtension, params};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{Pending, SqliteState, peek};
 use crate::base::{DestinationId, Result};
@@ -129,6 +129,19 @@ pub struct ChunkRow {
     pub error: String,
     /// The chunk that it is a part of; 0: none.
     pub parent: i64,
+    /// How far the job is with it, which is kept in the same step.
+    pub progress: Option<KeptProgress>,
+}
+
+/// How far a job is, as it is kept for whoever goes on with it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptProgress {
+    /// Of the work, in parts per million.
+    pub done_ppm: u64,
+    /// Time of work so far, ms.
+    pub work_ms: u64,
+    /// How long the rest takes, s, where that could be said.
+    pub left_s: Option<u64>,
 }
 
 /// A line that the destination refused for good.
@@ -165,6 +178,8 @@ pub struct JobSums {
     pub letters: Vec<(String, u64)>,
     /// Chunks that were given up: route, measurement, from, to, why; at most 1,000.
     pub failed: Vec<(String, Vec<u8>, i64, i64, String)>,
+    /// How far it is.
+    pub progress: Option<KeptProgress>,
 }
 
 /// The store of jobs; a call's future says `Ok` once it is durable.
@@ -181,6 +196,8 @@ pub trait BackfillStore: Send + Sync + std::fmt::Debug {
     fn covered(&self, job: i64, route: &str, measurement: &[u8], window: (i64, i64)) -> Pending<Vec<(i64, i64)>>;
     /// Notes refused lines; idempotent.
     fn refuse(&self, job: i64, letters: Vec<BackfillLetter>) -> Pending<()>;
+    /// Cells at the destination by route and measurement.
+    fn done_cells(&self, job: i64) -> Pending<Vec<(String, Vec<u8>, u64)>>;
     /// Forgets what failed, so that it is tried again; how many chunks that were.
     fn forget_failed(&self, job: i64) -> Pending<u64>;
     /// What stands of a job.
@@ -244,6 +261,16 @@ impl BackfillStore for SqliteState {
         })
     }
 
+    fn done_cells(&self, job: i64) -> Pending<Vec<(String, Vec<u8>, u64)>> {
+        self.call("cannot read what a job has copied", move |tx| {
+            let sql = "SELECT route, measurement, sum(cells) FROM backfill_chunk
+                       WHERE job = ?1 AND state IN ('written', 'released') GROUP BY route, measurement";
+            let mut statement = tx.prepare_cached(sql)?;
+            let rows = statement.query_map([job], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+            rows.collect()
+        })
+    }
+
     fn forget_failed(&self, job: i64) -> Pending<u64> {
         self.call("cannot forget failed chunks", move |tx| {
             let done = tx.execute("DELETE FROM backfill_chunk WHERE job = ?1 AND state = 'failed'", [job])?;
@@ -273,7 +300,26 @@ fn last_job(tx: &Connection, destination: &str) -> rusqlite::Result<Option<JobRo
     .optional()
 }
 
+/// The name of a job's progress among the values.
+fn progress_name(job: i64) -> String {
+    format!("backfill-progress/{job}")
+}
+
+fn note_progress(tx: &Connection, job: i64, progress: KeptProgress) -> rusqlite::Result<()> {
+    let text = serde_json::to_vec(&progress).map_err(|e| rusqlite::Error::ToSqlConversionFailure(e.into()))?;
+    let sql = "INSERT INTO value VALUES (?1, ?2) ON CONFLICT DO UPDATE SET value = excluded.value";
+    tx.execute(sql, params![progress_name(job), text]).map(|_| ())
+}
+
+/// What cannot be read any more is not known.
+fn kept_progress(tx: &Connection, job: i64) -> rusqlite::Result<Option<KeptProgress>> {
+    let sql = "SELECT value FROM value WHERE name = ?1";
+    let text: Option<Vec<u8>> = tx.query_row(sql, [progress_name(job)], |row| row.get(0)).optional()?;
+    Ok(text.and_then(|text| serde_json::from_slice(&text).ok()))
+}
+
 fn note_chunk(tx: &Connection, job: i64, row: &ChunkRow) -> rusqlite::Result<i64> {
+    row.progress.map_or(Ok(()), |progress| note_progress(tx, job, progress))?;
     // One row for many windows without a point: their number is that of the measurements times the groups.
     if matches!(row.state, "written" | "released") && row.cells == 0 {
         let sql =
@@ -321,6 +367,7 @@ fn job_sums(tx: &Connection, job: i64) -> rusqlite::Result<JobSums> {
         let (chunks, points, cells, bytes) = (row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?);
         Ok(JobSums { chunks, points, cells, bytes, ..JobSums::default() })
     })?;
+    sums.progress = kept_progress(tx, job)?;
     let sql =
         "SELECT changes FROM backfill_chunk WHERE job = ?1 AND state IN ('written', 'released') AND changes <> ''";
     let mut statement = tx.prepare(sql)?;

@@ -17,7 +17,7 @@ mod sqlite;
 mod statements;
 mod windows;
 
-pub use backfill::{BackfillFile, BackfillLetter, BackfillStore, ChunkRow, JobRow, JobState, JobSums};
+pub use backfill::{BackfillFile, BackfillLetter, BackfillStore, ChunkRow, JobRow, JobState, JobSums, KeptProgress};
 pub use dirty::RegionRow;
 pub use event::{Event, EventKind};
 pub use gaps::{BacklogGap, GapRow};

@@ -61,7 +61,7 @@ impl Executor {
         match done {
             Some(Ok(())) => {
                 machine.step(Event::Drained);
-                return Ok(Some(hold));
+                Ok(Some(hold))
             }
             Some(Err(error)) => {
                 hold.release().await;

@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc};
 
+use super::batches::Batches;
 use super::chunk::{Machine, State};
 use super::gate::{Gate, Hold};
 use super::progress::Progress;
@@ -155,6 +156,7 @@ struct Executor {
     settling: RefCell<settling::Settling>,
     /// Measurements of which it was told that not all can be copied.
     told: RefCell<HashSet<(usize, Arc<[u8]>)>>,
+    batches: RefCell<Batches>,
 }
 
 /// Copies all there is.
@@ -166,7 +168,9 @@ pub async fn run(parts: Parts) -> Result<Ended> {
     let acks_early = parts.writer.product.capabilities().ack == Ack::Later;
     let (lanes, settling) = (RefCell::new(Lanes::default()), RefCell::new(settling::Settling::default()));
     let (open, ended, spools) = (Cell::new(0), Notify::new(), Cell::new(0));
-    let executor = Executor { parts, lanes, open, ended, spools, acks_early, settling, told: RefCell::default() };
+    let batches = RefCell::new(Batches::new(parts.job, &parts.writer));
+    let told = RefCell::default();
+    let executor = Executor { parts, lanes, open, ended, spools, acks_early, settling, told, batches };
     executor.empty_spools()?;
     if acks_early {
         executor.note_process().await?;
@@ -176,10 +180,16 @@ pub async fn run(parts: Parts) -> Result<Ended> {
     // The first error ends both.
     let done = tokio::try_join!(read, written);
     executor.empty_spools()?;
+    let Executor { parts, batches, .. } = executor;
+    let is_stopped = parts.writer.stop.asked();
+    batches.into_inner().end(done.is_ok() && !is_stopped).await;
     match done {
-        Ok(_) if executor.stop_asked() => Ok(Ended::Stopped),
-        Ok(_) => Ok(Ended::All),
-        Err(_) if executor.stop_asked() => Ok(Ended::Stopped),
+        Ok(_) if is_stopped => Ok(Ended::Stopped),
+        Ok(_) => {
+            parts.progress.end();
+            Ok(Ended::All)
+        }
+        Err(_) if is_stopped => Ok(Ended::Stopped),
         Err(error) => Err(error),
     }
 }

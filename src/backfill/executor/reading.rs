@@ -12,7 +12,8 @@ use crate::backfill::scope::{Groups, Unit, uncovered};
 use crate::backfill::steering::Outcome;
 use crate::backfill::write::PATIENCE;
 use crate::base::{Error, Kind, Result, Side};
-use crate::state::{BackfillLetter, ChunkRow};
+use crate::db::read::Window;
+use crate::state::{BackfillLetter, ChunkRow, KeptProgress};
 
 /// The first and the longest wait for a source that is away.
 const WAIT: Duration = Duration::from_millis(250);
@@ -30,13 +31,15 @@ impl Executor {
         }
         let total = known.iter().map(|groups| groups.len() as u64).sum();
         self.parts.progress.change(|view| view.units = (0, total));
+        self.counts_from(&known).await?;
         for (number, groups) in known.iter().enumerate() {
             for unit in groups.units(number) {
                 if self.stop_asked() {
                     return Ok(());
                 }
+                let name = (unit.place, std::sync::Arc::clone(&unit.measurement));
                 self.unit(unit, &spooled).await?;
-                self.parts.progress.change(|view| view.units.0 += 1);
+                self.parts.progress.unit_done(&name);
             }
         }
         loop {
@@ -51,6 +54,24 @@ impl Executor {
         }
     }
 
+    /// How far the job is counts from here.
+    async fn counts_from(&self, known: &[Groups]) -> Result<()> {
+        let all = known.iter().enumerate().flat_map(|(number, groups)| groups.units(number));
+        let units = all.map(|unit| ((unit.place, unit.measurement), unit.group));
+        let mut before = (None, Vec::new());
+        if self.parts.resumed {
+            let place = |key: &str| self.parts.places.iter().position(|place| place.name.key() == key);
+            let done = self.parts.store.done_cells(self.parts.job).await?;
+            let named = |(route, name, cells): (String, Vec<u8>, u64)| Some(((place(&route)?, name.into()), cells));
+            before = (
+                self.parts.store.job_sums(self.parts.job).await?.progress,
+                done.into_iter().filter_map(named).collect(),
+            );
+        }
+        self.parts.progress.begin(units, before, (self.parts.clock.wall_ns(), self.parts.clock.monotonic()));
+        Ok(())
+    }
+
     async fn unit(&self, unit: Unit, spooled: &mpsc::Sender<Ready>) -> Result<()> {
         let place = &self.parts.places[unit.place];
         if place.shape.as_ref().is_some_and(|rules| rules.measurement(&unit.measurement).is_none()) {
@@ -61,7 +82,13 @@ impl Executor {
         let group = (unit.group.start_ns, unit.group.end_ns);
         let left = if self.parts.resumed {
             let covered = self.parts.store.covered(self.parts.job, &place.key(), &unit.measurement, group).await?;
-            uncovered(unit.group, &covered)
+            let left = uncovered(unit.group, &covered);
+            let name = (unit.place, std::sync::Arc::clone(&unit.measurement));
+            for (start_ns, end_ns) in covered {
+                let (start_ns, end_ns) = (start_ns.max(group.0), end_ns.min(group.1));
+                self.parts.progress.passed(&name, Window { start_ns, end_ns });
+            }
+            left
         } else {
             vec![unit.group]
         };
@@ -79,6 +106,8 @@ impl Executor {
         let place = &self.parts.places[piece.place];
         let name = format!("{} {}", place.name, String::from_utf8_lossy(&piece.measurement));
         self.parts.progress.change(|view| view.now = name);
+        // Before the region is held.
+        let Some(query) = self.parts.writer.throttle.query().await else { return Ok(()) };
         let Some((mut machine, hold)) = self.held(&piece).await? else { return Ok(()) };
         let (started_ns, spool) = (self.parts.clock.wall_ns(), self.next_spool());
         self.open.set(self.open.get() + 1);
@@ -104,10 +133,12 @@ impl Executor {
                 return Ok(());
             }
         };
+        let received = query.ended();
         match read {
             Ok(done) => {
                 self.hidden(&piece, &done).await?;
-                learn(Outcome::Read { took: done.took, cells: done.totals.sum.cells });
+                let felt = self.parts.writer.throttle.felt(done.took, done.totals.points, received);
+                learn(Outcome::Read { took: felt, cells: done.totals.sum.cells });
                 machine.step(Event::ReadDone);
                 if done.totals.points > 0 {
                     self.lanes.borrow_mut().succeeded(&piece);
@@ -201,14 +232,22 @@ impl Executor {
         }
     }
 
+    /// How far the job is with a piece, which is kept with it and then shown.
+    pub(super) fn come_to(&self, piece: &Piece, cells: u64) -> KeptProgress {
+        let (name, now) = ((piece.place, std::sync::Arc::clone(&piece.measurement)), self.parts.clock.monotonic());
+        self.parts.progress.chunk(&name, piece.window, cells, now)
+    }
+
     /// A window without a point is written by that.
     async fn nothing(&self, ready: Ready) -> Result<()> {
         let Ready { piece, mut machine, hold, spool, started_ns, .. } = ready;
         machine.step(Event::Acked);
         machine.step(Event::Kept);
-        self.note(&piece, &machine, ChunkRow { started_ns, ..ChunkRow::default() }).await?;
+        let progress = Some(self.come_to(&piece, 0));
+        self.note(&piece, &machine, ChunkRow { started_ns, progress, ..ChunkRow::default() }).await?;
         hold.release().await;
         remove(&spool)?;
+        self.parts.progress.show();
         self.parts.progress.change(|view| view.chunks += 1);
         self.closed();
         Ok(())

@@ -7,6 +7,7 @@ use tokio::sync::mpsc;
 use super::reading::remove;
 use super::settling::{LOOK_EVERY, Settled};
 use super::{Executor, Ready};
+use crate::backfill::batches::Batch;
 use crate::backfill::chunk::Event;
 use crate::backfill::gate::Hold;
 use crate::backfill::spool::SpoolReader;
@@ -110,6 +111,7 @@ impl Executor {
     pub(super) async fn written(&self, ready: Ready, sent: &Sent) -> Result<()> {
         let Ready { piece, mut machine, hold, spooled, started_ns, .. } = ready;
         let totals = spooled.totals;
+        let progress = self.come_to(&piece, totals.sum.cells);
         let row = ChunkRow {
             points: totals.points,
             cells: totals.sum.cells,
@@ -119,11 +121,21 @@ impl Executor {
             changes: sent.changes.counts().to_vec(),
             times_ns: totals.times_ns,
             started_ns,
+            progress: Some(progress),
             ..ChunkRow::default()
         };
         self.note(&piece, &machine, row).await?;
         hold.release().await;
         machine.released();
+        self.parts.progress.show();
+        self.batches.borrow_mut().done(&Batch {
+            place: &self.parts.places[piece.place],
+            measurement: &piece.measurement,
+            window: piece.window,
+            rows: totals.points,
+            started_ns,
+            done_ppm: progress.done_ppm,
+        });
         self.parts.progress.change(|view| {
             view.chunks += 1;
             view.points += totals.points;

@@ -2,14 +2,17 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::pair::{Pair, Scope};
 use crate::backfill::executor::{self, Parts};
 use crate::backfill::gate::Gate;
 use crate::backfill::progress::Progress;
+use crate::backfill::throttle::{self, Probes, Throttle};
 use crate::backfill::write::Writer;
 use crate::base::Side;
 use crate::base::clock::SharedClock;
+use crate::base::recent::Recent;
 use crate::cell::SumKey;
 use crate::cli::exit::Failure;
 use crate::cli::run::writing;
@@ -17,8 +20,14 @@ use crate::config::Config;
 use crate::db::product::Product;
 use crate::db::server::{Flavor, Server};
 use crate::db::victoria;
+use crate::delivery::SharedView;
 use crate::line::Dialect;
 use crate::state::{BackfillStore, JobRow, JobState, JobSums};
+
+/// Measurements of a place that are counted.
+const COUNTED_MAX: usize = 500;
+/// How often it is noted why a job waits.
+const NOTE_EVERY: Duration = Duration::from_secs(1);
 
 /// Where a job runs.
 pub(in crate::cli) struct Around<'a> {
@@ -27,6 +36,8 @@ pub(in crate::cli) struct Around<'a> {
     pub(in crate::cli) clock: &'a SharedClock,
     pub(in crate::cli) progress: &'a Progress,
     pub(in crate::cli) gate: Gate,
+    /// Delivery and clients' writes, where these go on beside it.
+    pub(in crate::cli) beside: Option<(SharedView, Recent)>,
     pub(in crate::cli) stop: executor::Stop,
     pub(in crate::cli) spool_bytes_max: u64,
 }
@@ -37,7 +48,7 @@ pub(in crate::cli) async fn parts(
     pair: &Pair,
     (scope, job, resumed): (&Scope, &JobRow, bool),
 ) -> Result<Parts, Failure> {
-    let Around { config, store, clock, progress, gate, stop, spool_bytes_max } = around;
+    let Around { config, store, clock, progress, gate, beside, stop, spool_bytes_max } = around;
     let server = Server::new(&config.destination().server, Side::Destination)?;
     let product = pair.destination.0;
     let keeps = match product {
@@ -48,6 +59,16 @@ pub(in crate::cli) async fn parts(
         Flavor::Influx1 => Dialect::Influx1,
         Flavor::Influx2 => Dialect::Influx2,
     };
+    let reader = pair.reader(config)?;
+    let probes: Rc<dyn Probes> = match beside {
+        Some((view, source)) => Rc::new(throttle::Live { reader: reader.clone(), view, source }),
+        None => Rc::new(throttle::Offline(reader.clone())),
+    };
+    let throttle = Throttle::new(
+        (throttle::Limits::open(&config.backfill, &config.data_dir), probes),
+        (Arc::clone(clock), stop.clone(), progress.clone()),
+        config.data_dir.clone(),
+    );
     let writer = Writer {
         server,
         product,
@@ -57,10 +78,11 @@ pub(in crate::cli) async fn parts(
         clock: Arc::clone(clock),
         progress: progress.clone(),
         stop,
+        throttle,
     };
     let half = |at: usize| u64::from_le_bytes(std::array::from_fn(|byte| job.key[at + byte]));
     Ok(Parts {
-        reader: pair.reader(config)?,
+        reader,
         writer: Rc::new(writer),
         gate,
         limits: executor::Limits::default(),
@@ -77,6 +99,50 @@ pub(in crate::cli) async fn parts(
         late_max: config.destination().delivery.late_write_max,
         progress: progress.clone(),
     })
+}
+
+/// Has the source count what there is to copy. What it does not count is known by what comes of it.
+pub(in crate::cli) async fn count(parts: &Parts) {
+    for (number, place) in parts.places.iter().enumerate() {
+        let (db, rp) = (place.read_as.0.as_str(), place.read_as.1.as_str());
+        let names = match parts.reader.measurements(db, rp).await {
+            Ok(names) => names,
+            Err(error) => {
+                parts.progress.tell("backfill.count", format!("{} was not counted: {error}", place.name));
+                continue;
+            }
+        };
+        for name in names.into_iter().take(COUNTED_MAX) {
+            let Some(query) = parts.writer.throttle.query().await else { return };
+            let counted = parts.reader.count(db, rp, &name, parts.within).await;
+            let _ = query.ended();
+            match counted {
+                Ok(cells) => parts.progress.counted((number, name.into()), cells),
+                Err(error) => {
+                    let name = String::from_utf8_lossy(&name);
+                    parts.progress.tell("backfill.count", format!("{} {name} was not counted: {error}", place.name));
+                }
+            }
+        }
+    }
+}
+
+/// Notes with the job why it waits, for ever: where it runs in a process of its own nobody else can be asked.
+pub(in crate::cli) async fn noted(store: Arc<dyn BackfillStore>, job: i64, progress: &Progress, clock: &SharedClock) {
+    let mut before = String::new();
+    loop {
+        tokio::time::sleep(NOTE_EVERY).await;
+        let view = progress.view();
+        let why = view.throttled.or(view.waits).map_or_else(String::new, |why| format!("waits: {why}"));
+        if why == before {
+            continue;
+        }
+        // Whoever looks sees the last one; what becomes of the job does not hang on it.
+        match store.set_job(job, JobState::Running, why.clone(), clock.wall_ns()).await {
+            Ok(()) => before = why,
+            Err(error) => tracing::debug!(%error, "why job {job} waits could not be noted"),
+        }
+    }
 }
 
 /// How a job that has come to its end stands.

@@ -6,6 +6,7 @@
 mod create;
 mod gap;
 pub(in crate::cli) mod job;
+mod limit;
 mod live;
 pub(in crate::cli) mod pair;
 mod plan;
@@ -64,6 +65,11 @@ enum Verb {
     Cancel,
     /// List the lines that the destination refused
     Refused,
+    /// Show what copies may take, or change it while they work
+    ///
+    /// Without KEY=VALUE it shows all limits, with what each is for; they begin as `[backfill]` of the configuration says. A change holds
+    /// within a second, for jobs to come too; KEY=default takes it back. `paused=true` lets nothing new begin.
+    Limit(LimitArgs),
 }
 
 /// Options of `backfill plan`.
@@ -110,6 +116,17 @@ struct GoArgs {
     /// Disk that data takes on its way, in data_dir
     #[arg(long, value_name = "SIZE", default_value = "1GiB")]
     spool_max: String,
+    /// Have the source count all cells first: then it is known how far the job is however uneven the data, for one more look through it
+    #[arg(long)]
+    count: bool,
+}
+
+/// Options of `backfill limit`.
+#[derive(Clone, Debug, Args)]
+struct LimitArgs {
+    /// As rows_per_s=5000, bytes_per_s=2MiB, schedule="Mon-Fri 20:00-06:00", or rows_per_s=default
+    #[arg(value_name = "KEY=VALUE")]
+    changes: Vec<String>,
 }
 
 /// Options of `backfill status`.
@@ -122,9 +139,12 @@ struct StatusArgs {
 
 pub(super) fn run(global: &Global, args: &BackfillArgs) -> Result<Exit, Failure> {
     let config = global.load()?.config;
-    let config = config
-        .one(args.destination.as_deref())
-        .map_err(|what| Failure::new(Exit::Usage, what).hint("name one: --destination ID"))?;
+    let one = config.one(args.destination.as_deref());
+    let config = match &args.verb {
+        // Limits are those of all destinations.
+        Verb::Limit(_) => config,
+        _ => one.map_err(|what| Failure::new(Exit::Usage, what).hint("name one: --destination ID"))?,
+    };
     match &args.verb {
         Verb::Plan(args) => plan::run(global, &config, &args.scope, (!args.no_count, false)),
         Verb::Start(args) if args.dry_run => {
@@ -141,5 +161,6 @@ pub(super) fn run(global: &Global, args: &BackfillArgs) -> Result<Exit, Failure>
         Verb::Cancel => start::cancel(global, &config),
         Verb::Status(args) => status::run(global, &config, args.watch),
         Verb::Refused => status::refused(global, &config),
+        Verb::Limit(args) => limit::run(global, &config, &args.changes),
     }
 }

@@ -1,11 +1,13 @@
 //! How a job stands, as text and as document.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::backfill::progress::View;
+use crate::backfill::progress::{ALL_PPM, View};
 use crate::base::clock::rfc3339;
+use crate::base::size::show_span;
 use crate::cli::talk::{Mark, Talk};
 use crate::line::project::Changes;
 use crate::state::{JobRow, JobState, JobSums};
@@ -43,6 +45,8 @@ pub(super) fn document(job: &JobRow, sums: &JobSums, (is_alive, now): (bool, Opt
         "ended_ns": if job.ended_ns == 0 { Value::Null } else { job.ended_ns.into() },
         "note": job.note,
         "now": now,
+        "done_percent": done_ppm(job, sums) as f64 * 100.0 / ALL_PPM as f64,
+        "left_s": sums.progress.and_then(|it| it.left_s).filter(|_| job.state.is_open()),
         "chunks": sums.chunks,
         "points": sums.points,
         "cells": sums.cells,
@@ -52,6 +56,21 @@ pub(super) fn document(job: &JobRow, sums: &JobSums, (is_alive, now): (bool, Opt
         "failed": failed,
         "next_steps": next(job, is_alive).into_iter().collect::<Vec<_>>(),
     })
+}
+
+fn done_ppm(job: &JobRow, sums: &JobSums) -> u64 {
+    if job.state == JobState::Done { ALL_PPM } else { sums.progress.map_or(0, |progress| progress.done_ppm) }
+}
+
+/// How much is done, for people; never more than there is.
+pub(super) fn percent(ppm: u64) -> String {
+    let tenths = ppm / (ALL_PPM / 1000);
+    format!("{}.{} % done", tenths / 10, tenths % 10)
+}
+
+/// How long the rest takes, for people; nothing where that cannot be said.
+pub(super) fn left(left_s: Option<u64>) -> String {
+    left_s.map_or_else(String::new, |left_s| format!(", {} left", show_span(Duration::from_secs(left_s.max(1)))))
 }
 
 /// How it stands.
@@ -89,10 +108,13 @@ pub(super) fn text(talk: Talk, job: &JobRow, sums: &JobSums, (is_alive, now): (b
         line(format!("  {}", job.note));
     }
     line(format!("  {} points, {} cells in {} chunks at the destination", sums.points, sums.cells, sums.chunks));
+    if let Some(done) = sums.progress.filter(|_| job.state.is_open()) {
+        line(format!("  {}{}", percent(done.done_ppm), left(done.left_s)));
+    }
     if let Some(now) = now {
         let (done, all) = now.units;
         line(format!("  {done} of {all} parts; {}", if now.now.is_empty() { "looks what there is" } else { &now.now }));
-        if let Some(why) = &now.waits {
+        if let Some(why) = now.throttled.as_ref().or(now.waits.as_ref()) {
             line(format!("  {} waits: {why}", talk.mark(Mark::Warning)));
         }
     }

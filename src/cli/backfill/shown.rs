@@ -3,6 +3,7 @@
 use std::io::IsTerminal as _;
 use std::time::Duration;
 
+use super::report;
 use crate::backfill::progress::{Progress, View};
 use crate::base::clock::SharedClock;
 use crate::cli::talk::Talk;
@@ -54,7 +55,16 @@ pub(super) async fn always(talk: Talk, progress: &Progress, clock: &SharedClock)
     let mut shown = Shown::new(talk, clock.monotonic());
     loop {
         tokio::time::sleep(SHOW_EVERY).await;
+        tell(talk, progress);
         shown.show(&progress.view(), clock.monotonic());
+    }
+}
+
+/// Tells what is to be told.
+pub(super) fn tell(talk: Talk, progress: &Progress) {
+    for text in progress.told() {
+        Shown::clear(talk);
+        talk.say(&text);
     }
 }
 
@@ -66,21 +76,15 @@ fn has_screen(talk: Talk) -> bool {
 /// One line of progress.
 fn line(view: &View, since: Duration) -> String {
     let seconds = since.as_secs_f64().max(0.001);
-    let (done, all) = view.units;
     let rate = view.points as f64 / seconds;
-    let left = match done {
-        // Before that it would be a guess.
-        done if done * 10 >= all && done > 0 && done < all => {
-            let left = seconds / done as f64 * (all - done) as f64;
-            format!(", {} left", crate::base::size::show_span(Duration::from_secs(left as u64 + 1)))
-        }
-        _ => String::new(),
-    };
+    let left = report::left(view.left_s);
     let more = [(view.refused, "lines refused"), (view.failed, "chunks given up"), (view.settling, "chunks settling")];
     let more: String =
         more.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!(", {count} {what}")).collect();
-    let waits = view.waits.as_ref().map_or_else(String::new, |why| format!(" - waits: {why}"));
-    format!("{} points, {rate:.0}/s, {done} of {all} parts{left}{more}: {}{waits}", view.points, view.now)
+    let waits =
+        view.throttled.as_ref().or(view.waits.as_ref()).map_or_else(String::new, |why| format!(" - waits: {why}"));
+    let done = report::percent(view.done_ppm);
+    format!("{done}{left}, {} points, {rate:.0}/s{more}: {}{waits}", view.points, view.now)
 }
 
 #[cfg(test)]
@@ -91,14 +95,17 @@ mod tests {
     fn the_line_tells_the_rate_and_what_it_waits_for() {
         let view = View {
             points: 1000,
-            units: (2, 4),
+            done_ppm: 123_456,
+            left_s: Some(11),
             refused: 1,
             now: "d m".to_owned(),
             waits: Some("no room".to_owned()),
             ..View::default()
         };
         let text = line(&view, Duration::from_secs(10));
-        assert_eq!(text, "1000 points, 100/s, 2 of 4 parts, 11.0 s left, 1 lines refused: d m - waits: no room");
-        assert!(!line(&View { units: (1, 40), ..view }, Duration::from_secs(10)).contains("left"), "too early to say");
+        assert_eq!(text, "12.3 % done, 11.0 s left, 1000 points, 100/s, 1 lines refused: d m - waits: no room");
+        let throttled = Some("flag-file: /run/wait is there".to_owned());
+        let text = line(&View { left_s: None, throttled, ..view }, Duration::from_secs(10));
+        assert!(!text.contains("left") && text.ends_with("waits: flag-file: /run/wait is there"), "{text}");
     }
 }

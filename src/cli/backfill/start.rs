@@ -148,15 +148,21 @@ fn go(
             clock: &clock,
             progress: &progress,
             gate: Gate::Offline,
+            beside: None,
             stop: executor::Stop::new(move || asked.asked().is_some()),
             spool_bytes_max: spool_max.0,
         };
         let parts = job::parts(around, &pair, (&scope, &row, resumed)).await?;
+        if args.count {
+            job::count(&parts).await;
+        }
         tokio::select! {
             done = executor::run(parts) => done.map_err(Failure::from),
             () = shown::always(talk, &progress, &clock) => Ok(Ended::Stopped),
+            () = job::noted(Arc::clone(&held.store) as Arc<dyn BackfillStore>, row.id, &progress, &clock) => Ok(Ended::Stopped),
         }
     });
+    shown::tell(talk, &progress);
     Shown::clear(talk);
     finish(talk, config, (held, &row), done, stop.asked(), &clock)
 }

@@ -1,5 +1,7 @@
 //! The text of a new configuration.
 
+use crate::config::Backfill;
+
 const TEMPLATE: &str = include_str!("template.toml");
 const LISTEN_PORT: u16 = 8087;
 
@@ -40,6 +42,7 @@ pub(super) fn fill(beginning: &Beginning) -> String {
         .replace("@SOURCE@", &source)
         .replace("@DESTINATION@", &destination)
         .replace("@RULES@", &rules(beginning))
+        .replace("@BACKFILL@", &Backfill::template())
 }
 
 /// A port that none of the databases has, so that the file does not forward to itself.

@@ -19,12 +19,13 @@ use crate::backfill::executor::{self, Ended};
 use crate::backfill::gate::Gate;
 use crate::backfill::progress::View;
 use crate::base::clock::SharedClock;
+use crate::base::recent::Recent;
 use crate::base::{DestinationId, Error, Kind, Result, Side};
 use crate::cli::backfill::job::{self, Around};
 use crate::cli::backfill::pair::{Pair, Scope, products};
 use crate::cli::exit::{Exit, Failure};
 use crate::config::Config;
-use crate::delivery::Regions;
+use crate::delivery::{Regions, SharedView};
 use crate::state::{BackfillStore, Event, EventKind, JobRow, JobState, SharedState};
 
 /// Disk that data of one destination takes on its way.
@@ -41,6 +42,10 @@ pub(super) struct Copier {
     pub(super) config: Config,
     pub(super) desk: Desk,
     pub(super) regions: Regions,
+    /// What delivery shows.
+    pub(super) view: SharedView,
+    /// Clients' writes at the source.
+    pub(super) source: Recent,
     pub(super) state: SharedState,
     pub(super) clock: SharedClock,
 }
@@ -264,6 +269,7 @@ impl Copier {
             clock: &self.clock,
             progress: self.desk.progress(),
             gate: Gate::Live(self.regions.clone()),
+            beside: Some((Arc::clone(&self.view), self.source.clone())),
             stop,
             spool_bytes_max: SPOOL_BYTES_MAX,
         };

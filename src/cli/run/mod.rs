@@ -30,6 +30,7 @@ use super::Global;
 use super::exit::{Exit, Failure};
 use crate::backfill::desk::Desk;
 use crate::base::clock::{SharedClock, SystemClock};
+use crate::base::recent::Recent;
 use crate::base::{Epoch, Error, Kind, Result, Side};
 use crate::config::{Config, Outcomes, Role, Unheld};
 use crate::control::{Control, Facts, Mirror, NamedSide, Recorder};
@@ -141,7 +142,9 @@ async fn daemon(
     let (silence, seen, doubts) = (Silence::default(), EdgeView::default(), Doubts::new(rule.window));
     let to = each.iter().zip(&learnt.destinations).zip(&kinds).zip(opened);
     let (mirrors, delivering) = deliver(to.collect(), stores, &doubts, &late_stopped, &watched).await?;
-    let copiers = each.iter().zip(&mirrors).map(|(config, mirror)| copier(config, mirror, &state, &clock)).collect();
+    let of_late = Recent::default();
+    let copier = |(config, mirror)| copier(config, mirror, (&state, &clock), &of_late);
+    let copiers = each.iter().zip(&mirrors).map(copier).collect();
     let (copy_stop, copy_stopped) = watch::channel(false);
     let copying = copying::start(copiers, copy_stopped, watched.clone())?;
     let sources = (Arc::clone(&log), silence.clone());
@@ -156,7 +159,7 @@ async fn daemon(
     // Nothing refuses the start from here on.
     tell(&state, clock.wall_ns(), EventKind::Started, format!("twinline {} started", env!("CARGO_PKG_VERSION")));
 
-    let source = Source { writes: source, passing, silence, doubts };
+    let source = Source { writes: source, passing, silence, of_late, doubts };
     let gaps = Rc::new(gaps);
     let taking = Rc::clone(&gaps);
     tokio::task::spawn_local(watched.clone().again("taking over gaps", move || Rc::clone(&taking).take_over()));
@@ -239,9 +242,21 @@ async fn deliver(
 }
 
 /// Who copies history to a destination.
-fn copier(config: &Config, mirror: &Mirror, state: &SharedState, clock: &SharedClock) -> copying::Copier {
-    let (desk, regions) = (mirror.desk.clone(), mirror.regions.clone());
-    copying::Copier { config: config.clone(), desk, regions, state: Arc::clone(state), clock: Arc::clone(clock) }
+fn copier(
+    config: &Config,
+    mirror: &Mirror,
+    (state, clock): (&SharedState, &SharedClock),
+    of_late: &Recent,
+) -> copying::Copier {
+    copying::Copier {
+        config: config.clone(),
+        desk: mirror.desk.clone(),
+        regions: mirror.regions.clone(),
+        view: Arc::clone(&mirror.view),
+        source: of_late.clone(),
+        state: Arc::clone(state),
+        clock: Arc::clone(clock),
+    }
 }
 
 /// Keeps its version fresh, and tells when it answers no write.
@@ -320,6 +335,7 @@ struct Source {
     writes: Server,
     passing: Server,
     silence: Silence,
+    of_late: Recent,
     doubts: Doubts,
 }
 
@@ -358,7 +374,7 @@ fn pipeline(
         overlaps: Overlaps::new(config.queue.overlap_lines, late_write_max(config)),
         sent: Sent::default(),
         changing: Changing::default(),
-        meters: EdgeMeters::default(),
+        meters: EdgeMeters::default().shown_in(source.of_late),
     }
 }
 

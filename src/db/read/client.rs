@@ -1,6 +1,7 @@
 //! The HTTP side of reading: one client, credentials, errors in our words, an answer that streams.
 
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -88,6 +89,8 @@ pub(super) struct Client {
     pub(super) side: Side,
     /// Shared by all clones.
     patience: Arc<Mutex<Patience>>,
+    /// Bytes of answers so far; of all clones.
+    pub(super) received: Arc<AtomicU64>,
 }
 
 impl Client {
@@ -130,7 +133,7 @@ impl Client {
             url.as_str().trim_end_matches('/').clone_into(&mut to);
         }
         let http = http.build().map_err(|e| fault("the HTTP client cannot be set up".to_owned()).because(e))?;
-        Ok(Self { http, base, to, host, auth, side, patience: Arc::default() })
+        Ok(Self { http, base, to, host, auth, side, patience: Arc::default(), received: Arc::default() })
     }
 
     /// Sends a form to `/query` and hands back an answer with status 200.
@@ -285,7 +288,10 @@ pub(super) struct Answer {
 impl Answer {
     /// The next bytes; `None` at the end that HTTP announced. An end before that is an error.
     pub(super) async fn next(&mut self) -> Result<Option<Bytes>> {
-        self.response.chunk().await.map_err(|e| self.client.transport(e))
+        let more = self.response.chunk().await.map_err(|e| self.client.transport(e))?;
+        let count = more.as_ref().map_or(0, Bytes::len);
+        self.client.received.fetch_add(count as u64, Ordering::Relaxed);
+        Ok(more)
     }
 
     async fn error_text(&mut self) -> String {

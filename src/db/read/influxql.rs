@@ -113,6 +113,12 @@ impl Reader {
         Ok(Self { client, product, limits })
     }
 
+    /// Bytes of answers that came so far; of all clones.
+    #[must_use]
+    pub fn received_bytes(&self) -> u64 {
+        self.client.received.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
     pub(super) fn side(&self) -> Side {
         self.client.side
     }
