@@ -12,12 +12,25 @@ pub mod line;
 #[path = "../src/base"]
 pub mod base {
     pub mod clock;
+    pub mod error;
     pub mod glob;
+    pub use error::{Error, Kind, Result, Side};
     pub use glob::Glob;
 }
 
-/// Statements.
+/// Statements, and answers in annotated CSV.
 #[path = "../src/db"]
 pub mod db {
     pub mod influxql;
+    pub mod read {
+        pub mod annotated;
+    }
+}
+
+/// What files hold.
+#[path = "../src/cell/mod.rs"]
+pub mod cell;
+#[path = "../src/backfill"]
+pub mod backfill {
+    pub mod files;
 }

@@ -98,6 +98,7 @@ fn what_once_failed_is_read_well() {
         checks::scanners(&input);
         checks::rewrites(&input);
         checks::statements(&input);
+        checks::files(&input);
         dialects(&input);
         count += 1;
     }
@@ -114,6 +115,7 @@ fn every_recorded_input_passes_the_checks_of_the_fuzz_targets() {
             let input = [&[dialect, 32, 1, 40][..], &body[..]].concat();
             checks::levels(&input);
             checks::rewrites(&input);
+            checks::files(&input);
             if input.len() <= LONGEST_FUZZED {
                 dialects(&input);
             }

@@ -4,6 +4,7 @@
 
 pub mod by_crate;
 mod dialects;
+mod files;
 mod levels;
 mod operations;
 mod rewrites;
@@ -12,6 +13,7 @@ mod statements;
 mod values;
 
 pub use dialects::{dialects, in_bounds};
+pub use files::files;
 pub use levels::levels;
 pub use rewrites::rewrites;
 pub use scanners::scanners;

@@ -5,7 +5,11 @@
 use crate::cell::{Series, Value};
 use crate::delivery::Writing;
 use crate::line::project::{Changes, influx3, questdb, victoria};
-use crate::line::{Dialect, Line, Precision, Value as Written, lines, unfit, write_parts};
+use crate::line::{Dialect, Line, Precision, Value as Written, lines, unfit};
+
+mod shaping;
+
+pub use shaping::{Formed, Left, Shaping};
 
 /// Why something is not written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +29,7 @@ impl Stay {
 
 /// Nothing of a line can be held, which is counted and no fault.
 pub const NOTHING_HELD: &str = "nothing-held";
+const NOTHING: &str = "the destination can hold nothing of it: a text, or a time that it does not keep";
 
 /// How lines are written there, and what names of tables begin with.
 #[derive(Clone, Copy, Debug)]
@@ -36,30 +41,22 @@ pub struct Form<'a> {
 }
 
 impl Form<'_> {
-    /// The line of a point. `values`: its fields, each once.
+    /// The line of a point, or none: see [`Shaping::point`] for what can be held of it. `values`: its fields, each once.
     ///
     /// # Errors
-    /// No line of the destination's dialect holds it, or it holds nothing of it ([`NOTHING_HELD`]).
+    /// No line of the destination's dialect holds all of it, or it holds nothing of it ([`NOTHING_HELD`]).
     pub fn point<'v>(
         self,
         (series, time_ns): (&Series, i64),
         values: impl Iterator<Item = (&'v [u8], &'v Value)> + Clone,
         changes: &mut Changes,
     ) -> Result<Vec<u8>, Stay> {
-        let tags = series.tags().iter().map(|(key, value)| (key.as_slice(), value.as_slice()));
-        let fields = values.clone().map(|(field, value)| (field, written_of(value)));
-        let mut text = Vec::new();
-        write_parts((series.measurement(), tags), fields, time_ns, &mut text);
-        let is_same = |line: &Line<'_>| {
-            let mut wanted = values.clone();
-            line.timestamp_ns() == Some(time_ns)
-                && series_of(line) == *series
-                && line.fields().iter().all(|field| {
-                    wanted.next().is_some_and(|(key, value)| *field.key() == *key && is_value(value, &field.value()))
-                })
-                && wanted.next().is_none()
-        };
-        self.written(text, is_same, changes)
+        match (Shaping { form: self, rules: None }).point((series, time_ns), values, changes) {
+            Formed::Line(line) => Ok(line),
+            Formed::Partly(_, left) => Err(left.why),
+            Formed::Excluded | Formed::Nothing => Err(Stay::new(NOTHING_HELD, NOTHING)),
+            Formed::Refused(why) => Err(why),
+        }
     }
 
     /// A line of the source in the destination's form.
@@ -97,10 +94,7 @@ impl Form<'_> {
         };
         done.map_err(|unfit| Stay::new(unfit.code, unfit.why))?;
         if out.is_empty() {
-            return Err(Stay::new(
-                NOTHING_HELD,
-                "the destination can hold nothing of it: a text, or a time that it does not keep",
-            ));
+            return Err(Stay::new(NOTHING_HELD, NOTHING));
         }
         Ok(out)
     }

@@ -20,7 +20,7 @@ const CHUNK_ROWS: u32 = 2000;
 pub struct Spooled {
     /// What is in the spool.
     pub totals: Totals,
-    /// How long it took.
+    /// How long it took, without what the source asked us to wait.
     pub took: Duration,
     /// Fields of the measurement that no query of the source shows: they are in no spool.
     pub hidden: Vec<Vec<u8>>,
@@ -51,6 +51,20 @@ pub async fn read(
         let what = format!("the source did not answer a query in {} s", READ_MAX.as_secs());
         Error::new(Kind::Timeout, Side::Source, what).retryable()
     };
-    let (totals, hidden) = tokio::time::timeout(READ_MAX, reading).await.unwrap_or_else(|_| Err(late()))?;
-    Ok(Spooled { totals, took: clock.monotonic().saturating_sub(began), hidden })
+    let (before, _) = reader.waited();
+    let mut waited = before;
+    tokio::pin!(reading);
+    let (totals, hidden) = loop {
+        match tokio::time::timeout(READ_MAX, &mut reading).await {
+            Ok(done) => break done?,
+            Err(_) => match reader.waited() {
+                // It asked us to wait: that is not its slowness.
+                (_, true) => {}
+                (now, false) if now > waited => waited = now,
+                (_, false) => return Err(late()),
+            },
+        }
+    };
+    let took = clock.monotonic().saturating_sub(began).saturating_sub(reader.waited().0.saturating_sub(before));
+    Ok(Spooled { totals, took, hidden })
 }

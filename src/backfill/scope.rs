@@ -17,7 +17,7 @@ use crate::route::{RouteName, Target};
 pub struct Place {
     /// Its name.
     pub name: RouteName,
-    /// Database and policy by which a query reads it.
+    /// Database and policy by which a query reads it, or as [`crate::db::read::Bucket::place`] says.
     pub read_as: (String, String),
     /// Where it goes.
     pub target: Target,

@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::task::JoinSet;
 
-use super::form::{Form, NOTHING_HELD, Stay, any_line};
+use super::form::{Form, Formed, Shaping, Stay, any_line};
 use super::post::{Posted, post};
 use super::progress::Progress;
 use super::scope::Place;
@@ -178,26 +178,23 @@ impl Writer {
     ) -> Result<()> {
         let values = point.values.iter().map(|(field, value)| (&**field, value));
         let mut sent = shared.borrow_mut();
-        let key = (&*point.series, point.time_ns);
-        let made = match &place.shape {
-            None => form.point(key, values, &mut sent.changes),
-            Some(rules) => {
-                let plain = Form { writing: Writing::Influx(self.dialect), tables: "" };
-                let text = plain.point(key, values, &mut sent.changes);
-                text.and_then(|text| reshaped(rules, &text, self.dialect, form, &mut sent.changes))
+        let (name, at_ns) = (point.series.measurement(), point.time_ns);
+        let shaping = Shaping { form, rules: place.shape.as_ref() };
+        match shaping.point((&*point.series, at_ns), values, &mut sent.changes) {
+            Formed::Line(line) => batch.push(&line),
+            Formed::Partly(line, left) => {
+                batch.push(&line);
+                refuse(&mut sent, letter(route, name, &left.why, left.text, at_ns))?;
             }
-        };
-        match made {
-            Ok(line) => batch.push(&line),
-            Err(why) if why.code == NOTHING_HELD => {}
-            Err(why) => {
+            Formed::Excluded | Formed::Nothing => {}
+            Formed::Refused(why) => {
                 let mut text = Vec::new();
                 // For whoever reads it: the source's names and values, however odd.
                 for (field, value) in &point.values {
                     text.extend_from_slice(format!("{} {value} ", field.escape_ascii()).as_bytes());
                 }
-                let text = format!("{} {}{}", point.series, text.escape_ascii(), point.time_ns).into_bytes();
-                refuse(&mut sent, letter(route, point.series.measurement(), &why, text, point.time_ns))?;
+                let text = format!("{} {}{}", point.series, text.escape_ascii(), at_ns).into_bytes();
+                refuse(&mut sent, letter(route, name, &why, text, at_ns))?;
             }
         }
         Ok(())
@@ -325,30 +322,6 @@ fn ended(done: Option<std::result::Result<Result<()>, tokio::task::JoinError>>) 
         Some(Ok(done)) => done,
         Some(Err(died)) => Err(Error::new(Kind::State, Side::Own, "a write did not come to its end").because(died)),
     }
-}
-
-/// A line by the rules of mapping, in the destination's form.
-fn reshaped(
-    rules: &crate::line::Rules,
-    text: &[u8],
-    dialect: Dialect,
-    form: Form<'_>,
-    changes: &mut Changes,
-) -> std::result::Result<Vec<u8>, Stay> {
-    let left = rules.reshape(text, dialect, Precision::Nanosecond, |_| true);
-    if let Some(refused) = left.refused.first() {
-        return Err(Stay::new("bad-name", format!("by a rule of mapping: {}", refused.why)));
-    }
-    if left.body.is_empty() {
-        return Err(Stay::new(NOTHING_HELD, "a rule of mapping leaves it out"));
-    }
-    changes.add_all(&left.changes);
-    let line = any_line(&left.body, Precision::Nanosecond)
-        .ok_or_else(|| Stay::new("unreadable", "no line any more by a rule of mapping"))?;
-    let mut canonical = Vec::with_capacity(left.body.len() + 8);
-    let Some(at_ns) = line.timestamp_ns() else { return Err(Stay::new("not-read", "a line without a time")) };
-    crate::line::write_canonical(&line, at_ns, &mut canonical);
-    form.written(canonical, |_| true, changes)
 }
 
 /// Halves, or, of a single line, a refused one.

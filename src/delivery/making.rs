@@ -139,21 +139,45 @@ fn steps(place: &Target, code: &str, policy: Option<&str>) -> Vec<Step> {
             vec![Step::CreateBucket { org: org.clone(), bucket: bucket.clone(), keep_s: 0 }]
         }
         Target::Database { db, rp } => {
-            statements(db, rp, code, policy).into_iter().map(|q| Step::Query { db: db.clone(), q }).collect()
+            statements((db, rp), code, policy).into_iter().map(|q| Step::Query { db: db.clone(), q }).collect()
         }
         Target::Bucket { .. } => Vec::new(),
     }
 }
 
-fn statements(db: &str, rp: &str, code: &str, policy: Option<&str>) -> Vec<String> {
-    let mut all = Vec::new();
-    if code == DATABASE_MISSING {
-        let named = policy.map(|name| format!(" WITH DURATION INF REPLICATION 1 NAME {}", identifier(name)));
-        all.push(format!("CREATE DATABASE {}{}", identifier(db), named.unwrap_or_default()));
+fn statements(place: (&str, &str), code: &str, policy: Option<&str>) -> Vec<String> {
+    match code {
+        DATABASE_MISSING => creation(place, true, policy, None),
+        POLICY_MISSING => creation(place, false, policy, None),
+        _ => Vec::new(),
     }
-    if !rp.is_empty() && (code == DATABASE_MISSING || code == POLICY_MISSING) {
+}
+
+/// The statements of 1.x that make a policy of a database (an empty one: its default, which comes with the database) and, with
+/// `with_database`, the database itself. What they make keeps points for ever. `policy`: what its default policy is called, where that is
+/// not as usual. `shard`: how much time its shards span, in whole seconds; the server's own choice where it is not given.
+#[must_use]
+pub fn creation(
+    (db, rp): (&str, &str),
+    with_database: bool,
+    policy: Option<&str>,
+    shard: Option<Duration>,
+) -> Vec<String> {
+    let mut all = Vec::new();
+    let shard = shard.map(|shard| format!(" SHARD DURATION {}s", shard.as_secs())).unwrap_or_default();
+    if with_database {
+        // Where it is about another policy, the shards of the default one are the server's choice.
+        let shard = if rp.is_empty() { shard.as_str() } else { "" };
+        let named = policy.map(|name| format!(" NAME {}", identifier(name))).unwrap_or_default();
+        let with = match (named.as_str(), shard) {
+            ("", "") => String::new(),
+            (named, shard) => format!(" WITH DURATION INF REPLICATION 1{shard}{named}"),
+        };
+        all.push(format!("CREATE DATABASE {}{with}", identifier(db)));
+    }
+    if !rp.is_empty() {
         let (rp, db) = (identifier(rp), identifier(db));
-        all.push(format!("CREATE RETENTION POLICY {rp} ON {db} DURATION INF REPLICATION 1"));
+        all.push(format!("CREATE RETENTION POLICY {rp} ON {db} DURATION INF REPLICATION 1{shard}"));
     }
     all
 }
@@ -165,7 +189,7 @@ fn advice(place: &Target, code: &str) -> String {
             format!("influx bucket create --org {} --name {}", shell_word(org), shell_word(bucket))
         }
         Target::Bucket { .. } => return String::new(),
-        Target::Database { db, rp } => statements(db, rp, code, None).join("; "),
+        Target::Database { db, rp } => statements((db, rp), code, None).join("; "),
     };
     if typed.is_empty() {
         return String::new();
@@ -209,8 +233,20 @@ mod tests {
         assert!(said(&bucket, BUCKET_MISSING).contains("influx bucket create --org 'my org' --name d/r ("));
         assert!(steps(&bucket, "org-missing", None).is_empty());
         assert_eq!(
-            statements("d", "", DATABASE_MISSING, Some("weekly")),
+            statements(("d", ""), DATABASE_MISSING, Some("weekly")),
             ["CREATE DATABASE \"d\" WITH DURATION INF REPLICATION 1 NAME \"weekly\""]
+        );
+        let day = Some(Duration::from_secs(86_400));
+        assert_eq!(
+            creation(("d", ""), true, None, day),
+            ["CREATE DATABASE \"d\" WITH DURATION INF REPLICATION 1 SHARD DURATION 86400s"]
+        );
+        assert_eq!(
+            creation(("d", "w"), true, None, day),
+            [
+                "CREATE DATABASE \"d\"",
+                "CREATE RETENTION POLICY \"w\" ON \"d\" DURATION INF REPLICATION 1 SHARD DURATION 86400s"
+            ]
         );
     }
 }

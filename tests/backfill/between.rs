@@ -11,6 +11,10 @@ pub(crate) enum Fate {
     On,
     /// After this time.
     After(Duration),
+    /// It does not go on: this is its answer.
+    Answer(&'static str),
+    /// It goes on, and so many hundredths of its answer come back.
+    Cut(usize),
     /// The connection is closed without an answer, and the request goes on after this time.
     Zombie(Duration),
 }
@@ -54,6 +58,15 @@ fn pass(mut client: TcpStream, server: &str, decide: &Decide) {
     let Some(request) = request(&mut client) else { return };
     match decide(&String::from_utf8_lossy(&request)) {
         Fate::On => {}
+        Fate::Answer(text) => {
+            let _ = client.write_all(text.as_bytes());
+            return;
+        }
+        Fate::Cut(hundredths) => {
+            let answer = answered(server, &request);
+            let _ = client.write_all(&answer[..answer.len() * hundredths / 100]);
+            return;
+        }
         Fate::After(how_long) => std::thread::sleep(how_long),
         Fate::Zombie(how_long) => {
             drop(client);

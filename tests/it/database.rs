@@ -209,6 +209,14 @@ impl Database {
         self.post("/api/v2/buckets", bucket.to_string().as_bytes(), 201);
     }
 
+    /// Ids of the organisation and of a bucket.
+    pub(crate) fn bucket_ids(&self, name: &str) -> (String, String) {
+        let line = format!("GET /api/v2/buckets?org={ORG}&name={}", escape(name));
+        let found = call(&self.addr, &line, &[&self.authorization()], b"").unwrap().json();
+        let id = |key: &str| found["buckets"][0][key].as_str().unwrap().to_owned();
+        (id("orgID"), id("id"))
+    }
+
     /// One statement; its answer, which must not be an error.
     pub(crate) fn query(&self, statement: &str) -> serde_json::Value {
         let answer = self.post("/query?epoch=ns", format!("q={}", escape(statement)).as_bytes(), 200).json();

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use twinline::cell::{Cell, Series, Value, compare};
-use twinline::db::read::{Limits, Window, unreadable_fields};
+use twinline::cell::{Cell, Series, SumKey, Summer, Value, compare};
+use twinline::db::read::{Bucket, Limits, Window, unreadable_fields};
 use twinline::line::{self, Dialect, Precision};
 use twinline::sandbox::{Options, Sandbox};
 
@@ -252,6 +252,40 @@ async fn influxdb_1_gives_back_every_cell() {
 #[tokio::test]
 async fn influxdb_2_gives_back_every_cell() {
     everything(server(Kind::Two)).await;
+}
+
+/// By Flux, where no database and policy of InfluxQL stand for a bucket: the same cells, but for the last nanosecond of time, which no
+/// range of Flux reaches.
+#[tokio::test]
+async fn flux_gives_back_every_cell_that_it_reaches() {
+    let server = server(Kind::Two);
+    let dialect = server.dialect();
+    for (name, rp, body) in [("d", "autogen", hard_body(dialect)), ("d/r", "r", mixed_body(dialect))] {
+        server.post(&format!("/write?db=d&rp={rp}"), &body, 204);
+        let (org_id, id) = server.bucket_ids(name);
+        let (db, bucket) = Bucket { org_id, id }.place();
+        let reader = server.reader(Limits::default());
+        let reached = |cell: &Cell| cell.time_ns != i64::MAX - 1;
+        let wanted: Vec<Cell> = cells_of(&body, dialect).into_iter().filter(reached).collect();
+        let names = reader.measurements(&db, &bucket).await.unwrap();
+        let mut found = Vec::new();
+        for measurement in &names {
+            for window in reader.groups(&db, &bucket, measurement, Window::ALL).await.unwrap() {
+                let cells = reader.read(&db, &bucket, measurement, window).await.unwrap();
+                assert!(cells.iter().all(|cell| (window.start_ns..window.end_ns).contains(&cell.time_ns)));
+                found.extend(cells);
+            }
+        }
+        let sum = |cells: &[Cell]| {
+            let mut sum = Summer::new(SumKey([1, 2]));
+            cells.iter().for_each(|cell| sum.add(cell));
+            sum.total()
+        };
+        let by_influxql: Vec<Cell> = reader.read_all("d", rp).await.unwrap().into_iter().filter(reached).collect();
+        assert_eq!(sum(&found), sum(&by_influxql), "{name}");
+        let differences = compare(wanted, found);
+        assert!(differences.is_empty(), "{name}: {differences}");
+    }
 }
 
 /// The sandbox stands in for InfluxDB 1.x elsewhere: the same bytes must become the same cells and the same answers.

@@ -1,17 +1,12 @@
-//! Annotated CSV, as Flux answers in its long form: one row is one field of one point.
+//! Files of annotated CSV, as Flux answers in its long form.
 //!
-//! Promise: types are those of `#datatype`, never guessed. Measurement, field, value and time are the columns that Flux names so; any other
-//! text is a tag, unless it is empty. An error in the stream is an error, also behind rows; a stream that does not end with its empty line is
-//! told as cut off, and the row at its end is not taken.
+//! Promise: rows are read as [`crate::db::read::annotated`] says. A stream that does not end with its empty line is told as cut off, and the
+//! row at its end is not taken.
 
-use std::borrow::Cow;
-
-use super::cells::cells;
 use super::decode::Decoder;
 use super::walk::Walk;
 use super::{Fault, Found, Item, LONGEST, Point};
-use crate::base::clock::parse_rfc3339;
-use crate::cell::{Series, Value};
+use crate::db::read::annotated::{Record, Tables};
 
 /// Reads annotated CSV.
 #[derive(Debug)]
@@ -20,57 +15,9 @@ pub struct Flux {
     quoted: bool,
     from: u64,
     decoder: Decoder,
-    notes: Notes,
-    table: Option<Table>,
-    /// The last record was an empty line, as at the end of each result.
-    is_closed: bool,
+    tables: Tables,
     /// Nothing comes any more.
     is_over: bool,
-}
-
-/// Annotations of the table to come.
-#[derive(Debug, Default)]
-struct Notes {
-    datatype: Option<Vec<Vec<u8>>>,
-    default: Option<Vec<Vec<u8>>>,
-}
-
-/// What the columns of a table mean.
-#[derive(Debug)]
-struct Table {
-    columns: usize,
-    defaults: Vec<Vec<u8>>,
-    measurement: usize,
-    field: usize,
-    value: usize,
-    kind: Kind,
-    time: usize,
-    tags: Vec<(usize, Vec<u8>)>,
-}
-
-/// The type of `_value`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    Float,
-    Integer,
-    Unsigned,
-    Boolean,
-    String,
-    /// InfluxDB has no field of it.
-    Other,
-}
-
-impl Kind {
-    fn named(name: &[u8]) -> Self {
-        match name {
-            b"double" => Self::Float,
-            b"long" => Self::Integer,
-            b"unsignedLong" => Self::Unsigned,
-            b"boolean" => Self::Boolean,
-            b"string" => Self::String,
-            _ => Self::Other,
-        }
-    }
 }
 
 /// What a record was.
@@ -81,11 +28,6 @@ enum Told {
     Broken(String),
 }
 
-/// Why a row is no point: code, reason, how to mend it.
-type Odd = (&'static str, String, &'static str);
-
-const AGAIN: &str = "ask again for all annotations: \"annotations\":[\"datatype\",\"group\",\"default\"]";
-
 impl Flux {
     /// At the beginning of a file; what ends at this byte or before is passed over.
     #[must_use]
@@ -95,9 +37,7 @@ impl Flux {
             quoted: false,
             from,
             decoder: Decoder::default(),
-            notes: Notes::default(),
-            table: None,
-            is_closed: false,
+            tables: Tables::default(),
             is_over: false,
         }
     }
@@ -159,7 +99,7 @@ impl Flux {
             return None;
         } else if length > 0 {
             "it is cut off within a row: what stands above is read, that row is not".to_owned()
-        } else if self.is_closed {
+        } else if self.tables.is_closed() {
             self.is_over = true;
             return None;
         } else {
@@ -171,191 +111,19 @@ impl Flux {
     }
 
     fn record(&mut self, bytes: usize) -> Told {
-        let rest = self.walk.rest();
-        let text = &rest[..bytes];
-        let text = text.strip_suffix(b"\r").unwrap_or(text);
-        self.is_closed = text.is_empty();
-        if text.is_empty() {
-            (self.table, self.notes) = (None, Notes::default());
-            return Told::Nothing;
-        }
-        let Some(cells) = cells(text) else {
-            let reason = "quotes stand where none may";
-            return self
-                .fault(text, ("bad-quotes", reason.to_owned(), "put the cell in quotes, and double those in it"));
-        };
-        let owned = || cells.iter().map(|cell| cell.to_vec()).collect::<Vec<_>>();
-        match &*cells[0] {
-            b"#datatype" => {
-                (self.table, self.notes) =
-                    (None, Notes { datatype: Some(owned()), default: self.notes.default.take() });
-                return Told::Nothing;
+        let text = &self.walk.rest()[..bytes];
+        let is_new = self.walk.at().byte + (bytes as u64) >= self.from;
+        match self.tables.record(text, is_new) {
+            Record::Nothing => Told::Nothing,
+            Record::Row(series, field, value, time_ns) => {
+                let series = self.decoder.shared(series);
+                Told::Found(Found::Point(Point { series, fields: vec![(field, value)], time_ns }))
             }
-            b"#default" => {
-                self.notes.default = Some(owned());
-                return Told::Nothing;
+            Record::Odd((code, reason, mend)) => {
+                let raw = text.strip_suffix(b"\r").unwrap_or(text).to_vec();
+                Told::Found(Found::Fault(Fault { code, reason, mend, at: self.walk.at(), raw }))
             }
-            // Which columns are in the key changes nothing here: in the long form all tags are.
-            b"#group" => return Told::Nothing,
-            _ => {}
-        }
-        match &self.table {
-            None => match Table::new(&cells, &self.notes) {
-                Ok(table) => {
-                    self.table = Some(table);
-                    Told::Nothing
-                }
-                Err(why) => Told::Broken(why),
-            },
-            Some(Table { columns, .. }) if *columns != cells.len() => {
-                let reason = format!("{} cells in a table of {columns} columns", cells.len());
-                self.fault(text, ("columns", reason, "write one cell for each column"))
-            }
-            Some(table) if table.tells_error() => Told::Broken(table.error(&cells)),
-            Some(table) => {
-                if self.walk.at().byte + (bytes as u64) < self.from {
-                    return Told::Nothing;
-                }
-                match table.point(&cells) {
-                    Ok((series, field, value, time_ns)) => {
-                        let series = self.decoder.shared(series);
-                        Told::Found(Found::Point(Point { series, fields: vec![(field, value)], time_ns }))
-                    }
-                    Err(odd) => self.fault(text, odd),
-                }
-            }
+            Record::Broken(why) => Told::Broken(why),
         }
     }
-
-    fn fault(&self, text: &[u8], (code, reason, mend): Odd) -> Told {
-        Told::Found(Found::Fault(Fault { code, reason, mend, at: self.walk.at(), raw: text.to_vec() }))
-    }
-}
-
-/// Stands for a column that a table has not.
-const NONE: usize = usize::MAX;
-
-impl Table {
-    fn new(header: &[Cow<'_, [u8]>], notes: &Notes) -> Result<Self, String> {
-        // The first three are for the annotation, the result and the table; a tag may have these names too.
-        let own = |at: usize| matches!((at, &*header[at]), (0, _) | (1, b"result") | (2, b"table"));
-        let find = |name: &[u8]| (1..header.len()).find(|at| &*header[*at] == name).unwrap_or(NONE);
-        let defaults = notes.default.clone().unwrap_or_default();
-        let mut table = Self {
-            columns: header.len(),
-            defaults,
-            measurement: find(b"_measurement"),
-            field: find(b"_field"),
-            value: find(b"_value"),
-            kind: Kind::Other,
-            time: find(b"_time"),
-            tags: Vec::new(),
-        };
-        if find(b"error") != NONE && table.value == NONE {
-            (table.value, table.field) = (NONE, find(b"error"));
-            table.measurement = find(b"reference");
-            return Ok(table);
-        }
-        let Some(types) = &notes.datatype else {
-            return Err(format!("a table has no #datatype, so that the types of its values are not known; {AGAIN}"));
-        };
-        if types.len() != header.len() {
-            return Err(format!("#datatype has {} columns and its header {}", types.len(), header.len()));
-        }
-        for (name, at) in [
-            ("_measurement", table.measurement),
-            ("_field", table.field),
-            ("_value", table.value),
-            ("_time", table.time),
-        ] {
-            if at == NONE {
-                return Err(format!(
-                    "a table has no column {name}: rows must be in Flux's long form, one field each; ask without pivot, group and aggregates"
-                ));
-            }
-        }
-        table.kind = Kind::named(&types[table.value]);
-        let known = [table.measurement, table.field, table.value, table.time, find(b"_start"), find(b"_stop")];
-        for at in (0..header.len()).filter(|at| !own(*at) && !known.contains(at)) {
-            if types[at] != b"string" {
-                let (name, kind) = (String::from_utf8_lossy(&header[at]), String::from_utf8_lossy(&types[at]));
-                return Err(format!("column {name} is a {kind}, and a tag is a string; drop it in the query"));
-            }
-            table.tags.push((at, header[at].to_vec()));
-        }
-        Ok(table)
-    }
-
-    fn tells_error(&self) -> bool {
-        self.value == NONE
-    }
-
-    fn error(&self, cells: &[Cow<'_, [u8]>]) -> String {
-        let cell =
-            |at: usize| cells.get(at).map_or_else(String::new, |cell| String::from_utf8_lossy(cell).into_owned());
-        let reference = cell(self.measurement);
-        let reference = if reference.is_empty() { reference } else { format!(" (reference {reference})") };
-        format!("the server broke off the answer with an error: {}{reference}", cell(self.field))
-    }
-
-    /// An empty cell stands for the default of its column.
-    fn cell<'c>(&'c self, cells: &'c [Cow<'_, [u8]>], at: usize) -> &'c [u8] {
-        match (&*cells[at], self.defaults.get(at)) {
-            (b"", Some(default)) => default,
-            (cell, _) => cell,
-        }
-    }
-
-    fn point(&self, cells: &[Cow<'_, [u8]>]) -> Result<(Series, Vec<u8>, Value, i64), Odd> {
-        let odd = |code, reason: &str, mend| Err((code, reason.to_owned(), mend));
-        let (measurement, field) = (self.cell(cells, self.measurement), self.cell(cells, self.field));
-        if measurement.is_empty() || field.is_empty() {
-            return odd("no-name", "the measurement or the field has no name", "name it, or leave the row out");
-        }
-        let time = self.cell(cells, self.time);
-        let Some(time_ns) = time_ns(time) else {
-            let reason = format!("{} is no time that InfluxDB has", String::from_utf8_lossy(time));
-            return Err(("bad-time", reason, "write it as 2006-01-02T15:04:05.999999999Z"));
-        };
-        let value = self.value(self.cell(cells, self.value))?;
-        let tags = self.tags.iter().map(|(at, key)| (key.clone(), self.cell(cells, *at).to_vec())).collect();
-        Ok((Series::new(measurement.to_vec(), tags), field.to_vec(), value, time_ns))
-    }
-
-    fn value(&self, text: &[u8]) -> Result<Value, Odd> {
-        let read = std::str::from_utf8(text).ok();
-        let value = match self.kind {
-            Kind::String => Some(Value::String(text.to_vec())),
-            Kind::Integer => read.and_then(|text| text.parse().ok()).map(Value::Integer),
-            Kind::Unsigned => read.and_then(|text| text.parse().ok()).map(Value::Unsigned),
-            Kind::Float => read.and_then(float).map(Value::Float),
-            Kind::Boolean => match text {
-                b"true" => Some(Value::Boolean(true)),
-                b"false" => Some(Value::Boolean(false)),
-                _ => None,
-            },
-            Kind::Other => {
-                let reason = "its value is of a type that no field of InfluxDB has".to_owned();
-                return Err(("no-type", reason, "convert it in the query: string(v: r._value)"));
-            }
-        };
-        value.ok_or_else(|| {
-            let reason = match text {
-                b"" => "it has no value".to_owned(),
-                text => format!("{} is no value of the column's type", String::from_utf8_lossy(text)),
-            };
-            ("bad-value", reason, "write a value of the type in #datatype, or leave the row out")
-        })
-    }
-}
-
-/// One that InfluxDB can store.
-fn float(text: &str) -> Option<f64> {
-    text.parse::<f64>().ok().filter(|value| value.is_finite())
-}
-
-fn time_ns(text: &[u8]) -> Option<i64> {
-    /// The earliest and latest time of InfluxDB.
-    const BOUNDS: std::ops::RangeInclusive<i64> = -9_223_372_036_854_775_806..=9_223_372_036_854_775_806;
-    parse_rfc3339(std::str::from_utf8(text).ok()?).filter(|ns| BOUNDS.contains(ns))
 }

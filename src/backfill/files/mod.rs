@@ -7,7 +7,6 @@
 //! [`sniff`] tells the kind by the content; [`Reader`] reads either; [`Window`] joins the fields of one point where they stand near each
 //! other. [`Reader`] does no I/O and knows no clock.
 
-mod cells;
 mod decode;
 mod flux;
 mod header;

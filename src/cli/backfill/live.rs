@@ -87,7 +87,7 @@ pub(super) fn begin(global: &Global, config: &Config, args: &StartArgs) -> Resul
     let products = products(config)?;
     runtime()?.block_on(async {
         let pair = Pair::find(config, products, &scope).await?;
-        plan::refuse(&pair, config, &scope, &pair.reader(config)?).await?;
+        plan::ready(global.talk(), &pair, config, &scope, &pair.reader(config)?).await?;
         if pair.places.is_empty() {
             let what = "there is nothing to copy: no place of the source is chosen and mapped";
             return Err(Failure::new(Exit::Refused, what).hint("twinline backfill plan"));

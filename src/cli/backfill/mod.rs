@@ -3,6 +3,8 @@
 //! Promise: nothing is written before what stands against it is named; a job that was stopped or killed goes on where it was; what could
 //! not be copied is listed, and the exit code says so.
 
+mod create;
+mod gap;
 pub(in crate::cli) mod job;
 mod limit;
 mod live;
@@ -45,6 +47,11 @@ enum Verb {
     /// does it: Ctrl-C ends it cleanly, and `resume` goes on. Exit code 0 when it has begun, or when all is copied (--wait, --offline), 5
     /// when some of it could not be (it is listed), 4 when something stands against it.
     Start(StartArgs),
+    /// Copy what came to the source after the backup that the destination was restored from
+    ///
+    /// A copy by the points' own times, from some time before the backup on. It says first what such times cannot know. Exit codes as
+    /// with `start`.
+    Gap(gap::GapArgs),
     /// Show how the last job stands
     ///
     /// Also beside one that works. Exit code 3 when there is no job.
@@ -140,8 +147,11 @@ pub(super) fn run(global: &Global, args: &BackfillArgs) -> Result<Exit, Failure>
         _ => one.map_err(|what| Failure::new(Exit::Usage, what).hint("name one: --destination ID"))?,
     };
     match &args.verb {
-        Verb::Plan(args) => plan::run(global, &config, &args.scope, !args.no_count),
-        Verb::Start(args) if args.dry_run => plan::run(global, &config, &args.scope, false),
+        Verb::Plan(args) => plan::run(global, &config, &args.scope, (!args.no_count, false)),
+        Verb::Start(args) if args.dry_run => {
+            plan::run(global, &config, &args.scope, (false, args.into_existing.is_some()))
+        }
+        Verb::Gap(args) => gap::run(global, &config, args),
         Verb::Start(args) => start::begin(global, &config, args),
         Verb::Pause => live::order(global, &config, &Order::Pause),
         Verb::Resume(_) if live::runs(&config) => live::order(global, &config, &Order::Resume),

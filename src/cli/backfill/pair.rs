@@ -5,17 +5,18 @@ use serde::{Deserialize, Serialize};
 
 use crate::backfill::scope;
 use crate::base::clock::parse_rfc3339;
-use crate::base::{Glob, Side};
+use crate::base::{Glob, Kind as ErrorKind, Side};
 use crate::cli::check;
-use crate::cli::check::obstacles::{Obstacle, obstacles};
+use crate::cli::check::obstacles::{Obstacle, Standing, obstacles};
 use crate::cli::check::places::{self, Place};
-use crate::cli::check::subject::Subject;
+use crate::cli::check::subject::{Subject, Unanswered, identifier};
 use crate::cli::deadletter::replay::source::mapped;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::run::target_kind;
 use crate::config::Config;
+use crate::db::encode::escape;
 use crate::db::product::Product;
-use crate::db::read::{self, Limits, Reader, Window};
+use crate::db::read::{self, Bucket, Limits, Reader, Window};
 use crate::db::server::Flavor;
 use crate::route::{RouteName, TargetKind, map, rule_of};
 
@@ -31,6 +32,9 @@ pub(super) struct ScopeArgs {
     /// Only points before this time
     #[arg(long, value_name = "TIME")]
     until: Option<String>,
+    /// Make what the destination lacks first: databases, policies, buckets, mappings. They keep points for ever
+    #[arg(long)]
+    create: bool,
 }
 
 /// The same as it is kept with a job.
@@ -40,9 +44,17 @@ pub(in crate::cli) struct Scope {
     pub(super) since_ns: Option<i64>,
     pub(super) until_ns: Option<i64>,
     pub(super) merge: bool,
+    /// What is missing at the destination is made.
+    #[serde(default)]
+    pub(super) create: bool,
 }
 
 impl ScopeArgs {
+    /// From this time on.
+    pub(super) fn since(db: Vec<String>, since_ns: i64, create: bool) -> Self {
+        Self { db, since: Some(since_ns.to_string()), until: None, create }
+    }
+
     pub(super) fn read(&self, merge: bool) -> Result<Scope, Failure> {
         let time = |text: &Option<String>| text.as_deref().map(time_ns).transpose();
         let (since_ns, until_ns) = (time(&self.since)?, time(&self.until)?);
@@ -51,12 +63,12 @@ impl ScopeArgs {
         {
             return Err(Failure::new(Exit::Usage, "--until is not after --since: there is nothing between them"));
         }
-        Ok(Scope { db: self.db.clone(), since_ns, until_ns, merge })
+        Ok(Scope { db: self.db.clone(), since_ns, until_ns, merge, create: self.create })
     }
 }
 
 /// RFC 3339, a day, or nanoseconds.
-fn time_ns(text: &str) -> Result<i64, Failure> {
+pub(super) fn time_ns(text: &str) -> Result<i64, Failure> {
     let day = || parse_rfc3339(&format!("{text}T00:00:00Z"));
     parse_rfc3339(text).or_else(day).or_else(|| text.parse().ok()).ok_or_else(|| {
         Failure::new(Exit::Usage, format!("\"{text}\" is no time"))
@@ -65,6 +77,11 @@ fn time_ns(text: &str) -> Result<i64, Failure> {
 }
 
 impl Scope {
+    /// Whether points are chosen by their times.
+    pub(super) fn is_by_time(&self) -> bool {
+        self.since_ns.is_some() || self.until_ns.is_some()
+    }
+
     pub(super) fn window(&self) -> Window {
         Window {
             start_ns: self.since_ns.unwrap_or(Window::ALL.start_ns),
@@ -99,8 +116,10 @@ pub(in crate::cli) struct Pair {
     pub(super) listed: Vec<Place>,
     /// The same as they are copied.
     pub(super) places: Vec<scope::Place>,
-    /// Chosen places that cannot be read, and why.
-    pub(super) closed: Vec<(String, String)>,
+    /// Chosen places that cannot be read, why, and what to do.
+    pub(super) closed: Vec<(String, String, Option<String>)>,
+    /// Places that no query of InfluxQL reaches, so that Flux reads them.
+    pub(super) by_flux: Vec<String>,
 }
 
 impl Pair {
@@ -118,19 +137,32 @@ impl Pair {
         let listing = places::list(&subject, flavor).await.map_err(|why| {
             Failure::new(Exit::Unreachable, format!("the source: {}", why.text())).hint("twinline check")
         })?;
-        let (mut listed, mut found, mut closed) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut listed, mut found, mut closed, mut by_flux) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let speaks = speaks_influxql(config, flavor).await?;
         for db in &listing.closed {
-            closed.push((db.clone(), "its policies may not be seen".to_owned()));
+            let user = identifier(config.source.server.username.as_deref().unwrap_or("user"));
+            let grant = format!("GRANT READ ON {} TO {user}", identifier(db));
+            closed.push((db.clone(), "its policies may not be seen".to_owned(), Some(grant)));
         }
         if listing.more {
-            closed.push(("(others)".to_owned(), format!("the source has more than {} places", places::PLACES_MAX)));
+            let why = format!("the source has more than {} places", places::PLACES_MAX);
+            closed.push(("(others)".to_owned(), why, Some("several copies, with --db".to_owned())));
         }
         for place in listing.places.into_iter().filter(|place| scope.takes(place)) {
             let Some(target) = map(&config.mapping, &place.name, &kind) else { continue };
             let read_as = match &place.name {
                 RouteName::Database { .. } => Ok(place.for_influxql()),
                 RouteName::Bucket { org, bucket } => {
-                    mapped(&subject.server, config.source.server.org.as_deref(), (org, bucket)).await?
+                    let own = config.source.server.org.as_deref();
+                    let mapped = if speaks { mapped_to(&subject, own, (org, bucket)).await? } else { None };
+                    match mapped {
+                        Some(read_as) => Ok(read_as),
+                        None => {
+                            let found = by_id(&subject, own, (org, bucket)).await?;
+                            by_flux.extend(found.is_ok().then(|| place.name.to_string()));
+                            found
+                        }
+                    }
                 }
             };
             let rule = rule_of(&config.mapping, &place.name).and_then(|at| config.mapping.rules.get(at));
@@ -140,42 +172,106 @@ impl Pair {
                     found.push(scope::Place { name: place.name.clone(), read_as, target, shape });
                     listed.push(place);
                 }
-                Err(why) => closed.push((place.name.to_string(), why)),
+                Err(why) => closed.push((place.name.to_string(), why, None)),
             }
         }
-        Ok(Self { source, destination, flavor, kind, listed, places: found, closed })
+        Ok(Self { source, destination, flavor, kind, listed, places: found, closed, by_flux })
     }
 
     /// Reads the source.
     pub(super) fn reader(&self, config: &Config) -> Result<Reader, Failure> {
-        let product = match self.flavor {
-            Flavor::Influx1 => read::Product::Influx1,
-            Flavor::Influx2 => read::Product::Influx2,
-        };
-        Ok(Reader::of(&config.source.server, product, Side::Source, Limits::default())?)
+        reader(config, self.flavor)
     }
 
-    /// What stands against a copy. `oldest_ns`: of the data.
-    pub(super) async fn obstacles(
+    /// What reading by Flux cannot do, if something is read so.
+    pub(super) fn flux_note(&self) -> Option<String> {
+        (!self.by_flux.is_empty()).then(|| {
+            format!(
+                "no database and policy of InfluxQL stand for {}: Flux reads it, which is slower and reaches neither a point at the last \
+                 nanosecond of time ({}) nor a carriage return within a tag or the name of a field",
+                self.by_flux.join(", "),
+                i64::MAX - 1
+            )
+        })
+    }
+
+    /// What stands against a copy, and what is missing. `oldest_ns`: of the data.
+    pub(super) async fn standing(
         &self,
         config: &Config,
         scope: &Scope,
         oldest_ns: Option<i64>,
-    ) -> Result<Vec<Obstacle>, Failure> {
-        let mut found = obstacles(config, (&self.listed, &self.kind), oldest_ns).await?;
-        found.retain(|obstacle| !(obstacle.is_contents && scope.merge));
-        found.extend(self.closed.iter().map(|(name, why)| Obstacle {
+    ) -> Result<Standing, Failure> {
+        let mut found = obstacles(config, (&self.listed, &self.kind), (oldest_ns, scope.create)).await?;
+        found.obstacles.retain(|obstacle| !(obstacle.is_contents && scope.merge));
+        found.obstacles.extend(self.closed.iter().map(|(name, why, fix)| Obstacle {
             text: format!("source: {name} cannot be read: {why}"),
-            fix: None,
+            fix: fix.clone(),
             is_contents: false,
         }));
         if self.destination.0 == Product::Influx3 {
             let text =
                 "destination: InfluxDB 3.x is not copied to: nobody has measured how it takes history".to_owned();
-            found.push(Obstacle { text, fix: None, is_contents: false });
+            found.obstacles.push(Obstacle { text, fix: None, is_contents: false });
         }
         Ok(found)
     }
+}
+
+fn reader(config: &Config, flavor: Flavor) -> Result<Reader, Failure> {
+    let product = match flavor {
+        Flavor::Influx1 => read::Product::Influx1,
+        Flavor::Influx2 => read::Product::Influx2,
+    };
+    Ok(Reader::of(&config.source.server, product, Side::Source, Limits::default())?)
+}
+
+/// Whether it answers InfluxQL in msgpack, which is typed and small.
+async fn speaks_influxql(config: &Config, flavor: Flavor) -> Result<bool, Failure> {
+    if flavor == Flavor::Influx1 {
+        return Ok(true);
+    }
+    match reader(config, flavor)?.databases().await {
+        Err(error) if matches!(error.kind(), ErrorKind::Input | ErrorKind::Answer) => Ok(false),
+        Err(error) => Err(error.into()),
+        Ok(_) => Ok(true),
+    }
+}
+
+/// Database and policy by which InfluxQL reads a bucket, where there are such.
+async fn mapped_to(
+    source: &Subject<'_>,
+    own: Option<&str>,
+    bucket: (&str, &str),
+) -> Result<Option<(String, String)>, Failure> {
+    match mapped(&source.server, own, bucket).await {
+        Ok(found) => Ok(found.ok()),
+        // A token may be allowed to read, and not to see which mappings there are.
+        Err(error) if error.kind() == ErrorKind::Auth => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// A bucket by its ids, else why not.
+async fn by_id(
+    source: &Subject<'_>,
+    own: Option<&str>,
+    (org, bucket): (&str, &str),
+) -> Result<Result<(String, String), String>, Failure> {
+    let own = match own {
+        Some(own) if org.is_empty() || own == org => escape(own),
+        Some(own) => return Ok(Err(format!("a bucket of the organisation {org}, and source.org is {own}"))),
+        None => return Ok(Err("source.org is not set: whose bucket would be read is not known".to_owned())),
+    };
+    let found = match source.json(&format!("/api/v2/buckets?org={own}&name={}", escape(bucket))).await {
+        Ok(found) => found,
+        Err(Unanswered::Broken(error)) => return Err(error.into()),
+        Err(refused) => return Ok(Err(refused.text())),
+    };
+    let id = |name: &str| found["buckets"][0][name].as_str().map(str::to_owned);
+    let ids = id("orgID").zip(id("id"));
+    let place = ids.map(|(org_id, id)| Bucket { org_id, id }.place());
+    Ok(place.ok_or_else(|| format!("the source shows no bucket {bucket}")))
 }
 
 /// What both are. Not within a runtime.
@@ -205,7 +301,7 @@ mod tests {
         assert_eq!(time_ns("-5").unwrap(), -5);
         assert!(time_ns("yesterday").is_err());
         let between = |since: &str, until: &str| {
-            ScopeArgs { db: Vec::new(), since: Some(since.into()), until: Some(until.into()) }.read(false)
+            ScopeArgs { since: Some(since.into()), until: Some(until.into()), ..ScopeArgs::default() }.read(false)
         };
         assert!(between("2026-01-02", "2026-01-02").is_err());
         assert_eq!(between("1", "2").unwrap().window(), Window { start_ns: 1, end_ns: 2 });

@@ -4,6 +4,8 @@ use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
+use super::create::{self, Missing};
+use super::gap::BY_TIME;
 use super::pair::{Pair, Scope, ScopeArgs, products, runtime};
 use crate::backfill::scope::Groups;
 use crate::base::clock::rfc3339;
@@ -19,10 +21,15 @@ const MEASUREMENTS_MAX: usize = 500;
 /// Bytes of line protocol that a cell takes, roughly: names are shared by the fields of a line.
 const CELL_BYTES: u64 = 24;
 
-pub(super) fn run(global: &Global, config: &Config, args: &ScopeArgs, counts: bool) -> Result<Exit, Failure> {
-    let (talk, scope) = (global.talk(), args.read(false)?);
+pub(super) fn run(
+    global: &Global,
+    config: &Config,
+    args: &ScopeArgs,
+    (counts, merge): (bool, bool),
+) -> Result<Exit, Failure> {
+    let (talk, scope) = (global.talk(), args.read(merge)?);
     let products = products(config)?;
-    let (pair, places, obstacles) = runtime()?.block_on(async {
+    let (pair, places, standing, missing) = runtime()?.block_on(async {
         let pair = Pair::find(config, products, &scope).await?;
         let reader = pair.reader(config)?;
         let (mut places, mut oldest) = (Vec::new(), None::<i64>);
@@ -34,21 +41,34 @@ pub(super) fn run(global: &Global, config: &Config, args: &ScopeArgs, counts: bo
             };
             places.push(looked);
         }
-        let obstacles = pair.obstacles(config, &scope, oldest).await?;
-        Ok::<_, Failure>((pair, places, obstacles))
+        let standing = pair.standing(config, &scope, oldest).await?;
+        let missing = create::missing(config, &pair, &standing.lacks).await?;
+        Ok::<_, Failure>((pair, places, standing, missing))
     })?;
-    if talk.json() {
-        talk.document(&document(&pair, &places, &obstacles, config))?;
-    } else {
-        talk.data(&text(talk, &pair, &places, &obstacles, config))?;
+    if scope.is_by_time() {
+        talk.say(BY_TIME);
     }
-    let (exit, next) = match obstacles.is_empty() {
-        true => (Exit::Success, "twinline backfill start --offline, where no twinline stands in front of the source"),
-        false => (Exit::Refused, "mend what stands against it, then: twinline backfill plan"),
+    let found = (&standing.obstacles[..], &missing[..], scope.create);
+    if talk.json() {
+        talk.document(&document(&pair, &places, found, config))?;
+    } else {
+        talk.data(&text(talk, &pair, &places, found, config))?;
+    }
+    let (exit, next) = match (standing.obstacles.is_empty(), standing.lacks.is_empty()) {
+        (true, _) => {
+            (Exit::Success, "twinline backfill start; where no twinline stands in front of the source with --offline")
+        }
+        (false, true) => (Exit::Refused, "mend what stands against it, then: twinline backfill plan"),
+        (false, false) => {
+            (Exit::Refused, "mend what stands against it, then: twinline backfill plan; --create makes what is missing")
+        }
     };
     talk.next(next);
     Ok(exit)
 }
+
+/// Obstacles, what is missing, and whether that is made.
+type Found<'a> = (&'a [Obstacle], &'a [Missing], bool);
 
 /// A place as it was found.
 struct Looked {
@@ -119,7 +139,7 @@ fn holds(pair: &Pair, config: &Config) -> Vec<String> {
     crate::cli::plan::holds(pair.destination.0, config)
 }
 
-fn document(pair: &Pair, places: &[Looked], obstacles: &[Obstacle], config: &Config) -> Value {
+fn document(pair: &Pair, places: &[Looked], (obstacles, missing, creates): Found<'_>, config: &Config) -> Value {
     let of_place = |place: &Looked| {
         let measurement = |one: &Measured| {
             let fields: Vec<Value> = one
@@ -158,6 +178,11 @@ fn document(pair: &Pair, places: &[Looked], obstacles: &[Obstacle], config: &Con
         "bytes": total.map(|cells| cells * CELL_BYTES),
         "order": ORDER,
         "destination_holds": holds(pair, config),
+        "read_by_flux": pair.by_flux,
+        "missing": missing
+            .iter()
+            .map(|one| json!({ "what": one.what, "typed": one.typed, "is_made": creates && one.can_be_made() }))
+            .collect::<Vec<_>>(),
         "obstacles": obstacles.iter().map(|one| json!({ "text": one.text, "fix": one.fix })).collect::<Vec<_>>(),
     })
 }
@@ -165,7 +190,7 @@ fn document(pair: &Pair, places: &[Looked], obstacles: &[Obstacle], config: &Con
 const ORDER: &str =
     "the newest shard group first, then older ones; in each one measurement after the other, from early to late";
 
-fn text(talk: Talk, pair: &Pair, places: &[Looked], obstacles: &[Obstacle], config: &Config) -> String {
+fn text(talk: Talk, pair: &Pair, places: &[Looked], found: Found<'_>, config: &Config) -> String {
     let mut out = String::new();
     let name = |(product, version): &(crate::db::product::Product, String)| format!("{} {version}", product.name());
     let mut line = |text: &str| _ = writeln!(out, "{text}");
@@ -173,30 +198,18 @@ fn text(talk: Talk, pair: &Pair, places: &[Looked], obstacles: &[Obstacle], conf
     for place in places {
         let span = place.span.map_or_else(
             || "no shard groups".to_owned(),
-            |(count, span)| format!("{count} shard groups, {} to {}", shown(span.start_ns), shown(span.end_ns)),
+            |(count, span)| {
+                format!("{}, {} to {}", counted(count, "shard group"), shown(span.start_ns), shown(span.end_ns))
+            },
         );
         line(&format!(
-            "{} → {}: {} measurements, {span}",
+            "{} → {}: {}, {span}",
             place.name,
             place.target,
-            place.measurements.len() + place.more
+            counted(place.measurements.len() + place.more, "measurement")
         ));
         for one in &place.measurements {
-            let cells = one.cells.map_or_else(|| "not counted".to_owned(), |cells| format!("{cells} cells"));
-            line(&format!("  {}: {} fields, {cells}", one.name, one.fields.len()));
-            for mixed in one.mixed() {
-                line(&format!(
-                    "    {} {mixed}: each shard group is copied with its own type",
-                    talk.mark(Mark::Warning)
-                ));
-            }
-            for hidden in unreadable_fields(&one.fields) {
-                let field = String::from_utf8_lossy(hidden);
-                line(&format!(
-                    "    {} {field}: no query of the source shows this field: it is not copied",
-                    talk.mark(Mark::Warning)
-                ));
-            }
+            of_measurement(talk, one, &mut line);
         }
     }
     if let Some(total) = places.iter().map(cells).sum::<Option<u64>>() {
@@ -206,13 +219,50 @@ fn text(talk: Talk, pair: &Pair, places: &[Looked], obstacles: &[Obstacle], conf
     for said in holds(pair, config) {
         line(&format!("{} {said}", talk.mark(Mark::Unknown)));
     }
+    if let Some(note) = pair.flux_note() {
+        line(&format!("{} {note}", talk.mark(Mark::Warning)));
+    }
+    against(talk, found, &mut line);
+    out
+}
+
+fn of_measurement(talk: Talk, one: &Measured, line: &mut impl FnMut(&str)) {
+    let cells = one.cells.map_or_else(|| "not counted".to_owned(), |cells| format!("{cells} cells"));
+    line(&format!("  {}: {}, {cells}", one.name, counted(one.fields.len(), "field")));
+    for mixed in one.mixed() {
+        line(&format!("    {} {mixed}: each shard group is copied with its own type", talk.mark(Mark::Warning)));
+    }
+    for hidden in unreadable_fields(&one.fields) {
+        let field = String::from_utf8_lossy(hidden);
+        line(&format!(
+            "    {} {field}: no query of the source shows this field: it is not copied",
+            talk.mark(Mark::Warning)
+        ));
+    }
+}
+
+/// What is missing, and what stands against it.
+fn against(talk: Talk, (obstacles, missing, creates): Found<'_>, line: &mut impl FnMut(&str)) {
+    for one in missing {
+        let made = creates && one.can_be_made();
+        match (made, one.is_place) {
+            (true, _) => line(&format!("{} made first: {}", talk.mark(Mark::Good), one.what)),
+            // An obstacle, below.
+            (false, true) => continue,
+            (false, false) => line(&format!("{} missing at the destination: {}", talk.mark(Mark::Warning), one.what)),
+        }
+        line(&format!("    {}", one.typed));
+    }
     for one in obstacles {
         line(&format!("{} {}", talk.mark(Mark::Bad), one.text));
         if let Some(fix) = &one.fix {
             line(&format!("    {fix}"));
         }
     }
-    out
+}
+
+fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
 fn shown(time_ns: i64) -> String {
@@ -223,8 +273,17 @@ fn shown(time_ns: i64) -> String {
     }
 }
 
-/// What stands against a start.
-pub(super) async fn refuse(pair: &Pair, config: &Config, scope: &Scope, reader: &Reader) -> Result<(), Failure> {
+/// Makes the destination ready for a start, or says what stands against it.
+pub(super) async fn ready(
+    talk: Talk,
+    pair: &Pair,
+    config: &Config,
+    scope: &Scope,
+    reader: &Reader,
+) -> Result<(), Failure> {
+    if scope.is_by_time() {
+        talk.say(BY_TIME);
+    }
     let mut oldest = None::<i64>;
     // Only where the age of the data decides something.
     if pair.destination.0 == crate::db::product::Product::Victoria {
@@ -235,10 +294,31 @@ pub(super) async fn refuse(pair: &Pair, config: &Config, scope: &Scope, reader: 
             oldest = oldest.into_iter().chain(first).min();
         }
     }
-    let found = pair.obstacles(config, scope, oldest).await?;
+    let found = pair.standing(config, scope, oldest).await?;
+    if let Some(note) = pair.flux_note() {
+        talk.say(&note);
+    }
+    refuse(&found.obstacles, !scope.create && !found.lacks.is_empty())?;
+    if !scope.create {
+        return Ok(());
+    }
+    let missing = create::missing(config, pair, &found.lacks).await?;
+    if missing.iter().any(Missing::can_be_made) {
+        create::make(talk, config, &missing).await?;
+        // What was made is asked for as if somebody else had made it.
+        let scope = Scope { create: false, ..scope.clone() };
+        refuse(&pair.standing(config, &scope, oldest).await?.obstacles, false)?;
+    }
+    Ok(())
+}
+
+fn refuse(found: &[Obstacle], lacks: bool) -> Result<(), Failure> {
     let Some(first) = found.first() else { return Ok(()) };
     let all: Vec<&str> = found.iter().map(|one| one.text.as_str()).collect();
-    let fixes: Vec<&str> = found.iter().filter_map(|one| one.fix.as_deref()).collect();
+    let mut fixes: Vec<&str> = found.iter().filter_map(|one| one.fix.as_deref()).collect();
+    if lacks {
+        fixes.push("--create makes what is missing");
+    }
     let hint = if first.is_contents && found.len() == 1 {
         "an empty place, or --into-existing merge: points of the same series and time are overwritten by the source's"
             .to_owned()

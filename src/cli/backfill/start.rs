@@ -128,7 +128,7 @@ fn go(
     let pair = runtime.block_on(async {
         let pair = Pair::find(config, products, &scope).await?;
         if job.is_none() {
-            plan::refuse(&pair, config, &scope, &pair.reader(config)?).await?;
+            plan::ready(talk, &pair, config, &scope, &pair.reader(config)?).await?;
         }
         Ok::<_, Failure>(pair)
     })?;

@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::finding::{Code, Finding, State};
 use super::mapping::{Plan, judge};
 use super::places::{self, Place};
-use super::probe::{Verdict, probe_all};
+use super::probe::{Probed, Verdict, probe_all};
 use super::subject::{self, Subject};
 use super::{Met, contents, identities, reach, retention};
 use crate::base::clock::SharedClock;
@@ -37,6 +37,24 @@ pub(in crate::cli) struct Obstacle {
     pub(in crate::cli) is_contents: bool,
 }
 
+/// A place that the destination has not, and that a copy needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::cli) struct Lack {
+    pub(in crate::cli) target: Target,
+    /// Its database is missing too.
+    pub(in crate::cli) with_database: bool,
+    /// What goes there, as it is at the source.
+    pub(in crate::cli) places: Vec<Place>,
+}
+
+/// How it stands.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(in crate::cli) struct Standing {
+    pub(in crate::cli) obstacles: Vec<Obstacle>,
+    /// None of the obstacles, where it is to be made.
+    pub(in crate::cli) lacks: Vec<Lack>,
+}
+
 impl Obstacle {
     fn of(finding: Finding) -> Self {
         let is_contents = finding.code == Code::NOT_EMPTY;
@@ -49,15 +67,15 @@ impl Obstacle {
     }
 }
 
-/// All that stands against a copy of these places. `oldest_ns`: of the data, where that is known.
+/// All that stands against a copy of these places. `oldest_ns`: of the data, where that is known. `creates`: what is missing is made first.
 ///
 /// # Errors
 /// The configuration cannot be used.
 pub(in crate::cli) async fn obstacles(
     config: &Config,
     (places, kind): (&[Place], &TargetKind),
-    oldest_ns: Option<i64>,
-) -> Result<Vec<Obstacle>> {
+    (oldest_ns, creates): (Option<i64>, bool),
+) -> Result<Standing> {
     let clock = SystemClock::shared();
     let (source, destination) = (Subject::source(config)?, Subject::destination(config)?);
     let (met_source, met_destination) = tokio::join!(reach::meet(&source, &clock), reach::meet(&destination, &clock));
@@ -68,7 +86,7 @@ pub(in crate::cli) async fn obstacles(
     let product = met_destination.product.unwrap_or(Product::Influx1);
     let probed = probe_all(&destination, product, plan.targets.keys()).await;
     findings.extend(super::auth::write_rights(&destination, &probed));
-    findings.extend(judge(&plan, &probed, false));
+    findings.extend(judge(&plan, &probed, creates));
     findings.retain(|finding| finding.state == State::Failed);
     let exists = |verdict: &Verdict| matches!(verdict, Verdict::Writable | Verdict::Denied(_));
     let exists: BTreeSet<Target> = probed.iter().filter(|p| exists(&p.verdict)).map(|p| p.target.clone()).collect();
@@ -85,7 +103,28 @@ pub(in crate::cli) async fn obstacles(
         found.extend(foreign((&destination, &met_destination), (&plan, kind, projection), oldest_ns, &clock).await?);
     }
     found.extend(findings.into_iter().map(Obstacle::of));
-    Ok(found)
+    Ok(Standing { obstacles: found, lacks: lacks(&plan, &probed) })
+}
+
+/// What is not there and can be made.
+fn lacks(plan: &Plan, probed: &[Probed]) -> Vec<Lack> {
+    let mut found: Vec<Lack> = Vec::new();
+    for Probed { target, verdict } in probed {
+        let missing = match verdict {
+            Verdict::NoDatabase => true,
+            Verdict::NoPolicy | Verdict::NoBucket => false,
+            _ => continue,
+        };
+        // One database is made once, with the first of its places.
+        let same = |lack: &Lack| match (&lack.target, target) {
+            (Target::Database { db, .. }, Target::Database { db: other, .. }) => lack.with_database && db == other,
+            _ => false,
+        };
+        let with_database = missing && !found.iter().any(same);
+        let places = plan.targets.get(target).map(|wanted| wanted.places.clone()).unwrap_or_default();
+        found.push(Lack { target: target.clone(), with_database, places });
+    }
+    found
 }
 
 /// The same of what is no InfluxDB.

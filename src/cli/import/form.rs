@@ -1,20 +1,18 @@
 //! Points as the destination gets them: through the rules of mapping, in its own form.
 //!
-//! Promise: what is written reads back there as the point, but for what [`Changes`] counts and the rules say; what cannot is named and not
-//! written, because a server would refuse it together with its neighbours, or take it and never show it.
+//! Promise: that of [`Shaping`], which copies have too.
 
 use std::collections::HashMap;
 use std::rc::Rc;
 
 use crate::backfill::files::Point;
-use crate::backfill::form::{is_value, written_of};
-use crate::cell::Value;
+use crate::backfill::form::{Form, Formed, Shaping, written_of};
 use crate::cli::exit::{Exit, Failure};
 use crate::config::Mapping;
 use crate::db::product::Product;
 use crate::delivery::{Writing, table_prefix, write_path};
-use crate::line::project::{Changes, influx3, questdb, victoria};
-use crate::line::{Dialect, LeftOut, Line, Precision, Rules, lines, unfit, write_parts};
+use crate::line::project::Changes;
+use crate::line::{Rules, write_parts};
 use crate::route::{RouteName, Target, TargetKind, map, rule_of};
 
 /// Places that are remembered; beyond this they are looked up anew.
@@ -29,19 +27,6 @@ pub(super) struct Route {
     pub(super) path: String,
     tables: String,
     rules: Option<Rules>,
-}
-
-/// What becomes of a point.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Formed {
-    /// It is sent so.
-    Line(Vec<u8>),
-    /// A rule leaves it out.
-    Excluded,
-    /// The destination can hold nothing of it, which is counted.
-    Nothing,
-    /// It cannot be sent: a short stable code, and why.
-    Refused(&'static str, String),
 }
 
 /// Writes points.
@@ -96,68 +81,9 @@ impl Former {
 
     /// A point in the destination's form.
     pub(super) fn form(&self, route: &Route, point: &Point, changes: &mut Changes) -> Formed {
-        let mut text = Vec::with_capacity(128);
-        write(point, &mut text);
-        let unsigned = point.fields.iter().any(|(_, value)| matches!(value, Value::Unsigned(_)));
-        let dialect = if unsigned { Dialect::Influx2 } else { Dialect::Influx1 };
-        let meant = one(&text, dialect).is_some_and(|line| is_meant(&line, point));
-        if !meant {
-            return Formed::Refused("unreadable", "names or values that no line holds".to_owned());
-        }
-        if let Some(rules) = &route.rules {
-            let left = rules.reshape(&text, dialect, Precision::Nanosecond, |_| true);
-            if let Some(refused) = left.refused.first() {
-                return match refused.why {
-                    LeftOut::SameName => {
-                        Formed::Refused("same-name", "two of its names become the same by a rule of mapping".to_owned())
-                    }
-                    _ => Formed::Refused(
-                        "bad-name",
-                        "with its new names no form of it reads as the same data".to_owned(),
-                    ),
-                };
-            }
-            if left.body.is_empty() {
-                return Formed::Excluded;
-            }
-            changes.add_all(&left.changes);
-            text = left.body;
-        }
-        self.written(route, text, point.time_ns, dialect, changes)
-    }
-
-    fn written(&self, route: &Route, text: Vec<u8>, at_ns: i64, from: Dialect, changes: &mut Changes) -> Formed {
-        let read = |dialect| one(&text, dialect);
-        let mut out = Vec::new();
-        let done = match self.writing {
-            Writing::Influx(to) => {
-                let refused = refused(&text, to);
-                return refused.map_or(Formed::Line(text), |(code, why)| Formed::Refused(code, why));
-            }
-            Writing::Influx3 => read(from).map(|line| influx3(&line, at_ns, &mut out)),
-            Writing::Victoria(rules) => read(from).map(|line| victoria(&line, at_ns, rules, &mut out, changes)),
-            Writing::Questdb(rules) => read(from).map(|line| {
-                let all = std::slice::from_ref(&line);
-                questdb(all, at_ns, (rules, route.tables.as_bytes()), &mut out, changes)
-            }),
-        };
-        match done {
-            None => Formed::Refused("unreadable", "it reads otherwise than it was written".to_owned()),
-            Some(Err(unfit)) => Formed::Refused(unfit.code, unfit.why.to_owned()),
-            Some(Ok(())) if out.is_empty() => Formed::Nothing,
-            Some(Ok(())) => Formed::Line(out),
-        }
-    }
-}
-
-/// Why InfluxDB would not take the line, harm nothing by it, and show all of it.
-fn refused(text: &[u8], to: Dialect) -> Option<(&'static str, String)> {
-    match lines(text, to, Precision::Nanosecond).next() {
-        Some(Ok(line)) => {
-            unfit(&line, to).filter(|unfit| !unfit.in_part).map(|unfit| (unfit.code, unfit.why.to_owned()))
-        }
-        Some(Err(refused)) => Some(("parse", format!("the destination would not read it: {}", refused.reason))),
-        None => Some(("unreadable", "the destination would read no line in it".to_owned())),
+        let form = Form { writing: self.writing, tables: &route.tables };
+        let values = point.fields.iter().map(|(key, value)| (key.as_slice(), value));
+        Shaping { form, rules: route.rules.as_ref() }.point((&*point.series, point.time_ns), values, changes)
     }
 }
 
@@ -166,23 +92,6 @@ pub(super) fn write(point: &Point, out: &mut Vec<u8>) {
     let tags = point.series.tags().iter().map(|(key, value)| (key.as_slice(), value.as_slice()));
     let fields = point.fields.iter().map(|(key, value)| (key.as_slice(), written_of(value)));
     write_parts((point.series.measurement(), tags), fields, point.time_ns, out);
-}
-
-/// The whole text as one line.
-fn one(text: &[u8], dialect: Dialect) -> Option<Line<'_>> {
-    let mut all = lines(text, dialect, Precision::Nanosecond);
-    let line = all.next()?.ok()?;
-    all.next().is_none().then_some(line)
-}
-
-fn is_meant(line: &Line<'_>, point: &Point) -> bool {
-    let (tags, fields) = (point.series.tags(), &point.fields);
-    line.timestamp_ns() == Some(point.time_ns)
-        && *line.measurement() == *point.series.measurement()
-        && line.tags().len() == tags.len()
-        && line.tags().iter().zip(tags).all(|(a, (key, value))| *a.key() == **key && *a.value() == **value)
-        && line.fields().len() == fields.len()
-        && line.fields().iter().zip(fields).all(|(a, (key, value))| *a.key() == **key && is_value(value, &a.value()))
 }
 
 fn told(target: &Target) -> String {

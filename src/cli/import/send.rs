@@ -44,6 +44,8 @@ pub(super) struct Refusal {
     pub(super) number: usize,
     pub(super) code: &'static str,
     pub(super) reason: String,
+    /// The cells that it is about, as a line; `None`: the whole point.
+    pub(super) text: Option<Vec<u8>>,
 }
 
 /// The destination, as we write to it.
@@ -118,12 +120,13 @@ impl Destination {
                 Ended::Stored => {}
                 Ended::Refused(verdict, _) if range.len() == 1 => {
                     let (number, reason) = (lines[range.start].number, verdict.reason());
-                    refused.push(Refusal { number, code: verdict.code, reason });
+                    refused.push(Refusal { number, code: verdict.code, reason, text: None });
                 }
                 Ended::Refused(verdict, Some(numbers)) => refused.extend(numbers.into_iter().map(|at| Refusal {
                     number: lines[range.start + at].number,
                     code: verdict.code,
                     reason: verdict.reason(),
+                    text: None,
                 })),
                 Ended::Refused(_, None) => {
                     let middle = range.start + range.len() / 2;

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::checkpoint::{Checkpoint, key};
 use super::context::Places;
-use super::form::{Formed, Former, Route, write};
+use super::form::{Former, Route, write};
 use super::late::Late;
 use super::options::{ImportArgs, unit};
 use super::progress::bar;
@@ -20,6 +20,7 @@ use super::rejects::{Rejected, Rejects};
 use super::send::{Destination, Ready, Refusal};
 use super::source::{Identity, Source};
 use crate::backfill::files::{Format, Options};
+use crate::backfill::form::{Formed, Stay};
 use crate::base::clock::SystemClock;
 use crate::base::{Error, Side};
 use crate::cli::exit::{Exit, Failure};
@@ -230,7 +231,14 @@ impl Work {
                 Formed::Line(text) => shaped.ready.push(Ready { number, route, text }),
                 Formed::Excluded => shaped.excluded += 1,
                 Formed::Nothing => shaped.nothing += 1,
-                Formed::Refused(code, reason) => shaped.refused.push(Refusal { number, code, reason }),
+                Formed::Partly(text, left) => {
+                    shaped.ready.push(Ready { number, route, text });
+                    let Stay { code, why: reason } = left.why;
+                    shaped.refused.push(Refusal { number, code, reason, text: Some(left.text) });
+                }
+                Formed::Refused(Stay { code, why: reason }) => {
+                    shaped.refused.push(Refusal { number, code, reason, text: None });
+                }
             }
         }
         Ok(shaped)
@@ -280,7 +288,10 @@ impl Work {
         for one in refused {
             let point = &stretch.points[one.number];
             text.clear();
-            write(&point.point, &mut text);
+            match &one.text {
+                Some(cells) => text.extend_from_slice(cells),
+                None => write(&point.point, &mut text),
+            }
             self.rejects.add(&Rejected {
                 name,
                 at: point.at,

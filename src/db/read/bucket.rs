@@ -74,6 +74,11 @@ impl Reader {
             buckets.extend(mappings.map(|found| found.content).unwrap_or_default());
         }
         let [Mapping { bucket }] = &buckets[..] else { return Ok(HOUR_NS) };
+        self.group_ns_of(bucket).await
+    }
+
+    /// The same of a bucket by its id.
+    pub(super) async fn group_ns_of(&self, bucket: &str) -> Result<i64> {
         let bucket: Option<Bucket> = self.api(&format!("/api/v2/buckets/{}", percent(bucket))).await?;
         Ok(bucket.and_then(|bucket| bucket.group_ns()).unwrap_or(HOUR_NS))
     }

@@ -1,19 +1,29 @@
 //! The HTTP side of reading: one client, credentials, errors in our words, an answer that streams.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use base64::Engine as _;
 use bytes::Bytes;
+use tokio::time::Instant;
 
+use super::quote::percent;
 use crate::base::{Error, Kind, Result, Side};
 use crate::config;
+use crate::db::answer::retry_after;
 use crate::db::tls::client;
 
 /// How much of an error answer is read and shown.
 const ERROR_BYTES_MAX: usize = 4096;
+
+/// How long we wait where the answer does not say, and at most where it does.
+const WAIT: Duration = Duration::from_secs(1);
+const WAIT_MAX: Duration = Duration::from_secs(600);
+
+/// So often a request is sent again because the answer asks for it.
+const TURNS_MAX: u32 = 20;
 
 /// How large a document of the API may be.
 const DOCUMENT_BYTES_MAX: usize = 1 << 20;
@@ -57,6 +67,15 @@ impl Auth {
     }
 }
 
+/// Waits that the database asked for.
+#[derive(Debug, Default)]
+struct Patience {
+    /// The end of the last one.
+    until: Option<Instant>,
+    /// All of them that have ended.
+    waited: Duration,
+}
+
 /// A connection pool to one database.
 #[derive(Clone, Debug)]
 pub(super) struct Client {
@@ -68,6 +87,8 @@ pub(super) struct Client {
     host: Option<String>,
     auth: Auth,
     pub(super) side: Side,
+    /// Shared by all clones.
+    patience: Arc<Mutex<Patience>>,
     /// Bytes of answers so far; of all clones.
     pub(super) received: Arc<AtomicU64>,
 }
@@ -112,7 +133,7 @@ impl Client {
             url.as_str().trim_end_matches('/').clone_into(&mut to);
         }
         let http = http.build().map_err(|e| fault("the HTTP client cannot be set up".to_owned()).because(e))?;
-        Ok(Self { http, base, to, host, auth, side, received: Arc::default() })
+        Ok(Self { http, base, to, host, auth, side, patience: Arc::default(), received: Arc::default() })
     }
 
     /// Sends a form to `/query` and hands back an answer with status 200.
@@ -132,6 +153,50 @@ impl Client {
         Ok(answer)
     }
 
+    /// Sends a Flux query and hands back an answer with status 200.
+    pub(super) async fn flux(&self, org_id: &str, query: &str) -> Result<Answer> {
+        let body = serde_json::json!({
+            "type": "flux",
+            "query": query,
+            "dialect": { "header": true, "delimiter": ",", "annotations": ["datatype", "group", "default"] },
+        });
+        let request = self
+            .http
+            .post(format!("{}/api/v2/query?orgID={}", self.to, percent(org_id)))
+            .header("Content-Type", "application/json")
+            .header("Accept", "application/csv")
+            .body(body.to_string());
+        let answer = self.send(request).await?;
+        let kind = answer.response.headers().get("content-type").and_then(|v| v.to_str().ok()).unwrap_or("");
+        if !kind.starts_with("text/csv") && !kind.starts_with("application/csv") {
+            let what = format!("{} does not answer Flux in CSV (content type \"{kind}\")", self.base);
+            return Err(
+                Error::new(Kind::Input, self.side, what).hint("only InfluxDB 2.x and Cloud can be read this way")
+            );
+        }
+        Ok(answer)
+    }
+
+    /// How long we have waited because it asked us to, all waits together; and whether we do now.
+    pub(super) fn waited(&self) -> (Duration, bool) {
+        let patience = self.patience();
+        (patience.waited, patience.until.is_some_and(|until| until > Instant::now()))
+    }
+
+    fn patience(&self) -> MutexGuard<'_, Patience> {
+        self.patience.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits as long as it has asked us to.
+    async fn turn(&self) {
+        let Some(until) = self.patience().until else { return };
+        let began = Instant::now();
+        if until > began {
+            tokio::time::sleep_until(until).await;
+            self.patience().waited += began.elapsed();
+        }
+    }
+
     /// Fetches a small document.
     pub(super) async fn get(&self, path: &str) -> Result<Vec<u8>> {
         let mut answer = self.send(self.http.get(format!("{}{path}", self.to))).await?;
@@ -146,7 +211,8 @@ impl Client {
         Ok(body)
     }
 
-    /// Sends a request with our credentials; an answer other than 200 is an error.
+    /// Sends a request with our credentials; an answer other than 200 is an error. One that asks us to come again later is none, up to
+    /// [`TURNS_MAX`]: all requests wait until then.
     async fn send(&self, request: reqwest::RequestBuilder) -> Result<Answer> {
         let request = match self.auth.header() {
             Some(value) => request.header("Authorization", value),
@@ -156,10 +222,26 @@ impl Client {
             Some(host) => request.header("Host", host),
             None => request,
         };
-        let response = request.send().await.map_err(|e| self.transport(e))?;
-        let status = response.status().as_u16();
-        let mut answer = Answer { response, client: self.clone() };
-        if status == 200 { Ok(answer) } else { Err(self.refused(status, &answer.error_text().await)) }
+        let mut left = TURNS_MAX;
+        loop {
+            self.turn().await;
+            // Only a body that streams cannot be sent twice, and ours do not.
+            let once = request.try_clone().ok_or_else(|| {
+                Error::new(Kind::State, Side::Own, "a request that can be sent only once: this is a bug")
+            })?;
+            let response = once.send().await.map_err(|e| self.transport(e))?;
+            let status = response.status().as_u16();
+            let wait = wait_of(status, response.headers());
+            if let Some(wait) = wait {
+                self.patience().until = Instant::now().checked_add(wait);
+            }
+            let mut answer = Answer { response, client: self.clone() };
+            match wait {
+                _ if status == 200 => return Ok(answer),
+                Some(_) if left > 0 => left -= 1,
+                _ => return Err(self.refused(status, &answer.error_text().await)),
+            }
+        }
     }
 
     fn transport(&self, error: reqwest::Error) -> Error {
@@ -183,6 +265,17 @@ impl Client {
             _ => error,
         }
     }
+}
+
+/// How long an answer wants us to wait before we come again.
+fn wait_of(status: u16, headers: &http::HeaderMap) -> Option<Duration> {
+    let named = || retry_after(headers).map(Duration::from_secs);
+    let wait = match status {
+        429 => named().unwrap_or(WAIT),
+        503 => named()?,
+        _ => return None,
+    };
+    Some(wait.clamp(WAIT, WAIT_MAX))
 }
 
 /// An answer as it arrives.

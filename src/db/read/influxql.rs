@@ -1,6 +1,7 @@
 //! Reading InfluxDB 1.x and 2.x over `/query` in msgpack, one statement and one measurement a request.
 //!
-//! 2.x is read through its 1.x mapping: bucket `d` is `db=d`, policy `autogen`; bucket `d/r` is `db=d`, policy `r`.
+//! 2.x is read through its 1.x mapping: bucket `d` is `db=d`, policy `autogen`; bucket `d/r` is `db=d`, policy `r`. A bucket that no
+//! mapping shows is named as [`Bucket::place`] says, and read by Flux.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -11,6 +12,7 @@ use crate::cell::{Cell, FieldType};
 use crate::config;
 
 use super::client::{Auth, Client};
+use super::flux::Bucket;
 use super::frame::Framer;
 use super::quote::{self, percent};
 use super::rows::{self, Block};
@@ -75,7 +77,7 @@ pub struct RetentionPolicy {
 pub struct Reader {
     pub(super) client: Client,
     pub(super) product: Product,
-    limits: Limits,
+    pub(super) limits: Limits,
 }
 
 impl Reader {
@@ -161,6 +163,9 @@ impl Reader {
     /// # Errors
     /// Of the connection and of the statement.
     pub async fn measurements(&self, db: &str, rp: &str) -> Result<Vec<Vec<u8>>> {
+        if let Some(bucket) = Bucket::named(db, rp) {
+            return self.flux_measurements(&bucket).await;
+        }
         if self.product == Product::Influx1 {
             let rows = self.show(db, rp, "SHOW MEASUREMENTS".to_owned(), ["name"]).await?;
             return Ok(rows.into_iter().map(|(_, [name])| name).collect());
@@ -170,11 +175,14 @@ impl Reader {
         Ok(rows.into_iter().map(|(name, [])| name).collect::<BTreeSet<_>>().into_iter().collect())
     }
 
-    /// The fields of a measurement. Empty when there is no such measurement.
+    /// The fields of a measurement. Empty when there is no such measurement. Where Flux is asked they come without types.
     ///
     /// # Errors
     /// Of the connection and of the statement; `Answer` for a type that we do not know.
     pub async fn field_keys(&self, db: &str, rp: &str, measurement: &[u8]) -> Result<FieldKeys> {
+        if let Some(bucket) = Bucket::named(db, rp) {
+            return self.flux_fields(&bucket, measurement).await;
+        }
         Ok(self.field_keys_of(db, rp, measurement).await?.remove(measurement).unwrap_or_default())
     }
 
@@ -222,6 +230,12 @@ impl Reader {
             self.read_into(db, &rp, &measurement, Window::ALL, &mut cells).await?;
         }
         Ok(cells)
+    }
+
+    /// How long all requests so far have waited because the database asked us to come again later, and whether one does now.
+    #[must_use]
+    pub fn waited(&self) -> (Duration, bool) {
+        self.client.waited()
     }
 
     /// The same cells as [`Reader::read`] in pieces, with bounded memory.

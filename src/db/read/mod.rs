@@ -4,8 +4,10 @@
 //! answer that ends early is an error, never a short result. Memory is bounded by the limits given, whatever the
 //! database answers.
 
+pub mod annotated;
 mod bucket;
 mod client;
+mod flux;
 mod frame;
 mod groups;
 mod influxql;
@@ -16,6 +18,7 @@ mod stream;
 mod windows;
 
 pub use client::Auth;
+pub use flux::Bucket;
 pub use influxql::{FieldKeys, Limits, Product, Reader, RetentionPolicy, unreadable_fields};
 pub use stream::CellStream;
 pub use windows::{WEEK_NS, Window, shard_group_at};

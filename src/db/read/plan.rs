@@ -4,6 +4,7 @@ use rmpv::ValueRef;
 
 use crate::base::Result;
 
+use super::flux::Bucket;
 use super::influxql::{Product, Reader};
 use super::quote;
 use super::windows::Window;
@@ -15,6 +16,9 @@ impl Reader {
     /// # Errors
     /// Of the connection and of the statements; `Auth` where shard groups may not be listed.
     pub async fn groups(&self, db: &str, rp: &str, measurement: &[u8], within: Window) -> Result<Vec<Window>> {
+        if let Some(bucket) = Bucket::named(db, rp) {
+            return self.flux_groups(&bucket, measurement, within).await;
+        }
         let keys = match self.product {
             Product::Influx1 => super::FieldKeys::new(),
             Product::Influx2 => self.field_keys(db, rp, measurement).await?,
@@ -29,10 +33,14 @@ impl Reader {
     }
 
     /// Cells of a measurement in a window, by the server's own count: exact where its fields have one type each, else too few.
+    /// Where Flux is asked it is near that, and a name that is not UTF-8 brings its doubles along.
     ///
     /// # Errors
     /// Of the connection and of the statement.
     pub async fn count(&self, db: &str, rp: &str, measurement: &[u8], window: Window) -> Result<u64> {
+        if let Some(bucket) = Bucket::named(db, rp) {
+            return self.flux_count(&bucket, measurement, window).await;
+        }
         let statement = format!("SELECT count(*::field) FROM {}{}", quote::measurement(measurement), window.clause());
         let mut objects = self.ask(db, rp, statement).await?;
         let mut cells = 0;

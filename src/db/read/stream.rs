@@ -6,6 +6,7 @@ use crate::base::{Error, Kind, Result, Side};
 use crate::cell::Cell;
 
 use super::client::Answer;
+use super::flux::{Bucket, FluxStream};
 use super::frame::Framer;
 use super::influxql::{FieldKeys, Reader, is_mixed, unreadable_fields};
 use super::rows::{self, NoCells, Signs};
@@ -73,7 +74,49 @@ fn statement_error(text: &str, side: Side) -> Error {
 
 /// The cells of one measurement and window, in pieces of bounded size.
 #[derive(Debug)]
-pub struct CellStream {
+pub struct CellStream(By);
+
+/// How it is read.
+#[derive(Debug)]
+enum By {
+    Influxql(Box<QlStream>),
+    Flux(Box<FluxStream>),
+}
+
+impl CellStream {
+    pub(super) async fn open(reader: Reader, db: &str, rp: &str, measurement: &[u8], window: Window) -> Result<Self> {
+        Ok(Self(match Bucket::named(db, rp) {
+            Some(bucket) => By::Flux(Box::new(FluxStream::open(reader, bucket, measurement, window))),
+            None => By::Influxql(Box::new(QlStream::open(reader, db, rp, measurement, window).await?)),
+        }))
+    }
+
+    /// The fields of the measurement with their types, as they were when the stream was opened; none where Flux reads them.
+    #[must_use]
+    pub fn fields(&self) -> &FieldKeys {
+        static NONE: FieldKeys = FieldKeys::new();
+        match &self.0 {
+            By::Influxql(stream) => &stream.keys,
+            By::Flux(_) => &NONE,
+        }
+    }
+
+    /// The next cells, never an empty list; `None` when all of the window was handed out. After an error the stream is
+    /// of no more use, and what it handed out is not the whole window.
+    ///
+    /// # Errors
+    /// Of the connection, of the statement, of a limit; `State` when a field got a second type meanwhile.
+    pub async fn next(&mut self) -> Result<Option<Vec<Cell>>> {
+        match &mut self.0 {
+            By::Influxql(stream) => stream.next().await,
+            By::Flux(stream) => stream.next().await,
+        }
+    }
+}
+
+/// By InfluxQL.
+#[derive(Debug)]
+struct QlStream {
     reader: Reader,
     db: String,
     rp: String,
@@ -87,8 +130,8 @@ pub struct CellStream {
     checked: bool,
 }
 
-impl CellStream {
-    pub(super) async fn open(reader: Reader, db: &str, rp: &str, measurement: &[u8], window: Window) -> Result<Self> {
+impl QlStream {
+    async fn open(reader: Reader, db: &str, rp: &str, measurement: &[u8], window: Window) -> Result<Self> {
         let mut all = reader.field_keys_of(db, rp, measurement).await?;
         let keys = all.remove(measurement).unwrap_or_default();
         let mixed = is_mixed(&keys);
@@ -114,18 +157,7 @@ impl CellStream {
         })
     }
 
-    /// The fields of the measurement with their types, as they were when the stream was opened.
-    #[must_use]
-    pub fn fields(&self) -> &FieldKeys {
-        &self.keys
-    }
-
-    /// The next cells, never an empty list; `None` when all of the window was handed out. After an error the stream is
-    /// of no more use, and what it handed out is not the whole window.
-    ///
-    /// # Errors
-    /// Of the connection, of the statement, of a limit; `State` when a field got a second type meanwhile.
-    pub async fn next(&mut self) -> Result<Option<Vec<Cell>>> {
+    async fn next(&mut self) -> Result<Option<Vec<Cell>>> {
         loop {
             let Some(objects) = &mut self.current else {
                 let Some(window) = self.windows.pop_front() else {

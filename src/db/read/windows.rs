@@ -46,6 +46,12 @@ impl Window {
         }
     }
 
+    /// The same for Flux, which reaches no point at the last time that can be stored.
+    pub(super) fn range(self) -> String {
+        let (from, to) = (self.start_ns.max(TIME_MIN_NS), self.end_ns.min(TIME_MAX_NS));
+        format!("range(start: time(v: {from}), stop: time(v: {to}))")
+    }
+
     /// The same with both ends written out: a query with `GROUP BY time()` that names no end stops at now.
     pub(super) fn bounded_clause(self) -> String {
         let (from, to) = (self.start_ns.max(TIME_MIN_NS), self.end_ns.saturating_sub(1).min(TIME_MAX_NS));

@@ -3,7 +3,8 @@
 use std::borrow::Cow;
 
 /// Splits a record without its end. `None`: a quote stands where none may.
-pub(super) fn cells(record: &[u8]) -> Option<Vec<Cow<'_, [u8]>>> {
+#[must_use]
+pub fn cells(record: &[u8]) -> Option<Vec<Cow<'_, [u8]>>> {
     let (mut all, mut rest) = (Vec::new(), record);
     loop {
         let (cell, behind) = match rest.first() {
