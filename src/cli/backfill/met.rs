@@ -66,6 +66,13 @@ async fn found(config: &Config, clock: &SharedClock, stop: Stop) -> Result<Met, 
         mapping: config.mapping.clone(),
         kind: pair.kind,
         places: pair.places.into_iter().map(Rc::new).collect(),
-        closed: pair.closed,
+        closed: pair.closed.into_iter().map(|(name, why, fix)| (name, with_fix(why, fix))).collect(),
     })
+}
+
+fn with_fix(why: String, fix: Option<String>) -> String {
+    match fix {
+        Some(fix) => format!("{why} ({fix})"),
+        None => why,
+    }
 }
