@@ -17,7 +17,7 @@ fn filled(name: &str) -> (std::sync::Arc<Database>, std::sync::Arc<Database>, u6
         database.query(&format!("CREATE DATABASE {name} WITH DURATION INF SHARD DURATION 1h"));
     }
     let mut points = 0;
-    for hour in 0..60 {
+    for hour in 0..200 {
         let line = |at: i64| {
             let time = MONDAY_NS + hour * HOUR_NS + at * 1_000_000_007;
             format!("a,host=h{} f={at}.5,i={at}i {time}\nb s=\"{at}\" {time}", at % 5)

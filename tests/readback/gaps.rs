@@ -66,7 +66,12 @@ fn what_a_destination_that_was_away_has_missed_is_read_back() {
         status["lines"]["gap"].as_u64() > Some(0)
     });
     second.restart();
-    write(round.get() + 1);
+    // Where nothing waits for it any more, the next write is what it is tried with.
+    twinline.until("it takes writes again", |status| {
+        round.set(round.get() + 1);
+        write(round.get());
+        status["destinations"][1]["paused"].as_array().is_some_and(Vec::is_empty)
+    });
     let status = healed(&twinline);
     assert!(status["lines"]["read_back"].as_u64() > Some(1000), "{status:#}");
     equal(&source, &main, name);
