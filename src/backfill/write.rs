@@ -17,6 +17,7 @@ use super::scope::Place;
 use super::spool::{Point, SpoolReader};
 use super::throttle::Throttle;
 use super::throttle::rule::Whose;
+use crate::base::bounds::{COPY_REQUEST_BYTES, COPY_REQUESTS};
 use crate::base::clock::SharedClock;
 use crate::base::{Error, Kind, Result, Side};
 use crate::db::answer::{self, Action, Limit, Verdict};
@@ -31,9 +32,9 @@ use crate::state::BackfillLetter;
 /// Lines of one request.
 const LINES_MAX: usize = 5_000;
 /// Bytes of one request.
-const BYTES_MAX: usize = 4 << 20;
+const BYTES_MAX: usize = COPY_REQUEST_BYTES;
 /// Requests at once.
-const REQUESTS_MAX: usize = 4;
+const REQUESTS_MAX: usize = COPY_REQUESTS;
 /// Refused lines of one chunk that are put aside; more are no data but a fault of the configuration.
 const LETTERS_MAX: usize = 100_000;
 /// The shortest and the longest wait before a request goes again.

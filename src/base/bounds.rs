@@ -28,5 +28,15 @@ pub const PARKED_BYTES_MAX: usize = 64 << 20;
 pub const ROWS_BYTES_MAX: usize = 1 << 20;
 /// Read from the log before its outcome is known.
 pub const READ_AHEAD_BYTES: usize = 4 << 20;
+/// Bytes, and values, of one piece of an answer that a copy of history reads; a value takes about 100 bytes of memory.
+pub const COPY_PIECE: (usize, usize) = (32 << 20, 256 << 10);
+/// The same of a part that is read back.
+pub const READ_BACK_PIECE: (usize, usize) = (16 << 20, 128 << 10);
+/// Bytes of one request of a copy, and how many are under way at once; each is there twice.
+pub const COPY_REQUEST_BYTES: usize = 4 << 20;
+/// See [`COPY_REQUEST_BYTES`].
+pub const COPY_REQUESTS: usize = 4;
+/// What copies of history to one destination have on their way on disk, inside a running twinline.
+pub const COPY_SPOOL_BYTES: u64 = 1 << 30;
 /// A part that is read back from the source lies in a file of at most so many bytes.
 pub const READ_BACK_SPOOL_BYTES: u64 = 64 << 20;

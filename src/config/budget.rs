@@ -2,8 +2,8 @@
 
 use super::{Config, Delivery, Role};
 use crate::base::bounds::{
-    COUNTED_MAX, GAP_LOG_BYTES, LOG_BODY_BYTES, LOG_CHUNK_BYTES, LOG_GROUP_BYTES, LOG_SPARES, LOG_SPARES_FEW,
-    QUARANTINE_BYTES, READ_AGAIN_MAX, READ_AHEAD_BYTES, READ_BACK_SPOOL_BYTES, ROWS_BYTES_MAX,
+    COPY_PIECE, COPY_REQUEST_BYTES, COPY_REQUESTS, COPY_SPOOL_BYTES, COUNTED_MAX, GAP_LOG_BYTES, LOG_BODY_BYTES, LOG_CHUNK_BYTES, LOG_GROUP_BYTES, LOG_SPARES, LOG_SPARES_FEW,
+    QUARANTINE_BYTES, READ_AGAIN_MAX, READ_AHEAD_BYTES, READ_BACK_PIECE, READ_BACK_SPOOL_BYTES, ROWS_BYTES_MAX,
 };
 use crate::base::size::ByteSize;
 
@@ -60,6 +60,14 @@ const PER_CONNECTION: u64 = 16 << 10;
 const PER_TLS: u64 = 40 << 10;
 /// A batch under way, and what was read last.
 const PER_UDP: u64 = 2 << 20;
+/// Bytes of memory that one value of an answer takes.
+const PER_VALUE: usize = 100;
+/// Requests of a copy, and the next one that is being filled.
+const COPY_WRITES: u64 = ((2 * COPY_REQUESTS + 1) * COPY_REQUEST_BYTES) as u64;
+/// A copy of history to one destination: a piece of an answer, its values, and its requests.
+const PER_COPY: u64 = (COPY_PIECE.0 + COPY_PIECE.1 * PER_VALUE) as u64 + COPY_WRITES;
+/// The part that is read back, one at a time over all destinations.
+const READ_BACK: u64 = (READ_BACK_PIECE.0 + READ_BACK_PIECE.1 * PER_VALUE) as u64 + COPY_WRITES;
 /// Names, counters and target of one route.
 const PER_ROUTE: u64 = 2 << 10;
 
@@ -105,6 +113,7 @@ pub fn memory_parts(config: &Config) -> Vec<BudgetPart> {
         ("gap logs (6 MiB each)", gap_logs * PER_GAP_LOG),
         ("routes (limits.routes × 2 KiB)", (config.limits.routes as u64).saturating_mul(destinations * PER_ROUTE)),
         ("lines under way (queue.overlap_lines × 128 B)", (config.queue.overlap_lines as u64).saturating_mul(PER_LINE)),
+        ("copies of history (93 MiB each destination), and reading doubt and gaps back", destinations * PER_COPY + READ_BACK),
         ("buffers of the log and of its readers", LOG + destinations * LOG_READERS),
         ("the program itself", FIXED),
     ]
@@ -124,6 +133,7 @@ pub fn disk_parts(config: &Config) -> Vec<BudgetPart> {
         ("queue.ballast", queue.ballast.0),
         ("wal/quarantine", QUARANTINE_BYTES),
         ("wal/gaps.log", GAP_LOG_BYTES),
+        ("copies of history (backfill)", COPY_SPOOL_BYTES.saturating_mul(config.destinations.len() as u64)),
         ("readback", READ_BACK_SPOOL_BYTES.saturating_mul(config.destinations.len() as u64)),
     ]
     .into_iter()

@@ -348,7 +348,7 @@ pub struct Limits {
     pub max_decompression_ratio: u32,
     /// Request bodies held at once. Default 224 MiB.
     pub in_flight: ByteSize,
-    /// What all budgets together may take; see [`super::memory_parts`]. Default 1 GiB, and 320 MiB for each
+    /// What all budgets together may take; see [`super::memory_parts`]. Default 1,216 MiB, and 416 MiB for each
     /// destination beyond the first.
     pub memory: ByteSize,
     /// Routes that are listed, 1 to 1,000,000. Default 10,000.

@@ -30,7 +30,7 @@ const TIB: u64 = 1 << 40;
 /// A configuration is never larger; a larger file is the wrong one.
 const MAX_FILE_BYTES: u64 = MIB;
 /// What each destination beyond the first adds to the default of `limits.memory`.
-const MORE_MEMORY: u64 = 320 * MIB;
+const MORE_MEMORY: u64 = 416 * MIB;
 
 /// Looks up an environment variable.
 pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
@@ -245,7 +245,7 @@ fn doubt_alarm(section: &Section<'_>) -> DoubtAlarm {
 }
 
 fn limits(section: Section<'_>, destinations: usize) -> Limits {
-    let memory = GIB + MORE_MEMORY * destinations.saturating_sub(1) as u64;
+    let memory = GIB + 192 * MIB + MORE_MEMORY * destinations.saturating_sub(1) as u64;
     let least = Duration::from_millis(100);
     let limits = Limits {
         max_body: section.size("max_body", ByteSize(256 * MIB), KIB..=TIB),

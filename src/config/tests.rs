@@ -357,7 +357,7 @@ fn rules_that_cannot_be_meant_are_refused() {
 fn budgets_above_the_limit_are_refused_with_the_sum() {
     let (line, _, key, text) = one_fault(&with("[limits]\nin_flight = \"800MiB\"\n"));
     assert_eq!((line, key.as_str()), (6, "limits.memory"));
-    assert!(text.contains("800 MiB") && text.contains("above the limit of 1024 MiB"), "{text}");
+    assert!(text.contains("800 MiB") && text.contains("above the limit of 1216 MiB"), "{text}");
     let need = text.split("memory = \"").nth(1).and_then(|t| t.split('"').next()).expect("a size to write");
     let enough = with(&format!("[limits]\nin_flight = \"800MiB\"\nmemory = \"{need}\"\n"));
     let sum = budget_sum(&memory_parts(&good(&enough).config)).0;

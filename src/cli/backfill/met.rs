@@ -8,6 +8,7 @@ use crate::backfill::executor::Stop;
 use crate::backfill::progress::Progress;
 use crate::backfill::readback::Met;
 use crate::backfill::throttle::{self, Throttle};
+use crate::base::bounds::READ_BACK_PIECE;
 use crate::base::clock::SharedClock;
 use crate::base::{Error, Kind, Result, Side};
 use crate::cli::exit::{Exit, Failure};
@@ -18,8 +19,8 @@ use crate::db::server::Flavor;
 /// A piece of an answer takes no more: this goes on beside everything else. Source: the budget of memory (`config/budget`).
 const LIMITS: Limits = Limits {
     chunk_rows: 2000,
-    object_bytes_max: 16 << 20,
-    object_values_max: 128 << 10,
+    object_bytes_max: READ_BACK_PIECE.0,
+    object_values_max: READ_BACK_PIECE.1,
     cells_max: 1_000_000,
     idle: std::time::Duration::from_secs(30),
 };

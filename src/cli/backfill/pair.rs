@@ -4,6 +4,7 @@ use clap::Args;
 use serde::{Deserialize, Serialize};
 
 use crate::backfill::scope;
+use crate::base::bounds::COPY_PIECE;
 use crate::base::clock::parse_rfc3339;
 use crate::base::{Glob, Kind as ErrorKind, Side};
 use crate::cli::check;
@@ -223,7 +224,9 @@ fn reader(config: &Config, flavor: Flavor) -> Result<Reader, Failure> {
         Flavor::Influx1 => read::Product::Influx1,
         Flavor::Influx2 => read::Product::Influx2,
     };
-    Ok(Reader::of(&config.source.server, product, Side::Source, Limits::default())?)
+    let (object_bytes_max, object_values_max) = COPY_PIECE;
+    let limits = Limits { object_bytes_max, object_values_max, ..Limits::default() };
+    Ok(Reader::of(&config.source.server, product, Side::Source, limits)?)
 }
 
 /// Whether it answers InfluxQL in msgpack, which is typed and small.

@@ -19,6 +19,7 @@ use crate::backfill::desk::{Asked, Desk, Done, Order};
 use crate::backfill::executor::{self, Ended};
 use crate::backfill::gate::Gate;
 use crate::backfill::progress::View;
+use crate::base::bounds::COPY_SPOOL_BYTES;
 use crate::base::clock::SharedClock;
 use crate::base::recent::Recent;
 use crate::base::{DestinationId, Error, Kind, Result, Side};
@@ -29,8 +30,6 @@ use crate::config::Config;
 use crate::delivery::{Regions, SharedView};
 use crate::state::{BackfillStore, Event, EventKind, JobRow, JobState, SharedState};
 
-/// Disk that data of one destination takes on its way.
-const SPOOL_BYTES_MAX: u64 = 1 << 30;
 /// Before a job that met an error is tried again: the first wait, and the longest; none is longer than the destination's `retry_max`.
 const AGAIN: Duration = Duration::from_secs(5);
 const AGAIN_MAX: Duration = Duration::from_secs(300);
@@ -285,7 +284,7 @@ impl Copier {
             gate: Gate::Live(self.regions.clone()),
             beside: Some((Arc::clone(&self.view), self.source.clone())),
             stop,
-            spool_bytes_max: SPOOL_BYTES_MAX,
+            spool_bytes_max: COPY_SPOOL_BYTES,
         };
         let parts = job::parts(around, &pair, (&scope, row, true)).await?;
         Ok(executor::run(parts).await?)
