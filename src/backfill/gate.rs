@@ -5,7 +5,7 @@
 
 use crate::base::Result;
 use crate::db::read::Window;
-use crate::delivery::{Held, Parked, Region, Regions};
+use crate::delivery::{self, Held, Parked, Region, Regions};
 use crate::route::RouteName;
 
 /// Who is kept away.
@@ -17,14 +17,13 @@ pub enum Gate {
     Live(Regions),
 }
 
-/// A region that is held. Let go of without a word, delivery goes on with it and tells that.
+/// A region that is held; when it is let go of, delivery goes on with it. So nobody lets go of one while a request of ours may take effect.
 #[derive(Debug)]
-pub enum Hold {
-    /// There was nobody.
-    Nobody,
-    /// Delivery waits.
-    Held(Held),
-}
+pub struct Hold(Option<Held>);
+
+/// Looks at what waits for a region.
+#[derive(Clone, Debug)]
+pub struct Watch(Option<delivery::Watch>);
 
 impl Gate {
     /// Whether it holds anything: else nothing need wait for a release.
@@ -39,38 +38,54 @@ impl Gate {
     /// As [`Regions::hold`].
     pub async fn hold(&self, region: Region) -> Result<Hold> {
         match self {
-            Self::Offline => Ok(Hold::Nobody),
-            Self::Live(regions) => regions.hold(region).await.map(Hold::Held),
+            Self::Offline => Ok(Hold::NOBODY),
+            Self::Live(regions) => regions.hold(region).await.map(|held| Hold(Some(held))),
         }
     }
 }
 
 impl Hold {
+    /// There is nobody to hold back.
+    pub const NOBODY: Self = Self(None);
+
     /// Everything older of it has its end on both sides.
     ///
     /// # Errors
     /// As [`Held::drained`].
     pub async fn drained(&mut self) -> Result<()> {
-        match self {
-            Self::Nobody => Ok(()),
-            Self::Held(held) => held.drained().await,
+        match &mut self.0 {
+            None => Ok(()),
+            Some(held) => held.drained().await,
         }
     }
 
-    /// What waits for the release.
+    /// For who looks at it meanwhile.
     #[must_use]
-    pub fn parked(&self) -> Parked {
-        match self {
-            Self::Nobody => Parked::default(),
-            Self::Held(held) => held.parked(),
-        }
+    pub fn watch(&self) -> Watch {
+        Watch(self.0.as_ref().map(Held::watch))
     }
 
     /// What was held back goes on, in order.
-    pub async fn release(self) {
-        if let Self::Held(held) = self {
+    pub async fn release(mut self) {
+        if let Some(held) = self.0.take() {
             held.release().await;
         }
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        if let Some(held) = self.0.take() {
+            held.end();
+        }
+    }
+}
+
+impl Watch {
+    /// What waits for the release; nothing where there is nobody.
+    #[must_use]
+    pub fn parked(&self) -> Parked {
+        self.0.as_ref().map_or_else(Parked::default, delivery::Watch::parked)
     }
 }
 

@@ -2,8 +2,9 @@
 
 use super::{Config, Delivery, Role};
 use crate::base::bounds::{
-    COPY_PIECE, COPY_REQUEST_BYTES, COPY_REQUESTS, COPY_SPOOL_BYTES, COUNTED_MAX, GAP_LOG_BYTES, LOG_BODY_BYTES, LOG_CHUNK_BYTES, LOG_GROUP_BYTES, LOG_SPARES, LOG_SPARES_FEW,
-    QUARANTINE_BYTES, READ_AGAIN_MAX, READ_AHEAD_BYTES, READ_BACK_PIECE, READ_BACK_SPOOL_BYTES, ROWS_BYTES_MAX,
+    COPY_PIECE, COPY_REQUEST_BYTES, COPY_REQUESTS, COPY_SPOOL_BYTES, COUNTED_MAX, GAP_LOG_BYTES, LOG_BODY_BYTES,
+    LOG_CHUNK_BYTES, LOG_GROUP_BYTES, LOG_SPARES, LOG_SPARES_FEW, QUARANTINE_BYTES, READ_AGAIN_MAX, READ_AHEAD_BYTES,
+    READ_BACK_PIECE, READ_BACK_SPOOL_BYTES, ROWS_BYTES_MAX,
 };
 use crate::base::size::ByteSize;
 
@@ -113,7 +114,10 @@ pub fn memory_parts(config: &Config) -> Vec<BudgetPart> {
         ("gap logs (6 MiB each)", gap_logs * PER_GAP_LOG),
         ("routes (limits.routes × 2 KiB)", (config.limits.routes as u64).saturating_mul(destinations * PER_ROUTE)),
         ("lines under way (queue.overlap_lines × 128 B)", (config.queue.overlap_lines as u64).saturating_mul(PER_LINE)),
-        ("copies of history (93 MiB each destination), and reading doubt and gaps back", destinations * PER_COPY + READ_BACK),
+        (
+            "copies of history (93 MiB each destination), and reading doubt and gaps back",
+            destinations * PER_COPY + READ_BACK,
+        ),
         ("buffers of the log and of its readers", LOG + destinations * LOG_READERS),
         ("the program itself", FIXED),
     ]

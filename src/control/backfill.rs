@@ -65,14 +65,15 @@ pub struct HistoryStatus {
 impl HistoryStatus {
     /// `None`: no job works.
     pub(super) fn of(destination: &str, view: &View) -> Option<Self> {
-        let works = !view.now.is_empty() || view.waits.is_some();
+        let waits = view.throttled.clone().or_else(|| view.waits.clone());
+        let works = !view.now.is_empty() || waits.is_some();
         works.then(|| Self {
             destination: destination.to_owned(),
             parts: view.units,
             points: view.points,
             failed: view.failed,
             now: view.now.clone(),
-            waits: view.waits.clone(),
+            waits,
         })
     }
 

@@ -59,7 +59,7 @@ pub use excluded::ExcludedView;
 pub use hold::Hold;
 pub use ledger::lines_ahead;
 pub use making::creation;
-pub use regions::{Broken, HOLDS_MAX, Held, HoldView, Parked, Region, Regions};
+pub use regions::{Broken, HOLDS_MAX, Held, HoldView, Parked, Region, Regions, Watch};
 pub use target::{table_prefix, write_path};
 pub use view::{ChangeView, PauseView, SharedView, View, shared_view, show_failure};
 pub use writing::Writing;

@@ -413,6 +413,19 @@ impl Held {
         self.regions.book().known.get(&self.id).map_or_else(Parked::default, |known| known.parked)
     }
 
+    /// For who looks at what waits while somebody else has the hold.
+    #[must_use]
+    pub fn watch(&self) -> Watch {
+        Watch { regions: self.regions.clone(), id: self.id }
+    }
+
+    /// The same as a release, which nobody waits for.
+    pub fn end(mut self) {
+        self.is_over = true;
+        // Where delivery has ended nothing is held.
+        let _ = self.regions.ask(Ask::Release { id: self.id, let_go: false, answer: None });
+    }
+
     /// What was parked goes on, in the order of the log, before anything newer of the same cells.
     pub async fn release(mut self) {
         self.is_over = true;
@@ -422,6 +435,21 @@ impl Held {
             // Later is as good: it was asked for, and nothing goes before.
             let _ = tokio::time::timeout(ANSWER_MAX, heard).await;
         }
+    }
+}
+
+/// Looks at what waits for a region.
+#[derive(Clone, Debug)]
+pub struct Watch {
+    regions: Regions,
+    id: u64,
+}
+
+impl Watch {
+    /// As [`Held::parked`].
+    #[must_use]
+    pub fn parked(&self) -> Parked {
+        self.regions.book().known.get(&self.id).map_or_else(Parked::default, |known| known.parked)
     }
 }
 

@@ -230,12 +230,24 @@ impl Appender {
         }
     }
 
-    /// Waits until all that was appended before is durable.
-    ///
-    /// # Errors
-    /// The queue cannot make it durable.
-    pub async fn settled(&self) -> Result<(), Unavailable> {
-        self.entries_of_outcomes([]).await
+    /// Waits until the log has answered for all that was appended before, also for what goes later. For as long as it takes none: whoever
+    /// asks gives up by itself.
+    pub async fn settled(&self) {
+        loop {
+            let waits = {
+                let gathering = self.0.gathering.borrow();
+                !gathering.late.is_empty() || !gathering.outcomes.is_empty() || gathering.len() > 0
+            };
+            let owes = {
+                let results = self.0.finished.results();
+                results.outstanding > 0 || !results.owed.is_empty()
+            };
+            if !waits && !owes {
+                return;
+            }
+            self.0.flush.notify_one();
+            tokio::time::sleep(BUSY_PAUSE).await;
+        }
     }
 
     async fn flush_late(self) {

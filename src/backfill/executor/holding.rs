@@ -8,12 +8,14 @@ use std::time::Duration;
 use super::lanes::Piece;
 use super::{Executor, STOP_LOOK};
 use crate::backfill::chunk::{ATTEMPTS_MAX, Event, Machine};
-use crate::backfill::gate::{Hold, region};
+use crate::backfill::gate::{Hold, Watch, region};
 use crate::base::{Error, Kind, Result, Retry, Side};
 
 /// The first and the longest wait before a hold is asked for again.
 const WAIT: Duration = Duration::from_millis(100);
 const WAIT_MAX: Duration = Duration::from_secs(5);
+/// How often it is looked whether the chunk before is written.
+const TURN_LOOK: Duration = Duration::from_millis(2);
 
 /// What a region may cost delivery until its write begins.
 #[derive(Clone, Copy, Debug)]
@@ -54,8 +56,10 @@ impl Executor {
         let region = region(&self.parts.places[piece.place].name, &piece.measurement, piece.window);
         let mut hold = self.parts.gate.hold(region).await?;
         machine.step(Event::Held);
+        let parked = hold.watch();
         let done = tokio::select! {
             done = hold.drained() => Some(done),
+            why = self.overfull(&parked) => Some(Err(why)),
             () = self.parts.writer.stop.forever() => None,
         };
         match done {
@@ -82,39 +86,79 @@ impl Executor {
         is_stopped
     }
 
-    /// Until a region that is being read costs delivery too much; why.
+    /// Until a region that is being read costs delivery too much; why. `Timeout`: it took too long, whoever waits for it.
     pub(super) async fn breached(&self, hold: &Hold) -> Error {
         let began = self.parts.clock.monotonic();
+        let late = async {
+            loop {
+                tokio::time::sleep(STOP_LOOK).await;
+                let lasts = self.parts.clock.monotonic().saturating_sub(began);
+                if self.parts.gate.holds() && lasts > self.parts.limits.hold_max {
+                    let what = format!("it was not read in the {} s for which its region is held", lasts.as_secs());
+                    return Error::new(Kind::Timeout, Side::Own, what).retryable();
+                }
+            }
+        };
+        let parked = hold.watch();
+        tokio::select! {
+            why = late => why,
+            why = self.overfull(&parked) => why,
+        }
+    }
+
+    /// Until too much waits for the release of a region; never where nobody waits.
+    async fn overfull(&self, watch: &Watch) -> Error {
         loop {
             tokio::time::sleep(STOP_LOOK).await;
-            let lasts = self.parts.clock.monotonic().saturating_sub(began);
-            if let Some(why) = self.breach(hold, lasts) {
+            if let Some(why) = self.is_overfull(watch) {
                 return Error::new(Kind::Limit, Side::Own, why).retryable();
             }
         }
     }
 
-    /// Whether it does, after so long.
-    pub(super) fn breach(&self, hold: &Hold, lasts: Duration) -> Option<String> {
+    fn is_overfull(&self, watch: &Watch) -> Option<String> {
+        let parked = watch.parked();
+        let is_too_much = parked.bytes > self.parts.limits.parked_bytes_max || parked.broken.is_some();
+        is_too_much.then(|| format!("{} lines of clients wait for the region", parked.lines))
+    }
+
+    /// Whether a region that waits for its turn to be written, held since then, keeps clients' lines waiting for too long.
+    pub(super) fn is_late(&self, watch: &Watch, held_at: Duration) -> Option<String> {
+        let parked = watch.parked();
+        let lasts = self.parts.clock.monotonic().saturating_sub(held_at);
+        let somebody_waits = parked.lines > 0 || parked.statement_waits;
+        let late = somebody_waits && lasts > self.parts.limits.hold_max;
+        self.is_overfull(watch)
+            .or_else(|| late.then(|| format!("clients wait for the region for {} s", lasts.as_secs())))
+    }
+
+    /// Waits until nothing is being written, so that what was read is written at once. `Some`: it keeps clients waiting for too long.
+    pub(super) async fn turn(&self, watch: &Watch, held_at: Duration) -> Option<String> {
         if !self.parts.gate.holds() {
             return None;
         }
-        let (limits, parked) = (self.parts.limits, hold.parked());
-        if parked.bytes > limits.parked_bytes_max || parked.broken.is_some() {
-            return Some(format!("while it is read {} lines of clients wait for it", parked.lines));
+        while self.writes.get() {
+            if let Some(why) = self.is_late(watch, held_at) {
+                return Some(why);
+            }
+            tokio::time::sleep(TURN_LOOK).await;
         }
-        (lasts > limits.hold_max)
-            .then(|| format!("its region was held for longer than {} s", limits.hold_max.as_secs()))
+        self.writes.set(true);
+        None
     }
 
-    /// A region that cost too much was let go: it comes again, in smaller pieces as long as these may help.
+    /// A region that was held for too long is let go: it comes again in smaller pieces, a bounded number of times; where clients fill it, as
+    /// long as they do.
     pub(super) async fn let_go(&self, piece: &Piece, machine: &mut Machine, hold: Hold, why: &Error) -> Result<()> {
-        machine.step(Event::Breach);
+        let is_slow = why.kind() == Kind::Timeout;
+        machine.step(if is_slow { Event::ReadFailed } else { Event::Breach });
         hold.release().await;
-        if piece.attempt + 2 < ATTEMPTS_MAX {
+        if is_slow || piece.attempt + 2 < ATTEMPTS_MAX {
             return self.failed(piece, machine, why).await;
         }
         self.lanes.borrow_mut().anew(piece.clone());
+        // Others come meanwhile.
+        self.waits(why.to_string(), WAIT_MAX).await;
         Ok(())
     }
 }

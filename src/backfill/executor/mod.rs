@@ -140,6 +140,8 @@ struct Ready {
     spooled: Spooled,
     spool: PathBuf,
     started_ns: i64,
+    /// Since when its region is drained, monotonic.
+    held_at: Duration,
 }
 
 /// A job at work. One thread.
@@ -151,6 +153,8 @@ struct Executor {
     open: Cell<usize>,
     /// One of them has ended.
     ended: Notify,
+    /// One is being written, or about to be.
+    writes: Cell<bool>,
     spools: Cell<u64>,
     acks_early: bool,
     settling: RefCell<settling::Settling>,
@@ -170,15 +174,24 @@ pub async fn run(parts: Parts) -> Result<Ended> {
     let (open, ended, spools) = (Cell::new(0), Notify::new(), Cell::new(0));
     let batches = RefCell::new(Batches::new(parts.job, &parts.writer));
     let told = RefCell::default();
-    let executor = Executor { parts, lanes, open, ended, spools, acks_early, settling, told, batches };
+    let writes = Cell::new(false);
+    let executor = Executor { parts, lanes, open, ended, writes, spools, acks_early, settling, told, batches };
     executor.empty_spools()?;
     if acks_early {
         executor.note_process().await?;
     }
     let (spooled, to_write) = mpsc::channel(1);
-    let (read, written) = (executor.read_all(spooled), executor.write_all(to_write));
-    // The first error ends both.
-    let done = tokio::try_join!(read, written);
+    let done = {
+        let read = std::pin::pin!(executor.read_all(spooled));
+        let mut written = std::pin::pin!(executor.write_all(to_write));
+        tokio::select! {
+            biased;
+            // Only reads are cut.
+            done = &mut written => done,
+            // Requests under way come to their end in any case: a region is released when none can take effect on it any more.
+            done = read => written.await.and(done),
+        }
+    };
     executor.empty_spools()?;
     let Executor { parts, batches, .. } = executor;
     let is_stopped = parts.writer.stop.asked();

@@ -110,6 +110,7 @@ impl Executor {
         let Some(query) = self.parts.writer.throttle.query().await else { return Ok(()) };
         let Some((mut machine, hold)) = self.held(&piece).await? else { return Ok(()) };
         let (started_ns, spool) = (self.parts.clock.wall_ns(), self.next_spool());
+        let held_at = self.parts.clock.monotonic();
         self.open.set(self.open.get() + 1);
         let learn = |outcome| {
             if group_ns > 0 {
@@ -143,9 +144,12 @@ impl Executor {
                 if done.totals.points > 0 {
                     self.lanes.borrow_mut().succeeded(&piece);
                 }
-                let ready = Ready { piece, machine, hold, spooled: done, spool, started_ns };
+                let ready = Ready { piece, machine, hold, spooled: done, spool, started_ns, held_at };
                 if ready.spooled.totals.points == 0 {
                     return self.nothing(ready).await;
+                }
+                if let Some(why) = self.turn(&ready.hold.watch(), held_at).await {
+                    return self.too_late(ready, &why).await;
                 }
                 // The other side has ended with an error, which is told.
                 spooled.send(ready).await.map_err(|_| stopped())

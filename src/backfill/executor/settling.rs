@@ -9,8 +9,9 @@ use std::time::Duration;
 use super::writing::restless;
 use super::{Executor, Ready};
 use crate::backfill::chunk::Event;
+use crate::backfill::write::PATIENCE;
 use crate::backfill::write::Sent;
-use crate::base::{Kind, Result};
+use crate::base::{Error, Kind, Result, Side};
 use crate::db::victoria;
 
 /// How often those that settle are looked at.
@@ -35,6 +36,8 @@ pub(super) struct Settling {
     waiting: VecDeque<Settled>,
     process: Option<u64>,
     met: u32,
+    /// Since when nobody says which process it is, monotonic.
+    silent_since: Option<Duration>,
 }
 
 impl Settling {
@@ -68,9 +71,20 @@ impl Executor {
         }
         let process = match victoria::about(&self.parts.writer.server).await {
             Ok(about) => about.started_s,
-            Err(error) if matches!(error.kind(), Kind::Connect | Kind::Timeout | Kind::Answer) => return Ok(()),
+            Err(error) if matches!(error.kind(), Kind::Connect | Kind::Timeout | Kind::Answer) => {
+                let since = *self.settling.borrow_mut().silent_since.get_or_insert(now);
+                let why = format!("whether the destination has kept what it acknowledged is not known: {error}");
+                if now.saturating_sub(since) > PATIENCE {
+                    return Err(Error::new(error.kind(), Side::Destination, why).hint("twinline backfill resume"));
+                }
+                self.parts.progress.change(|view| view.waits = Some(why));
+                return Ok(());
+            }
             Err(error) => return Err(error),
         };
+        if self.settling.borrow_mut().silent_since.take().is_some() {
+            self.parts.progress.change(|view| view.waits = None);
+        }
         if process != self.settling.borrow().process {
             let mut settling = self.settling.borrow_mut();
             (settling.process, settling.met) = (process, settling.met + 1);

@@ -31,22 +31,17 @@ impl Executor {
                 }
             };
             let Some(ready) = next else { break };
-            self.write(ready).await?;
+            let done = self.write(ready).await;
+            self.writes.set(false);
+            done?;
             self.settle_due().await?;
         }
         Ok(())
     }
 
     async fn write(&self, mut ready: Ready) -> Result<()> {
-        // While it waited for its turn clients may have written too much of it.
-        if let Some(why) = self.breach(&ready.hold, Duration::ZERO) {
-            let why = Error::new(Kind::Limit, Side::Own, why).retryable();
-            tracing::debug!(event = "backfill.late", "{why}");
-            remove(&ready.spool)?;
-            ready.hold.release().await;
-            self.lanes.borrow_mut().anew(ready.piece);
-            self.closed();
-            return Ok(());
+        if let Some(why) = self.is_late(&ready.hold.watch(), ready.held_at) {
+            return self.too_late(ready, &why).await;
         }
         let process = self.settling.borrow().process();
         let sent = match self.sent(&mut ready).await {
@@ -57,6 +52,9 @@ impl Executor {
                 return Err(error);
             }
         };
+        // First of all: whatever fails from here on, the region is let go of only then. And it is not noted before: should this process
+        // die now, the chunk is copied again, over what may still take effect.
+        self.settle(sent.unanswered).await;
         remove(&ready.spool)?;
         if let Some(at) = sent.unanswered {
             ready.machine.step(Event::Unanswered(at));
@@ -66,11 +64,9 @@ impl Executor {
             self.parts.store.refuse(self.parts.job, sent.letters.clone()).await?;
             self.parts.progress.change(|view| view.refused += count);
         }
-        // Not noted before: should this process die now, the chunk is copied again, over what may still take effect.
-        self.settle(sent.unanswered).await;
         ready.machine.step(Event::Acked);
         if self.acks_early {
-            let hold = std::mem::replace(&mut ready.hold, Hold::Nobody);
+            let hold = std::mem::replace(&mut ready.hold, Hold::NOBODY);
             hold.release().await;
             self.settling.borrow_mut().add(Settled { ready, sent, process, at: self.parts.clock.monotonic() });
             let count = self.settling.borrow().len() as u64;
@@ -78,6 +74,16 @@ impl Executor {
             return Ok(());
         }
         self.written(ready, &sent).await
+    }
+
+    /// While it waited for its turn clients have waited for too long: it is let go, and read again later.
+    pub(super) async fn too_late(&self, ready: Ready, why: &str) -> Result<()> {
+        tracing::debug!(event = "backfill.late", "{why}");
+        remove(&ready.spool)?;
+        ready.hold.release().await;
+        self.lanes.borrow_mut().anew(ready.piece);
+        self.closed();
+        Ok(())
     }
 
     /// Brings a spool to the destination; where that fails, also when a request was last left without an answer.

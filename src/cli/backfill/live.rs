@@ -64,7 +64,7 @@ fn give(config: &Config, order: &Order) -> Result<Option<Done>, Failure> {
 pub(super) fn order(global: &Global, config: &Config, order: &Order) -> Result<Exit, Failure> {
     let talk = global.talk();
     let text = give(config, order)?.map_or_else(
-        || "accepted; it takes as long as a request to the destination without an answer may take effect".to_owned(),
+        || "accepted; it is carried out when what is under way has come to its end".to_owned(),
         |done| done.text,
     );
     if talk.json() {
@@ -98,27 +98,28 @@ pub(super) fn begin(global: &Global, config: &Config, args: &StartArgs) -> Resul
     if !args.wait {
         return order(global, config, &Order::Start { scope });
     }
-    let stop = Stop::listen()?;
+    let (stop, before) = (Stop::listen()?, status::last(config)?.map_or(0, |(job, _)| job.id));
     if let Some(done) = give(config, &Order::Start { scope })? {
         global.talk().say(&done.text);
     }
-    wait(global, config, &stop)
+    wait(global, config, (&stop, before))
 }
 
-/// Shows how far it is, until its end.
-fn wait(global: &Global, config: &Config, stop: &Stop) -> Result<Exit, Failure> {
+/// Shows how far the job behind that number is, until its end.
+fn wait(global: &Global, config: &Config, (stop, before): (&Stop, i64)) -> Result<Exit, Failure> {
     let (talk, clock) = (global.talk(), SystemClock::new());
     let mut shown = Shown::new(talk, clock.monotonic());
     let (_keep, never) = std::sync::mpsc::channel::<()>();
     loop {
-        let (job, _) = status::last(config)?.ok_or_else(status::nothing)?;
-        let exit = match job.state {
+        // Until its order is carried out the last one is another.
+        let job = status::last(config)?.map(|(job, _)| job).filter(|job| job.id > before);
+        let exit = job.and_then(|job| match job.state {
             JobState::Running => None,
             JobState::Stopped => Some(Exit::No),
             JobState::Done => Some(Exit::Success),
             JobState::Partial => Some(Exit::Partly),
             JobState::Cancelled => Some(Exit::Refused),
-        };
+        });
         if let Some(exit) = exit {
             Shown::clear(talk);
             status::run(global, config, false)?;

@@ -117,6 +117,9 @@ struct GoArgs {
     /// Disk that data takes on its way, in data_dir
     #[arg(long, value_name = "SIZE", default_value = "1GiB")]
     spool_max: String,
+    /// Also a job that was begun beside live writes, where no twinline stands in front of the source any more
+    #[arg(long)]
+    even_without_twinline: bool,
     /// Have the source count all cells first: then it is known how far the job is however uneven the data, for one more look through it
     #[arg(long)]
     count: bool,
@@ -149,7 +152,9 @@ pub(super) fn run(global: &Global, args: &BackfillArgs) -> Result<Exit, Failure>
     match &args.verb {
         Verb::Plan(args) => plan::run(global, &config, &args.scope, (!args.no_count, false)),
         Verb::Start(args) if args.dry_run => {
-            plan::run(global, &config, &args.scope, (false, args.into_existing.is_some()))
+            // Beside live writes there is something already.
+            let merge = args.into_existing.is_some() || !args.offline;
+            plan::run(global, &config, &args.scope, (false, merge))
         }
         Verb::Gap(args) => gap::run(global, &config, args),
         Verb::Start(args) => start::begin(global, &config, args),

@@ -48,6 +48,9 @@ pub(in crate::cli) struct Scope {
     /// What is missing at the destination is made.
     #[serde(default)]
     pub(super) create: bool,
+    /// Copied by the command line, with no twinline in front of the source.
+    #[serde(default)]
+    pub(super) offline: bool,
 }
 
 impl ScopeArgs {
@@ -64,7 +67,7 @@ impl ScopeArgs {
         {
             return Err(Failure::new(Exit::Usage, "--until is not after --since: there is nothing between them"));
         }
-        Ok(Scope { db: self.db.clone(), since_ns, until_ns, merge, create: self.create })
+        Ok(Scope { db: self.db.clone(), since_ns, until_ns, merge, create: self.create, offline: false })
     }
 }
 

@@ -82,12 +82,21 @@ fn word(job: &JobRow, is_alive: bool) -> &'static str {
     }
 }
 
+/// Whether the running twinline is who copies it.
+pub(super) fn is_live(job: &JobRow) -> bool {
+    serde_json::from_str::<super::pair::Scope>(&job.scope).is_ok_and(|scope| !scope.offline)
+}
+
 /// What to do next.
 pub(super) fn next(job: &JobRow, is_alive: bool) -> Option<&'static str> {
     match job.state {
         JobState::Running if is_alive => Some("twinline backfill status --watch"),
+        // It goes on by itself.
+        JobState::Running | JobState::Stopped if is_live(job) && !is_alive => Some("twinline run"),
         JobState::Running | JobState::Stopped => Some("twinline backfill resume"),
-        JobState::Partial => Some("see what it says, mend it, then: twinline backfill retry"),
+        JobState::Partial => {
+            Some("twinline backfill refused lists refused lines; twinline backfill retry tries again what was given up")
+        }
         JobState::Done | JobState::Cancelled => None,
     }
 }

@@ -62,6 +62,7 @@ pub(super) fn begin(global: &Global, config: &Config, args: &StartArgs) -> Resul
     if !args.offline {
         return live::begin(global, config, args);
     }
+    let scope = Scope { offline: true, ..scope };
     let held = hold(config)?;
     if let Some(job) = last(&held, config)?.filter(|job| job.state.is_open()) {
         let what = format!("job {} has not ended", job.id);
@@ -83,6 +84,12 @@ pub(super) fn again(global: &Global, config: &Config, args: &GoArgs, again: Agai
         };
         Failure::new(Exit::Refused, what).hint("twinline backfill status")
     })?;
+    if report::is_live(&job) && !args.even_without_twinline {
+        let what =
+            format!("job {} is copied beside live writes, and no twinline runs that would hold these back", job.id);
+        return Err(Failure::new(Exit::Refused, what)
+            .hint("twinline run: it goes on by itself; where none stands in front of the source any more: --even-without-twinline"));
+    }
     if again == Again::Retry {
         let count = held.store.forget_failed(job.id).wait()?;
         global.talk().say(&format!("{count} chunks that were given up are tried again"));

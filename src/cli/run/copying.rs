@@ -213,16 +213,19 @@ impl Copier {
         let text = match state {
             JobState::Done => format!("has copied all: {} points", sums.points),
             _ => format!(
-                "has copied {} points; {} chunks were given up, and some lines refused: twinline backfill status",
+                "has copied {} points; {} chunks were given up, {} lines refused: twinline backfill status",
                 sums.points,
-                sums.failed.len()
+                sums.failed.len(),
+                sums.letters.iter().map(|(_, lines)| lines).sum::<u64>()
             ),
         };
         self.set(row, state, &text).await
     }
 
     /// All of a job; what stands in its way is tried again.
-    async fn through(&self, row: &JobRow, from: Duration, ending: &Ending) -> Ended {
+    async fn through(&self, row: &JobRow, mut from: Duration, ending: &Ending) -> Ended {
+        // What the process before waited for may be over.
+        drop(self.state.set_job(row.id, JobState::Running, String::new(), self.clock.wall_ns()));
         let stop = {
             let ending = ending.clone();
             executor::Stop::new(move || ending.0.get())
@@ -233,7 +236,7 @@ impl Copier {
         loop {
             let left = from.saturating_sub(self.clock.monotonic());
             if !left.is_zero() {
-                let why = "requests of the process before may still take effect for some time".to_owned();
+                let why = "requests of an attempt before may still take effect for some time".to_owned();
                 if self.waits(why, left, &stop).await {
                     return Ended::Stopped;
                 }
@@ -243,6 +246,7 @@ impl Copier {
                 Ok(ended) => return ended,
                 Err(failure) => failure,
             };
+            from = self.clock.monotonic() + self.config.destination().delivery.late_write_max;
             if self.desk.progress().view().chunks > before {
                 wait = first;
             }
