@@ -83,8 +83,6 @@ impl Parts {
     pub(super) async fn copy(&self, met: &Met, piece: &Piece, behind: Lsn) -> Copied {
         let mut held = match self.regions.hold(region(&piece.place.name, &piece.measurement, piece.window)).await {
             Ok(held) => held,
-            // A rule leaves this measurement at the source.
-            Err(error) if error.side() == Side::Destination && error.retry() == Retry::No => return Copied::All(0),
             Err(error) => return Copied::Busy(error.to_string()),
         };
         let spool = self.spool_dir.join("readback.spool");
@@ -200,7 +198,7 @@ impl Parts {
                 (copied, sent.unanswered)
             }
             Err((_, unanswered)) if is_late => {
-                (Copied::Later(format!("the destination did not take it in {} s", WRITE_MAX.as_secs())), unanswered)
+                (Copied::TooMuch(format!("the destination did not take it in {} s", WRITE_MAX.as_secs())), unanswered)
             }
             Err((error, unanswered)) => (Copied::Later(error.to_string()), unanswered),
         };

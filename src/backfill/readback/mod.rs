@@ -239,8 +239,9 @@ impl<M: Meeting> Runner<'_, M> {
                 work.put_back(vec![piece]);
                 self.later(work, Cause::Busy, why);
             }
+            // The others of these rows do not wait for it.
             Copied::Later(why) => {
-                work.put_back(vec![piece]);
+                work.put_last(piece);
                 self.later(work, Cause::Fault, why);
             }
             Copied::Away(why) => {

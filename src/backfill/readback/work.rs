@@ -58,6 +58,11 @@ impl Work {
         pieces.into_iter().rev().for_each(|piece| left.push_front(piece));
     }
 
+    /// It comes behind all others.
+    pub(super) fn put_last(&mut self, piece: Piece) {
+        self.left.get_or_insert_default().push_back(piece);
+    }
+
     pub(super) fn went_well(&mut self, now: Duration) {
         (self.fails, self.failing_since, self.why, self.not_before) = (0, None, None, Duration::ZERO);
         self.copied_at = Some(now);
@@ -73,7 +78,9 @@ impl Work {
                 None => met.reader.measurements(db, rp).await?,
             };
             let mut shared = None;
-            for name in names {
+            // What a rule of mapping leaves out is owed to nobody, and has no region.
+            let is_left_out = |name: &[u8]| place.shape.as_ref().is_some_and(|rules| rules.measurement(name).is_none());
+            for name in names.into_iter().filter(|name| !is_left_out(name)) {
                 let windows = match &shared {
                     Some(windows) => Vec::clone(windows),
                     None => windows(met, (db, rp), &name, self.group.window()).await?,

@@ -10,7 +10,7 @@ use clap::Args;
 
 use super::pair::{ScopeArgs, time_ns};
 use super::{GoArgs, IntoExisting, StartArgs, plan, start};
-use crate::base::clock::rfc3339;
+use crate::base::clock::{Clock as _, SystemClock, rfc3339};
 use crate::base::size::{parse_span, show_span};
 use crate::cli::Global;
 use crate::cli::exit::{Exit, Failure};
@@ -60,6 +60,11 @@ pub(super) const BY_TIME: &str = "Points are chosen by their own times, because 
 pub(super) fn run(global: &Global, config: &Config, args: &GapArgs) -> Result<Exit, Failure> {
     let talk = global.talk();
     let from_ns = time_ns(&args.restored_from)?;
+    let now_ns = SystemClock::new().wall_ns();
+    if from_ns > now_ns {
+        let what = format!("--restored-from {} is in the future: no backup can be of that time", rfc3339(from_ns));
+        return Err(Failure::new(Exit::Usage, what));
+    }
     let (margin, why) = match &args.margin {
         Some(text) => (parse_span(text).map_err(|why| Failure::new(Exit::Usage, why))?, "as asked for".to_owned()),
         None => default_margin(config),
