@@ -145,14 +145,7 @@ impl Executor {
                     self.lanes.borrow_mut().succeeded(&piece);
                 }
                 let ready = Ready { piece, machine, hold, spooled: done, spool, started_ns, held_at };
-                if ready.spooled.totals.points == 0 {
-                    return self.nothing(ready).await;
-                }
-                if let Some(why) = self.turn(&ready.hold.watch(), held_at).await {
-                    return self.too_late(ready, &why).await;
-                }
-                // The other side has ended with an error, which is told.
-                spooled.send(ready).await.map_err(|_| stopped())
+                self.hand_on(ready, spooled).await
             }
             // Nobody waits behind a region for a source that is away.
             Err(error) if error.kind() == Kind::Connect && self.parts.gate.holds() => {
@@ -175,6 +168,18 @@ impl Executor {
                 Ok(())
             }
         }
+    }
+
+    /// To whoever writes, as soon as that is free.
+    async fn hand_on(&self, ready: Ready, spooled: &mpsc::Sender<Ready>) -> Result<()> {
+        if ready.spooled.totals.points == 0 {
+            return self.nothing(ready).await;
+        }
+        if let Some(why) = self.turn(&ready.hold.watch(), ready.held_at).await {
+            return self.too_late(ready, &why).await;
+        }
+        // The other side has ended with an error, which is told.
+        spooled.send(ready).await.map_err(|_| stopped())
     }
 
     /// Fields that cannot be copied are put aside by name, once.
