@@ -400,7 +400,8 @@ fn the_defaults_fit_with_everything_that_reads_the_log() {
     let log = parts.iter().find(|part| part.what.contains("buffers of the log")).expect("a part of its own").size.0;
     let readers = (4 + 2 * (2 + 2 * READ_AGAIN_MAX + 2 * COUNTED_MAX)) * LOG_CHUNK_BYTES;
     assert!(log >= (readers + 4 * LOG_BODY_BYTES) as u64, "{log}");
-    assert!(budget_sum(&parts).0 <= 1 << 30, "{parts:?}");
+    let default = good(SHORTEST).config.limits.memory;
+    assert!(budget_sum(&parts) <= default && default.0 == 1216 << 20, "{parts:?}");
 }
 
 #[test]

@@ -219,8 +219,8 @@ mod tests {
         let config = config(Path::new("x"));
         let taken = |log, others| Taken { log: log * MIB, others: others * MIB };
         let state = |free, taken| room(&config, free * MIB, taken).state;
-        // The log and what is left free, dead letters, ballast, quarantine, gap log.
-        let all = 8 + 2 + 20 + 5 + 64 + 2;
+        // The log and what is left free, dead letters, ballast, quarantine, gap log, copies of history, what is read back.
+        let all = 8 + 2 + 20 + 5 + 64 + 2 + 1024 + 64;
         assert_eq!(state(all, taken(0, 0)), State::Ok);
         assert_eq!(state(all - 1, taken(0, 0)), State::Warning);
         assert_eq!(state(all - 1, taken(1, 0)), State::Ok, "a mebibyte of the queue is there already");
