@@ -72,7 +72,7 @@ impl Proxy {
         let Settings { queue, destination: more, delivery } = settings;
         let text = format!(
             "data_dir = \"{}\"\nlisten = \"127.0.0.1:{}\"\n[source]\n{}\n[destination]\n{}\n{more}\n[destination.delivery]\n\
-             retry_max = \"500ms\"\n{delivery}\n[queue]\nreserve_free = \"16MiB\"\n{queue}\n[log]\nformat = \"text\"\n",
+             retry_max = \"500ms\"\n{delivery}\n[queue]\nreserve_free = \"16MiB\"\n{queue}\n[readback]\nenabled = false\n[log]\nformat = \"text\"\n",
             self.data().display(),
             self.port,
             source.section(),

@@ -1,7 +1,7 @@
 //! The crash table: the program ends at one named moment of one write, or a request is held back on its way, and both
 //! databases and the accounts end as the table of the design says.
 //!
-//! Read-back is not there yet: where the table says "read back", the lines are doubt, their region is listed, and the
+//! Read-back is switched off: where the table says "read back", the lines are doubt, their region is listed, and the
 //! destination has nothing of them. Statements are not mirrored yet; their row belongs to them.
 
 use twinline::base::SystemClock;
