@@ -363,7 +363,7 @@ fn slow_clients_are_cut_and_hold_up_nobody() {
 #[test]
 fn memory_stays_within_its_limit_while_the_queue_grows() {
     let (_source, destination, twinline) =
-        sandboxes("[limits]\nmemory = \"800MiB\"\nin_flight = \"32MiB\"\n[mapping]\nunmapped = \"source-only\"");
+        sandboxes("[limits]\nmemory = \"960MiB\"\nin_flight = \"32MiB\"\n[mapping]\nunmapped = \"source-only\"");
     destination.set_faults(Faults { refuse: true, ..Faults::default() });
     let body = wide(4_000, false);
     watched("a growing queue", &twinline, || {
