@@ -24,8 +24,8 @@ use crate::db::answer::{self, Action, Limit, Verdict};
 use crate::db::product::Product;
 use crate::db::server::Server;
 use crate::delivery::{Writing, table_prefix, write_path};
+use crate::line::Precision;
 use crate::line::project::Changes;
-use crate::line::{Dialect, Precision};
 use crate::route::TargetKind;
 use crate::state::BackfillLetter;
 
@@ -58,8 +58,6 @@ pub struct Writer {
     pub writing: Writing,
     /// Its names.
     pub kind: TargetKind,
-    /// In which the source's rules of mapping read lines.
-    pub dialect: Dialect,
     /// Time.
     pub clock: SharedClock,
     /// Where waits are shown.

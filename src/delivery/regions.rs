@@ -410,7 +410,7 @@ impl Held {
     /// What waits for the release, as delivery saw it last: some milliseconds ago while it deals out.
     #[must_use]
     pub fn parked(&self) -> Parked {
-        self.regions.book().known.get(&self.id).map_or_else(Parked::default, |known| known.parked)
+        self.watch().parked()
     }
 
     /// For who looks at what waits while somebody else has the hold.

@@ -162,7 +162,6 @@ impl<M: Meeting> Runner<'_, M> {
     async fn turn(&mut self) -> bool {
         let now = self.now();
         let due = self.works.iter().position(|work| work.not_before <= now);
-        self.parts.shown.set_pending(due.is_some());
         let Some(at) = due else { return false };
         if self.pace.next(&self.parts.settings) > now {
             return false;

@@ -1,6 +1,5 @@
 //! What reading back shows of itself, from any thread.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
@@ -44,7 +43,6 @@ pub struct ReadBackView {
 #[derive(Debug, Default)]
 struct Inner {
     view: Mutex<ReadBackView>,
-    pending: AtomicBool,
 }
 
 /// Shared by whoever reads back and whoever shows it; cheap to clone.
@@ -58,17 +56,7 @@ impl ReadBackShown {
         self.0.view.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Whether something could be copied now: it goes before history.
-    #[must_use]
-    pub fn pending(&self) -> bool {
-        self.0.pending.load(Ordering::Relaxed)
-    }
-
     pub(super) fn change(&self, change: impl FnOnce(&mut ReadBackView)) {
         change(&mut self.0.view.lock().unwrap_or_else(PoisonError::into_inner));
-    }
-
-    pub(super) fn set_pending(&self, pending: bool) {
-        self.0.pending.store(pending, Ordering::Relaxed);
     }
 }

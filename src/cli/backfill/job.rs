@@ -18,10 +18,9 @@ use crate::cli::exit::Failure;
 use crate::cli::run::writing;
 use crate::config::Config;
 use crate::db::product::Product;
-use crate::db::server::{Flavor, Server};
+use crate::db::server::Server;
 use crate::db::victoria;
 use crate::delivery::SharedView;
-use crate::line::Dialect;
 use crate::state::{BackfillStore, JobRow, JobState, JobSums};
 
 /// Measurements of a place that are counted.
@@ -138,16 +137,11 @@ pub(in crate::cli) async fn writer(
         Product::Victoria => victoria::about(&server).await?.keeps,
         _ => victoria::Keeps::default(),
     };
-    let dialect = match pair.flavor {
-        Flavor::Influx1 => Dialect::Influx1,
-        Flavor::Influx2 => Dialect::Influx2,
-    };
     Ok(Writer {
         server,
         product,
         writing: writing(config, product, keeps),
         kind: pair.kind.clone(),
-        dialect,
         clock: Arc::clone(clock),
         progress: progress.clone(),
         stop,

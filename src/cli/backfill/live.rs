@@ -13,6 +13,7 @@ use crate::backfill::progress::View;
 use crate::base::{Clock as _, SystemClock};
 use crate::cli::Global;
 use crate::cli::exit::{Exit, Failure};
+use crate::cli::queue::place::understood;
 use crate::cli::queue::stop::Stop;
 use crate::cli::status::send;
 use crate::config::Config;
@@ -29,13 +30,6 @@ pub(super) fn runs(config: &Config) -> bool {
 
 fn path(config: &Config) -> String {
     format!("/api/v1/backfill?destination={}", config.destination().id)
-}
-
-fn understood<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, Failure> {
-    serde_json::from_slice(body).map_err(|e| {
-        Failure::new(Exit::Failed, format!("the answer of the running twinline is not understood: {e}"))
-            .hint("use the same version of twinline on both sides")
-    })
 }
 
 /// What the running twinline does now.

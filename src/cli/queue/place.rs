@@ -246,7 +246,8 @@ impl Place {
     }
 }
 
-fn understood<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, Failure> {
+/// The document of an answer of the running twinline.
+pub(in crate::cli) fn understood<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, Failure> {
     serde_json::from_slice(body).map_err(|e| {
         Failure::new(Exit::Failed, format!("the answer of the running twinline is not understood: {e}"))
             .hint("use the same version of twinline on both sides")
