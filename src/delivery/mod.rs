@@ -17,6 +17,7 @@ mod batch;
 mod behind;
 mod carry;
 mod closing;
+mod columns;
 mod confirmed;
 mod conflict;
 mod crowd;
@@ -216,6 +217,8 @@ pub(crate) struct Shared {
     doubts: Doubts,
     /// What may stand twice at the destination, until that is told.
     repeated: twice::Repeated,
+    /// What may be lost there.
+    doubted: columns::Doubted,
     /// Names of tables that were sent.
     tables: one_table::Tables,
     /// Lines that went as one.
@@ -295,6 +298,7 @@ fn begin(
         writing: Cell::new(parts.writing),
         id: parts.id.clone(),
         repeated: twice::Repeated::default(),
+        doubted: columns::Doubted::default(),
         tables: one_table::Tables::default(),
         rows: rows::Rows::default(),
         gzip: Cell::new(parts.gzip),

@@ -12,7 +12,7 @@ use super::lane::Place;
 use super::part::Part;
 use super::settle::{Next, Work};
 use super::target::TargetId;
-use super::{tell, twice};
+use super::{columns, tell, twice};
 use crate::base::failpoint::{self, Point};
 use crate::base::metric;
 use crate::state::Effects;
@@ -133,13 +133,19 @@ async fn one_request(work: &mut Work<'_>, mut part: Part) -> Next {
         work.parts.push_front(part);
         return Next::Go;
     }
+    if columns::are_still_lost(shared, &part).await {
+        return Next::Parked;
+    }
     if suspected {
         // What breaks now breaks under this part only if the destination is there now.
         is_alive(shared, target).await;
     }
     let ended = attempt(shared, work.lane, &part, work.gzip).await;
     shared.pace.ended(shared.clock.monotonic().saturating_sub(ended.began), part.bytes(), part.len());
-    part.met.unsure |= ended.verdict.open && twice::matters(shared.product);
+    if ended.verdict.open && twice::matters(shared.product) {
+        part.met.unsure = true;
+        columns::note(shared, &part);
+    }
     if let Some(until) = ended.open_until {
         work.open.add(&part, until);
     }

@@ -9,6 +9,7 @@ use metrics::counter;
 use super::Shared;
 use super::attempt::Ended;
 use super::batch::Batch;
+use super::columns;
 use super::letters::{Refusal, bury, bury_all};
 use super::making;
 use super::part::Part;
@@ -86,6 +87,7 @@ impl<'a> Work<'a> {
         let (code, reason) = (verdict.code, verdict.reason());
         let shown = || if verdict.status == 0 { reason.clone() } else { format!("{} {reason}", verdict.status) };
         match &verdict.action {
+            Action::Acknowledge if columns::were_lost(shared, &part).await => return Next::Parked,
             Action::Acknowledge => self.stored(&part, &verdict, began).await,
             Action::Again => {
                 part.met.again = true;

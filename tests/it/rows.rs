@@ -1,5 +1,9 @@
 //! QuestDB has tables alone: lines that go as one row, and names that are one table.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
 use serde_json::json;
 use twinline::sandbox::{Options, Sandbox};
 
@@ -52,4 +56,36 @@ fn measurements_that_differ_in_case_alone_are_told_to_be_one_table() {
     assert_eq!(twinline.call("POST /write?db=d", &[], "cpu v=4i 7000").status, 204);
     twinline.delivered(3);
     assert_eq!(told(), 1);
+}
+
+/// It died while it added a column, and takes its values since then and keeps none: nothing of that is lost, and it goes on once the
+/// column is there.
+#[test]
+fn a_column_that_was_lost_with_the_process_stops_its_place_until_it_is_there() {
+    let (_source, destination, twinline) = pair();
+    let is_there = Arc::new(AtomicBool::new(false));
+    let (mut is_first, there) = (true, Arc::clone(&is_there));
+    destination.set(move |write: &Write| match &write.path {
+        path if path.contains("columns") => {
+            let columns: &[&str] =
+                if there.load(Ordering::SeqCst) { &["w", "Lost", "timestamp"] } else { &["w", "timestamp"] };
+            let rows: Vec<_> = columns.iter().map(|column| json!([column])).collect();
+            Reply::new(200, &json!({ "dataset": rows }).to_string())
+        }
+        path if path.contains("sequencerTxn") => Reply::new(200, &json!({ "dataset": [[false, 0]] }).to_string()),
+        path if path.contains("/exec") => Reply::new(200, &json!({ "dataset": [] }).to_string()),
+        _ if write.body.contains("lost=") && std::mem::take(&mut is_first) => Reply::Die(Duration::from_millis(50)),
+        _ => Reply::new(204, ""),
+    });
+    assert_eq!(twinline.call("POST /write?db=d", &[], "m lost=1i,w=2i 5000").status, 204);
+    let status =
+        twinline.until("its place stands still", |status| status["paused"].to_string().contains("column-lost"));
+    assert!(status["paused"].to_string().contains("ADD COLUMN \\\"lost\\\""), "{status:#}");
+    assert_eq!(twinline.call("POST /write?db=d", &[], "m lost=3i 7000").status, 204);
+    let sent = || destination.writes("/write").iter().filter(|write| write.status == 204).count();
+    assert_eq!((sent(), &twinline.status()["lines"]["delivered"]), (1, &0.into()), "it is not sent again and again");
+    is_there.store(true, Ordering::SeqCst);
+    twinline.delivered(2);
+    let bodies: Vec<String> = destination.writes("/write").into_iter().map(|write| write.body).collect();
+    assert!(bodies.concat().contains("lost=3i"), "{bodies:?}");
 }

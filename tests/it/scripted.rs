@@ -211,6 +211,10 @@ impl Scripted {
         let mut inner = self.inner.lock().unwrap();
         // A statement is in the body; questions have none.
         let is_statement = write.path.contains("/query") && !write.body.is_empty();
+        // Of QuestDB.
+        if write.path.contains("/exec") {
+            return (inner.script)(&write);
+        }
         if !write.path.contains("/write") && !is_statement {
             return Reply::new(204, "");
         }
