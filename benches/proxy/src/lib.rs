@@ -8,6 +8,7 @@ pub mod arguments;
 pub mod bodies;
 pub mod database;
 pub mod gate;
+pub mod history;
 pub mod load;
 pub mod program;
 pub mod stub;

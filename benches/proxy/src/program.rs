@@ -94,6 +94,19 @@ impl Program {
         Ok(answer)
     }
 
+    /// A command of the same program, on its configuration; what it prints.
+    ///
+    /// # Panics
+    /// When it fails.
+    #[must_use]
+    pub fn command(&self, program: &Path, arguments: &[&str]) -> String {
+        let file = self.folder.path().join("twinline.toml");
+        let output = Command::new(program).arg("-c").arg(file).args(arguments).output().expect("the program runs");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        assert!(output.status.success(), "{arguments:?}: {}{}", text(&output.stdout), text(&output.stderr));
+        text(&output.stdout)
+    }
+
     /// Its status, where it answers.
     #[must_use]
     pub fn status(&self) -> Option<Value> {

@@ -10,86 +10,19 @@
 
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use twinline_proxy_benches::arguments::Arguments;
 use twinline_proxy_benches::database::{Database, escape};
+use twinline_proxy_benches::history::{BEGIN_NS, DAY_NS, LINES, Shape, post};
 use twinline_proxy_benches::median;
 use twinline_proxy_benches::program::Figures;
 use twinline_proxy_benches::stub::Kind;
 use twinline_proxy_benches::wire::Client;
 
 const NAME: &str = "bench";
-const DAY_NS: u64 = 86_400_000_000_000;
-const BEGIN_NS: u64 = 1_700_006_400_000_000_000;
-const LINES: usize = 5_000;
-const CONNECTIONS: usize = 4;
 const LOOK: Duration = Duration::from_millis(20);
-
-/// What there is to copy.
-#[derive(Clone, Copy, Debug)]
-struct Shape {
-    points: u64,
-    fields: u64,
-    series: u64,
-    days: u64,
-}
-
-impl Shape {
-    /// Point by point, all series at each moment.
-    fn line(self, at: u64, out: &mut Vec<u8>) {
-        use std::io::Write as _;
-        let (series, moment) = (at % self.series, at / self.series);
-        let step = self.days * DAY_NS / (self.points / self.series).max(1);
-        let time = BEGIN_NS + moment * step + series;
-        let region = ["eu", "us", "ap"][series as usize % 3];
-        let _ = write!(out, "cpu,host=server-{series:05},region={region} id={moment}i");
-        for field in 1..self.fields {
-            let _ = write!(out, ",f{field}={}.{}", (moment * 7 + series + field) % 100, 25 * (field % 4));
-        }
-        let _ = writeln!(out, " {time}");
-    }
-
-    /// As requests of so many lines.
-    fn body(self, number: u64) -> Vec<u8> {
-        let mut body = Vec::with_capacity(LINES * 100);
-        let from = number * LINES as u64;
-        (from..(from + LINES as u64).min(self.points)).for_each(|at| self.line(at, &mut body));
-        body
-    }
-
-    fn bodies(self) -> u64 {
-        self.points.div_ceil(LINES as u64)
-    }
-}
-
-/// Posts all points over some connections.
-fn load(database: &Database, shape: Shape) {
-    let next = AtomicUsize::new(0);
-    std::thread::scope(|scope| {
-        for _ in 0..CONNECTIONS {
-            scope.spawn(|| {
-                let mut client = database.client();
-                loop {
-                    let number = next.fetch_add(1, Ordering::Relaxed) as u64;
-                    if number >= shape.bodies() {
-                        return;
-                    }
-                    post(&mut client, database, &shape.body(number));
-                }
-            });
-        }
-    });
-}
-
-fn post(client: &mut Client, database: &Database, body: &[u8]) {
-    let head = format!("{} HTTP/1.1\r\nHost: x\r\n{}", database.write(NAME), database.authorization());
-    let message = [format!("{head}Content-Length: {}\r\n\r\n", body.len()).as_bytes(), body].concat();
-    let status = client.send(&message).expect("an answer");
-    assert_eq!(status, 204, "{}", String::from_utf8_lossy(&client.answer.body));
-}
 
 /// The answer to one day of the source, as JSON, chunk by chunk.
 fn day(client: &mut Client, shape: Shape, number: u64) -> Vec<u8> {
@@ -128,12 +61,12 @@ fn query_and_write(source: &Database, destination: &Database, shape: Shape) {
             body += &line;
             count += 1;
             if count == LINES {
-                post(&mut to, destination, std::mem::take(&mut body).as_bytes());
+                post(&mut to, destination, NAME, std::mem::take(&mut body).as_bytes());
                 count = 0;
             }
         });
         if count > 0 {
-            post(&mut to, destination, body.as_bytes());
+            post(&mut to, destination, NAME, body.as_bytes());
         }
     }
 }
@@ -199,7 +132,7 @@ fn main() {
     };
     let (runs, disk, program) = (number("--runs", 3.0), arguments.disk(), arguments.program());
     let source = Database::start(Kind::One, &disk, NAME);
-    load(&source, shape);
+    shape.load(&source, NAME);
     let mut rows: std::collections::BTreeMap<&str, Vec<Vec<f64>>> = std::collections::BTreeMap::new();
     for _ in 0..runs {
         let fresh = || Database::start(Kind::Two, &disk, NAME);
@@ -209,7 +142,7 @@ fn main() {
         });
         rows.entry("1 read alone").or_default().push(vec![rate, cpu[0]]);
         let destination = fresh();
-        let (rate, cpu) = timed(shape.points, &[&destination], || load(&destination, shape));
+        let (rate, cpu) = timed(shape.points, &[&destination], || shape.load(&destination, NAME));
         rows.entry("2 load alone").or_default().push(vec![rate, cpu[0]]);
         drop(destination);
         let destination = fresh();
