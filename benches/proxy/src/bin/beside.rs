@@ -1,9 +1,9 @@
 //! Whether clients and delivery notice that history is copied beside them: InfluxDB 1.13 to 2.9, writers on a schedule at half of the
 //! capacity that is found first, spans with a copy and without one in turn.
 //!
-//! `cargo run --release --bin beside -- [--twinline FILE] [--points 3e6] [--fields 4] [--span-s 8] [--runs 5] [--rate R] [--disk DIR]`
+//! `cargo run --release --bin beside -- [--twinline FILE] [--points 3e6] [--fields 4] [--span-s 8] [--runs 5] [--rate R] [--limits 'rows_per_s = 20000'] [--disk DIR]`
 //!
-//! Each run begins anew at an empty destination. Printed are medians of the runs, with a copy and without: the time within which 99 % of
+//! `--limits`: lines of `[backfill]`, with `;` between them. Each run begins anew at an empty destination. Printed are medians of the runs, with a copy and without: the time within which 99 % of
 //! the requests were answered, counted from when they were due; the age of the oldest line that waits for delivery, asked every 20 ms,
 //! its 99 % too; and how fast was copied meanwhile. A copy that ends before its span does is a failure: give it more points.
 
@@ -43,11 +43,13 @@ struct Span {
     points_per_s: f64,
 }
 
-fn start(program: &Path, disk: &Path, source: &Database, destination: &Database) -> Program {
+fn start((program, limits): (&Path, &str), disk: &Path, source: &Database, destination: &Database) -> Program {
     let setup = Setup {
         source: source.section(),
         destination: destination.section(),
-        more: format!("[[mapping.rule]]\nfrom = {{ db = \"{NAME}\", rp = \"*\" }}\nto = {{ bucket = \"{NAME}\" }}"),
+        more: format!(
+            "[[mapping.rule]]\nfrom = {{ db = \"{NAME}\", rp = \"*\" }}\nto = {{ bucket = \"{NAME}\" }}\n[backfill]\n{limits}"
+        ),
         ..Setup::default()
     };
     Program::start(program, disk, &setup)
@@ -136,9 +138,10 @@ fn main() {
     let (runs, disk, program) = (number("--runs", 5.0), arguments.disk(), arguments.program());
     let source = Database::start(Kind::One, &disk, NAME);
     shape.load(&source, NAME);
+    let limits = arguments.text("--limits").unwrap_or_default().replace(';', "\n");
     let fresh = || {
         let destination = Database::start(Kind::Two, &disk, NAME);
-        let twinline = start(&program, &disk, &source, &destination);
+        let twinline = start((&program, &limits), &disk, &source, &destination);
         (destination, twinline)
     };
     let rate = arguments.text("--rate").map_or_else(
