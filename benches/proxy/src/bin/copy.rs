@@ -1,10 +1,10 @@
 //! How fast history is copied: from a filled InfluxDB 1.13 to fresh ones of 2.9, beside simpler ways over the same data.
 //!
-//! `cargo run --release --bin copy -- [--twinline FILE] [--points 1.5e6] [--fields 4] [--series 1000] [--runs 3] [--days 30] [--disk DIR]`
+//! `cargo run --release --bin copy -- [--twinline FILE] [--points 1.5e6] [--fields 4] [--series 1000] [--runs 3] [--days 30] [--eta] [--disk DIR]`
 //!
 //! Four figures of each run, in alternation: the source read alone (the queries of a day each, answers thrown away), the destination
 //! loaded alone (the same points as lines, over four connections), a plain query-and-write (both, one after the other), and `twinline
-//! backfill start --offline`. From the first two comes the bound: two processors ÷ (seconds of processor a point, read + loaded).
+//! backfill start --offline`. `--eta`: how near the time left was, from a tenth on, asked twice a second. From the first two comes the bound: two processors ÷ (seconds of processor a point, read + loaded).
 
 #![allow(clippy::disallowed_methods, reason = "a measurement reads the clock itself, and waits")]
 
@@ -23,6 +23,9 @@ use twinline_proxy_benches::wire::Client;
 
 const NAME: &str = "bench";
 const LOOK: Duration = Duration::from_millis(20);
+const ASK_EVERY: Duration = Duration::from_millis(500);
+/// The foretold end may be wrong by this share of the whole time.
+const ETA_GOAL: f64 = 0.2;
 
 /// The answer to one day of the source, as JSON, chunk by chunk.
 fn day(client: &mut Client, shape: Shape, number: u64) -> Vec<u8> {
@@ -72,7 +75,12 @@ fn query_and_write(source: &Database, destination: &Database, shape: Shape) {
 }
 
 /// By the program; its figures at the end and the most memory it had.
-fn backfill(program: &Path, disk: &Path, (source, destination): (&Database, &Database)) -> (Figures, u64) {
+fn backfill(
+    program: &Path,
+    disk: &Path,
+    (source, destination): (&Database, &Database),
+    mut asks: Option<&mut Vec<(Duration, f64, f64)>>,
+) -> (Figures, u64) {
     let folder = tempfile::Builder::new().prefix("twinline-copy-").tempdir_in(disk).expect("a folder");
     let text = format!(
         "schema = 1\ndata_dir = {:?}\n[[listen]]\naddress = \"127.0.0.1:0\"\nrole = \"proxy\"\n[source]\n{}\n[destination]\n{}\n\
@@ -89,7 +97,12 @@ fn backfill(program: &Path, disk: &Path, (source, destination): (&Database, &Dat
     command.stdin(Stdio::null()).stdout(log.try_clone().expect("a second handle")).stderr(log);
     let mut process = command.spawn().expect("the program runs");
     let (mut last, mut anon) = (Figures::default(), 0);
+    let (began, mut asked) = (Instant::now(), Duration::ZERO);
     loop {
+        if let Some(asks) = asks.as_deref_mut().filter(|_| began.elapsed() > asked + ASK_EVERY) {
+            asked = began.elapsed();
+            asks.extend(left(program, &file).map(|(done, left_s)| (asked, done, left_s)));
+        }
         let now = Figures::of(process.id());
         if now.cpu_s > 0.0 {
             last = now;
@@ -102,6 +115,20 @@ fn backfill(program: &Path, disk: &Path, (source, destination): (&Database, &Dat
         }
         std::thread::sleep(LOOK);
     }
+}
+
+/// The share that is done, percent, and how many seconds are left by its own word.
+fn left(program: &Path, file: &Path) -> Option<(f64, f64)> {
+    let asked = Command::new(program).arg("-c").arg(file).args(["backfill", "status", "-o", "json"]).output().ok()?;
+    let status: Value = serde_json::from_slice(&asked.stdout).ok()?;
+    Some((status["done_percent"].as_f64()?, status["left_s"].as_f64()?))
+}
+
+/// By how much the foretold end was wrong at each ask from a tenth on, as a share of the whole time.
+fn errors(asks: &[(Duration, f64, f64)], took: Duration) -> Vec<f64> {
+    let all_s = took.as_secs_f64();
+    let late = asks.iter().filter(|(_, done, _)| *done >= 10.0);
+    late.map(|(at, _, left_s)| (at.as_secs_f64() + left_s - all_s) / all_s).collect()
 }
 
 /// Points that are there.
@@ -134,6 +161,7 @@ fn main() {
     let source = Database::start(Kind::One, &disk, NAME);
     shape.load(&source, NAME);
     let mut rows: std::collections::BTreeMap<&str, Vec<Vec<f64>>> = std::collections::BTreeMap::new();
+    let mut wrong = Vec::new();
     for _ in 0..runs {
         let fresh = || Database::start(Kind::Two, &disk, NAME);
         let mut client = source.client();
@@ -152,10 +180,13 @@ fn main() {
         assert_eq!(count(&destination), shape.points);
         drop(destination);
         let destination = fresh();
-        let mut own = (Figures::default(), 0);
+        let (mut own, mut asks) = ((Figures::default(), 0), Vec::new());
+        let began = Instant::now();
         let (rate, cpu) = timed(shape.points, &[&source, &destination], || {
-            own = backfill(&program, &disk, (&source, &destination));
+            let asks = arguments.has("--eta").then_some(&mut asks);
+            own = backfill(&program, &disk, (&source, &destination), asks);
         });
+        wrong.extend(errors(&asks, began.elapsed()));
         assert_eq!(count(&destination), shape.points);
         let own_cpu = own.0.cpu_s / shape.points as f64 * 1e6;
         rows.entry("4 twinline").or_default().push(vec![rate, cpu[0], cpu[1], own_cpu, own.1 as f64 / 1048576.0]);
@@ -176,6 +207,10 @@ fn main() {
         "ratio_to_query_and_write": rate / middle("3 query and write", 0),
         "bound_points_per_s": bound, "share_of_bound": rate / bound, "goal_share_of_bound": 0.85,
         "own_share_of_cpu": own / all, "goal_own_share_of_cpu": 0.2,
+        "eta": {
+            "asks": wrong.len(), "within_goal": wrong.iter().filter(|wrong| wrong.abs() <= ETA_GOAL).count(),
+            "least": wrong.iter().copied().fold(0.0, f64::min), "most": wrong.iter().copied().fold(0.0, f64::max),
+        },
     });
     println!("{result:#}");
 }
