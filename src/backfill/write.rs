@@ -23,7 +23,7 @@ use crate::base::{Error, Kind, Result, Side};
 use crate::db::answer::{self, Action, Limit, Verdict};
 use crate::db::product::Product;
 use crate::db::server::Server;
-use crate::delivery::{Writing, table_prefix, write_path};
+use crate::delivery::{Writing, lost_column, table_prefix, write_path};
 use crate::line::Precision;
 use crate::line::project::Changes;
 use crate::route::TargetKind;
@@ -218,6 +218,7 @@ impl Writer {
                 continue;
             }
             let verdict = self.answered(path, shared, &batch).await?;
+            self.has_all(shared, &verdict, &batch).await?;
             match verdict.action {
                 Action::Acknowledge => shared.borrow_mut().bytes += batch.bytes.len() as u64,
                 Action::Quoted { kept, .. } => {
@@ -257,6 +258,20 @@ impl Writer {
             }
         }
         Ok(())
+    }
+
+    /// Behind a request without an end of this chunk: whether what was acknowledged has its columns.
+    async fn has_all(&self, shared: &Shared, verdict: &Verdict, batch: &Batch) -> Result<()> {
+        let is_asked = self.product == Product::Questdb && matches!(verdict.action, Action::Acknowledge);
+        if !is_asked || shared.borrow().unanswered.is_none() {
+            return Ok(());
+        }
+        match lost_column(&self.server, batch.lines()).await {
+            None => Ok(()),
+            Some(why) => {
+                Err(Error::new(Kind::State, Side::Destination, why).hint("twinline backfill resume, once that is done"))
+            }
+        }
     }
 
     /// Sends the same bytes until there is an answer that is no request to wait.

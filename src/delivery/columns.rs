@@ -14,6 +14,7 @@ use super::tell::pause_target;
 use super::twice::table_of;
 use crate::base::Result;
 use crate::db::questdb;
+use crate::db::server::Server;
 use crate::line::project::without_case;
 use crate::line::{Dialect, Precision, lines};
 
@@ -101,11 +102,26 @@ impl Doubted {
 
 /// A request with this part may have had an effect, and has no answer.
 pub(super) fn note(shared: &Shared, part: &Part) {
-    let mut all: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    for text in part.texts() {
-        all.entry(table_of(text)).or_default().extend(columns_of(text));
+    written(part.texts()).into_iter().for_each(|(table, columns)| shared.doubted.add(&table, columns));
+}
+
+/// What was lost of lines that went again after a request without an end, in words; for whoever writes beside delivery. `None` also where
+/// the server does not say.
+pub async fn lost_column<'a>(server: &Server, lines: impl Iterator<Item = &'a [u8]>) -> Option<String> {
+    for (table, wanted) in written(lines) {
+        let Ok(Ok(Some(there))) = tokio::time::timeout(SEEN_MAX, seen(server, &table)).await else { continue };
+        if let Some(column) = wanted.difference(&there).next().filter(|_| !there.is_empty()) {
+            return Some(advice(&table, column));
+        }
     }
-    all.into_iter().for_each(|(table, columns)| shared.doubted.add(&table, columns));
+    None
+}
+
+/// The columns of each table that these lines bring.
+fn written<'a>(lines: impl Iterator<Item = &'a [u8]>) -> BTreeMap<String, BTreeSet<String>> {
+    let mut all: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    lines.for_each(|text| all.entry(table_of(text)).or_default().extend(columns_of(text)));
+    all
 }
 
 /// Before a part goes: whether a column of it is still lost. Then its place is paused.
@@ -124,7 +140,7 @@ pub(super) async fn were_lost(shared: &Shared, part: &Part) -> bool {
 async fn are_lost(shared: &Shared, part: &Part, touched: BTreeMap<String, BTreeSet<String>>) -> bool {
     for (table, wanted) in touched {
         // Who does not answer now is asked with the next part of this table: it stays doubted.
-        let Ok(Ok(Some(there))) = tokio::time::timeout(SEEN_MAX, seen(shared, &table)).await else { continue };
+        let Ok(Ok(Some(there))) = tokio::time::timeout(SEEN_MAX, seen(&shared.server, &table)).await else { continue };
         let lacking = shared.doubted.saw(&table, &there, &wanted);
         if let Some(column) = lacking.first() {
             pause_target(shared, part.batch.target, CODE, advice(&table, column));
@@ -135,11 +151,11 @@ async fn are_lost(shared: &Shared, part: &Part, touched: BTreeMap<String, BTreeS
 }
 
 /// The columns of a table, once all that was committed can be read; `None` where it does not say, or stands still itself.
-async fn seen(shared: &Shared, table: &str) -> Result<Option<BTreeSet<String>>> {
+async fn seen(server: &Server, table: &str) -> Result<Option<BTreeSet<String>>> {
     let quoted = table.replace('\'', "''");
     let pending = format!("select suspended, sequencerTxn - writerTxn from wal_tables() where name = '{quoted}'");
     loop {
-        let Some(rows) = questdb::rows(&shared.server, &pending).await? else { return Ok(None) };
+        let Some(rows) = questdb::rows(server, &pending).await? else { return Ok(None) };
         match rows.first().map(|row| (row[0].as_bool(), row[1].as_i64())) {
             Some((Some(false), Some(left))) if left > 0 => tokio::time::sleep(LOOK_EVERY).await,
             Some((Some(true), _)) => return Ok(None),
@@ -148,7 +164,7 @@ async fn seen(shared: &Shared, table: &str) -> Result<Option<BTreeSet<String>>> 
         }
     }
     let columns = format!("select \"column\" from table_columns('{quoted}')");
-    let rows = questdb::rows(&shared.server, &columns).await?;
+    let rows = questdb::rows(server, &columns).await?;
     let name = |row: &Vec<serde_json::Value>| Some(without_case(row.first()?.as_str()?));
     Ok(rows.map(|rows| rows.iter().filter_map(name).collect()))
 }

@@ -56,6 +56,7 @@ mod unsettled;
 mod view;
 mod writing;
 
+pub use columns::lost_column;
 pub use excluded::ExcludedView;
 pub use hold::Hold;
 pub use ledger::lines_ahead;
