@@ -23,7 +23,7 @@ use crate::base::{Error, Kind, Result, Side};
 use crate::db::answer::{self, Action, Limit, Verdict};
 use crate::db::product::Product;
 use crate::db::server::Server;
-use crate::delivery::{Writing, lost_column, table_prefix, write_path};
+use crate::delivery::{Columns, Writing, lost_column, note_columns, table_prefix, write_path};
 use crate::line::Precision;
 use crate::line::project::Changes;
 use crate::route::TargetKind;
@@ -79,6 +79,8 @@ pub struct Sent {
     pub letters: Vec<BackfillLetter>,
     /// When a request was last left without an answer, monotonic.
     pub unanswered: Option<Duration>,
+    /// What QuestDB took, by table.
+    pub columns: Columns,
 }
 
 /// Lines of one request.
@@ -163,7 +165,7 @@ impl Writer {
         while let Some(done) = under_way.join_next().await {
             ended(Some(done))?;
         }
-        Ok(())
+        self.has_all(shared).await
     }
 
     /// The line of a point, as the rules of mapping and the destination want it.
@@ -218,9 +220,14 @@ impl Writer {
                 continue;
             }
             let verdict = self.answered(path, shared, &batch).await?;
-            self.has_all(shared, &verdict, &batch).await?;
             match verdict.action {
-                Action::Acknowledge => shared.borrow_mut().bytes += batch.bytes.len() as u64,
+                Action::Acknowledge => {
+                    let mut sent = shared.borrow_mut();
+                    sent.bytes += batch.bytes.len() as u64;
+                    if self.product == Product::Questdb {
+                        note_columns(batch.lines(), &mut sent.columns);
+                    }
+                }
                 Action::Quoted { kept, .. } => {
                     let found = answer::quoted(&verdict.said, batch.lines());
                     match found {
@@ -260,13 +267,11 @@ impl Writer {
         Ok(())
     }
 
-    /// Behind a request without an end of this chunk: whether what was acknowledged has its columns.
-    async fn has_all(&self, shared: &Shared, verdict: &Verdict, batch: &Batch) -> Result<()> {
-        let is_asked = self.product == Product::Questdb && matches!(verdict.action, Action::Acknowledge);
-        if !is_asked || shared.borrow().unanswered.is_none() {
-            return Ok(());
-        }
-        match lost_column(&self.server, batch.lines()).await {
+    /// Behind the last yes of a chunk: whether the destination has the columns of what it took. One that lost a column with its process
+    /// says yes all the same, and a chunk that it took before is no witness.
+    async fn has_all(&self, shared: &Shared) -> Result<()> {
+        let written = std::mem::take(&mut shared.borrow_mut().columns);
+        match lost_column(&self.server, written).await {
             None => Ok(()),
             Some(why) => {
                 Err(Error::new(Kind::State, Side::Destination, why).hint("twinline backfill resume, once that is done"))

@@ -27,8 +27,8 @@ const SEEN_MAX: Duration = Duration::from_secs(5);
 /// So often it is looked whether they do.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
-/// Names of columns by their table, both without regard to case, as QuestDB compares them.
-type Columns = BTreeMap<String, BTreeSet<String>>;
+/// Names of columns by their table; those of columns in small letters, as QuestDB compares them.
+pub type Columns = BTreeMap<String, BTreeSet<String>>;
 
 /// Columns that have not been seen since a request with them broke off.
 #[derive(Debug, Default)]
@@ -57,12 +57,12 @@ impl Doubted {
     }
 
     /// The doubted tables that this part writes to, as they are named, and which of the doubted columns it writes.
-    fn touched(&self, part: &Part) -> BTreeMap<String, BTreeSet<String>> {
+    fn touched(&self, part: &Part) -> Columns {
         let doubt = self.0.borrow();
         if doubt.columns.is_empty() {
-            return BTreeMap::new();
+            return Columns::new();
         }
-        let mut found: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        let mut found = Columns::new();
         for text in part.texts() {
             let Some((name, doubted)) = doubt.columns.get(&without_case(&table_of(text))) else { continue };
             let own = columns_of(text);
@@ -102,13 +102,18 @@ impl Doubted {
 
 /// A request with this part may have had an effect, and has no answer.
 pub(super) fn note(shared: &Shared, part: &Part) {
-    written(part.texts()).into_iter().for_each(|(table, columns)| shared.doubted.add(&table, columns));
+    let mut written = Columns::new();
+    note_columns(part.texts(), &mut written);
+    written.into_iter().for_each(|(table, columns)| shared.doubted.add(&table, columns));
 }
 
-/// What was lost of lines that went again after a request without an end, in words; for whoever writes beside delivery. `None` also where
-/// the server does not say.
-pub async fn lost_column<'a>(server: &Server, lines: impl Iterator<Item = &'a [u8]>) -> Option<String> {
-    for (table, wanted) in written(lines) {
+/// What was lost of columns that were written, in words; for whoever writes beside delivery. `None` also where the server does not say.
+pub async fn lost_column(server: &Server, written: Columns) -> Option<String> {
+    for (table, wanted) in written {
+        // Mostly all is there, and nobody waits.
+        if columns(server, &table).await.is_ok_and(|there| there.is_some_and(|there| wanted.is_subset(&there))) {
+            continue;
+        }
         let Ok(Ok(Some(there))) = tokio::time::timeout(SEEN_MAX, seen(server, &table)).await else { continue };
         if let Some(column) = wanted.difference(&there).next().filter(|_| !there.is_empty()) {
             return Some(advice(&table, column));
@@ -117,11 +122,9 @@ pub async fn lost_column<'a>(server: &Server, lines: impl Iterator<Item = &'a [u
     None
 }
 
-/// The columns of each table that these lines bring.
-fn written<'a>(lines: impl Iterator<Item = &'a [u8]>) -> BTreeMap<String, BTreeSet<String>> {
-    let mut all: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+/// Adds the columns that these lines bring.
+pub fn note_columns<'a>(lines: impl Iterator<Item = &'a [u8]>, all: &mut Columns) {
     lines.for_each(|text| all.entry(table_of(text)).or_default().extend(columns_of(text)));
-    all
 }
 
 /// Before a part goes: whether a column of it is still lost. Then its place is paused.
@@ -137,7 +140,7 @@ pub(super) async fn were_lost(shared: &Shared, part: &Part) -> bool {
     are_lost(shared, part, touched).await
 }
 
-async fn are_lost(shared: &Shared, part: &Part, touched: BTreeMap<String, BTreeSet<String>>) -> bool {
+async fn are_lost(shared: &Shared, part: &Part, touched: Columns) -> bool {
     for (table, wanted) in touched {
         // Who does not answer now is asked with the next part of this table: it stays doubted.
         let Ok(Ok(Some(there))) = tokio::time::timeout(SEEN_MAX, seen(&shared.server, &table)).await else { continue };
@@ -163,7 +166,11 @@ async fn seen(server: &Server, table: &str) -> Result<Option<BTreeSet<String>>> 
             _ => break,
         }
     }
-    let columns = format!("select \"column\" from table_columns('{quoted}')");
+    columns(server, table).await
+}
+
+async fn columns(server: &Server, table: &str) -> Result<Option<BTreeSet<String>>> {
+    let columns = format!("select \"column\" from table_columns('{}')", table.replace('\'', "''"));
     let rows = questdb::rows(server, &columns).await?;
     let name = |row: &Vec<serde_json::Value>| Some(without_case(row.first()?.as_str()?));
     Ok(rows.map(|rows| rows.iter().filter_map(name).collect()))

@@ -56,7 +56,7 @@ mod unsettled;
 mod view;
 mod writing;
 
-pub use columns::lost_column;
+pub use columns::{Columns, lost_column, note_columns};
 pub use excluded::ExcludedView;
 pub use hold::Hold;
 pub use ledger::lines_ahead;

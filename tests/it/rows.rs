@@ -89,3 +89,26 @@ fn a_column_that_was_lost_with_the_process_stops_its_place_until_it_is_there() {
     let bodies: Vec<String> = destination.writes("/write").into_iter().map(|write| write.body).collect();
     assert!(bodies.concat().contains("lost=3i"), "{bodies:?}");
 }
+
+/// The same to a copy: it waits and says why, and what was not kept is no done chunk.
+#[test]
+fn a_column_that_was_lost_under_a_copy_stops_it_with_the_reason() {
+    let (source, destination, twinline) = pair();
+    let mut is_first = true;
+    destination.set(move |write: &Write| match &write.path {
+        path if path.contains("columns") => Reply::new(200, &json!({ "dataset": [["w"], ["timestamp"]] }).to_string()),
+        path if path.contains("sequencerTxn") => Reply::new(200, &json!({ "dataset": [[false, 0]] }).to_string()),
+        path if path.contains("/exec") => Reply::new(200, &json!({ "dataset": [] }).to_string()),
+        _ if std::mem::take(&mut is_first) => Reply::Die(Duration::from_millis(50)),
+        _ => Reply::new(204, ""),
+    });
+    let addr = source.url().trim_start_matches("http://").to_owned();
+    assert_eq!(crate::http::call(&addr, "POST /write?db=d", &[], b"m lost=1i,w=2i 5000").unwrap().status, 204);
+    assert!(twinline.command(&["backfill", "start", "--db", "d"]).status.success());
+    let status = crate::proxy::eventually("it says what is lost", || {
+        let status = twinline.command(&["backfill", "status", "-o", "json"]).stdout;
+        let status: serde_json::Value = serde_json::from_slice(&status).unwrap();
+        if status.to_string().contains("ADD COLUMN") { Ok(status) } else { Err(status.to_string()) }
+    });
+    assert_eq!((&status["points"], &status["state"]), (&0.into(), &"running".into()), "{status:#}");
+}
