@@ -207,10 +207,15 @@ impl<M: Meeting> Runner<'_, M> {
         }
         match work.next() {
             Some(piece) => {
+                // Before it is held: a window of a provider may be long.
+                let Some(query) = met.writer.throttle.healing().await else {
+                    work.put_back(vec![piece]);
+                    return false;
+                };
                 let turn = Rc::clone(&self.parts.turn);
                 // Nobody closes it.
                 let _turn = turn.acquire().await;
-                let copied = self.parts.copy(&met, &piece, work.group.behind).await;
+                let copied = self.parts.copy(&met, &piece, (work.group.behind, query)).await;
                 self.pace.note(self.now());
                 self.copied(work, piece, copied);
                 false

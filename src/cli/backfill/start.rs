@@ -9,6 +9,7 @@ use super::{GoArgs, IntoExisting, StartArgs, live, plan, report};
 use crate::backfill::executor::{self, Ended};
 use crate::backfill::gate::Gate;
 use crate::backfill::progress::Progress;
+use crate::backfill::throttle::rule::OfSource;
 use crate::base::clock::SharedClock;
 use crate::base::size::ByteSize;
 use crate::base::{Error, Kind, Side, SystemClock, disk};
@@ -155,7 +156,7 @@ fn go(
             clock: &clock,
             progress: &progress,
             gate: Gate::Offline,
-            beside: None,
+            allowance: job::allowance(config, &clock, &OfSource::default(), None),
             stop: executor::Stop::new(move || asked.asked().is_some()),
             spool_bytes_max: spool_max.0,
         };

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 pub use budget::{Budget, Quota};
 pub use checks::{Attempts, Checks, Flag, Hook, Seen};
-pub use permits::{Permits, Whose};
+pub use permits::{OfSource, Permits, Whose};
 pub use rate::Rate;
 
 /// What may say no, in the order in which it is asked.
