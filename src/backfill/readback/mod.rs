@@ -5,7 +5,7 @@
 //! bring again, whatever ends this process ([`copy`]), and, where the destination says yes before it keeps, once it is kept. What ends the
 //! process costs the parts in flight. Points are added and overwritten, never removed: nothing in doubt was ever delivered. A delete whose
 //! fate is not known is a statement of its own (`state/statements`), which this does not settle. One part is under way at a time, whatever
-//! the number of destinations; rows that are at work are at most [`ROWS_MAX`] of each kind, their parts [`PIECES_MAX`]. Nothing waits
+//! the number of destinations, and history to the same destination begins no chunk meanwhile; rows that are at work are at most [`ROWS_MAX`] of each kind, their parts [`PIECES_MAX`]. Nothing waits
 //! without a reason that is shown.
 //!
 //! Of gaps only those are read back that have the times of their points (`state::GAPS_READ_BACK`).
@@ -28,6 +28,7 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 
 use super::executor::Stop;
+use super::throttle::{Allowance, Healing};
 use crate::base::clock::SharedClock;
 use crate::base::{DestinationId, Error, Kind, Lsn, Result};
 use crate::config::ReadBack;
@@ -72,6 +73,8 @@ pub struct Parts {
     pub late_max: Duration,
     /// The same at the destination.
     pub late_write_max: Duration,
+    /// What all copies to the destination may take: history stands back from it while something is healed.
+    pub allowance: Allowance,
     /// Keeps delivery away.
     pub regions: Regions,
     /// What delivery shows.
@@ -104,6 +107,8 @@ struct Runner<'m, M> {
     pace: Pace,
     telling: Telling,
     looked: Option<Duration>,
+    /// While it is there history begins no chunk.
+    first: Option<Healing>,
 }
 
 /// Reads back for ever.
@@ -114,10 +119,13 @@ pub async fn run<M: Meeting>(parts: Parts, meeting: &M) {
     parts.shown.change(|view| view.enabled = true);
     let telling = Telling::new(&parts);
     let (book, works, pace) = (Book::default(), Vec::new(), Pace::default());
-    let mut runner = Runner { parts, meeting, met: None, book, works, pace, telling, looked: None };
+    let mut runner = Runner { parts, meeting, met: None, book, works, pace, telling, looked: None, first: None };
     loop {
         runner.look().await;
         let did = runner.turn().await;
+        if runner.works.is_empty() {
+            runner.first = None;
+        }
         runner.show();
         if !did {
             tokio::time::sleep(IDLE).await;
@@ -185,6 +193,8 @@ impl<M: Meeting> Runner<'_, M> {
             (view.saved_lsn, view.queued_lines)
         };
         if saved < work.group.behind.0 && queued > 0 {
+            // Its holds may be what delivery waits for.
+            self.comes_first(work);
             self.later(work, Cause::Busy, behind_text(work.group.behind, saved));
             return false;
         }
@@ -207,6 +217,7 @@ impl<M: Meeting> Runner<'_, M> {
         }
         match work.next() {
             Some(piece) => {
+                self.comes_first(work);
                 // Before it is held: a window of a provider may be long.
                 let Some(query) = met.writer.throttle.healing().await else {
                     work.put_back(vec![piece]);
@@ -227,6 +238,7 @@ impl<M: Meeting> Runner<'_, M> {
     fn copied(&mut self, work: &mut Work, piece: copy::Piece, copied: Copied) {
         match copied {
             Copied::All(points) => {
+                self.first = None;
                 work.went_well(self.now());
                 self.parts.shown.change(|view| (view.parts, view.points) = (view.parts + 1, view.points + points));
             }
@@ -330,10 +342,20 @@ impl<M: Meeting> Runner<'_, M> {
         }
     }
 
+    /// History stands back from now on.
+    fn comes_first(&mut self, work: &Work) {
+        // The old one, where there is one, ends before.
+        self.first = None;
+        self.first = Some(self.parts.allowance.heals(&work.group.name()));
+    }
+
     /// Some rows wait, for this reason.
     fn later(&mut self, work: &mut Work, cause: Cause, why: String) {
         let now = self.now();
         work.fails = work.fails.saturating_add(1);
+        if !cause.is_before_history(work.fails) {
+            self.first = None;
+        }
         work.not_before = now + cause.wait_after(work.fails);
         tracing::debug!(event = "readback.waits", what = work.group.name(), "{why}");
         self.telling.waits(*work.failing_since.get_or_insert(now), &work.group, &why);

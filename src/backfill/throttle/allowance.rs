@@ -1,7 +1,8 @@
 //! What all copies to one destination may take together, for the life of the process.
 //!
 //! Promises: attempts of a job, jobs that follow each other and reading back share one of these, so that none begins a provider's window
-//! anew; what the source's provider lets one read is one for all destinations of the process ([`OfSource`]).
+//! anew; what the source's provider lets one read is one for all destinations of the process ([`OfSource`]). Who heals what is missing
+//! comes before history.
 
 use std::cell::RefCell;
 use std::path::PathBuf;
@@ -10,7 +11,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use super::rule::{Checks, Flag, No, OfSource, Permits, Seen};
+use super::rule::{Check, Checks, Flag, No, OfSource, Permits, Seen};
 use super::{LOOK_EVERY, Limits, Probes, hook};
 use crate::base::clock::SharedClock;
 use crate::base::disk;
@@ -24,6 +25,8 @@ pub(super) struct State {
     /// What the checks said last.
     pub(super) no: Option<No>,
     heard: hook::Heard,
+    /// What is being healed, for which history waits.
+    healing: Option<String>,
     /// A counter of others, as it stood.
     clients_wrote: u64,
 }
@@ -38,6 +41,29 @@ pub(super) struct Inner {
     zero: Duration,
     pub(super) state: RefCell<State>,
     pub(super) freed: Notify,
+}
+
+/// While it is there history begins nothing.
+#[derive(Debug)]
+pub struct Healing(Allowance);
+
+impl Drop for Healing {
+    fn drop(&mut self) {
+        self.0.0.state.borrow_mut().healing = None;
+        self.0.0.freed.notify_waiters();
+    }
+}
+
+impl State {
+    /// What keeps history from beginning another query.
+    pub(super) fn history(&self) -> Option<No> {
+        let healing = self.healing.as_ref().map(|what| No {
+            check: Check::ReadBack,
+            why: format!("{what} is in doubt or a gap and is read back first"),
+            again: None,
+        });
+        self.no.clone().or(healing)
+    }
 }
 
 /// Of one thread; all clones are one.
@@ -62,10 +88,18 @@ impl Allowance {
             looked: None,
             no: None,
             heard: hook::Heard::default(),
+            healing: None,
             clients_wrote: probes.clients_wrote_bytes(),
         };
         let (state, freed) = (RefCell::new(state), Notify::new());
         Self(Rc::new(Inner { limits, probes, clock, data_dir, zero, state, freed }))
+    }
+
+    /// History stands back from now on, between two of its chunks, until what this gives is gone: one at a time.
+    #[must_use]
+    pub fn heals(&self, what: &str) -> Healing {
+        self.0.state.borrow_mut().healing = Some(what.to_owned());
+        Healing(self.clone())
     }
 
     pub(super) fn at(&self) -> Duration {
@@ -180,5 +214,17 @@ pub(super) mod tests {
         assert!(hasty(&other).query().await.is_none());
         assert!(hasty(&other).healing().await.is_none(), "nor for reading back");
         assert!(hasty(&allowance(&limits, &OfSource::default())).query().await.is_some());
+    }
+    #[tokio::test]
+    async fn history_stands_back_while_something_is_healed_and_says_for_what() {
+        let allowance = allowance(&[], &OfSource::default());
+        let healing = allowance.heals("m of d");
+        assert!(hasty(&allowance).query().await.is_none());
+        let no = allowance.0.state.borrow().history().unwrap();
+        assert_eq!(no.to_string(), "read-back: m of d is in doubt or a gap and is read back first");
+        assert!(hasty(&allowance).healing().await.is_some(), "that itself goes on");
+        drop(hasty(&allowance).write(1, 1).await.unwrap());
+        drop(healing);
+        assert!(hasty(&allowance).query().await.is_some());
     }
 }

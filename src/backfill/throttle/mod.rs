@@ -24,7 +24,7 @@ use crate::db::read::Reader;
 use allowance::State;
 use rule::{No, Permits, Whose};
 
-pub use allowance::Allowance;
+pub use allowance::{Allowance, Healing};
 pub use limits::{Limits, SCHEMA};
 pub use probes::{Live, Offline, Probes};
 
@@ -89,12 +89,18 @@ impl Throttle {
 
     /// Waits until a query may begin; `None`: somebody wants an end. Not while a region is held.
     pub async fn query(&self) -> Option<Query> {
-        let ask = |state: &mut State, at, limits: &Backfill| match state.no.clone() {
+        let ask = |state: &mut State, at, limits: &Backfill| match state.history() {
             Some(no) => Err(no),
             None => state.permits.query(at, limits),
         };
         let taken = self.wait(Place::Query, ask).await?;
         Some(Query { throttle: self.clone(), taken, has_ended: false })
+    }
+
+    /// History stands back until what this gives is gone, so that holds of its chunks keep nothing from being healed.
+    #[must_use]
+    pub fn heals(&self, what: &str) -> Healing {
+        self.0.allowance.heals(what)
     }
 
     /// The same for who heals what is missing: for rates, budgets, and a source that wants rest. No check says no to that.
