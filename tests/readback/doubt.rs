@@ -157,6 +157,31 @@ fn while_the_source_is_away_it_waits_and_says_why() {
     assert_eq!(equal(&source, &destination, name), 1);
 }
 
+/// A part that falls apart is no more than it was to a source that hangs: it waits, and says for what.
+#[test]
+fn a_source_that_hangs_is_asked_again_later_and_the_status_says_why() {
+    let name = "rbhangs";
+    let (source, destination) = (shared(Kind::One, 0), shared(Kind::Two, 0));
+    [&source, &destination].into_iter().for_each(|database| database.create(name));
+    let (way, section) = Way::to(&source);
+    let mut setup = setup(section, &destination);
+    setup.readback = format!("{AT_ONCE}\nhold_max = \"1s\"");
+    let twinline = setup.start();
+    way.hold_reads.store(true, Ordering::SeqCst);
+    way.lose.store(1, Ordering::SeqCst);
+    let lines = format!("m v=1 {MONDAY_NS}\nm v=2 {}", MONDAY_NS + 86_400_000_000_000);
+    assert_ne!(write(&twinline, name, &lines), 204);
+    eventually("it is asked again", || {
+        if way.reads.load(Ordering::SeqCst) > 1 { Ok(()) } else { Err(format!("{:#}", twinline.status())) }
+    });
+    let status = twinline.status();
+    let why = status["read_back"]["waiting"][0]["why"].as_str().unwrap_or_default();
+    assert_eq!(why, "the source did not answer a query in 1 s", "{status:#}");
+    way.hold_reads.store(false, Ordering::SeqCst);
+    healed(&twinline);
+    assert_eq!(equal(&source, &destination, name), 2);
+}
+
 #[test]
 fn a_database_that_is_gone_from_the_source_is_told_and_no_doubt_any_more() {
     let name = "rbgone";

@@ -73,6 +73,8 @@ pub struct Parts {
     pub late_max: Duration,
     /// The same at the destination.
     pub late_write_max: Duration,
+    /// No wait after a failure is longer (`delivery.retry_max`).
+    pub retry_max: Duration,
     /// What all copies to the destination may take: history stands back from it while something is healed.
     pub allowance: Allowance,
     /// Keeps delivery away.
@@ -245,11 +247,9 @@ impl<M: Meeting> Runner<'_, M> {
             Copied::TooMuch(why) => {
                 let parts = piece.split();
                 tracing::debug!(event = "readback.split", what = piece.name(), "{why}");
-                let is_last = parts.is_empty();
-                work.put_back(if is_last { vec![piece] } else { parts });
-                if is_last {
-                    self.later(work, Cause::Fault, why);
-                }
+                work.put_back(if parts.is_empty() { vec![piece] } else { parts });
+                // A smaller part may be as much for a source that hangs: each is held less often than the one before.
+                self.later(work, Cause::Fault, why);
             }
             Copied::Busy(why) => {
                 work.put_back(vec![piece]);
@@ -356,7 +356,7 @@ impl<M: Meeting> Runner<'_, M> {
         if !cause.is_before_history(work.fails) {
             self.first = None;
         }
-        work.not_before = now + cause.wait_after(work.fails);
+        work.not_before = now + cause.wait_after(work.fails, self.parts.retry_max);
         tracing::debug!(event = "readback.waits", what = work.group.name(), "{why}");
         self.telling.waits(*work.failing_since.get_or_insert(now), &work.group, &why);
         work.why = Some(why);

@@ -41,9 +41,9 @@ impl Cause {
         matches!(self, Self::Busy) && fails % FAILS_TURN < FAILS_FIRST
     }
 
-    /// How long one waits that has failed so often in a row.
-    pub(super) fn wait_after(self, fails: u32) -> Duration {
-        WAIT.saturating_mul(1 << fails.saturating_sub(1).min(16)).min(self.wait_max())
+    /// How long one waits that has failed so often in a row; no longer than `most`.
+    pub(super) fn wait_after(self, fails: u32, most: Duration) -> Duration {
+        WAIT.saturating_mul(1 << fails.saturating_sub(1).min(16)).min(self.wait_max()).min(most.max(WAIT))
     }
 }
 
@@ -92,8 +92,12 @@ mod tests {
     #[test]
     fn a_wait_doubles_up_to_its_bound() {
         for cause in [Cause::Busy, Cause::Away, Cause::Fault] {
-            assert_eq!([1, 2, 3].map(|fails| cause.wait_after(fails)), [WAIT, 2 * WAIT, 4 * WAIT]);
-            assert_eq!([40, u32::MAX].map(|fails| cause.wait_after(fails)), [cause.wait_max(); 2]);
+            assert_eq!([1, 2, 3].map(|fails| cause.wait_after(fails, Duration::MAX)), [WAIT, 2 * WAIT, 4 * WAIT]);
+            assert_eq!([40, u32::MAX].map(|fails| cause.wait_after(fails, Duration::MAX)), [cause.wait_max(); 2]);
+            assert_eq!(
+                [0, 3].map(|most| cause.wait_after(9, Duration::from_secs(most))),
+                [WAIT, Duration::from_secs(3)]
+            );
         }
     }
     #[test]

@@ -70,6 +70,7 @@ impl ReadBacker {
             settings: self.config.readback,
             late_max: super::late_write_max(&self.config).max(destination.delivery.late_write_max),
             late_write_max: destination.delivery.late_write_max,
+            retry_max: destination.delivery.retry_max,
             allowance: allowance.clone(),
             regions: self.regions.clone(),
             delivery: Arc::clone(&self.delivery),
