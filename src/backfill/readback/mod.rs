@@ -25,7 +25,7 @@ use std::rc::Rc;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::executor::Stop;
 use super::throttle::{Allowance, Healing};
@@ -92,7 +92,7 @@ pub struct Parts {
     /// Where spools lie: of this destination alone.
     pub spool_dir: PathBuf,
     /// One part at a time, of all destinations.
-    pub turn: Rc<Semaphore>,
+    pub turn: Arc<Semaphore>,
     /// Shown.
     pub shown: ReadBackShown,
     /// When a write must end that is under way, monotonic.
@@ -225,9 +225,7 @@ impl<M: Meeting> Runner<'_, M> {
                     work.put_back(vec![piece]);
                     return false;
                 };
-                let turn = Rc::clone(&self.parts.turn);
-                // Nobody closes it.
-                let _turn = turn.acquire().await;
+                let _turn = self.turn_of_all().await;
                 let copied = self.parts.copy(&met, &piece, (work.group.behind, query)).await;
                 self.pace.note(self.now());
                 self.copied(work, piece, copied);
@@ -235,6 +233,19 @@ impl<M: Meeting> Runner<'_, M> {
             }
             None => self.settle(work, &met).await,
         }
+    }
+
+    /// One part at a time, of all destinations: the budget of memory has room for one. `None`: nobody counts.
+    async fn turn_of_all(&self) -> Option<OwnedSemaphorePermit> {
+        let turn = &self.parts.turn;
+        if let Ok(own) = Arc::clone(turn).try_acquire_owned() {
+            return Some(own);
+        }
+        self.stands_still(OTHERS_TURN.to_owned());
+        let own = Arc::clone(turn).acquire_owned().await;
+        self.parts.shown.change(|view| view.waits = None);
+        // Nobody closes it.
+        own.ok()
     }
 
     fn copied(&mut self, work: &mut Work, piece: copy::Piece, copied: Copied) {
@@ -395,6 +406,8 @@ impl<M: Meeting> Runner<'_, M> {
         });
     }
 }
+
+const OTHERS_TURN: &str = "a part of another destination is read back, and memory is set apart for one at a time";
 
 fn behind_text(behind: Lsn, saved: u64) -> String {
     format!(

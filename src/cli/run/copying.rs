@@ -62,15 +62,15 @@ pub(super) fn start(
     let desks: Vec<Desk> = copiers.iter().map(|one| one.desk.clone()).collect();
     let work = async move || {
         let mut all = JoinSet::new();
-        let (turn, source) = (Rc::new(Semaphore::new(1)), OfSource::default());
+        let (turn, source) = (Arc::new(Semaphore::new(1)), OfSource::default());
         for (one, reader) in copiers.into_iter().zip(readers) {
             // Whatever becomes of an attempt, or of one of the two: what they have taken stays taken.
             let beside = Some((Arc::clone(&one.view), one.source.clone()));
             let allowance = job::allowance(&one.config, &one.clock, &source, beside);
             let own = allowance.clone();
             all.spawn_local(watched.clone().again("copying history", move || one.clone().work(own.clone())));
-            let turn = Rc::clone(&turn);
-            let work = move || reader.clone().work(Rc::clone(&turn), allowance.clone());
+            let turn = Arc::clone(&turn);
+            let work = move || reader.clone().work(Arc::clone(&turn), allowance.clone());
             all.spawn_local(watched.clone().again("reading doubt and gaps back", work));
         }
         let mut stop = stop;

@@ -63,7 +63,7 @@ impl ReadBacker {
     }
 
     /// For ever. `turn`: one part at a time, of all destinations.
-    pub(super) async fn work(self, turn: Rc<Semaphore>, allowance: Allowance) {
+    pub(super) async fn work(self, turn: Arc<Semaphore>, allowance: Allowance) {
         let destination = self.config.destination();
         let parts = Parts {
             id: destination.id.clone(),
