@@ -95,7 +95,7 @@ pub(super) fn next(job: &JobRow, is_alive: bool) -> Option<&'static str> {
         JobState::Running | JobState::Stopped if is_live(job) && !is_alive => Some("twinline run"),
         JobState::Running | JobState::Stopped => Some("twinline backfill resume"),
         JobState::Partial => {
-            Some("twinline backfill refused lists refused lines; twinline backfill retry tries again what was given up")
+            Some("twinline backfill refused lists refused lines; twinline backfill retry tries again these and what was given up")
         }
         JobState::Done | JobState::Cancelled => None,
     }

@@ -129,13 +129,8 @@ impl Copier {
             (Order::Cancel, Some(job)) => self.set(&job, JobState::Cancelled, CANCELLED).await,
             (Order::Retry, _) => match last.filter(|job| job.state != JobState::Cancelled) {
                 Some(job) => {
-                    let count = self.state.forget_failed(job.id).await?;
-                    self.set(
-                        &job,
-                        JobState::Running,
-                        &format!("goes on: {count} chunks were given up and are tried again"),
-                    )
-                    .await
+                    let again = self.state.forget_failed(job.id).await?;
+                    self.set(&job, JobState::Running, &format!("goes on: {again}")).await
                 }
                 None => Err(nothing("there is no job with anything that was given up")),
             },
