@@ -196,7 +196,7 @@ impl Copier {
             }
             (Ended::Stopped, _) => self.set(&row, JobState::Stopped, "is paused").await,
         };
-        self.desk.progress().change(|view| (view.now, view.waits) = (String::new(), None));
+        self.desk.progress().change(|view| view.now.clear());
         if let Err(error) = &ended {
             tracing::error!(%error, event = "backfill.store", "how job {} ended could not be noted", row.id);
             tokio::time::sleep(STORE_AGAIN).await;
@@ -262,10 +262,8 @@ impl Copier {
     }
 
     async fn waits(&self, why: String, how_long: Duration, stop: &executor::Stop) -> bool {
-        self.desk.progress().change(|view| view.waits = Some(why));
-        let is_stopped = stop.wait(how_long).await;
-        self.desk.progress().change(|view| view.waits = None);
-        is_stopped
+        let _waiting = self.desk.progress().waiting(why);
+        stop.wait(how_long).await
     }
 
     async fn attempt(&self, row: &JobRow, stop: executor::Stop, allowance: &Allowance) -> Result<Ended, Failure> {
