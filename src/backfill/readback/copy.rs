@@ -124,14 +124,14 @@ impl Parts {
         let _ = query.ended();
         let spooled = match spooled {
             Ok(spooled) => spooled,
-            Err(error) if error.kind() == Kind::Connect => return Copied::Away(error.to_string()),
+            Err(error) if error.kind() == Kind::Connect => return Copied::Away(super::said(&error)),
             Err(error) if matches!(error.kind(), Kind::Timeout | Kind::Limit) => {
                 return Copied::TooMuch(error.to_string());
             }
             Err(error) if error.kind() == Kind::Answer && error.retry() == Retry::Yes => {
                 return Copied::TooMuch(error.to_string());
             }
-            Err(error) => return Copied::Later(error.to_string()),
+            Err(error) => return Copied::Later(super::said(&error)),
         };
         if let Some(field) = spooled.hidden.first() {
             return Copied::Later(format!("no query of the source shows its field {}", field.escape_ascii()));
@@ -208,7 +208,7 @@ impl Parts {
             Err((_, unanswered)) if is_late => {
                 (Copied::TooMuch(format!("the destination did not take it in {} s", WRITE_MAX.as_secs())), unanswered)
             }
-            Err((error, unanswered)) => (Copied::Later(error.to_string()), unanswered),
+            Err((error, unanswered)) => (Copied::Later(super::said(&error)), unanswered),
         };
         if let Some(at) = unanswered {
             let left = (at + self.late_write_max).saturating_sub(self.clock.monotonic());

@@ -375,7 +375,7 @@ impl<M: Meeting> Runner<'_, M> {
 
     /// What met the source, or could not.
     fn away(&mut self, work: &mut Work, error: &Error) {
-        let why = error.next_step().map_or_else(|| error.to_string(), |next| format!("{error} ({next})"));
+        let why = said(error);
         if matches!(error.kind(), Kind::Connect | Kind::Timeout | Kind::Auth) {
             self.met = None;
             return self.all_later(work, &why);
@@ -409,8 +409,32 @@ impl<M: Meeting> Runner<'_, M> {
 
 const OTHERS_TURN: &str = "a part of another destination is read back, and memory is set apart for one at a time";
 
+/// An error with what to do next. Whoever reads and writes for jobs says how to go on with one: this goes on by itself.
+fn said(error: &Error) -> String {
+    match error.next_step().map(|next| next.replace(JOB_GOES_ON, "it goes on by itself")) {
+        Some(next) => format!("{error} ({next})"),
+        None => error.to_string(),
+    }
+}
+
+/// A command that is of no use here.
+const JOB_GOES_ON: &str = "twinline backfill resume";
+
 fn behind_text(behind: Lsn, saved: u64) -> String {
     format!(
         "delivery has everything up to record {saved} of the log, and must have it up to {behind}: see what waits or stands still"
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_is_sent_to_a_job_that_is_not_there() {
+        let error = Error::new(Kind::State, crate::base::Side::Destination, "it takes nothing");
+        assert_eq!(said(&error), "it takes nothing");
+        let error = error.hint("mend what it says, then: twinline backfill resume");
+        assert_eq!(said(&error), "it takes nothing (mend what it says, then: it goes on by itself)");
+    }
 }
