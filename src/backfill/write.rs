@@ -324,9 +324,9 @@ impl Writer {
                 let what = format!("the destination takes nothing for {} min: {why}", PATIENCE.as_secs() / 60);
                 return Err(Error::new(Kind::Timeout, Side::Destination, what).hint("twinline backfill resume"));
             }
-            self.progress.change(|view| view.waits = Some(why));
+            let waiting = self.progress.waiting(why);
             let stopped = self.stop.wait(wait.min(WAIT_MAX)).await;
-            self.progress.change(|view| view.waits = None);
+            drop(waiting);
             if stopped {
                 return Err(super::executor::stopped());
             }

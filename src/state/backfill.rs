@@ -4,6 +4,7 @@
 //! without such a row are copied (again) by the next run. What the destination refused of a job is listed once, however often its chunk
 //! is repeated.
 
+use std::fmt;
 use std::path::Path;
 
 use rusqlite::{Connection, OptionalExtension, params};
@@ -31,6 +32,31 @@ CREATE TABLE backfill_letter (
 
 /// Letters and failed chunks that one look lists.
 const LISTED_MAX: usize = 1000;
+
+/// What a job tries again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TriedAgain {
+    /// Chunks that were given up.
+    pub chunks: u64,
+    /// Lines that the destination refused; all of their windows are copied again.
+    pub lines: u64,
+    /// Refused lines of which the window is not known any more, as they were called otherwise at the source.
+    pub left: u64,
+}
+
+impl fmt::Display for TriedAgain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { chunks, lines, left } = self;
+        write!(f, "tried again are {chunks} chunks that were given up, and the windows of {lines} refused lines")?;
+        match left {
+            0 => Ok(()),
+            left => write!(
+                f,
+                "; {left} refused lines are not, as their name is not that of the source: twinline backfill refused"
+            ),
+        }
+    }
+}
 
 /// How a job stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -198,8 +224,9 @@ pub trait BackfillStore: Send + Sync + std::fmt::Debug {
     fn refuse(&self, job: i64, letters: Vec<BackfillLetter>) -> Pending<()>;
     /// Cells at the destination by route and measurement.
     fn done_cells(&self, job: i64) -> Pending<Vec<(String, Vec<u8>, u64)>>;
-    /// Forgets what failed, so that it is tried again; how many chunks that were.
-    fn forget_failed(&self, job: i64) -> Pending<u64>;
+    /// Forgets what failed and what was refused, with the window of each refused line, so that all of it is copied again. The job stands as
+    /// stopped then.
+    fn forget_failed(&self, job: i64) -> Pending<TriedAgain>;
     /// What stands of a job.
     fn job_sums(&self, job: i64) -> Pending<JobSums>;
 }
@@ -271,16 +298,43 @@ impl BackfillStore for SqliteState {
         })
     }
 
-    fn forget_failed(&self, job: i64) -> Pending<u64> {
-        self.call("cannot forget failed chunks", move |tx| {
-            let done = tx.execute("DELETE FROM backfill_chunk WHERE job = ?1 AND state = 'failed'", [job])?;
-            Ok(done as u64)
-        })
+    fn forget_failed(&self, job: i64) -> Pending<TriedAgain> {
+        self.call("cannot forget what a job gave up", move |tx| forget_failed(tx, job))
     }
 
     fn job_sums(&self, job: i64) -> Pending<JobSums> {
         self.call("cannot add up a job", move |tx| job_sums(tx, job))
     }
+}
+
+fn forget_failed(tx: &Connection, job: i64) -> rusqlite::Result<TriedAgain> {
+    // Windows that are copied do not overlap: the last that begins at or before a line is its own, if any is.
+    let of_line = |column: &str| {
+        format!(
+            "(SELECT {column} FROM backfill_chunk AS chunk
+              WHERE chunk.job = letter.job AND chunk.route = letter.route AND chunk.measurement = letter.measurement
+              AND chunk.from_ns <= letter.time_ns AND chunk.state IN ('written', 'released')
+              ORDER BY chunk.from_ns DESC LIMIT 1)"
+        )
+    };
+    // The end of all time belongs to its window.
+    let is_known = format!("({to} > letter.time_ns OR {to} = {end})", to = of_line("chunk.to_ns"), end = i64::MAX);
+    let sql = format!(
+        "SELECT DISTINCT {id} FROM backfill_letter AS letter WHERE letter.job = ?1 AND {is_known}",
+        id = of_line("chunk.id")
+    );
+    let windows: Vec<i64> = tx.prepare(&sql)?.query_map([job], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
+    let lines =
+        tx.execute(&format!("DELETE FROM backfill_letter AS letter WHERE letter.job = ?1 AND {is_known}"), [job])?;
+    for id in &windows {
+        tx.execute("DELETE FROM backfill_chunk WHERE id = ?1", [id])?;
+    }
+    let chunks = tx.execute("DELETE FROM backfill_chunk WHERE job = ?1 AND state = 'failed'", [job])?;
+    // What ends us before it works again leaves a job that is to be resumed, and no lines that nobody knows of.
+    tx.execute("UPDATE backfill_job SET state = 'stopped', ended_ns = 0 WHERE id = ?1", [job])?;
+    let left =
+        tx.query_row("SELECT count(*) FROM backfill_letter WHERE job = ?1", [job], |row| row.get::<_, i64>(0))?;
+    Ok(TriedAgain { chunks: chunks as u64, lines: lines as u64, left: u64::try_from(left).unwrap_or_default() })
 }
 
 fn last_job(tx: &Connection, destination: &str) -> rusqlite::Result<Option<JobRow>> {
@@ -501,12 +555,22 @@ mod tests {
             time_ns: 7,
         };
         state.refuse(job, vec![letter.clone(), letter.clone()]).wait().unwrap();
-        state.refuse(job, vec![letter]).wait().unwrap();
+        state.refuse(job, vec![letter.clone()]).wait().unwrap();
         let sums = state.job_sums(job).wait().unwrap();
         assert_eq!((sums.points, &sums.changes[..], sums.failed.len()), (3, &[0, 3][..], 1));
         assert_eq!(sums.letters, [("parse".to_owned(), 1)], "told twice, it is one");
-        assert_eq!(state.forget_failed(job).wait().unwrap(), 1);
-        assert_eq!(covered(30, 100), []);
+        let other = BackfillLetter { measurement: b"renamed".to_vec(), text: b"x v=1 7".to_vec(), ..letter };
+        state.refuse(job, vec![other]).wait().unwrap();
+        let again = state.forget_failed(job).wait().unwrap();
+        assert_eq!(again, TriedAgain { chunks: 1, lines: 1, left: 1 });
+        assert!(again.to_string().ends_with(
+            "; 1 refused lines are not, as their name is not that of the source: twinline backfill refused"
+        ));
+        assert_eq!(covered(0, 100), [(10, 30)], "the window of the refused line is copied again");
+        assert_eq!(state.job_sums(job).wait().unwrap().letters, [("parse".to_owned(), 1)]);
+        assert_eq!(state.last_job(&id).wait().unwrap().unwrap().state, JobState::Stopped, "until it works again");
+        state.note_chunk(job, chunk(0, 10, 3, "written")).wait().unwrap();
+        state.set_job(job, JobState::Running, String::new(), 8).wait().unwrap();
         let file = BackfillFile::open(&path).unwrap();
         let (row, beside) = file.last(&id).unwrap().unwrap();
         assert_eq!((row.state, row.key, beside.points), (JobState::Running, [7; 16], 3));

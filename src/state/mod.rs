@@ -18,7 +18,9 @@ mod sqlite;
 mod statements;
 mod windows;
 
-pub use backfill::{BackfillFile, BackfillLetter, BackfillStore, ChunkRow, JobRow, JobState, JobSums, KeptProgress};
+pub use backfill::{
+    BackfillFile, BackfillLetter, BackfillStore, ChunkRow, JobRow, JobState, JobSums, KeptProgress, TriedAgain,
+};
 pub use dirty::RegionRow;
 pub use event::{Event, EventKind};
 pub use gaps::{BacklogGap, GapRow};

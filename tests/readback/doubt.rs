@@ -157,6 +157,54 @@ fn while_the_source_is_away_it_waits_and_says_why() {
     assert_eq!(equal(&source, &destination, name), 1);
 }
 
+/// A part that falls apart is no more than it was to a source that hangs: it waits, and says for what.
+#[test]
+fn a_source_that_hangs_is_asked_again_later_and_the_status_says_why() {
+    let name = "rbhangs";
+    let (source, destination) = (shared(Kind::One, 0), shared(Kind::Two, 0));
+    [&source, &destination].into_iter().for_each(|database| database.create(name));
+    let (way, section) = Way::to(&source);
+    let mut setup = setup(section, &destination);
+    setup.readback = format!("{AT_ONCE}\nhold_max = \"1s\"");
+    let twinline = setup.start();
+    way.hold_reads.store(true, Ordering::SeqCst);
+    way.lose.store(1, Ordering::SeqCst);
+    let lines = format!("m v=1 {MONDAY_NS}\nm v=2 {}", MONDAY_NS + 86_400_000_000_000);
+    assert_ne!(write(&twinline, name, &lines), 204);
+    eventually("it is asked again", || {
+        if way.reads.load(Ordering::SeqCst) > 1 { Ok(()) } else { Err(format!("{:#}", twinline.status())) }
+    });
+    let status = twinline.status();
+    let why = status["read_back"]["waiting"][0]["why"].as_str().unwrap_or_default();
+    assert_eq!(why, "the source did not answer a query in 1 s", "{status:#}");
+    way.hold_reads.store(false, Ordering::SeqCst);
+    healed(&twinline);
+    assert_eq!(equal(&source, &destination, name), 2);
+}
+
+/// One part goes at a time, of all destinations: who waits for that says so.
+#[test]
+fn a_destination_that_waits_for_the_part_of_another_says_so() {
+    let name = "rbturn";
+    let (source, one, other) = (shared(Kind::One, 0), shared(Kind::Two, 0), shared(Kind::Two, 1));
+    [&source, &one, &other].into_iter().for_each(|database| database.create(name));
+    let (way, section) = Way::to(&source);
+    let mut setup = setup(section, &one);
+    setup.destination = format!("id = \"main\"\n{}", setup.destination);
+    setup.others.push(format!("id = \"second\"\n{}", other.section()));
+    let twinline = setup.start();
+    way.hold_reads.store(true, Ordering::SeqCst);
+    way.lose.store(1, Ordering::SeqCst);
+    assert_ne!(write(&twinline, name, &format!("m v=1 {MONDAY_NS}")), 204);
+    twinline.until("one of the two waits for the other", |status| {
+        let why = status["read_back"]["waits"].as_str().unwrap_or_default();
+        why.contains("a part of another destination is read back")
+    });
+    way.hold_reads.store(false, Ordering::SeqCst);
+    healed(&twinline);
+    assert_eq!((equal(&source, &one, name), equal(&source, &other, name)), (1, 1));
+}
+
 #[test]
 fn a_database_that_is_gone_from_the_source_is_told_and_no_doubt_any_more() {
     let name = "rbgone";

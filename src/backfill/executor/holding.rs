@@ -32,6 +32,9 @@ impl Default for Limits {
     }
 }
 
+/// Shown while a region is drained.
+const DRAINS: &str = "delivery brings what came before to its end on both sides";
+
 impl Executor {
     /// Holds the region of a piece, with all that came before it at its end; `None`: somebody wants us to end.
     pub(super) async fn held(&self, piece: &Piece) -> Result<Option<(Machine, Hold)>> {
@@ -57,6 +60,7 @@ impl Executor {
         let mut hold = self.parts.gate.hold(region).await?;
         machine.step(Event::Held);
         let parked = hold.watch();
+        let _waiting = self.parts.gate.holds().then(|| self.parts.progress.waiting(DRAINS.to_owned()));
         let done = tokio::select! {
             done = hold.drained() => Some(done),
             why = self.overfull(&parked) => Some(Err(why)),
@@ -80,10 +84,8 @@ impl Executor {
 
     /// Waits with a reason that is shown; whether somebody wants us to end.
     pub(super) async fn waits(&self, why: String, how_long: Duration) -> bool {
-        self.parts.progress.change(|view| view.waits = Some(why));
-        let is_stopped = self.parts.writer.stop.wait(how_long).await;
-        self.parts.progress.change(|view| view.waits = None);
-        is_stopped
+        let _waiting = self.parts.progress.waiting(why);
+        self.parts.writer.stop.wait(how_long).await
     }
 
     /// Until a region that is being read costs delivery too much; why. `Timeout`: it took too long, whoever waits for it.

@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::writing::restless;
 use super::{Executor, Ready};
 use crate::backfill::chunk::Event;
+use crate::backfill::progress::Waiting;
 use crate::backfill::write::PATIENCE;
 use crate::backfill::write::Sent;
 use crate::base::{Error, Kind, Result, Side};
@@ -38,6 +39,8 @@ pub(super) struct Settling {
     met: u32,
     /// Since when nobody says which process it is, monotonic.
     silent_since: Option<Duration>,
+    /// Shows that.
+    waiting_for: Option<Waiting>,
 }
 
 impl Settling {
@@ -77,13 +80,16 @@ impl Executor {
                 if now.saturating_sub(since) > PATIENCE {
                     return Err(Error::new(error.kind(), Side::Destination, why).hint("twinline backfill resume"));
                 }
-                self.parts.progress.change(|view| view.waits = Some(why));
+                let mut settling = self.settling.borrow_mut();
+                settling.waiting_for = None;
+                settling.waiting_for = Some(self.parts.progress.waiting(why));
                 return Ok(());
             }
             Err(error) => return Err(error),
         };
-        if self.settling.borrow_mut().silent_since.take().is_some() {
-            self.parts.progress.change(|view| view.waits = None);
+        {
+            let mut settling = self.settling.borrow_mut();
+            (settling.silent_since, settling.waiting_for) = (None, None);
         }
         if process != self.settling.borrow().process {
             let mut settling = self.settling.borrow_mut();

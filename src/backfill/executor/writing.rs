@@ -156,11 +156,9 @@ impl Executor {
     async fn settle(&self, unanswered: Option<Duration>) {
         let Some(at) = unanswered.filter(|_| self.parts.gate.holds()) else { return };
         let left = (at + self.parts.late_max).saturating_sub(self.parts.clock.monotonic());
-        self.parts.progress.change(|view| {
-            view.waits = Some("a request had no answer: it may still take effect for some time".to_owned());
-        });
+        let why = "a request had no answer: it may still take effect for some time".to_owned();
+        let _waiting = self.parts.progress.waiting(why);
         tokio::time::sleep(left).await;
-        self.parts.progress.change(|view| view.waits = None);
     }
 }
 

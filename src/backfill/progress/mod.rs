@@ -2,7 +2,7 @@
 
 mod estimate;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -85,6 +85,9 @@ struct Inner {
     newest_ns: i64,
     /// What is to be shown once it is durable.
     next: (u64, Option<u64>),
+    /// Who waits, in the order in which they began, and why.
+    waiting: BTreeMap<u64, String>,
+    waited: u64,
     /// What people are to be told, and nobody has taken yet.
     told: Vec<String>,
 }
@@ -92,6 +95,31 @@ struct Inner {
 /// The same, shared with whoever shows it.
 #[derive(Clone, Debug, Default)]
 pub struct Progress(Arc<Mutex<Inner>>);
+
+impl Inner {
+    fn show_waits(&mut self) {
+        let more = self.waiting.len().saturating_sub(1);
+        self.view.waits = self.waiting.values().next().map(|why| match more {
+            0 => why.clone(),
+            more => format!("{why} (and {more} more)"),
+        });
+    }
+}
+
+/// One that waits; it does no more with this.
+#[derive(Debug)]
+pub struct Waiting {
+    progress: Progress,
+    number: u64,
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        let mut inner = self.progress.inner();
+        inner.waiting.remove(&self.number);
+        inner.show_waits();
+    }
+}
 
 impl Progress {
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -108,6 +136,17 @@ impl Progress {
     /// Changes it.
     pub fn change(&self, change: impl FnOnce(&mut View)) {
         change(&mut self.inner().view);
+    }
+
+    /// Shows why one waits, until what this gives is gone. Of several that wait the oldest is shown, and how many more there are.
+    #[must_use]
+    pub fn waiting(&self, why: String) -> Waiting {
+        let mut inner = self.inner();
+        inner.waited += 1;
+        let number = inner.waited;
+        inner.waiting.insert(number, why);
+        inner.show_waits();
+        Waiting { progress: self.clone(), number }
     }
 
     /// Tells of something, in the log and to whoever shows this.
@@ -231,6 +270,21 @@ mod tests {
         assert_eq!((kept.done_ppm, kept.work_ms, kept.left_s), (200_000, 20_000, Some(80)));
         progress.end();
         assert_eq!((progress.view().done_ppm, progress.view().units.0), (ALL_PPM, 1));
+    }
+
+    #[test]
+    fn of_several_that_wait_the_oldest_is_shown_and_how_many_more_there_are() {
+        let progress = Progress::default();
+        let waits = || progress.view().waits;
+        let first = progress.waiting("no room".to_owned());
+        let second = progress.waiting("no answer".to_owned());
+        assert_eq!(waits().as_deref(), Some("no room (and 1 more)"));
+        drop(first);
+        assert_eq!(waits().as_deref(), Some("no answer"), "one that goes on takes no reason of another away");
+        progress.change(|view| view.points = 1);
+        assert!(waits().is_some());
+        drop(second);
+        assert_eq!(waits(), None);
     }
 
     #[test]

@@ -15,6 +15,7 @@ use crate::backfill::gate::region;
 use crate::backfill::read::{self, Spooled};
 use crate::backfill::scope::Place;
 use crate::backfill::spool::SpoolReader;
+use crate::backfill::throttle::Query;
 use crate::base::bounds::{PARKED_BYTES_MAX, READ_BACK_SPOOL_BYTES};
 use crate::base::{Error, Kind, Lsn, Result, Retry, Side};
 use crate::cell::SumKey;
@@ -80,13 +81,13 @@ const SPLIT: i128 = 4;
 
 impl Parts {
     /// Copies a part. `behind`: the record that its hold must begin behind.
-    pub(super) async fn copy(&self, met: &Met, piece: &Piece, behind: Lsn) -> Copied {
+    pub(super) async fn copy(&self, met: &Met, piece: &Piece, (behind, query): (Lsn, Query)) -> Copied {
         let mut held = match self.regions.hold(region(&piece.place.name, &piece.measurement, piece.window)).await {
             Ok(held) => held,
             Err(error) => return Copied::Busy(error.to_string()),
         };
         let spool = self.spool_dir.join("readback.spool");
-        let copied = self.under(&mut held, met, piece, (behind, &spool)).await;
+        let copied = self.under(&mut held, met, piece, (behind, &spool, query)).await;
         held.release().await;
         if let Err(error) = remove(&spool) {
             tracing::warn!(event = "readback.spool", "{error}");
@@ -94,7 +95,13 @@ impl Parts {
         copied
     }
 
-    async fn under(&self, held: &mut Held, met: &Met, piece: &Piece, (behind, spool): (Lsn, &Path)) -> Copied {
+    async fn under(
+        &self,
+        held: &mut Held,
+        met: &Met,
+        piece: &Piece,
+        (behind, spool, query): (Lsn, &Path, Query),
+    ) -> Copied {
         let began = self.clock.monotonic();
         let hold_max = self.settings.hold_max;
         match tokio::time::timeout(hold_max, held.settled()).await {
@@ -114,16 +121,17 @@ impl Parts {
             },
             why = breached(held) => return Copied::TooMuch(why),
         };
+        let _ = query.ended();
         let spooled = match spooled {
             Ok(spooled) => spooled,
-            Err(error) if error.kind() == Kind::Connect => return Copied::Away(error.to_string()),
+            Err(error) if error.kind() == Kind::Connect => return Copied::Away(super::said(&error)),
             Err(error) if matches!(error.kind(), Kind::Timeout | Kind::Limit) => {
                 return Copied::TooMuch(error.to_string());
             }
             Err(error) if error.kind() == Kind::Answer && error.retry() == Retry::Yes => {
                 return Copied::TooMuch(error.to_string());
             }
-            Err(error) => return Copied::Later(error.to_string()),
+            Err(error) => return Copied::Later(super::said(&error)),
         };
         if let Some(field) = spooled.hidden.first() {
             return Copied::Later(format!("no query of the source shows its field {}", field.escape_ascii()));
@@ -200,7 +208,7 @@ impl Parts {
             Err((_, unanswered)) if is_late => {
                 (Copied::TooMuch(format!("the destination did not take it in {} s", WRITE_MAX.as_secs())), unanswered)
             }
-            Err((error, unanswered)) => (Copied::Later(error.to_string()), unanswered),
+            Err((error, unanswered)) => (Copied::Later(super::said(&error)), unanswered),
         };
         if let Some(at) = unanswered {
             let left = (at + self.late_write_max).saturating_sub(self.clock.monotonic());

@@ -5,7 +5,7 @@
 //! bring again, whatever ends this process ([`copy`]), and, where the destination says yes before it keeps, once it is kept. What ends the
 //! process costs the parts in flight. Points are added and overwritten, never removed: nothing in doubt was ever delivered. A delete whose
 //! fate is not known is a statement of its own (`state/statements`), which this does not settle. One part is under way at a time, whatever
-//! the number of destinations; rows that are at work are at most [`ROWS_MAX`] of each kind, their parts [`PIECES_MAX`]. Nothing waits
+//! the number of destinations, and history to the same destination begins no chunk meanwhile; rows that are at work are at most [`ROWS_MAX`] of each kind, their parts [`PIECES_MAX`]. Nothing waits
 //! without a reason that is shown.
 //!
 //! Of gaps only those are read back that have the times of their points (`state::GAPS_READ_BACK`).
@@ -25,9 +25,10 @@ use std::rc::Rc;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::executor::Stop;
+use super::throttle::{Allowance, Healing};
 use crate::base::clock::SharedClock;
 use crate::base::{DestinationId, Error, Kind, Lsn, Result};
 use crate::config::ReadBack;
@@ -72,6 +73,10 @@ pub struct Parts {
     pub late_max: Duration,
     /// The same at the destination.
     pub late_write_max: Duration,
+    /// No wait after a failure is longer (`delivery.retry_max`).
+    pub retry_max: Duration,
+    /// What all copies to the destination may take: history stands back from it while something is healed.
+    pub allowance: Allowance,
     /// Keeps delivery away.
     pub regions: Regions,
     /// What delivery shows.
@@ -87,7 +92,7 @@ pub struct Parts {
     /// Where spools lie: of this destination alone.
     pub spool_dir: PathBuf,
     /// One part at a time, of all destinations.
-    pub turn: Rc<Semaphore>,
+    pub turn: Arc<Semaphore>,
     /// Shown.
     pub shown: ReadBackShown,
     /// When a write must end that is under way, monotonic.
@@ -104,6 +109,8 @@ struct Runner<'m, M> {
     pace: Pace,
     telling: Telling,
     looked: Option<Duration>,
+    /// While it is there history begins no chunk.
+    first: Option<Healing>,
 }
 
 /// Reads back for ever.
@@ -114,10 +121,13 @@ pub async fn run<M: Meeting>(parts: Parts, meeting: &M) {
     parts.shown.change(|view| view.enabled = true);
     let telling = Telling::new(&parts);
     let (book, works, pace) = (Book::default(), Vec::new(), Pace::default());
-    let mut runner = Runner { parts, meeting, met: None, book, works, pace, telling, looked: None };
+    let mut runner = Runner { parts, meeting, met: None, book, works, pace, telling, looked: None, first: None };
     loop {
         runner.look().await;
         let did = runner.turn().await;
+        if runner.works.is_empty() {
+            runner.first = None;
+        }
         runner.show();
         if !did {
             tokio::time::sleep(IDLE).await;
@@ -185,6 +195,8 @@ impl<M: Meeting> Runner<'_, M> {
             (view.saved_lsn, view.queued_lines)
         };
         if saved < work.group.behind.0 && queued > 0 {
+            // Its holds may be what delivery waits for.
+            self.comes_first(work);
             self.later(work, Cause::Busy, behind_text(work.group.behind, saved));
             return false;
         }
@@ -207,10 +219,14 @@ impl<M: Meeting> Runner<'_, M> {
         }
         match work.next() {
             Some(piece) => {
-                let turn = Rc::clone(&self.parts.turn);
-                // Nobody closes it.
-                let _turn = turn.acquire().await;
-                let copied = self.parts.copy(&met, &piece, work.group.behind).await;
+                self.comes_first(work);
+                // Before it is held: a window of a provider may be long.
+                let Some(query) = met.writer.throttle.healing().await else {
+                    work.put_back(vec![piece]);
+                    return false;
+                };
+                let _turn = self.turn_of_all().await;
+                let copied = self.parts.copy(&met, &piece, (work.group.behind, query)).await;
                 self.pace.note(self.now());
                 self.copied(work, piece, copied);
                 false
@@ -219,20 +235,32 @@ impl<M: Meeting> Runner<'_, M> {
         }
     }
 
+    /// One part at a time, of all destinations: the budget of memory has room for one. `None`: nobody counts.
+    async fn turn_of_all(&self) -> Option<OwnedSemaphorePermit> {
+        let turn = &self.parts.turn;
+        if let Ok(own) = Arc::clone(turn).try_acquire_owned() {
+            return Some(own);
+        }
+        self.stands_still(OTHERS_TURN.to_owned());
+        let own = Arc::clone(turn).acquire_owned().await;
+        self.parts.shown.change(|view| view.waits = None);
+        // Nobody closes it.
+        own.ok()
+    }
+
     fn copied(&mut self, work: &mut Work, piece: copy::Piece, copied: Copied) {
         match copied {
             Copied::All(points) => {
+                self.first = None;
                 work.went_well(self.now());
                 self.parts.shown.change(|view| (view.parts, view.points) = (view.parts + 1, view.points + points));
             }
             Copied::TooMuch(why) => {
                 let parts = piece.split();
                 tracing::debug!(event = "readback.split", what = piece.name(), "{why}");
-                let is_last = parts.is_empty();
-                work.put_back(if is_last { vec![piece] } else { parts });
-                if is_last {
-                    self.later(work, Cause::Fault, why);
-                }
+                work.put_back(if parts.is_empty() { vec![piece] } else { parts });
+                // A smaller part may be as much for a source that hangs: each is held less often than the one before.
+                self.later(work, Cause::Fault, why);
             }
             Copied::Busy(why) => {
                 work.put_back(vec![piece]);
@@ -325,11 +353,21 @@ impl<M: Meeting> Runner<'_, M> {
         }
     }
 
+    /// History stands back from now on.
+    fn comes_first(&mut self, work: &Work) {
+        // The old one, where there is one, ends before.
+        self.first = None;
+        self.first = Some(self.parts.allowance.heals(&work.group.name()));
+    }
+
     /// Some rows wait, for this reason.
     fn later(&mut self, work: &mut Work, cause: Cause, why: String) {
         let now = self.now();
         work.fails = work.fails.saturating_add(1);
-        work.not_before = now + cause.wait_after(work.fails);
+        if !cause.is_before_history(work.fails) {
+            self.first = None;
+        }
+        work.not_before = now + cause.wait_after(work.fails, self.parts.retry_max);
         tracing::debug!(event = "readback.waits", what = work.group.name(), "{why}");
         self.telling.waits(*work.failing_since.get_or_insert(now), &work.group, &why);
         work.why = Some(why);
@@ -337,7 +375,7 @@ impl<M: Meeting> Runner<'_, M> {
 
     /// What met the source, or could not.
     fn away(&mut self, work: &mut Work, error: &Error) {
-        let why = error.next_step().map_or_else(|| error.to_string(), |next| format!("{error} ({next})"));
+        let why = said(error);
         if matches!(error.kind(), Kind::Connect | Kind::Timeout | Kind::Auth) {
             self.met = None;
             return self.all_later(work, &why);
@@ -369,8 +407,34 @@ impl<M: Meeting> Runner<'_, M> {
     }
 }
 
+const OTHERS_TURN: &str = "a part of another destination is read back, and memory is set apart for one at a time";
+
+/// An error with what to do next. Whoever reads and writes for jobs says how to go on with one: this goes on by itself.
+fn said(error: &Error) -> String {
+    match error.next_step().map(|next| next.replace(JOB_GOES_ON, "it goes on by itself")) {
+        Some(next) => format!("{error} ({next})"),
+        None => error.to_string(),
+    }
+}
+
+/// A command that is of no use here.
+const JOB_GOES_ON: &str = "twinline backfill resume";
+
 fn behind_text(behind: Lsn, saved: u64) -> String {
     format!(
         "delivery has everything up to record {saved} of the log, and must have it up to {behind}: see what waits or stands still"
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_is_sent_to_a_job_that_is_not_there() {
+        let error = Error::new(Kind::State, crate::base::Side::Destination, "it takes nothing");
+        assert_eq!(said(&error), "it takes nothing");
+        let error = error.hint("mend what it says, then: twinline backfill resume");
+        assert_eq!(said(&error), "it takes nothing (mend what it says, then: it goes on by itself)");
+    }
 }

@@ -9,6 +9,11 @@ const MINUTE: Duration = Duration::from_secs(60);
 /// The first wait after a failure.
 const WAIT: Duration = Duration::from_millis(500);
 
+/// Of so many waits for delivery in a row …
+const FAILS_TURN: u32 = 32;
+/// … history stands back for so many: 20 s or more of one and a half minutes or more.
+const FAILS_FIRST: u32 = 8;
+
 /// What kept something from being copied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Cause {
@@ -30,9 +35,15 @@ impl Cause {
         }
     }
 
-    /// How long one waits that has failed so often in a row.
-    pub(super) fn wait_after(self, fails: u32) -> Duration {
-        WAIT.saturating_mul(1 << fails.saturating_sub(1).min(16)).min(self.wait_max())
+    /// Whether history stands back for one that has failed so often: where it is only delivery that is behind, as history may keep it; and
+    /// for a part of the time, as it may be for ever that something else does.
+    pub(super) const fn is_before_history(self, fails: u32) -> bool {
+        matches!(self, Self::Busy) && fails % FAILS_TURN < FAILS_FIRST
+    }
+
+    /// How long one waits that has failed so often in a row; no longer than `most`.
+    pub(super) fn wait_after(self, fails: u32, most: Duration) -> Duration {
+        WAIT.saturating_mul(1 << fails.saturating_sub(1).min(16)).min(self.wait_max()).min(most.max(WAIT))
     }
 }
 
@@ -81,8 +92,22 @@ mod tests {
     #[test]
     fn a_wait_doubles_up_to_its_bound() {
         for cause in [Cause::Busy, Cause::Away, Cause::Fault] {
-            assert_eq!([1, 2, 3].map(|fails| cause.wait_after(fails)), [WAIT, 2 * WAIT, 4 * WAIT]);
-            assert_eq!([40, u32::MAX].map(|fails| cause.wait_after(fails)), [cause.wait_max(); 2]);
+            assert_eq!([1, 2, 3].map(|fails| cause.wait_after(fails, Duration::MAX)), [WAIT, 2 * WAIT, 4 * WAIT]);
+            assert_eq!([40, u32::MAX].map(|fails| cause.wait_after(fails, Duration::MAX)), [cause.wait_max(); 2]);
+            assert_eq!(
+                [0, 3].map(|most| cause.wait_after(9, Duration::from_secs(most))),
+                [WAIT, Duration::from_secs(3)]
+            );
         }
+    }
+    #[test]
+    fn history_stands_back_for_what_delivery_keeps_but_not_for_ever() {
+        assert!((1..FAILS_FIRST).all(|fails| Cause::Busy.is_before_history(fails)));
+        assert!(
+            (FAILS_FIRST..FAILS_TURN).all(|fails| !Cause::Busy.is_before_history(fails)),
+            "then history has its time"
+        );
+        assert!(Cause::Busy.is_before_history(FAILS_TURN), "and it stands back again");
+        assert!([Cause::Away, Cause::Fault].iter().all(|cause| !cause.is_before_history(1)));
     }
 }

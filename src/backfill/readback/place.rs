@@ -76,18 +76,27 @@ impl Met {
         if let Some((_, why)) = self.closed.iter().find(|(closed, _)| *closed == shown) {
             return Ok(Found::Closed(format!("{shown} cannot be read: {why}")));
         }
-        match name {
-            Some(name) if map(&self.mapping, &name, &self.kind).is_none() => Ok(Found::Nothing(Cleared::Unmapped)),
-            Some(RouteName::Database { db, rp }) => self.is_gone(&db, &rp).await,
-            Some(RouteName::Bucket { bucket, .. }) => Ok(Found::Closed(format!(
-                "the source does not show the bucket {bucket}: it was deleted, or the token of [source] may not read it"
-            ))),
-            // A text for people: a database, and perhaps a policy.
-            None => {
-                let (db, rp) = route.split_once('/').unwrap_or((route, ""));
-                self.is_gone(db, rp).await
+        let mut mapped = name.map_or_else(|| names(route, self.has_buckets()), |name| vec![name]);
+        mapped.retain(|name| map(&self.mapping, name, &self.kind).is_some());
+        let mut found = Found::Nothing(Cleared::Unmapped);
+        // Of a text that may stand for several: as long as one of them may be there it is not known to be gone.
+        for name in mapped {
+            found = match name {
+                RouteName::Database { db, rp } => self.is_gone(&db, &rp).await?,
+                RouteName::Bucket { bucket, .. } => Found::Closed(format!(
+                    "the source does not show the bucket {bucket}: it was deleted, or the token of [source] may not read it"
+                )),
+            };
+            if matches!(found, Found::Closed(_)) {
+                break;
             }
         }
+        Ok(found)
+    }
+
+    fn has_buckets(&self) -> bool {
+        // Groups are of a policy in 1.x alone.
+        !self.reader.groups_are_of_the_policy()
     }
 
     async fn is_gone(&self, db: &str, rp: &str) -> Result<Found> {
@@ -97,7 +106,9 @@ impl Met {
             {
                 Ok(Found::Nothing(Cleared::Gone))
             }
-            Ok(_) => Ok(Found::Closed(format!("the source does not show {db} among what may be read"))),
+            Ok(_) => Ok(Found::Closed(format!(
+                "the source does not show {db} among what may be read: let the user of [source] read it, or take it out of the mapping"
+            ))),
             Err(error) if says(&error, NO_DATABASE) => Ok(Found::Nothing(Cleared::Gone)),
             Err(error) if matches!(error.kind(), Kind::Auth | Kind::Answer | Kind::Input) => {
                 Ok(Found::Closed(format!("{db} cannot be read: {error}")))
@@ -105,6 +116,16 @@ impl Met {
             Err(error) => Err(error),
         }
     }
+}
+
+/// All that a text for people may stand for: names may hold what stands between two of them.
+fn names(text: &str, has_buckets: bool) -> Vec<RouteName> {
+    let database = |(db, rp): (&str, &str)| RouteName::Database { db: db.to_owned(), rp: rp.to_owned() };
+    let bucket = |(org, bucket): (&str, &str)| RouteName::Bucket { org: org.to_owned(), bucket: bucket.to_owned() };
+    let split = |between: char| text.match_indices(between).map(|(at, _)| (&text[..at], &text[at + 1..]));
+    let databases = std::iter::once((text, "")).chain(split('/')).map(database);
+    let buckets = std::iter::once(("", text)).chain(split(':')).map(bucket).filter(|_| has_buckets);
+    databases.chain(buckets).collect()
 }
 
 /// An organisation without a name is that of the token.
@@ -119,4 +140,23 @@ fn is_same(one: &RouteName, other: &RouteName) -> bool {
 
 fn says(error: &Error, words: &str) -> bool {
     error.kind() == Kind::Answer && error.to_string().contains(words)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_stands_for_all_the_names_that_are_shown_as_it() {
+        let named = |db: &str, rp: &str| RouteName::Database { db: db.to_owned(), rp: rp.to_owned() };
+        assert_eq!(names("a/b:c/d", false), [named("a/b:c/d", ""), named("a", "b:c/d"), named("a/b:c", "d")]);
+        let bucket = |org: &str, bucket: &str| RouteName::Bucket { org: org.to_owned(), bucket: bucket.to_owned() };
+        assert_eq!(
+            names("o:b:c", true),
+            [named("o:b:c", ""), bucket("", "o:b:c"), bucket("o", "b:c"), bucket("o:b", "c")]
+        );
+        for name in names("a/b:c/d", true) {
+            assert_eq!(name.to_string(), "a/b:c/d");
+        }
+    }
 }

@@ -4,6 +4,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
+use crate::backfill::progress::Progress;
+
 /// Reasons that are shown.
 pub(super) const WAITS_MAX: usize = 20;
 
@@ -43,6 +45,8 @@ pub struct ReadBackView {
 #[derive(Debug, Default)]
 struct Inner {
     view: Mutex<ReadBackView>,
+    /// What its writer and its limits show.
+    progress: Progress,
 }
 
 /// Shared by whoever reads back and whoever shows it; cheap to clone.
@@ -53,7 +57,16 @@ impl ReadBackShown {
     /// As it stands.
     #[must_use]
     pub fn view(&self) -> ReadBackView {
-        self.0.view.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let mut view = self.0.view.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let around = self.0.progress.view();
+        view.waits = view.waits.or(around.throttled).or(around.waits);
+        view
+    }
+
+    /// Where whoever writes for it shows why it waits.
+    #[must_use]
+    pub fn progress(&self) -> Progress {
+        self.0.progress.clone()
     }
 
     pub(super) fn change(&self, change: impl FnOnce(&mut ReadBackView)) {

@@ -99,7 +99,7 @@ impl Work {
                 if pieces.len() > PIECES_MAX {
                     let what = format!("{} has more than {PIECES_MAX} parts", self.group.name());
                     return Err(
-                        Error::new(Kind::Limit, Side::Own, what).hint("copy its route with twinline backfill start")
+                        Error::new(Kind::Limit, Side::Own, what).hint("copy its route with twinline backfill start --db NAME; it stays on record, as it is not read back by itself")
                     );
                 }
             }

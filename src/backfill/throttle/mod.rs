@@ -1,31 +1,30 @@
 //! History yields to everything else: who copies asks here before each query of the source, and before each write to the destination.
 //!
 //! Promises: nothing new is begun while a check says no, and the first that does is shown with its figures; what was begun is brought to
-//! its end, so that no region is held back for a check. Rates, budgets and what goes at once hold for all who share one [`Throttle`]. Every
+//! its end, so that no region is held back for a check. Rates, budgets and what goes at once hold for all who share one [`Allowance`]. Every
 //! number can be changed while it works. Whoever waits here ends within a moment when somebody wants an end.
 
+mod allowance;
 mod hook;
 mod limits;
 mod probes;
 pub mod rule;
 
-use std::cell::RefCell;
-use std::path::PathBuf;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
-
-use tokio::sync::Notify;
 
 use super::executor::{Stop, stopped};
 use super::progress::Progress;
 use super::steering::TARGET;
 use crate::base::Result;
-use crate::base::clock::SharedClock;
-use crate::base::disk;
 use crate::config::Backfill;
-use rule::{Checks, Flag, No, Permits, Seen, Whose};
+use crate::db::read::Reader;
+use allowance::State;
+use rule::{No, Permits, Whose};
 
+pub use allowance::{Allowance, Healing};
 pub use limits::{Limits, SCHEMA};
 pub use probes::{Live, Offline, Probes};
 
@@ -44,32 +43,15 @@ enum Place {
 }
 
 #[derive(Debug)]
-struct State {
-    permits: Permits,
-    checks: Checks,
-    looked: Option<Duration>,
-    /// What the checks said last.
-    no: Option<No>,
-    heard: hook::Heard,
-    /// Why somebody waits, by place.
-    shown: [Option<No>; 2],
-    /// Counters of others, as they stood.
-    received: u64,
-    clients_wrote: u64,
-}
-
-#[derive(Debug)]
 struct Inner {
-    limits: Limits,
-    probes: Rc<dyn Probes>,
-    clock: SharedClock,
-    data_dir: PathBuf,
+    allowance: Allowance,
+    reader: Reader,
     stop: Stop,
     progress: Progress,
-    /// The time since 1970 at the clock's zero: from then on that never goes back, whatever becomes of the clock on the wall.
-    zero: Duration,
-    state: RefCell<State>,
-    freed: Notify,
+    /// What had come to this reader, as it stood, bytes.
+    received: Cell<u64>,
+    /// Why somebody waits, by place.
+    shown: RefCell<[Option<No>; 2]>,
 }
 
 /// Who lets copies go on. Of one thread; all clones are one.
@@ -92,41 +74,38 @@ pub struct Write {
 }
 
 impl Throttle {
-    /// By these limits and figures. `data_dir`: whose room is looked at.
+    /// For who reads by this reader, within what all may take.
     #[must_use]
-    pub fn new(
-        (limits, probes): (Limits, Rc<dyn Probes>),
-        (clock, stop, progress): (SharedClock, Stop, Progress),
-        data_dir: PathBuf,
-    ) -> Self {
-        let wall = Duration::from_nanos(u64::try_from(clock.wall_ns()).unwrap_or_default());
-        let zero = wall.saturating_sub(clock.monotonic());
-        let state = State {
-            permits: Permits::default(),
-            checks: Checks::default(),
-            looked: None,
-            no: None,
-            heard: hook::Heard::default(),
-            shown: [None, None],
-            received: probes.received_bytes(),
-            clients_wrote: probes.clients_wrote_bytes(),
-        };
-        let (state, freed) = (RefCell::new(state), Notify::new());
-        Self(Rc::new(Inner { limits, probes, clock, data_dir, stop, progress, zero, state, freed }))
+    pub fn new(allowance: &Allowance, reader: Reader, (stop, progress): (Stop, Progress)) -> Self {
+        let (allowance, received) = (allowance.clone(), Cell::new(reader.received_bytes()));
+        Self(Rc::new(Inner { allowance, reader, stop, progress, received, shown: RefCell::default() }))
     }
 
     /// The limits that hold.
     #[must_use]
     pub fn limits(&self) -> &Limits {
-        &self.0.limits
+        &self.0.allowance.0.limits
     }
 
     /// Waits until a query may begin; `None`: somebody wants an end. Not while a region is held.
     pub async fn query(&self) -> Option<Query> {
-        let ask = |state: &mut State, at, limits: &Backfill| match state.no.clone() {
+        let ask = |state: &mut State, at, limits: &Backfill| match state.history() {
             Some(no) => Err(no),
             None => state.permits.query(at, limits),
         };
+        let taken = self.wait(Place::Query, ask).await?;
+        Some(Query { throttle: self.clone(), taken, has_ended: false })
+    }
+
+    /// History stands back until what this gives is gone, so that holds of its chunks keep nothing from being healed.
+    #[must_use]
+    pub fn heals(&self, what: &str) -> Healing {
+        self.0.allowance.heals(what)
+    }
+
+    /// The same for who heals what is missing: for rates, budgets, and a source that wants rest. No check says no to that.
+    pub async fn healing(&self) -> Option<Query> {
+        let ask = |state: &mut State, at, limits: &Backfill| state.permits.query(at, limits);
         let taken = self.wait(Place::Query, ask).await?;
         Some(Query { throttle: self.clone(), taken, has_ended: false })
     }
@@ -148,13 +127,13 @@ impl Throttle {
     /// A database wants to be left alone for so long.
     pub fn asked_to_wait(&self, whose: Whose, how_long: Duration) {
         let until = self.at() + how_long;
-        self.0.state.borrow_mut().permits.asked_to_wait(whose, until);
+        self.state().borrow_mut().permits.asked_to_wait(whose, until);
     }
 
     /// Lines and bytes of one write at most.
     #[must_use]
     pub fn write_max(&self) -> (usize, usize) {
-        let limits = self.0.limits.now();
+        let limits = self.limits().now();
         let lines = if limits.rows_per_s == 0 { u64::MAX } else { (limits.rows_per_s * LINES_OF_S).max(1) };
         let whole = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
         (whole(lines), whole(Permits::request_bytes_max(&limits)))
@@ -164,13 +143,17 @@ impl Throttle {
     /// can be copied in the time of one query. `received`: bytes of the answer.
     #[must_use]
     pub fn felt(&self, took: Duration, points: u64, received: u64) -> Duration {
-        let (points_max, bytes_max) = Permits::window_max(&self.0.limits.now(), TARGET);
+        let (points_max, bytes_max) = Permits::window_max(&self.limits().now(), TARGET);
         let of = |amount: u64, max: Option<u64>| max.map(|max| TARGET.mul_f64(amount as f64 / max.max(1) as f64));
         [of(points, points_max), of(received, bytes_max)].into_iter().flatten().fold(took, Duration::max)
     }
 
     fn at(&self) -> Duration {
-        self.0.zero + self.0.clock.monotonic()
+        self.0.allowance.at()
+    }
+
+    fn state(&self) -> &RefCell<State> {
+        &self.0.allowance.0.state
     }
 
     async fn wait<T>(
@@ -179,9 +162,9 @@ impl Throttle {
         ask: impl Fn(&mut State, Duration, &Backfill) -> std::result::Result<T, No>,
     ) -> Option<T> {
         loop {
-            self.look().await;
-            let (at, limits) = (self.at(), self.0.limits.now());
-            let asked = ask(&mut self.0.state.borrow_mut(), at, &limits);
+            self.0.allowance.look().await;
+            let (at, limits) = (self.at(), self.limits().now());
+            let asked = ask(&mut self.state().borrow_mut(), at, &limits);
             let no = match asked {
                 Ok(done) => {
                     self.show(place, None);
@@ -193,7 +176,7 @@ impl Throttle {
             self.show(place, Some(no));
             let is_stopped = tokio::select! {
                 is_stopped = self.0.stop.wait(again) => is_stopped,
-                () = self.0.freed.notified() => self.0.stop.asked(),
+                () = self.0.allowance.0.freed.notified() => self.0.stop.asked(),
             };
             if is_stopped {
                 self.show(place, None);
@@ -202,55 +185,10 @@ impl Throttle {
         }
     }
 
-    /// Looks at everything, where it is time to.
-    async fn look(&self) {
-        let now = self.0.clock.monotonic();
-        let is_fresh = |looked: Duration| now.saturating_sub(looked) < LOOK_EVERY;
-        if self.0.state.borrow().looked.is_some_and(is_fresh) {
-            return;
-        }
-        self.0.limits.refresh();
-        let limits = self.0.limits.now();
-        self.0.state.borrow_mut().looked = Some(now);
-        let due = self.0.state.borrow_mut().heard.due(now, &limits);
-        self.judge(&limits);
-        if let Some(server) = due {
-            let said = hook::ask(&server, &limits).await;
-            self.0.state.borrow_mut().heard.heard(said);
-            self.judge(&limits);
-        }
-    }
-
-    /// Asks the checks.
-    fn judge(&self, limits: &Backfill) {
-        let flag = match limits.flag_file.0.as_str() {
-            "" => Flag::Down,
-            path => match std::fs::exists(path) {
-                Ok(true) => Flag::Up,
-                Ok(false) => Flag::Down,
-                Err(error) => Flag::Unknown(error.to_string()),
-            },
-        };
-        let (at, wrote) = (self.at(), self.0.probes.clients_wrote_bytes());
-        let mut state = self.0.state.borrow_mut();
-        let more = wrote.saturating_sub(state.clients_wrote);
-        state.clients_wrote = wrote;
-        state.permits.clients_wrote(at, more, limits);
-        let seen = Seen {
-            // Where it cannot be told, whoever writes there hears why.
-            disk_free_bytes: disk::real().free_bytes(&self.0.data_dir).ok(),
-            flag,
-            hook: state.heard.said(),
-            minute: limits.schedule_zone.minute_of_week(self.0.clock.wall_ns()),
-            ..self.0.probes.seen(self.0.clock.monotonic())
-        };
-        state.no = state.checks.ask(&seen, limits);
-    }
-
     /// Shows why somebody waits.
     fn show(&self, place: Place, no: Option<No>) {
-        let mut state = self.0.state.borrow_mut();
-        let shown = &mut state.shown[place as usize];
+        let mut all = self.0.shown.borrow_mut();
+        let shown = &mut all[place as usize];
         if *shown == no {
             return;
         }
@@ -261,23 +199,20 @@ impl Throttle {
             tracing::info!(event = "backfill.throttled", check = no.check.name(), "{}", no.why);
         }
         *shown = no;
-        let why = state.shown.iter().flatten().find(|no| !no.check.is_at_once()).map(ToString::to_string);
-        let is_halted = state.shown[Place::Query as usize].as_ref().is_some_and(|no| !no.check.is_pace());
-        drop(state);
+        let why = all.iter().flatten().find(|no| !no.check.is_at_once()).map(ToString::to_string);
+        let is_halted = all[Place::Query as usize].as_ref().is_some_and(|no| !no.check.is_pace());
+        drop(all);
         self.0.progress.change(|view| view.throttled = why);
-        self.0.progress.halt(self.0.clock.monotonic(), is_halted);
+        self.0.progress.halt(self.0.allowance.0.clock.monotonic(), is_halted);
     }
 
     fn query_ended(&self, taken: u64) -> u64 {
-        let (at, limits) = (self.at(), self.0.limits.now());
-        let mut state = self.0.state.borrow_mut();
-        let received = self.0.probes.received_bytes();
+        let (at, limits) = (self.at(), self.limits().now());
+        let received = self.0.reader.received_bytes();
         // All that came since the last one: of several at once each byte counts once.
-        let more = received.saturating_sub(state.received);
-        state.received = received;
-        state.permits.read(at, taken, more, &limits);
-        drop(state);
-        self.0.freed.notify_waiters();
+        let more = received.saturating_sub(self.0.received.replace(received));
+        self.state().borrow_mut().permits.read(at, taken, more, &limits);
+        self.0.allowance.0.freed.notify_waiters();
         more
     }
 }
@@ -302,8 +237,8 @@ impl Drop for Query {
 impl Drop for Write {
     fn drop(&mut self) {
         let throttle = &self.throttle;
-        let (at, limits): (_, Arc<Backfill>) = (throttle.at(), throttle.0.limits.now());
-        throttle.0.state.borrow_mut().permits.wrote(at, self.bytes, &limits);
-        throttle.0.freed.notify_waiters();
+        let (at, limits): (_, Arc<Backfill>) = (throttle.at(), throttle.limits().now());
+        throttle.state().borrow_mut().permits.wrote(at, self.bytes, &limits);
+        throttle.0.allowance.0.freed.notify_waiters();
     }
 }

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use super::rule::{Attempts, Seen};
 use crate::base::recent::Recent;
-use crate::db::read::Reader;
 use crate::delivery::SharedView;
 
 /// Clients' writes of this long ago still count.
@@ -16,8 +15,6 @@ const OF_LATE: Duration = Duration::from_secs(30);
 pub trait Probes: fmt::Debug {
     /// What is there, at this time of the clock that never goes back. The throttle adds what it sees itself.
     fn seen(&self, now: Duration) -> Seen;
-    /// All that the source has answered so far, bytes.
-    fn received_bytes(&self) -> u64;
     /// All that clients' own lines have taken of the destination so far, bytes as sent.
     fn clients_wrote_bytes(&self) -> u64 {
         0
@@ -25,24 +22,18 @@ pub trait Probes: fmt::Debug {
 }
 
 /// No twinline stands in front: there are no clients.
-#[derive(Clone, Debug)]
-pub struct Offline(pub Reader);
+#[derive(Clone, Copy, Debug)]
+pub struct Offline;
 
 impl Probes for Offline {
     fn seen(&self, _: Duration) -> Seen {
         Seen::default()
-    }
-
-    fn received_bytes(&self) -> u64 {
-        self.0.received_bytes()
     }
 }
 
 /// Inside a running twinline.
 #[derive(Clone, Debug)]
 pub struct Live {
-    /// Who reads the source for copies.
-    pub reader: Reader,
     /// What delivery to the destination shows.
     pub view: SharedView,
     /// Clients' writes at the source.
@@ -63,10 +54,6 @@ impl Probes for Live {
         }
     }
 
-    fn received_bytes(&self) -> u64 {
-        self.reader.received_bytes()
-    }
-
     fn clients_wrote_bytes(&self) -> u64 {
         self.view.lock().unwrap_or_else(PoisonError::into_inner).sent_bytes
     }
@@ -76,13 +63,11 @@ impl Probes for Live {
 mod tests {
     use super::*;
     use crate::base::recent::OfLate;
-    use crate::db::read::{Auth, Product};
     use crate::delivery::{View, shared_view};
 
     #[test]
     fn figures_of_a_running_twinline_are_those_of_delivery_and_of_clients_writes() {
-        let reader = Reader::new("http://127.0.0.1:1", Auth::None, Product::Influx1).unwrap();
-        let live = Live { reader: reader.clone(), view: shared_view(), source: Recent::default() };
+        let live = Live { view: shared_view(), source: Recent::default() };
         let now = Duration::from_secs(100);
         let before = live.seen(now);
         assert_eq!((before.delivery_lag, before.source_p95), (None, None), "nothing is known yet");
@@ -96,7 +81,7 @@ mod tests {
         assert_eq!((seen.destination_p95, seen.parked_bytes), (Some(Duration::from_secs(3)), Some(0)));
         assert_eq!(seen.attempts, Some(Attempts { failed: 2, all: 7 }));
         assert!(seen.source_p95.is_some_and(|p95| (1.7..2.3).contains(&p95.as_secs_f64())));
-        assert_eq!((live.clients_wrote_bytes(), live.received_bytes()), (9, 0));
-        assert_eq!(Offline(reader).seen(now), Seen::default());
+        assert_eq!(live.clients_wrote_bytes(), 9);
+        assert_eq!(Offline.seen(now), Seen::default());
     }
 }

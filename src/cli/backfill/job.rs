@@ -8,7 +8,8 @@ use super::pair::{Pair, Scope};
 use crate::backfill::executor::{self, Parts};
 use crate::backfill::gate::Gate;
 use crate::backfill::progress::Progress;
-use crate::backfill::throttle::{self, Probes, Throttle};
+use crate::backfill::throttle::rule::OfSource;
+use crate::backfill::throttle::{Allowance, Limits, Live, Offline, Probes, Throttle};
 use crate::backfill::write::Writer;
 use crate::base::Side;
 use crate::base::clock::SharedClock;
@@ -35,10 +36,26 @@ pub(in crate::cli) struct Around<'a> {
     pub(in crate::cli) clock: &'a SharedClock,
     pub(in crate::cli) progress: &'a Progress,
     pub(in crate::cli) gate: Gate,
-    /// Delivery and clients' writes, where these go on beside it.
-    pub(in crate::cli) beside: Option<(SharedView, Recent)>,
+    /// What all copies to the destination may take.
+    pub(in crate::cli) allowance: Allowance,
     pub(in crate::cli) stop: executor::Stop,
     pub(in crate::cli) spool_bytes_max: u64,
+}
+
+/// What all copies to a destination may take. `beside`: delivery and clients' writes, where these go on beside it. `source`: what may be
+/// read there, by whomever.
+pub(in crate::cli) fn allowance(
+    config: &Config,
+    clock: &SharedClock,
+    source: &OfSource,
+    beside: Option<(SharedView, Recent)>,
+) -> Allowance {
+    let probes: Rc<dyn Probes> = match beside {
+        Some((view, source)) => Rc::new(Live { view, source }),
+        None => Rc::new(Offline),
+    };
+    let limits = Limits::open(&config.backfill, &config.data_dir);
+    Allowance::new((limits, probes), source.clone(), Arc::clone(clock), config.data_dir.clone())
 }
 
 /// The parts of a job. `resumed`: some of it may be done.
@@ -47,17 +64,9 @@ pub(in crate::cli) async fn parts(
     pair: &Pair,
     (scope, job, resumed): (&Scope, &JobRow, bool),
 ) -> Result<Parts, Failure> {
-    let Around { config, store, clock, progress, gate, beside, stop, spool_bytes_max } = around;
+    let Around { config, store, clock, progress, gate, allowance, stop, spool_bytes_max } = around;
     let reader = pair.reader(config)?;
-    let probes: Rc<dyn Probes> = match beside {
-        Some((view, source)) => Rc::new(throttle::Live { reader: reader.clone(), view, source }),
-        None => Rc::new(throttle::Offline(reader.clone())),
-    };
-    let throttle = Throttle::new(
-        (throttle::Limits::open(&config.backfill, &config.data_dir), probes),
-        (Arc::clone(clock), stop.clone(), progress.clone()),
-        config.data_dir.clone(),
-    );
+    let throttle = Throttle::new(&allowance, reader.clone(), (stop.clone(), progress.clone()));
     let writer = writer(config, pair, (clock, progress, stop), throttle).await?;
     let half = |at: usize| u64::from_le_bytes(std::array::from_fn(|byte| job.key[at + byte]));
     Ok(Parts {

@@ -71,6 +71,7 @@ pub(super) fn order(global: &Global, config: &Config, order: &Order) -> Result<E
 }
 
 pub(super) fn begin(global: &Global, config: &Config, args: &StartArgs) -> Result<Exit, Failure> {
+    args.go.beside_twinline()?;
     if !runs(config) {
         let what = format!("no twinline runs on {}", config.data_dir.display());
         return Err(Failure::new(Exit::Unreachable, what)

@@ -7,7 +7,7 @@ use super::pair::{Pair, Scope, products};
 use crate::backfill::executor::Stop;
 use crate::backfill::progress::Progress;
 use crate::backfill::readback::Met;
-use crate::backfill::throttle::{self, Throttle};
+use crate::backfill::throttle::{Allowance, Throttle};
 use crate::base::bounds::READ_BACK_PIECE;
 use crate::base::clock::SharedClock;
 use crate::base::{Error, Kind, Result, Side};
@@ -26,8 +26,12 @@ const LIMITS: Limits = Limits {
 };
 
 /// Looks at both.
-pub(in crate::cli) async fn met(config: &Config, clock: &SharedClock, stop: Stop) -> Result<Met> {
-    found(config, clock, stop).await.map_err(|failure| {
+pub(in crate::cli) async fn met(
+    config: &Config,
+    clock: &SharedClock,
+    (allowance, stop, progress): (&Allowance, Stop, Progress),
+) -> Result<Met> {
+    found(config, clock, (allowance, stop, progress)).await.map_err(|failure| {
         let kind = match failure.exit {
             Exit::Unreachable => Kind::Connect,
             Exit::Auth => Kind::Auth,
@@ -41,7 +45,11 @@ pub(in crate::cli) async fn met(config: &Config, clock: &SharedClock, stop: Stop
     })
 }
 
-async fn found(config: &Config, clock: &SharedClock, stop: Stop) -> Result<Met, Failure> {
+async fn found(
+    config: &Config,
+    clock: &SharedClock,
+    (allowance, stop, progress): (&Allowance, Stop, Progress),
+) -> Result<Met, Failure> {
     let asked = config.clone();
     // It has an event loop of its own.
     let both = tokio::task::spawn_blocking(move || products(&asked)).await;
@@ -53,13 +61,8 @@ async fn found(config: &Config, clock: &SharedClock, stop: Stop) -> Result<Met, 
         Flavor::Influx2 => read::Product::Influx2,
     };
     let reader = Reader::of(&config.source.server, of_source, Side::Source, LIMITS)?;
-    let progress = Progress::default();
-    // Of the limits of copies those of writes are asked alone: rates and quotas.
-    let throttle = Throttle::new(
-        (throttle::Limits::open(&config.backfill, &config.data_dir), Rc::new(throttle::Offline(reader.clone()))),
-        (SharedClock::clone(clock), stop.clone(), progress.clone()),
-        config.data_dir.clone(),
-    );
+    // Of the limits of copies those of rates and quotas are asked alone.
+    let throttle = Throttle::new(allowance, reader.clone(), (stop.clone(), progress.clone()));
     let writer = job::writer(config, &pair, (clock, &progress, stop), throttle).await?;
     Ok(Met {
         reader,

@@ -60,7 +60,9 @@ enum Verb {
     Pause,
     /// Go on with the job that was stopped
     Resume(GoArgs),
-    /// Try once more what was given up
+    /// Try once more what was given up, and what the destination refused
+    ///
+    /// All of the window that a refused line is of is copied again; what is refused again is listed again.
     Retry(GoArgs),
     /// Give the job up; what was copied stays at the destination
     Cancel,
@@ -114,15 +116,36 @@ enum IntoExisting {
 /// Options of all that copies.
 #[derive(Clone, Debug, Args)]
 struct GoArgs {
-    /// Disk that data takes on its way, in data_dir
-    #[arg(long, value_name = "SIZE", default_value = "1GiB")]
-    spool_max: String,
+    /// Disk that data takes on its way, in data_dir [default: 1GiB]; where this command copies, and no running twinline
+    #[arg(long, value_name = "SIZE")]
+    spool_max: Option<String>,
     /// Also a job that was begun beside live writes, where no twinline stands in front of the source any more
     #[arg(long)]
     even_without_twinline: bool,
-    /// Have the source count all cells first: then it is known how far the job is however uneven the data, for one more look through it
+    /// Have the source count all cells first: then it is known how far the job is however uneven the data, for one more look through it;
+    /// where this command copies, and no running twinline
     #[arg(long)]
     count: bool,
+}
+
+impl GoArgs {
+    /// A running twinline copies by its own configuration: what it would pass over is refused.
+    fn beside_twinline(&self) -> Result<(), Failure> {
+        let (option, hint) = match self {
+            Self { spool_max: Some(_), .. } => (
+                "--spool-max",
+                "without it: the running twinline has set disk apart for its copies, which twinline check shows",
+            ),
+            Self { count: true, .. } => (
+                "--count",
+                "without it: how far the job is shows itself by what was copied; twinline backfill plan counts cells",
+            ),
+            Self { even_without_twinline: true, .. } => ("--even-without-twinline", "without it: a twinline runs"),
+            _ => return Ok(()),
+        };
+        let what = format!("{option} is for copies by this command alone, and here the running twinline copies");
+        Err(Failure::new(Exit::Usage, what).hint(hint))
+    }
 }
 
 /// Options of `backfill limit`.
@@ -159,8 +182,12 @@ pub(super) fn run(global: &Global, args: &BackfillArgs) -> Result<Exit, Failure>
         Verb::Gap(args) => gap::run(global, &config, args),
         Verb::Start(args) => start::begin(global, &config, args),
         Verb::Pause => live::order(global, &config, &Order::Pause),
-        Verb::Resume(_) if live::runs(&config) => live::order(global, &config, &Order::Resume),
-        Verb::Retry(_) if live::runs(&config) => live::order(global, &config, &Order::Retry),
+        Verb::Resume(args) if live::runs(&config) => {
+            args.beside_twinline().and_then(|()| live::order(global, &config, &Order::Resume))
+        }
+        Verb::Retry(args) if live::runs(&config) => {
+            args.beside_twinline().and_then(|()| live::order(global, &config, &Order::Retry))
+        }
         Verb::Cancel if live::runs(&config) => live::order(global, &config, &Order::Cancel),
         Verb::Resume(args) => start::again(global, &config, args, start::Again::Resume),
         Verb::Retry(args) => start::again(global, &config, args, start::Again::Retry),
@@ -168,5 +195,25 @@ pub(super) fn run(global: &Global, args: &BackfillArgs) -> Result<Exit, Failure>
         Verb::Status(args) => status::run(global, &config, args.watch),
         Verb::Refused => status::refused(global, &config),
         Verb::Limit(args) => limit::run(global, &config, &args.changes),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_running_twinline_would_pass_over_is_refused_by_name() {
+        let none = GoArgs { spool_max: None, even_without_twinline: false, count: false };
+        assert!(none.beside_twinline().is_ok());
+        for (args, option) in [
+            (GoArgs { spool_max: Some("2GiB".to_owned()), ..none.clone() }, "--spool-max"),
+            (GoArgs { count: true, ..none.clone() }, "--count"),
+            (GoArgs { even_without_twinline: true, ..none.clone() }, "--even-without-twinline"),
+        ] {
+            let failure = args.beside_twinline().unwrap_err();
+            assert_eq!(failure.exit, Exit::Usage);
+            assert!(failure.what.starts_with(option) && failure.hint.is_some(), "{failure:?}");
+        }
     }
 }

@@ -94,9 +94,9 @@ pub(super) fn next(job: &JobRow, is_alive: bool) -> Option<&'static str> {
         // It goes on by itself.
         JobState::Running | JobState::Stopped if is_live(job) && !is_alive => Some("twinline run"),
         JobState::Running | JobState::Stopped => Some("twinline backfill resume"),
-        JobState::Partial => {
-            Some("twinline backfill refused lists refused lines; twinline backfill retry tries again what was given up")
-        }
+        JobState::Partial => Some(
+            "twinline backfill refused lists refused lines; twinline backfill retry tries again these and what was given up",
+        ),
         JobState::Done | JobState::Cancelled => None,
     }
 }

@@ -9,6 +9,7 @@ use super::{GoArgs, IntoExisting, StartArgs, live, plan, report};
 use crate::backfill::executor::{self, Ended};
 use crate::backfill::gate::Gate;
 use crate::backfill::progress::Progress;
+use crate::backfill::throttle::rule::OfSource;
 use crate::base::clock::SharedClock;
 use crate::base::size::ByteSize;
 use crate::base::{Error, Kind, Side, SystemClock, disk};
@@ -24,6 +25,8 @@ use crate::wal;
 const OFFLINE: &str = "What --offline cannot promise: while it copies, it does not see what clients write. A write that changes or deletes \
                        points that are copied already stays at the source alone, and points that are new may be missing. Stop the writers, \
                        or have twinline in front of the source before.";
+/// Disk that data takes on its way, where nothing else is asked for.
+const SPOOL_DEFAULT: &str = "1GiB";
 /// The least disk that data may take on its way, bytes.
 const SPOOL_MIN: u64 = 16 << 20;
 
@@ -91,8 +94,8 @@ pub(super) fn again(global: &Global, config: &Config, args: &GoArgs, again: Agai
             .hint("twinline run: it goes on by itself; where none stands in front of the source any more: --even-without-twinline"));
     }
     if again == Again::Retry {
-        let count = held.store.forget_failed(job.id).wait()?;
-        global.talk().say(&format!("{count} chunks that were given up are tried again"));
+        let again = held.store.forget_failed(job.id).wait()?;
+        global.talk().say(&again.to_string());
     }
     // Kept by the same program, or an older one.
     let scope: Scope = serde_json::from_str(&job.scope).map_err(|e| {
@@ -126,7 +129,8 @@ fn go(
     job: Option<JobRow>,
 ) -> Result<Exit, Failure> {
     let (talk, clock) = (global.talk(), SystemClock::shared());
-    let spool_max = ByteSize::parse(&args.spool_max).map_err(|why| Failure::new(Exit::Usage, why))?;
+    let spool_max = ByteSize::parse(args.spool_max.as_deref().unwrap_or(SPOOL_DEFAULT))
+        .map_err(|why| Failure::new(Exit::Usage, why))?;
     if spool_max.0 < SPOOL_MIN {
         return Err(Failure::new(Exit::Usage, "--spool-max is 16MiB at least"));
     }
@@ -155,7 +159,7 @@ fn go(
             clock: &clock,
             progress: &progress,
             gate: Gate::Offline,
-            beside: None,
+            allowance: job::allowance(config, &clock, &OfSource::default(), None),
             stop: executor::Stop::new(move || asked.asked().is_some()),
             spool_bytes_max: spool_max.0,
         };

@@ -19,6 +19,8 @@ use crate::backfill::desk::{Asked, Desk, Done, Order};
 use crate::backfill::executor::{self, Ended};
 use crate::backfill::gate::Gate;
 use crate::backfill::progress::View;
+use crate::backfill::throttle::Allowance;
+use crate::backfill::throttle::rule::OfSource;
 use crate::base::bounds::COPY_SPOOL_BYTES;
 use crate::base::clock::SharedClock;
 use crate::base::recent::Recent;
@@ -50,7 +52,7 @@ pub(super) struct Copier {
     pub(super) clock: SharedClock,
 }
 
-/// Starts all of them.
+/// Starts all of them: of each destination one that copies, and one that reads back.
 pub(super) fn start(
     copiers: Vec<Copier>,
     readers: Vec<ReadBacker>,
@@ -60,13 +62,15 @@ pub(super) fn start(
     let desks: Vec<Desk> = copiers.iter().map(|one| one.desk.clone()).collect();
     let work = async move || {
         let mut all = JoinSet::new();
-        for one in copiers {
-            all.spawn_local(watched.clone().again("copying history", move || one.clone().work()));
-        }
-        let turn = Rc::new(Semaphore::new(1));
-        for one in readers {
-            let turn = Rc::clone(&turn);
-            let work = move || one.clone().work(Rc::clone(&turn));
+        let (turn, source) = (Arc::new(Semaphore::new(1)), OfSource::default());
+        for (one, reader) in copiers.into_iter().zip(readers) {
+            // Whatever becomes of an attempt, or of one of the two: what they have taken stays taken.
+            let beside = Some((Arc::clone(&one.view), one.source.clone()));
+            let allowance = job::allowance(&one.config, &one.clock, &source, beside);
+            let own = allowance.clone();
+            all.spawn_local(watched.clone().again("copying history", move || one.clone().work(own.clone())));
+            let turn = Arc::clone(&turn);
+            let work = move || reader.clone().work(Arc::clone(&turn), allowance.clone());
             all.spawn_local(watched.clone().again("reading doubt and gaps back", work));
         }
         let mut stop = stop;
@@ -86,7 +90,7 @@ pub(super) fn start(
 struct Ending(Rc<Cell<bool>>);
 
 impl Copier {
-    async fn work(self) {
+    async fn work(self, allowance: Allowance) {
         // What a process before us has sent may take effect until then.
         let from = self.clock.monotonic() + self.config.destination().delivery.late_write_max;
         loop {
@@ -99,7 +103,7 @@ impl Copier {
                 }
             };
             match job {
-                Some(job) => self.copy(job, from).await,
+                Some(job) => self.copy(job, from, &allowance).await,
                 None => {
                     let asked = self.desk.next().await;
                     let done = self.carry_out(&asked.order).await;
@@ -125,13 +129,8 @@ impl Copier {
             (Order::Cancel, Some(job)) => self.set(&job, JobState::Cancelled, CANCELLED).await,
             (Order::Retry, _) => match last.filter(|job| job.state != JobState::Cancelled) {
                 Some(job) => {
-                    let count = self.state.forget_failed(job.id).await?;
-                    self.set(
-                        &job,
-                        JobState::Running,
-                        &format!("goes on: {count} chunks were given up and are tried again"),
-                    )
-                    .await
+                    let again = self.state.forget_failed(job.id).await?;
+                    self.set(&job, JobState::Running, &format!("goes on: {again}")).await
                 }
                 None => Err(nothing("there is no job with anything that was given up")),
             },
@@ -168,12 +167,12 @@ impl Copier {
     }
 
     /// A job, until it has come to its end or an operator wants that.
-    async fn copy(&self, row: JobRow, from: Duration) {
+    async fn copy(&self, row: JobRow, from: Duration, allowance: &Allowance) {
         self.desk.progress().change(|view| *view = View::default());
         let ending = Ending::default();
         let mut last: Option<Asked> = None;
         let done = {
-            let mut through = std::pin::pin!(self.through(&row, from, &ending));
+            let mut through = std::pin::pin!(self.through(&row, (from, allowance), &ending));
             loop {
                 tokio::select! {
                     done = &mut through => break done,
@@ -197,7 +196,7 @@ impl Copier {
             }
             (Ended::Stopped, _) => self.set(&row, JobState::Stopped, "is paused").await,
         };
-        self.desk.progress().change(|view| (view.now, view.waits) = (String::new(), None));
+        self.desk.progress().change(|view| view.now.clear());
         if let Err(error) = &ended {
             tracing::error!(%error, event = "backfill.store", "how job {} ended could not be noted", row.id);
             tokio::time::sleep(STORE_AGAIN).await;
@@ -223,7 +222,7 @@ impl Copier {
     }
 
     /// All of a job; what stands in its way is tried again.
-    async fn through(&self, row: &JobRow, mut from: Duration, ending: &Ending) -> Ended {
+    async fn through(&self, row: &JobRow, (mut from, allowance): (Duration, &Allowance), ending: &Ending) -> Ended {
         // What the process before waited for may be over.
         drop(self.state.set_job(row.id, JobState::Running, String::new(), self.clock.wall_ns()));
         let stop = {
@@ -242,7 +241,7 @@ impl Copier {
                 }
             }
             let before = self.desk.progress().view().chunks;
-            let failure = match self.attempt(row, stop.clone()).await {
+            let failure = match self.attempt(row, stop.clone(), allowance).await {
                 Ok(ended) => return ended,
                 Err(failure) => failure,
             };
@@ -263,13 +262,11 @@ impl Copier {
     }
 
     async fn waits(&self, why: String, how_long: Duration, stop: &executor::Stop) -> bool {
-        self.desk.progress().change(|view| view.waits = Some(why));
-        let is_stopped = stop.wait(how_long).await;
-        self.desk.progress().change(|view| view.waits = None);
-        is_stopped
+        let _waiting = self.desk.progress().waiting(why);
+        stop.wait(how_long).await
     }
 
-    async fn attempt(&self, row: &JobRow, stop: executor::Stop) -> Result<Ended, Failure> {
+    async fn attempt(&self, row: &JobRow, stop: executor::Stop, allowance: &Allowance) -> Result<Ended, Failure> {
         let scope: Scope = serde_json::from_str(&row.scope).map_err(|e| {
             Failure::new(Exit::Failed, format!("what job {} is to copy cannot be read: {e}", row.id))
                 .hint("the version of twinline that began it, or: twinline backfill cancel")
@@ -286,7 +283,7 @@ impl Copier {
             clock: &self.clock,
             progress: self.desk.progress(),
             gate: Gate::Live(self.regions.clone()),
-            beside: Some((Arc::clone(&self.view), self.source.clone())),
+            allowance: allowance.clone(),
             stop,
             spool_bytes_max: COPY_SPOOL_BYTES,
         };

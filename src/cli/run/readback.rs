@@ -8,6 +8,7 @@ use tokio::sync::Semaphore;
 
 use crate::backfill::executor::Stop;
 use crate::backfill::readback::{self, Meeting, Met, Parts, ReadBackShown};
+use crate::backfill::throttle::Allowance;
 use crate::base::Result;
 use crate::base::clock::SharedClock;
 use crate::cli::backfill::met::met;
@@ -62,13 +63,15 @@ impl ReadBacker {
     }
 
     /// For ever. `turn`: one part at a time, of all destinations.
-    pub(super) async fn work(self, turn: Rc<Semaphore>) {
+    pub(super) async fn work(self, turn: Arc<Semaphore>, allowance: Allowance) {
         let destination = self.config.destination();
         let parts = Parts {
             id: destination.id.clone(),
             settings: self.config.readback,
             late_max: super::late_write_max(&self.config).max(destination.delivery.late_write_max),
             late_write_max: destination.delivery.late_write_max,
+            retry_max: destination.delivery.retry_max,
+            allowance: allowance.clone(),
             regions: self.regions.clone(),
             delivery: Arc::clone(&self.delivery),
             state: Arc::clone(&self.state),
@@ -80,12 +83,21 @@ impl ReadBacker {
             shown: self.shown.clone(),
             write_until: Rc::new(Cell::new(None)),
         };
-        readback::run(parts, &self).await;
+        readback::run(parts, &Both { config: &self.config, clock: &self.clock, shown: &self.shown, allowance }).await;
     }
 }
 
-impl Meeting for ReadBacker {
+/// Both databases.
+struct Both<'a> {
+    config: &'a Config,
+    clock: &'a SharedClock,
+    shown: &'a ReadBackShown,
+    /// What all copies to the destination may take.
+    allowance: Allowance,
+}
+
+impl Meeting for Both<'_> {
     async fn meet(&self, stop: Stop) -> Result<Met> {
-        met(&self.config, &self.clock, stop).await
+        met(self.config, self.clock, (&self.allowance, stop, self.shown.progress())).await
     }
 }

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 pub use budget::{Budget, Quota};
 pub use checks::{Attempts, Checks, Flag, Hook, Seen};
-pub use permits::{Permits, Whose};
+pub use permits::{OfSource, Permits, Whose};
 pub use rate::Rate;
 
 /// What may say no, in the order in which it is asked.
@@ -40,6 +40,8 @@ pub enum Check {
     DestinationLatency,
     /// The time that clients' writes take at the source.
     SourceLatency,
+    /// Doubt and gaps of the same destination are being read back.
+    ReadBack,
     /// A database has said when to come again.
     RetryAfter,
     /// What the source's provider lets one read.
@@ -71,6 +73,7 @@ impl Check {
             Self::DestinationErrors => "destination-errors",
             Self::DestinationLatency => "destination-latency",
             Self::SourceLatency => "source-latency",
+            Self::ReadBack => "read-back",
             Self::RetryAfter => "retry-after",
             Self::QuotaRead => "quota-read",
             Self::QuotaWrite => "quota-write",

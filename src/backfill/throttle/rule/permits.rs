@@ -3,6 +3,8 @@
 //! Promise: whoever got a permit gives it back once; nobody else is let in meanwhile. A query is let in only where the budget of the
 //! destination has room for what will come of it: the region that it reads is held back until that is written.
 
+use std::cell::RefCell;
+use std::rc::Rc;
 use std::time::Duration;
 
 use super::{Budget, Check, No, Quota, Rate};
@@ -23,17 +25,28 @@ pub enum Whose {
     Destination,
 }
 
+/// What may be read of the source: one for all destinations. All clones are one.
+#[derive(Clone, Debug, Default)]
+pub struct OfSource(Rc<RefCell<Reads>>);
+
+#[derive(Debug, Default)]
+struct Reads {
+    budget: Budget,
+    /// Until when it wants to be left alone.
+    rest: Duration,
+}
+
 /// All that is counted.
 #[derive(Clone, Debug, Default)]
 pub struct Permits {
     rows: Rate,
     bytes: Rate,
-    read: Budget,
+    source: OfSource,
     write: Budget,
     queries: u64,
     requests: u64,
-    /// Until when each database wants to be left alone.
-    rest: [Duration; 2],
+    /// Until when the destination wants to be left alone.
+    rest: Duration,
     /// Bytes of a query's answer, and of what was written of it, smoothed.
     expected: f64,
     expected_written: f64,
@@ -58,6 +71,12 @@ fn no(check: Check, why: String, again: Duration) -> No {
 }
 
 impl Permits {
+    /// Those of a destination, beside others that read the same source.
+    #[must_use]
+    pub fn sharing(source: OfSource) -> Self {
+        Self { source, ..Self::default() }
+    }
+
     /// Lets a query in, or says why not. Its expected bytes are taken: they go back in [`Permits::read`].
     ///
     /// # Errors
@@ -71,13 +90,15 @@ impl Permits {
         }
         let expected = (self.expected as u64).min(read_quota(limits).own());
         let quota = read_quota(limits);
-        self.read.ask(at, expected.max(1), quota).map_err(|next| {
-            let (taken, most) = self.read.shown(quota);
-            no(Check::QuotaRead, used(taken, most, next.saturating_sub(at)), next)
-        })?;
+        let mut reads = self.source.0.borrow_mut();
+        if let Err(next) = reads.budget.ask(at, expected.max(1), quota) {
+            let (taken, most) = reads.budget.shown(quota);
+            return Err(no(Check::QuotaRead, used(taken, most, next.saturating_sub(at)), next));
+        }
+        drop(reads);
         let written = (self.expected_written as u64).min(write_quota(limits).own());
         self.writable(at, written.max(1), limits)?;
-        self.read.take(expected);
+        self.source.0.borrow_mut().budget.take(expected);
         self.queries += 1;
         Ok(expected)
     }
@@ -85,7 +106,7 @@ impl Permits {
     /// A query has ended, for which so much was taken, and has brought so much.
     pub fn read(&mut self, at: Duration, taken: u64, received: u64, limits: &Backfill) {
         self.queries = self.queries.saturating_sub(1);
-        self.read.settle(at, taken, received, read_quota(limits));
+        self.source.0.borrow_mut().budget.settle(at, taken, received, read_quota(limits));
         self.expected += NEW_PART * (received as f64 - self.expected);
         self.expected_written += NEW_PART * (self.written as f64 - self.expected_written);
         self.written = 0;
@@ -129,8 +150,11 @@ impl Permits {
 
     /// A database wants to be left alone until then.
     pub fn asked_to_wait(&mut self, whose: Whose, until: Duration) {
-        let rest = &mut self.rest[whose as usize];
-        *rest = until.max(*rest);
+        let later = |rest: &mut Duration| *rest = until.max(*rest);
+        match whose {
+            Whose::Source => later(&mut self.source.0.borrow_mut().rest),
+            Whose::Destination => later(&mut self.rest),
+        }
     }
 
     /// What a window should hold at most: points, and bytes of the answer. `None`: as many as it likes.
@@ -151,14 +175,13 @@ impl Permits {
     }
 
     fn rested(&self, whose: Whose, at: Duration) -> Result<(), No> {
-        let until = self.rest[whose as usize];
+        let (until, name) = match whose {
+            Whose::Source => (self.source.0.borrow().rest, "source"),
+            Whose::Destination => (self.rest, "destination"),
+        };
         if until <= at {
             return Ok(());
         }
-        let name = match whose {
-            Whose::Source => "source",
-            Whose::Destination => "destination",
-        };
         let why = format!("the {name} wants to be left alone for {} more", show_span(until.saturating_sub(at)));
         Err(no(Check::RetryAfter, why, until))
     }
