@@ -33,15 +33,8 @@ pub enum Class {
 
 impl Class {
     /// All of them.
-    pub const ALL: [Self; 7] = [
-        Self::Missing,
-        Self::Extra,
-        Self::Value,
-        Self::Type,
-        Self::Timestamp,
-        Self::TagSet,
-        Self::Duplicate,
-    ];
+    pub const ALL: [Self; 7] =
+        [Self::Missing, Self::Extra, Self::Value, Self::Type, Self::Timestamp, Self::TagSet, Self::Duplicate];
 
     /// Short and stable.
     #[must_use]

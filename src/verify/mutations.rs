@@ -82,8 +82,7 @@ fn cells(count: usize) -> Vec<Cell> {
     let series: Vec<Arc<Series>> = (0..40)
         .map(|n| Arc::new(Series::new(b"m".to_vec(), vec![(b"host".to_vec(), format!("h{n}").into_bytes())])))
         .collect();
-    let fields: Vec<Arc<[u8]>> =
-        ["f", "i", "u", "b", "s"].iter().map(|name| name.as_bytes().into()).collect();
+    let fields: Vec<Arc<[u8]>> = ["f", "i", "u", "b", "s"].iter().map(|name| name.as_bytes().into()).collect();
     let per_time = series.len() * fields.len();
     let cell = |n: usize| {
         let own = n as i64;
@@ -284,7 +283,10 @@ fn what_is_not_read_to_its_end_is_never_equal() {
     let whole = Rc::new(cells(5000));
     let model = |trouble| Model { cells: Rc::clone(&whole), trouble, seed: 1 };
     let (states, found, _) = compared(&model(Trouble::None), &model(Trouble::Cut), limits(1000), 1);
-    assert!(states.iter().all(|state| matches!(state, State::Unchecked(why) if why.contains("ended early"))), "{states:?}");
+    assert!(
+        states.iter().all(|state| matches!(state, State::Unchecked(why) if why.contains("ended early"))),
+        "{states:?}"
+    );
     assert_eq!(found, []);
     // One that refuses large windows is asked for smaller ones.
     let (states, ..) = compared(&model(Trouble::None), &model(Trouble::Small(400)), limits(1000), 1);
