@@ -6,7 +6,7 @@ use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::cell::{Cell, Series, Value, put_canonical};
+use crate::cell::{Cell, Series, Value};
 
 /// Of a cell that is missing and one that is too many, both of one series, field and value, so far apart they are called one cell whose
 /// time has changed, ns. Beyond that they are two.
@@ -212,16 +212,16 @@ fn by_value(a: &Value, b: &Value) -> Ordering {
     }
 }
 
-/// A stable order of findings: by place, the source's first.
+/// In the order of series, field and time, of the source's cell where there is one.
 pub fn sort(findings: &mut [Finding]) {
-    let bytes = |finding: &Finding| {
-        let mut bytes = Vec::new();
-        if let Some(cell) = finding.source.as_ref().or(finding.destination.as_ref()) {
-            put_canonical(cell, &mut bytes);
-        }
-        bytes
-    };
-    findings.sort_by_cached_key(bytes);
+    findings.sort_by(|a, b| match (cell_of(a), cell_of(b)) {
+        (Some(a), Some(b)) => by_place(a, b).then_with(|| by_value(&a.value, &b.value)),
+        (a, b) => a.is_some().cmp(&b.is_some()),
+    });
+}
+
+fn cell_of(finding: &Finding) -> Option<&Cell> {
+    finding.source.as_ref().or(finding.destination.as_ref())
 }
 
 #[cfg(test)]

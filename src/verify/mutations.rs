@@ -90,7 +90,7 @@ fn cells(count: usize) -> Vec<Cell> {
             0 => Value::Float(own as f64 + 0.25),
             1 => Value::Integer(own),
             2 => Value::Unsigned(n as u64),
-            3 => Value::Boolean(n % 2 == 0),
+            3 => Value::Boolean(n.is_multiple_of(2)),
             _ => Value::String(format!("text \"{n}\"\r\0").into_bytes()),
         };
         Cell {

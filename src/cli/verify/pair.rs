@@ -110,7 +110,11 @@ pub(super) async fn place(config: &Config, target: &Target) -> Result<Result<(St
     match mapped(&subject.server, own, (org, bucket)).await {
         Ok(Ok(place)) => Ok(Ok(place)),
         Ok(Err(_)) => by_id(&subject, own, (org, bucket)).await,
-        Err(error) if error.kind() == Kind::Auth => by_id(&subject, own, (org, bucket)).await,
+        // A token may be allowed to read, and not to see which mappings there are.
+        Err(error) if error.kind() == Kind::Auth => match by_id(&subject, own, (org, bucket)).await? {
+            Ok(place) => Ok(Ok(place)),
+            Err(_) => Err(error.into()),
+        },
         Err(error) => Err(error.into()),
     }
 }
