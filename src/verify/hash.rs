@@ -306,23 +306,4 @@ mod tests {
             assert!(base.sum != other.sum && base.xor != other.xor);
         }
     }
-
-    /// `cargo test --release -- --ignored cells_a_second --nocapture`
-    #[test]
-    #[ignore = "a measurement"]
-    fn cells_a_second() {
-        let series = Arc::new(Series::new(b"cpu".to_vec(), vec![(b"host".to_vec(), b"server-1".to_vec())]));
-        let fields: Vec<Arc<[u8]>> = (0..10).map(|n| format!("field_{n}").into_bytes().into()).collect();
-        let cells: Vec<Cell> = (0..1_000_000)
-            .map(|n| Cell {
-                series: Arc::clone(&series),
-                field: Arc::clone(&fields[n as usize % 10]),
-                time_ns: n / 10,
-                value: Value::Float(n as f64),
-            })
-            .collect();
-        let began = std::time::Instant::now();
-        let found = figures(KEY, &cells);
-        println!("{} cells, {:.1} M/s", found.cells, 1.0 / began.elapsed().as_secs_f64());
-    }
 }

@@ -267,15 +267,12 @@ fn trials(count: u64, size: usize) {
     }
 }
 
+/// `TWINLINE_VERIFY_TRIALS` sets how many trials there are, and `TWINLINE_VERIFY_CELLS` of how many cells.
 #[test]
 fn every_damage_is_found_located_and_classed_and_equal_data_is_equal() {
-    trials(60, 20_000);
-}
-
-#[test]
-#[ignore = "long: 1,000 trials of 100,000 cells; run it with optimisation"]
-fn every_damage_of_a_thousand_is_found() {
-    trials(1000, 100_000);
+    let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().unwrap());
+    let cells = number("TWINLINE_VERIFY_CELLS").unwrap_or(20_000);
+    trials(number("TWINLINE_VERIFY_TRIALS").unwrap_or(60), usize::try_from(cells).unwrap());
 }
 
 #[test]
