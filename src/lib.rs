@@ -24,6 +24,7 @@ pub mod pipeline;
 pub mod backfill;
 
 pub mod http;
+pub mod verify;
 
 pub mod control;
 pub mod sandbox;

@@ -22,6 +22,7 @@ mod status;
 pub mod talk;
 mod tap;
 mod validate;
+mod verify;
 mod version;
 
 use std::ffi::OsString;
@@ -158,6 +159,11 @@ enum Command {
     /// Reads the source with every type, keeps what is on its way under checksums on disk, and writes it to the destination. A running
     /// twinline does it beside live writes, which it holds back in what is being copied; where none stands in front: start --offline.
     Backfill(backfill::BackfillArgs),
+    /// Compare two databases cell by cell: what is equal, what differs and where, what could not be compared
+    ///
+    /// Reads both with every type and bit, hashes them window by window, and goes down to the cell where they differ. Works on any two of
+    /// InfluxDB 1.x and 2.x, without any twinline running: --source URL --destination URL. Changes nothing.
+    Verify(verify::VerifyArgs),
     /// Watch the traffic as it passes: requests with their answers and some of their lines; slows nothing
     ///
     /// Sampled: what was left out is said (`412 not shown`). Queries of URLs, headers and passwords in statements are never shown;
@@ -265,6 +271,7 @@ fn dispatch(arguments: &Arguments) -> Result<Exit, Failure> {
         Command::DeadLetter(args) => deadletter::run(global, args),
         Command::Statements(args) => statements::run(global, args),
         Command::Backfill(args) => backfill::run(global, args),
+        Command::Verify(args) => verify::run(global, args),
         Command::Tap(args) => tap::run(global, args),
         Command::Demo(args) => demo::run(global, args),
         Command::Completions(args) => completions::run(global, args),

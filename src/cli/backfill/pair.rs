@@ -41,16 +41,16 @@ pub(super) struct ScopeArgs {
 /// The same as it is kept with a job.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::cli) struct Scope {
-    pub(super) db: Vec<String>,
-    pub(super) since_ns: Option<i64>,
-    pub(super) until_ns: Option<i64>,
-    pub(super) merge: bool,
+    pub(in crate::cli) db: Vec<String>,
+    pub(in crate::cli) since_ns: Option<i64>,
+    pub(in crate::cli) until_ns: Option<i64>,
+    pub(in crate::cli) merge: bool,
     /// What is missing at the destination is made.
     #[serde(default)]
-    pub(super) create: bool,
+    pub(in crate::cli) create: bool,
     /// Copied by the command line, with no twinline in front of the source.
     #[serde(default)]
-    pub(super) offline: bool,
+    pub(in crate::cli) offline: bool,
 }
 
 impl ScopeArgs {
@@ -72,7 +72,7 @@ impl ScopeArgs {
 }
 
 /// RFC 3339, a day, or nanoseconds.
-pub(super) fn time_ns(text: &str) -> Result<i64, Failure> {
+pub(in crate::cli) fn time_ns(text: &str) -> Result<i64, Failure> {
     let day = || parse_rfc3339(&format!("{text}T00:00:00Z"));
     parse_rfc3339(text).or_else(day).or_else(|| text.parse().ok()).ok_or_else(|| {
         Failure::new(Exit::Usage, format!("\"{text}\" is no time"))
@@ -86,7 +86,7 @@ impl Scope {
         self.since_ns.is_some() || self.until_ns.is_some()
     }
 
-    pub(super) fn window(&self) -> Window {
+    pub(in crate::cli) fn window(&self) -> Window {
         Window {
             start_ns: self.since_ns.unwrap_or(Window::ALL.start_ns),
             end_ns: self.until_ns.unwrap_or(Window::ALL.end_ns),
@@ -113,15 +113,15 @@ pub(in crate::cli) type Kind = (Product, String);
 #[derive(Debug)]
 pub(in crate::cli) struct Pair {
     pub(super) source: Kind,
-    pub(super) destination: Kind,
+    pub(in crate::cli) destination: Kind,
     pub(super) flavor: Flavor,
     pub(super) kind: TargetKind,
     /// Those that are chosen and mapped, as they are at the source.
     pub(super) listed: Vec<Place>,
     /// The same as they are copied.
-    pub(super) places: Vec<scope::Place>,
+    pub(in crate::cli) places: Vec<scope::Place>,
     /// Chosen places that cannot be read, why, and what to do.
-    pub(super) closed: Vec<(String, String, Option<String>)>,
+    pub(in crate::cli) closed: Vec<(String, String, Option<String>)>,
     /// Places that no query of InfluxQL reaches, so that Flux reads them.
     pub(super) by_flux: Vec<String>,
 }
@@ -183,7 +183,7 @@ impl Pair {
     }
 
     /// Reads the source.
-    pub(super) fn reader(&self, config: &Config) -> Result<Reader, Failure> {
+    pub(in crate::cli) fn reader(&self, config: &Config) -> Result<Reader, Failure> {
         reader(config, self.flavor)
     }
 
@@ -259,7 +259,7 @@ async fn mapped_to(
 }
 
 /// A bucket by its ids, else why not.
-async fn by_id(
+pub(in crate::cli) async fn by_id(
     source: &Subject<'_>,
     own: Option<&str>,
     (org, bucket): (&str, &str),
@@ -290,7 +290,7 @@ pub(in crate::cli) fn products(config: &Config) -> Result<(Kind, Kind), Failure>
 }
 
 /// An event loop for tasks of one thread.
-pub(super) fn runtime() -> Result<tokio::runtime::LocalRuntime, Failure> {
+pub(in crate::cli) fn runtime() -> Result<tokio::runtime::LocalRuntime, Failure> {
     let mut builder = tokio::runtime::Builder::new_current_thread();
     let made = builder.enable_all().build_local(tokio::runtime::LocalOptions::default());
     made.map_err(|e| crate::base::Error::disk("cannot start the event loop", e).into())

@@ -56,7 +56,7 @@ impl<'c> Subject<'c> {
         Ok(Self { about: About::Source, section: "source", config: &config.source.server, configured, server })
     }
 
-    pub(super) fn destination(config: &'c Config) -> Result<Self> {
+    pub(in crate::cli) fn destination(config: &'c Config) -> Result<Self> {
         let configured = Product::configured(config.destination().kind);
         let server = Server::new(&config.destination().server, Side::Destination)?;
         let config = &config.destination().server;
