@@ -60,6 +60,9 @@ mod http;
 // Killed at any moment.
 #[path = "backfill/kill.rs"]
 mod kill;
+// Beside clients that write, to databases that hold less.
+#[path = "backfill/less.rs"]
+mod less;
 // Beside clients that write.
 #[path = "backfill/live.rs"]
 mod live;
