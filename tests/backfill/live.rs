@@ -379,7 +379,7 @@ fn compared(source: &Database, destination: &Database, places: &[(String, String
     equal
 }
 
-fn job(twinline: &Twinline) -> Value {
+pub(crate) fn job(twinline: &Twinline) -> Value {
     let output = twinline.command(&["-o", "json", "backfill", "status"]);
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));
     serde_json::from_slice(&output.stdout).unwrap()
@@ -553,8 +553,11 @@ fn between(name: &str, kinds: (Kind, Kind), kills: u64) {
         lives_ms: 2_100..3_200,
     };
     lives(&story, |twinline, _| {
-        // Else the two differ, and that is told.
-        assert_eq!(twinline.status()["statements_not_mirrored"], 0);
+        // Of what was under way at a kill it is not known whether it ran; the client sends it again. Else the two would differ.
+        let status = twinline.status();
+        let told = status["statements"].as_array().unwrap().iter().map(|row| row["why"].as_str().unwrap());
+        let others: Vec<_> = told.filter(|why| !why.contains("ended before its answer was on record")).collect();
+        assert!(others.is_empty(), "{others:?}");
         compared(&source, &destination, &both, shape)
     });
 }
