@@ -5,6 +5,7 @@
 use std::collections::hash_map::DefaultHasher;
 use std::collections::{BTreeSet, HashSet};
 use std::hash::{Hash as _, Hasher as _};
+use std::ops::Range;
 
 use twinline::cell::{Cell, Value};
 use twinline::db::read::{Limits, Window};
@@ -29,6 +30,8 @@ trait Less {
     fn codes(&self) -> &'static [&'static str];
     /// All that it holds of a measurement in a window, in its unit.
     fn held(&self, place: &str, measurement: &str, window: (i64, i64)) -> BTreeSet<Held>;
+    /// How long the program lives between two kills, so that they meet its copies and these get on.
+    fn lives_ms(&self) -> Range<u64>;
     /// Whether it shows what may not be there.
     fn is_made_up(&self, held: &Held) -> bool;
 }
@@ -82,6 +85,11 @@ impl Less for Victoria {
             held.extend(times.zip(values).map(|(ms, value)| (key(measurement, label("host"), field), ms, value)));
         }
         held
+    }
+
+    /// A chunk is kept some 15 s after it came: a program that always dies before gets nowhere.
+    fn lives_ms(&self) -> Range<u64> {
+        2_100..20_000
     }
 
     fn is_made_up(&self, _: &Held) -> bool {
@@ -138,6 +146,10 @@ impl Less for Questdb {
             }
         }
         held
+    }
+
+    fn lives_ms(&self) -> Range<u64> {
+        2_100..3_200
     }
 
     /// There is no missing boolean.
@@ -261,8 +273,7 @@ fn beside(name: &str, section: String, less: &impl Less, taste: Taste) {
     let places = vec![name.to_owned(), format!("{name}/p1")];
     let shape = Shape::wanted(places.len());
     let kills = number("TWINLINE_LIVE_KILLS", 2);
-    // VictoriaMetrics has kept a chunk some 15 s after it came: a program that always dies before gets nowhere.
-    let lives_ms = 2_100..20_000;
+    let lives_ms = less.lives_ms();
     let story = Story { name, source: &source, destination: section, rules: "", places, shape, taste, kills, lives_ms };
     lives(&story, |twinline, stage| judge(&story, less, twinline, stage));
 }
