@@ -416,8 +416,8 @@ fn kill(story: &Story<'_>, twinline: &mut Twinline, stage: &Stage) -> u64 {
         twinline.stop(Signal::KILL);
         stage.tell("killed".to_owned());
         let dead = job_of_the_dead(twinline);
-        if id != dead["id"] {
-            (id, before) = (dead["id"].clone(), 0);
+        if id != dead["job"] {
+            (id, before) = (dead["job"].clone(), 0);
         }
         assert!(points(&dead) >= before, "progress went back from {before}: {dead:#}");
         before = points(&dead);
