@@ -1,7 +1,8 @@
 //! `twinline backfill` between real databases: what is copied is read back typed and equal; what ends it, or lies to it, costs nothing.
 //!
 //! Needs real servers: `tests/servers/get influxdb1 influxdb2 victoriametrics questdb`. `TWINLINE_KILLS` sets how often a copy is killed (10),
-//! `TWINLINE_LIVE_KILLS` how often one beside clients (3), `TWINLINE_LIVE_HOURS` how many shard groups that has (72).
+//! `TWINLINE_LIVE_KILLS` how often one beside clients (3), `TWINLINE_LIVE_HOURS` how many shard groups that has (72);
+//! `TWINLINE_LIVE_POINTS` and `TWINLINE_LIVE_RATE` make it as large and as fast as is asked for.
 //!
 //! The tests of the facts of migration (§10) by number: where each is, and what of it is not. 18 to 20 belong to the switch and to
 //! verification.
@@ -60,6 +61,9 @@ mod http;
 // Killed at any moment.
 #[path = "backfill/kill.rs"]
 mod kill;
+// Beside clients that write, to databases that hold less.
+#[path = "backfill/less.rs"]
+mod less;
 // Beside clients that write.
 #[path = "backfill/live.rs"]
 mod live;
