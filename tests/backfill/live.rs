@@ -27,6 +27,9 @@ const MILLISECOND_NS: i64 = 1_000_000;
 pub(crate) const MEASUREMENTS: [&str; 2] = ["a", "b"];
 /// Between two requests of a client where no rate is asked for: the destination is to keep up.
 const PAUSE: Duration = Duration::from_millis(4);
+/// Of one client. A DELETE of a database of three policies is three requests to InfluxDB 2, which takes a few a second beside writes:
+/// where more come, delivery stays behind for ever, and a copy waits for it.
+const BETWEEN_DELETES: Duration = Duration::from_secs(3);
 /// Lines of one request that fills a source.
 const LINES: usize = 5_000;
 /// What a client may catch up with after the program was away.
@@ -171,6 +174,8 @@ struct Client<'a> {
     batch: i64,
     /// Points that it has appended.
     appended: i64,
+    /// When it last deleted something.
+    deleted: Instant,
 }
 
 impl Client<'_> {
@@ -242,7 +247,9 @@ impl Client<'_> {
                 120..197 => self.late(&place, measurement),
                 // Also over the border of two windows. Few: what is removed at the destination waits for all that came before, and the
                 // source is not slower by that.
+                _ if self.deleted.elapsed() < BETWEEN_DELETES => self.late(&place, measurement),
                 _ => {
+                    self.deleted = Instant::now();
                     let begin = MONDAY_NS + self.random.i64(0..shape.groups * shape.group_ns);
                     let length = self.random.i64(0..HOUR_NS);
                     self.delete(&place, measurement, (begin, begin + length));
@@ -454,7 +461,16 @@ pub(crate) fn lives(story: &Story<'_>, look: impl FnOnce(&Twinline, &Stage) -> u
         for number in 0..WRITERS {
             let (host, random) = (format!("w{number}"), fastrand::Rng::with_seed(number as u64 + 5));
             let batch = if rate == 0 { 10 } else { 50 };
-            let mut client = Client { stage: &stage, story, host, random, connection: None, batch, appended: 0 };
+            let mut client = Client {
+                stage: &stage,
+                story,
+                host,
+                random,
+                connection: None,
+                batch,
+                appended: 0,
+                deleted: Instant::now(),
+            };
             scope.spawn(move || client.goes_on(rate as f64 / WRITERS as f64));
         }
         // Whatever ends this, the clients end.

@@ -17,6 +17,10 @@ use crate::base::clock::SharedClock;
 use crate::base::disk;
 use crate::config::Backfill;
 
+/// So long history stands back for what is healed, and so long it works beside it then: where clients bring doubt all the time, it is to
+/// come to its end.
+const TURN: Duration = Duration::from_secs(3);
+
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) permits: Permits,
@@ -27,6 +31,8 @@ pub(super) struct State {
     heard: hook::Heard,
     /// What is being healed, for which history waits.
     healing: Option<String>,
+    /// Since when history was stood in the way of so, and when last.
+    stands_back: Option<(Duration, Duration)>,
     /// A counter of others, as it stood.
     clients_wrote: u64,
 }
@@ -43,7 +49,7 @@ pub(super) struct Inner {
     pub(super) freed: Notify,
 }
 
-/// While it is there history begins nothing.
+/// While it is there history begins nothing, or takes turns with it.
 #[derive(Debug)]
 pub struct Healing(Allowance);
 
@@ -55,14 +61,20 @@ impl Drop for Healing {
 }
 
 impl State {
-    /// What keeps history from beginning another query.
-    pub(super) fn history(&self) -> Option<No> {
-        let healing = self.healing.as_ref().map(|what| No {
+    /// What keeps history from beginning another query now. Where something is healed all the time it is its turn half of that.
+    pub(super) fn history(&mut self, at: Duration) -> Option<No> {
+        if self.no.is_some() {
+            return self.no.clone();
+        }
+        let what = self.healing.as_ref()?;
+        let begun = self.stands_back.filter(|(_, last)| at.saturating_sub(*last) < TURN).map_or(at, |(first, _)| first);
+        self.stands_back = Some((begun, at));
+        let turns = at.saturating_sub(begun).as_millis() / TURN.as_millis();
+        (turns % 2 == 0).then(|| No {
             check: Check::ReadBack,
             why: format!("{what} is in doubt or a gap and is read back first"),
             again: None,
-        });
-        self.no.clone().or(healing)
+        })
     }
 }
 
@@ -89,6 +101,7 @@ impl Allowance {
             no: None,
             heard: hook::Heard::default(),
             healing: None,
+            stands_back: None,
             clients_wrote: probes.clients_wrote_bytes(),
         };
         let (state, freed) = (RefCell::new(state), Notify::new());
@@ -220,8 +233,12 @@ pub(super) mod tests {
         let allowance = allowance(&[], &OfSource::default());
         let healing = allowance.heals("m of d");
         assert!(hasty(&allowance).query().await.is_none());
-        let no = allowance.0.state.borrow().history().unwrap();
+        let history = |at: Duration| allowance.0.state.borrow_mut().history(allowance.at() + at);
+        let no = history(Duration::ZERO).unwrap();
         assert_eq!(no.to_string(), "read-back: m of d is in doubt or a gap and is read back first");
+        // Asked every half second for 18 s: half of it is the turn of history, however long the healing lasts.
+        let asked = (1..=36).filter(|at| history(Duration::from_millis(at * 500)).is_none()).count();
+        assert_eq!(asked, 18, "history comes to its end");
         assert!(hasty(&allowance).healing().await.is_some(), "that itself goes on");
         drop(hasty(&allowance).write(1, 1).await.unwrap());
         drop(healing);

@@ -89,7 +89,7 @@ impl Throttle {
 
     /// Waits until a query may begin; `None`: somebody wants an end. Not while a region is held.
     pub async fn query(&self) -> Option<Query> {
-        let ask = |state: &mut State, at, limits: &Backfill| match state.history() {
+        let ask = |state: &mut State, at, limits: &Backfill| match state.history(at) {
             Some(no) => Err(no),
             None => state.permits.query(at, limits),
         };
