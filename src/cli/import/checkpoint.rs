@@ -58,6 +58,8 @@ pub(super) enum State {
     Begun,
     Done,
     Broken,
+    /// What was written of it may be false.
+    Doubtful,
 }
 
 /// What was done, over all parts of the import.
@@ -178,6 +180,7 @@ impl Checkpoint {
             None => (State::Begun, None),
             Some(End::Whole) => (State::Done, None),
             Some(End::Broken(why)) => (State::Broken, Some(why.clone())),
+            Some(End::Doubtful(why)) => (State::Doubtful, Some(why.clone())),
         };
         self.files.insert(path.to_owned(), Progress { identity: identity.clone(), done, state, broken });
     }
