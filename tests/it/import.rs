@@ -279,7 +279,8 @@ fn of_a_damaged_gzip_nothing_is_written_and_the_other_files_go_on() {
     put(&folder, "in/d-cut.gz", &small[..small.len() - 3]);
     put(&folder, "in/e-good.gz", [gzip(b"m v=1 1\nm v="), gzip(b"2 2\n")].concat());
     let done = json(&place, &[folder.path().join("in").to_str().unwrap(), "--db", "d"], 5);
-    assert_eq!(held(&destination, "d"), ["m v=1.0 1", "m v=2.0 2"], "{done:#}");
+    let all = held(&destination, "d");
+    assert_eq!((all.len(), all[0].as_str(), all[1].as_str()), (2, "m v=1.0 1", "m v=2.0 2"), "{done:#}");
     let files = done["files"].as_array().unwrap();
     let states: Vec<_> = files.iter().map(|file| file["state"].as_str().unwrap()).collect();
     assert_eq!(states, ["broken", "broken", "broken", "broken", "done"], "{done:#}");
@@ -330,6 +331,21 @@ fn what_follows_a_whole_gzip_is_told_as_that() {
     assert!(why.contains("7 bytes behind its end are no gzip and were not read"), "{why}");
     assert_eq!(done["files"][1]["state"], "done", "padding is nothing: {done:#}");
     assert_eq!(held(&destination, "d"), ["m v=1.0 1", "m v=2.0 2", "m v=3.0 3"]);
+}
+
+#[test]
+fn a_byte_order_mark_is_no_part_of_a_name_and_is_told() {
+    let (destination, place, folder) = pair("d");
+    put(&folder, "in/a.lp", "\u{feff}m v=1 1\nm v=2 2\n");
+    put(&folder, "in/b.lp", gzip("\u{feff}# CONTEXT-DATABASE:d\nm v=3 3\n".as_bytes()));
+    put(&folder, "in/c.lp", "m v=4 4\n");
+    let folder = folder.path().join("in");
+    let done = json(&place, &[folder.to_str().unwrap(), "--db", "d"], 0);
+    assert_eq!(held(&destination, "d"), ["m v=1.0 1", "m v=2.0 2", "m v=3.0 3", "m v=4.0 4"]);
+    let marks: Vec<_> = done["files"].as_array().unwrap().iter().map(|file| &file["byte_order_mark"]).collect();
+    assert_eq!(marks, [true, true, false], "{done:#}");
+    let done = import(&place, &[folder.to_str().unwrap(), "--db", "d"]);
+    assert!(text(&done).contains("a.lp: begins with a byte order mark, which was left out"), "{}", text(&done));
 }
 
 #[test]

@@ -32,6 +32,8 @@ pub(super) struct Stretch {
     pub(super) done: u64,
     /// Bytes of all files that were read, as they lie on disk.
     pub(super) read: u64,
+    /// The file begins with a byte order mark, which was left out.
+    pub(super) is_marked: bool,
     pub(super) end: Option<End>,
 }
 
@@ -92,6 +94,7 @@ struct Reading<'a> {
     fed: u64,
     sure: Option<u64>,
     doubt: Doubt,
+    is_marked: bool,
 }
 
 impl<'a> Reading<'a> {
@@ -110,6 +113,7 @@ impl<'a> Reading<'a> {
             fed: 0,
             sure: None,
             doubt: Doubt::default(),
+            is_marked: false,
         }
     }
 
@@ -210,6 +214,7 @@ impl<'a> Reading<'a> {
 
     /// What is ready.
     fn take(&mut self, reader: &mut Reader) -> Result<(), Gone> {
+        self.is_marked = reader.is_marked();
         for item in reader {
             let Item { at, end, context, found } = item;
             if end <= self.from && !matches!(found, Found::Broken(_)) {
@@ -259,6 +264,7 @@ impl<'a> Reading<'a> {
             faults: std::mem::take(&mut self.faults),
             done: self.done,
             read: self.read.load(Ordering::Relaxed),
+            is_marked: self.is_marked,
             end,
         };
         if self.sure.is_some_and(|sure| self.fed > sure) {

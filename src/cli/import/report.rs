@@ -103,6 +103,10 @@ impl Work {
         for (change, cells) in self.changes.some() {
             out += &format!("    {}: {}\n", plural(cells, "cell"), change.why());
         }
+        let marked = |file: &&File| self.checkpoint.of(&file.path).is_some_and(|progress| progress.is_marked);
+        for file in self.files.iter().filter(marked).take(SHOWN) {
+            out += &format!("    {}: begins with a byte order mark, which was left out\n", file.name);
+        }
         if !self.sample.is_empty() {
             out += "  the first of them:\n";
             self.sample.iter().for_each(|line| out += &format!("    {line}\n"));
@@ -157,6 +161,7 @@ impl Work {
                     "file": file.name,
                     "state": state,
                     "done_bytes": progress.map_or(0, |progress| progress.done),
+                    "byte_order_mark": progress.is_some_and(|progress| progress.is_marked),
                     "broken": progress.and_then(|progress| progress.broken.clone()),
                 })
             })
