@@ -15,7 +15,7 @@ const MAGIC: &[u8] = &[0x1f, 0x8b];
 #[derive(Debug)]
 pub(super) enum Text<R> {
     Plain(Input<R>),
-    Packed(Packed<R>),
+    Packed(Box<Packed<R>>),
 }
 
 /// Members of gzip, one after the other.
@@ -49,7 +49,8 @@ impl<R: Read> Text<R> {
         let mut input = Input::new(from);
         if input.peek(MAGIC.len())?.starts_with(MAGIC) {
             let member = Some(GzDecoder::new(input));
-            return Ok(Self::Packed(Packed { member, held: 0, sure: 0, unpacked: 0, tail: Tail::default() }));
+            let packed = Packed { member, held: 0, sure: 0, unpacked: 0, tail: Tail::default() };
+            return Ok(Self::Packed(Box::new(packed)));
         }
         Ok(Self::Plain(input))
     }
@@ -65,7 +66,7 @@ impl<R: Read> Text<R> {
     /// Bytes behind the last member that are no gzip; zeros alone are padding. Known at the end.
     pub(super) fn tail(&self) -> Option<u64> {
         match self {
-            Self::Packed(Packed { tail, .. }) if tail.says_something => Some(tail.bytes),
+            Self::Packed(packed) if packed.tail.says_something => Some(packed.tail.bytes),
             _ => None,
         }
     }
