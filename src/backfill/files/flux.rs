@@ -47,7 +47,11 @@ impl Flux {
     }
 
     pub(super) fn end(&mut self) {
-        self.walk.ended = true;
+        self.walk.end();
+    }
+
+    pub(super) fn is_marked(&self) -> bool {
+        self.walk.is_marked()
     }
 
     pub(super) fn passed(&self) -> u64 {

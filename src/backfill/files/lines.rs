@@ -89,7 +89,11 @@ impl Lines {
     }
 
     pub(super) fn end(&mut self) {
-        self.walk.ended = true;
+        self.walk.end();
+    }
+
+    pub(super) fn is_marked(&self) -> bool {
+        self.walk.is_marked()
     }
 
     pub(super) fn passed(&self) -> u64 {

@@ -159,6 +159,15 @@ impl Reader {
         }
     }
 
+    /// Whether the file begins with a byte order mark of UTF-8, which was left out.
+    #[must_use]
+    pub fn is_marked(&self) -> bool {
+        match self {
+            Self::Lines(reader) => reader.is_marked(),
+            Self::Flux(reader) => reader.is_marked(),
+        }
+    }
+
     /// Bytes of the file that are read and done with: nothing is found before this one any more.
     #[must_use]
     pub fn passed(&self) -> u64 {

@@ -1,6 +1,7 @@
 //! What kind of file it is, by its beginning.
 
 use super::Format;
+use super::walk::MARK;
 
 /// Bytes of a file that [`sniff`] wants to see; fewer where the file is shorter.
 pub const HEAD_BYTES: usize = 64 << 10;
@@ -33,7 +34,7 @@ pub fn sniff(head: &[u8]) -> Result<Format, Alien> {
     if let Some((_, alien)) = KNOWN.iter().find(|(magic, _)| head.starts_with(magic)) {
         return Err(*alien);
     }
-    let text = head.trim_ascii_start();
+    let text = head.strip_prefix(MARK).unwrap_or(head).trim_ascii_start();
     let first = text.split(|byte| *byte == b'\n').next().unwrap_or_default().trim_ascii_end();
     if [&b"#datatype"[..], b"#group", b"#default"].iter().any(|row| first.starts_with(row)) {
         return Ok(Format::Flux);
@@ -68,6 +69,7 @@ mod tests {
             (b"# INFLUXDB EXPORT: a - b\n", Format::Lines),
             (b"m,t=a v=1 1\n", Format::Lines),
             (b"", Format::Lines),
+            (b"\xef\xbb\xbf#datatype,string,long\r\n", Format::Flux),
         ] {
             assert_eq!(sniff(head), Ok(kind), "{}", head.escape_ascii());
         }

@@ -154,6 +154,32 @@ fn where_a_file_is_cut_changes_nothing() {
     }
 }
 
+/// Editors put one before a text; it is no part of the first name, and places count it.
+#[test]
+fn a_byte_order_mark_is_passed_over_however_the_file_is_cut() {
+    for (format, plain) in [(Format::Lines, EXPORT), (Format::Flux, FLUX)] {
+        let file = [b"\xef\xbb\xbf", plain].concat();
+        let mut expected = read(format, plain);
+        for item in &mut expected {
+            item.at.byte += 3;
+            item.end += 3;
+            if let Found::Fault(fault) = &mut item.found {
+                fault.at.byte += 3;
+            }
+        }
+        for cut in 0..6 {
+            assert_eq!(read_in(format, Options::default(), &file, [cut].into_iter()), expected, "{format:?} at {cut}");
+        }
+    }
+    for (file, marked) in [(&b"\xef\xbb\xbf"[..], true), (b"\xef\xbb", false), (b"", false)] {
+        let mut reader = Reader::new(Format::Lines, Options::default());
+        reader.feed(file);
+        reader.end();
+        let items = reader.by_ref().count();
+        assert_eq!((reader.is_marked(), items), (marked, usize::from(file.len() == 2)), "{}", file.escape_ascii());
+    }
+}
+
 #[test]
 fn a_file_goes_on_where_it_was_left() {
     for (format, file) in [(Format::Lines, EXPORT), (Format::Flux, FLUX)] {

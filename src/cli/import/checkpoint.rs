@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::read::End;
+use super::read::{End, Stretch};
 use super::source::{Identity, Source};
 use crate::base::Error;
 use crate::base::clock::{Clock, SystemClock};
@@ -49,6 +49,9 @@ pub(super) struct Progress {
     pub(super) state: State,
     /// What is wrong with it.
     pub(super) broken: Option<String>,
+    /// It begins with a byte order mark, which was left out.
+    #[serde(default)]
+    pub(super) is_marked: bool,
 }
 
 /// How far it came.
@@ -58,6 +61,8 @@ pub(super) enum State {
     Begun,
     Done,
     Broken,
+    /// What was written of it may be false.
+    Doubtful,
 }
 
 /// What was done, over all parts of the import.
@@ -173,13 +178,15 @@ impl Checkpoint {
     }
 
     /// A file is done up to a byte.
-    pub(super) fn note(&mut self, (path, identity): (&str, &Identity), done: u64, end: Option<&End>) {
-        let (state, broken) = match end {
+    pub(super) fn note(&mut self, (path, identity): (&str, &Identity), stretch: &Stretch) {
+        let Stretch { done, is_marked, .. } = *stretch;
+        let (state, broken) = match &stretch.end {
             None => (State::Begun, None),
             Some(End::Whole) => (State::Done, None),
             Some(End::Broken(why)) => (State::Broken, Some(why.clone())),
+            Some(End::Doubtful(why)) => (State::Doubtful, Some(why.clone())),
         };
-        self.files.insert(path.to_owned(), Progress { identity: identity.clone(), done, state, broken });
+        self.files.insert(path.to_owned(), Progress { identity: identity.clone(), done, state, broken, is_marked });
     }
 
     /// Puts it on disk. `is_clean`: nothing is under way; `is_done`: all files were read.

@@ -2,14 +2,16 @@
 //!
 //! Promise: what the destination acknowledged is noted with the place in the file, so that a command that is stopped at any moment goes on
 //! there: at most the requests of one window ([`crate::backfill::files::Window`]) are written again. What cannot be written stands in the
-//! rejects file before the note passes it. Values of one cell arrive in the order of the files. It does not work beside `twinline run` on
+//! rejects file before the note passes it. Of a packed file nothing is written before its checksums held, where it can be read twice. Values of one cell arrive in the order of the files. It does not work beside `twinline run` on
 //! the same data directory unless it is told to, because a value of a file may be older than one that came by the proxy.
 
 mod checkpoint;
 mod context;
+mod doubt;
 mod form;
 mod late;
 mod options;
+mod packed;
 mod progress;
 mod read;
 mod rejects;

@@ -49,11 +49,22 @@ impl Work {
         self.files.iter().filter_map(|file| Some((file, self.checkpoint.of(&file.path)?.broken.as_deref()?)))
     }
 
+    /// Files of which false values may have been written.
+    fn doubtful(&self) -> impl Iterator<Item = &File> {
+        self.files
+            .iter()
+            .filter(|file| self.checkpoint.of(&file.path).is_some_and(|progress| progress.state == State::Doubtful))
+    }
+
     fn next(&self, command: &str, ended: &Result<Option<Exit>, Failure>) -> String {
         let Counts { malformed, refused, .. } = self.checkpoint.counts;
         match ended {
             _ if self.is_dry => command.to_owned(),
             Err(_) | Ok(Some(_)) => command.replacen(" import", " import --resume", 1),
+            Ok(None) if self.doubtful().next().is_some() => {
+                let names: Vec<&str> = self.doubtful().map(|file| file.name.as_str()).take(SHOWN).collect();
+                format!("import an intact copy of {}; do not mend the rejects of this import", names.join(", "))
+            }
             Ok(None) if malformed + refused > 0 => {
                 let path = quoted(&self.rejects.path().display().to_string());
                 format!("mend the lines of {path}, then import that file")
@@ -91,6 +102,10 @@ impl Work {
         }
         for (change, cells) in self.changes.some() {
             out += &format!("    {}: {}\n", plural(cells, "cell"), change.why());
+        }
+        let marked = |file: &&File| self.checkpoint.of(&file.path).is_some_and(|progress| progress.is_marked);
+        for file in self.files.iter().filter(marked).take(SHOWN) {
+            out += &format!("    {}: begins with a byte order mark, which was left out\n", file.name);
         }
         if !self.sample.is_empty() {
             out += "  the first of them:\n";
@@ -140,11 +155,13 @@ impl Work {
                     State::Begun => "begun",
                     State::Done => "done",
                     State::Broken => "broken",
+                    State::Doubtful => "doubtful",
                 });
                 json!({
                     "file": file.name,
                     "state": state,
                     "done_bytes": progress.map_or(0, |progress| progress.done),
+                    "byte_order_mark": progress.is_some_and(|progress| progress.is_marked),
                     "broken": progress.and_then(|progress| progress.broken.clone()),
                 })
             })

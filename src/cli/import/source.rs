@@ -116,6 +116,11 @@ fn hash(head: &[u8]) -> String {
 }
 
 impl Source {
+    /// It can be read twice.
+    pub(super) fn is_regular(&self) -> bool {
+        self.path.as_os_str() != "-" && self.path.metadata().is_ok_and(|about| about.is_file())
+    }
+
     /// From its beginning.
     pub(super) fn open(&mut self) -> io::Result<Box<dyn Read + Send>> {
         if self.path.as_os_str() == "-" {

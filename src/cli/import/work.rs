@@ -309,7 +309,7 @@ impl Work {
     /// The stretch is done.
     async fn note(&mut self, stretch: &Stretch) -> Result<(), Failure> {
         let file = &self.files[stretch.file];
-        self.checkpoint.note((&file.path, &file.identity), stretch.done, stretch.end.as_ref());
+        self.checkpoint.note((&file.path, &file.identity), stretch);
         if self.is_dry {
             return Ok(());
         }
