@@ -22,7 +22,8 @@ use crate::wal::look::{Look, Sight};
 /// Options of `backfill gap`.
 #[derive(Clone, Debug, Args)]
 pub(super) struct GapArgs {
-    /// When the backup was made that the destination was restored from: its beginning, by the clock of the source
+    /// When the backup was made that the destination was restored from: its beginning, by the clock of the source. As
+    /// 2026-01-31T12:00:00Z, 2026-01-31, or nanoseconds since 1970
     #[arg(long, value_name = "TIME")]
     restored_from: String,
     /// Copy also what is older than the backup by so much, because it may have come late [default: twice the longest delay that the log

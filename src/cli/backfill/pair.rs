@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::backfill::scope;
 use crate::base::bounds::COPY_PIECE;
-use crate::base::clock::parse_rfc3339;
+use crate::base::clock::{is_beyond_ns, parse_rfc3339, rfc3339};
 use crate::base::{Glob, Kind as ErrorKind, Side};
 use crate::cli::check;
 use crate::cli::check::obstacles::{Obstacle, Standing, obstacles};
@@ -27,10 +27,11 @@ pub(super) struct ScopeArgs {
     /// Only databases, policies or buckets by such names (`db`, `db/policy`, `*` and `?`); may be given more than once
     #[arg(long, value_name = "GLOB")]
     db: Vec<String>,
-    /// Only points from this time on: by their own times, not by when they were written
+    /// Only points from this time on: by their own times, not by when they were written. As 2026-01-31T12:00:00Z, 2026-01-31, or
+    /// nanoseconds since 1970
     #[arg(long, value_name = "TIME")]
     since: Option<String>,
-    /// Only points before this time
+    /// Only points before this time, in the same forms
     #[arg(long, value_name = "TIME")]
     until: Option<String>,
     /// Make what the destination lacks first: databases, policies, buckets, mappings. They keep points for ever
@@ -56,7 +57,7 @@ pub(in crate::cli) struct Scope {
 impl ScopeArgs {
     /// From this time on.
     pub(super) fn since(db: Vec<String>, since_ns: i64, create: bool) -> Self {
-        Self { db, since: Some(since_ns.to_string()), until: None, create }
+        Self { db, since: Some(rfc3339(since_ns)), until: None, create }
     }
 
     pub(super) fn read(&self, merge: bool) -> Result<Scope, Failure> {
@@ -71,13 +72,40 @@ impl ScopeArgs {
     }
 }
 
-/// RFC 3339, a day, or nanoseconds.
+/// The least plain number that is taken as nanoseconds, without its sign: 11 days after 1970. What is smaller is likely meant as seconds
+/// or milliseconds.
+const PLAIN_NS_MIN: u64 = 1_000_000_000_000_000;
+
+/// RFC 3339, a day, or nanoseconds since 1970: 0, or of [`PLAIN_NS_MIN`] at least.
 pub(in crate::cli) fn time_ns(text: &str) -> Result<i64, Failure> {
-    let day = || parse_rfc3339(&format!("{text}T00:00:00Z"));
-    parse_rfc3339(text).or_else(day).or_else(|| text.parse().ok()).ok_or_else(|| {
-        Failure::new(Exit::Usage, format!("\"{text}\" is no time"))
-            .hint("2026-01-31T12:00:00Z, 2026-01-31, or nanoseconds since 1970")
-    })
+    const FORMS: &str = "2026-01-31T12:00:00Z, 2026-01-31, or nanoseconds since 1970";
+    let refused = |what: String, hint: String| Err(Failure::new(Exit::Usage, what).hint(hint));
+    let day = format!("{text}T00:00:00Z");
+    if let Some(ns) = parse_rfc3339(text).or_else(|| parse_rfc3339(&day)) {
+        return Ok(ns);
+    }
+    let number = text.parse::<i128>().ok();
+    match number.map(|number| (number, i64::try_from(number))) {
+        Some((_, Ok(ns))) if ns == 0 || ns.unsigned_abs() >= PLAIN_NS_MIN => Ok(ns),
+        Some((_, Ok(number))) => {
+            let zeros = |ns_each: i64| number.checked_mul(ns_each).filter(|ns| ns.unsigned_abs() >= PLAIN_NS_MIN);
+            let meant = match zeros(1_000_000_000).map(rfc3339) {
+                Some(at) => format!("where seconds are meant, write {at}"),
+                None => "a plain number is nanoseconds".to_owned(),
+            };
+            refused(
+                format!("{text} as nanoseconds is a time close to 1970: is it in another unit?"),
+                format!("{meant}; {FORMS}"),
+            )
+        }
+        None if !is_beyond_ns(text) && !is_beyond_ns(&day) => {
+            refused(format!("\"{text}\" is no time"), FORMS.to_owned())
+        }
+        Some(_) | None => refused(
+            format!("{text} lies outside of 1677-09-21 to 2262-04-11, which InfluxDB's times are within"),
+            "without it nothing is left out on that side".to_owned(),
+        ),
+    }
 }
 
 impl Scope {
@@ -304,12 +332,36 @@ mod tests {
     fn times_are_days_moments_or_nanoseconds() {
         assert_eq!(time_ns("1970-01-02").unwrap(), 86_400_000_000_000);
         assert_eq!(time_ns("1970-01-01T00:00:01Z").unwrap(), 1_000_000_000);
-        assert_eq!(time_ns("-5").unwrap(), -5);
+        assert_eq!(time_ns("0").unwrap(), 0);
+        assert_eq!(time_ns("-1000000000000000").unwrap(), -1_000_000_000_000_000);
         assert!(time_ns("yesterday").is_err());
         let between = |since: &str, until: &str| {
             ScopeArgs { since: Some(since.into()), until: Some(until.into()), ..ScopeArgs::default() }.read(false)
         };
         assert!(between("2026-01-02", "2026-01-02").is_err());
-        assert_eq!(between("1", "2").unwrap().window(), Window { start_ns: 1, end_ns: 2 });
+        let window = Window { start_ns: 0, end_ns: 2_000_000_000_000_000 };
+        assert_eq!(between("0", "2000000000000000").unwrap().window(), window);
+        let kept = ScopeArgs::since(Vec::new(), 7, false).read(false).unwrap();
+        assert_eq!(kept.since_ns, Some(7), "what is worked out is taken to the nanosecond");
+    }
+
+    #[test]
+    fn seconds_are_not_taken_as_nanoseconds_and_times_that_no_point_has_are_named() {
+        for (text, what, hint) in [
+            ("1700000000", "another unit", "2023-11-14T22:13:20Z"),
+            ("-1700000000", "another unit", "1916-02-1"),
+            ("1700000000000", "another unit", "nanoseconds"),
+            ("5", "another unit", "2026-01-31"),
+            ("9999-01-01", "outside of 1677", "without it"),
+            ("1600-01-01", "outside of 1677", "without it"),
+            ("1600-01-01T00:00:00Z", "outside of 1677", "without it"),
+            ("99999999999999999999", "outside of 1677", "without it"),
+            ("yesterday", "is no time", "2026-01-31"),
+        ] {
+            let failure = time_ns(text).unwrap_err();
+            assert_eq!(failure.exit, Exit::Usage);
+            assert!(failure.what.contains(what), "{text}: {failure:?}");
+            assert!(failure.hint.as_ref().is_some_and(|said| said.contains(hint)), "{text}: {failure:?}");
+        }
     }
 }
