@@ -1,5 +1,7 @@
 //! The two databases of a job, and the places that are to be copied.
 
+use std::collections::BTreeSet;
+
 use clap::Args;
 use serde::{Deserialize, Serialize};
 
@@ -13,6 +15,7 @@ use crate::cli::check::places::{self, Place};
 use crate::cli::check::subject::{Subject, Unanswered, identifier};
 use crate::cli::deadletter::replay::source::mapped;
 use crate::cli::exit::{Exit, Failure};
+use crate::cli::queue::text::printable;
 use crate::cli::run::target_kind;
 use crate::config::Config;
 use crate::db::encode::escape;
@@ -122,16 +125,49 @@ impl Scope {
     }
 
     fn takes(&self, place: &Place) -> bool {
-        let names = match &place.name {
-            RouteName::Database { db, rp } => {
-                let policy = place.policy.as_ref().unwrap_or(rp);
-                [db.clone(), format!("{db}/{policy}")]
-            }
-            RouteName::Bucket { org, bucket } => [bucket.clone(), format!("{org}/{bucket}")],
-        };
-        let fits = |glob: &String| names.iter().any(|name| Glob::new(glob).matches(name.as_bytes()));
-        self.db.is_empty() || self.db.iter().any(fits)
+        let names = names(place);
+        self.db.is_empty() || self.db.iter().any(|glob| fits(glob, &names))
     }
+
+    /// What is said of names of --db that are those of nothing at the source. `there`: the names of each place.
+    fn unknown(&self, there: &[Vec<String>]) -> Option<String> {
+        let of_nothing = |glob: &&String| !there.iter().any(|names| fits(glob, names));
+        let unknown: Vec<String> =
+            self.db.iter().filter(of_nothing).map(|glob| format!("\"{}\"", on_screen(glob))).collect();
+        if unknown.is_empty() {
+            return None;
+        }
+        let known: BTreeSet<&String> = there.iter().filter_map(|names| names.first()).collect();
+        let mut shown: Vec<String> = known.iter().take(NAMES_SHOWN).map(|name| on_screen(name)).collect();
+        if known.len() > NAMES_SHOWN {
+            shown.push(format!("and {} more", known.len() - NAMES_SHOWN));
+        }
+        let there = if shown.is_empty() { "nothing".to_owned() } else { shown.join(", ") };
+        Some(format!("nothing at the source has such a name: {}; there are: {there}", unknown.join(", ")))
+    }
+}
+
+/// Names at the source that a refusal lists.
+const NAMES_SHOWN: usize = 20;
+
+/// By which --db may call it.
+fn names(place: &Place) -> Vec<String> {
+    match &place.name {
+        RouteName::Database { db, rp } => {
+            let policy = place.policy.as_ref().unwrap_or(rp);
+            vec![db.clone(), format!("{db}/{policy}")]
+        }
+        RouteName::Bucket { org, bucket } => vec![bucket.clone(), format!("{org}/{bucket}")],
+    }
+}
+
+fn fits(glob: &str, names: &[String]) -> bool {
+    names.iter().any(|name| Glob::new(glob).matches(name.as_bytes()))
+}
+
+/// Names come from servers: what goes to a terminal must not steer it.
+pub(super) fn on_screen(text: &str) -> String {
+    text.chars().map(printable).collect()
 }
 
 /// What a database is, and its version.
@@ -152,6 +188,8 @@ pub(in crate::cli) struct Pair {
     pub(in crate::cli) closed: Vec<(String, String, Option<String>)>,
     /// Places that no query of InfluxQL reaches, so that Flux reads them.
     pub(super) by_flux: Vec<String>,
+    /// What is said of chosen names that nothing at the source has.
+    unknown: Option<String>,
 }
 
 impl Pair {
@@ -171,6 +209,10 @@ impl Pair {
         })?;
         let (mut listed, mut found, mut closed, mut by_flux) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let speaks = speaks_influxql(config, flavor).await?;
+        let closed_names = listing.closed.iter().map(|db| vec![db.clone()]);
+        let there: Vec<Vec<String>> = listing.places.iter().map(names).chain(closed_names).collect();
+        // Of what is not listed nobody knows the names.
+        let unknown = if listing.more { None } else { scope.unknown(&there) };
         for db in &listing.closed {
             let user = identifier(config.source.server.username.as_deref().unwrap_or("user"));
             let grant = format!("GRANT READ ON {} TO {user}", identifier(db));
@@ -207,7 +249,25 @@ impl Pair {
                 Err(why) => closed.push((place.name.to_string(), why, None)),
             }
         }
-        Ok(Self { source, destination, flavor, kind, listed, places: found, closed, by_flux })
+        Ok(Self { source, destination, flavor, kind, listed, places: found, closed, by_flux, unknown })
+    }
+
+    /// Refuses a choice of names that nothing at the source has. A job that has begun goes on without what is gone.
+    pub(super) fn named(&self) -> Result<(), Failure> {
+        self.unknown.as_ref().map_or(Ok(()), |what| {
+            Err(Failure::new(Exit::Refused, what.clone()).hint("--db NAME, as db, db/policy, or with * and ?"))
+        })
+    }
+
+    /// Refuses to copy nothing.
+    pub(super) fn some(&self) -> Result<(), Failure> {
+        if self.places.is_empty() {
+            let what = "there is nothing to copy: no place of the source is chosen and mapped";
+            return Err(
+                Failure::new(Exit::Refused, what).hint("twinline inventory shows the places, twinline plan the rules")
+            );
+        }
+        Ok(())
     }
 
     /// Reads the source.
@@ -327,6 +387,27 @@ pub(in crate::cli) fn runtime() -> Result<tokio::runtime::LocalRuntime, Failure>
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_that_nothing_has_is_refused_with_those_that_are_there() {
+        let there = [("telegraf", "autogen"), ("telegraf", "week"), ("e\u{1b}vil", "autogen")];
+        let there: Vec<Vec<String>> =
+            there.iter().map(|(db, rp)| vec![(*db).to_owned(), format!("{db}/{rp}")]).collect();
+        let of = |globs: &[&str]| {
+            let db = globs.iter().map(|glob| (*glob).to_owned()).collect();
+            Scope { db, ..Scope::default() }.unknown(&there)
+        };
+        for known in [&[][..], &["telegraf"], &["tele*", "telegraf/week"], &["*"]] {
+            assert_eq!(of(known), None, "{known:?}");
+        }
+        let said = "nothing at the source has such a name: \"nix*\"; there are: e\u{fffd}vil, telegraf";
+        assert_eq!(of(&["nix*"]).unwrap(), said);
+        assert_eq!(of(&["telegraf", "nix*"]).unwrap(), said, "one that fits does not hide one that does not");
+        assert!(of(&[""]).unwrap().contains("such a name: \"\"; there"), "no name is the name of nothing");
+        let many: Vec<Vec<String>> = (10..99).map(|n| vec![n.to_string()]).collect();
+        let said = Scope { db: vec!["x".into()], ..Scope::default() }.unknown(&many).unwrap();
+        assert!(said.ends_with("29, and 69 more"), "{said}");
+    }
 
     #[test]
     fn times_are_days_moments_or_nanoseconds() {

@@ -31,6 +31,10 @@ pub(super) fn run(
     let products = products(config)?;
     let (pair, places, standing, missing) = runtime()?.block_on(async {
         let pair = Pair::find(config, products, &scope).await?;
+        pair.named()?;
+        if pair.closed.is_empty() {
+            pair.some()?;
+        }
         let reader = pair.reader(config)?;
         let (mut places, mut oldest) = (Vec::new(), None::<i64>);
         for number in 0..pair.places.len() {
@@ -281,6 +285,7 @@ pub(super) async fn ready(
     scope: &Scope,
     reader: &Reader,
 ) -> Result<(), Failure> {
+    pair.named()?;
     if scope.is_by_time() {
         talk.say(BY_TIME);
     }

@@ -143,10 +143,7 @@ fn go(
         }
         Ok::<_, Failure>(pair)
     })?;
-    if pair.places.is_empty() {
-        let what = "there is nothing to copy: no place of the source is chosen and mapped";
-        return Err(Failure::new(Exit::Refused, what).hint("twinline backfill plan"));
-    }
+    pair.some()?;
     talk.say(OFFLINE);
     let resumed = job.is_some();
     let row = begun(held, config, &scope, job, &clock)?;
