@@ -63,6 +63,13 @@ pub fn parse_rfc3339(text: &str) -> Option<i64> {
     i64::try_from(time.as_nanosecond()).ok()
 }
 
+/// Whether RFC 3339 text is a time that nanoseconds of 64 bits do not reach (before 1677 or after 2262).
+#[must_use]
+pub fn is_beyond_ns(text: &str) -> bool {
+    let time: Option<jiff::Timestamp> = text.parse().ok();
+    time.is_some_and(|time| i64::try_from(time.as_nanosecond()).is_err())
+}
+
 /// Wall-clock nanoseconds as RFC 3339 text in UTC, for people and JSON.
 #[must_use]
 pub fn rfc3339(wall_ns: i64) -> String {

@@ -154,8 +154,36 @@ fn steps(source: Product, destination: Product) -> Vec<Step> {
     ]
 }
 
-/// What is not built, whatever the pair allows.
-const NOT_YET: &str = "this version passes and mirrors; it does not copy history, compare, or switch over";
+/// Whether this version compares such a pair.
+fn compares(source: Product, destination: Product) -> bool {
+    let is_influx = |product| matches!(product, Product::Influx1 | Product::Influx2);
+    is_influx(source) && is_influx(destination)
+}
+
+/// Whether this version copies history there.
+fn copies(source: Product, destination: Product) -> bool {
+    source.flavor().is_some() && destination != Product::Influx3
+}
+
+/// What this version does for such a pair, by the names of the commands.
+fn built(source: Product, destination: Product) -> Vec<&'static str> {
+    let mut built = vec!["pass", "mirror"];
+    built.extend(copies(source, destination).then_some("backfill"));
+    built.extend(compares(source, destination).then_some("verify"));
+    built
+}
+
+/// The same, and what it does not do, for people.
+fn this_version(source: Product, destination: Product) -> String {
+    let mut does = vec!["passes", "mirrors"];
+    let mut not = Vec::new();
+    let mut of =
+        |is_built: bool, it_does, it_does_not| if is_built { does.push(it_does) } else { not.push(it_does_not) };
+    of(copies(source, destination), "copies history (twinline backfill)", "copy history");
+    of(compares(source, destination), "compares (twinline verify start)", "compare with such a destination");
+    not.push("switch over");
+    format!("this version {}; it does not {}", does.join(", "), not.join(", or "))
+}
 
 fn text(
     talk: Talk,
@@ -176,7 +204,7 @@ fn text(
         let mark = talk.mark(if *is_possible { Mark::Good } else { Mark::Bad });
         let _ = writeln!(out, "  {mark} {name:<8} {why}");
     }
-    let _ = writeln!(out, "\n{} {NOT_YET}", talk.mark(Mark::Warning));
+    let _ = writeln!(out, "\n{} {}", talk.mark(Mark::Warning), this_version(*source, *destination));
     out
 }
 
@@ -195,7 +223,7 @@ fn document(
         "destination": side(destination),
         "destination_holds": holds,
         "steps": steps,
-        "built": ["pass", "mirror"],
+        "built": built(source.0, destination.0),
         "next_steps": ["twinline check"],
     })
 }
@@ -216,5 +244,19 @@ mod tests {
         for destination in [Product::Victoria, Product::Influx3] {
             assert_eq!(possible(Product::Influx1, destination), ["pass", "mirror"], "{destination:?}");
         }
+    }
+
+    #[test]
+    fn what_this_version_does_is_said_of_each_pair() {
+        let said = this_version(Product::Influx1, Product::Influx2);
+        assert!(said.contains("copies history") && said.contains("compares (twinline verify start)"), "{said}");
+        assert!(said.ends_with("it does not switch over"), "{said}");
+        for destination in [Product::Victoria, Product::Questdb] {
+            let said = this_version(Product::Influx1, destination);
+            assert!(said.contains("copies history") && said.contains("does not compare with such"), "{said}");
+            assert_eq!(built(Product::Influx2, destination), ["pass", "mirror", "backfill"]);
+        }
+        assert!(this_version(Product::Influx1, Product::Influx3).contains("does not copy history"));
+        assert_eq!(built(Product::Influx2, Product::Influx1), ["pass", "mirror", "backfill", "verify"]);
     }
 }

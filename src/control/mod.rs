@@ -9,6 +9,7 @@ mod backfill;
 mod doubt;
 mod edge;
 mod figures;
+mod history;
 mod letters;
 mod metrics_text;
 mod pressure;

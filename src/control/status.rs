@@ -14,6 +14,7 @@ use super::backfill::HistoryStatus;
 use super::doubt::DoubtStatus;
 use super::edge::EdgeStatus;
 use super::figures::{Figures, Share};
+use super::history;
 use super::readback::{ReadBackStatus, is_read_back};
 use super::share::{Began, DestinationStatus};
 use crate::base::clock::rfc3339;
@@ -236,7 +237,7 @@ pub struct Status {
     pub version: String,
     /// `mirror`.
     pub phase: String,
-    /// What the mirror does not have, in sentences; never empty while history is not copied.
+    /// What the mirror does not have, in sentences; never empty while no copy of all history has come to its end.
     pub not_covered: Vec<String>,
     /// Process.
     pub facts: Facts,
@@ -322,7 +323,6 @@ pub(super) fn status(facts: Facts, figures: &Figures) -> Status {
         at: rfc3339(figures.now_ns),
         queue: queue_status(figures),
         source_silent: figures.source_silent.as_ref().map(SilentSource::from),
-        not_covered: vec!["history from before the start is not copied".to_owned()],
         doubt: DoubtStatus::of(&figures.doubt),
         edge: EdgeStatus::of(&figures.edge),
         ..Status::default()
@@ -336,7 +336,9 @@ pub(super) fn status(facts: Facts, figures: &Figures) -> Status {
         status.not_covered.push("a gap log does not answer: gaps that only it has are not shown".to_owned());
     }
     if figures.shares.iter().any(|share| share.totals.is_none()) {
-        status.not_covered.push("the state store does not answer: gaps and dead letters are not shown".to_owned());
+        status
+            .not_covered
+            .push("the state store does not answer: gaps, dead letters and copies of history are not shown".to_owned());
     }
     let view = figures.slowest();
     if !view.ready {
@@ -376,7 +378,11 @@ fn queue_status(figures: &Figures) -> QueueStatus {
 
 /// What one destination does not have.
 pub(super) fn not_covered(one: &DestinationStatus, share: &Share) -> Vec<String> {
-    let mut missing: Vec<String> = share.began.iter().map(Began::text).collect();
+    let mut missing: Vec<String> = match &share.totals {
+        Some(totals) => history::not_covered(&totals.copies, share.began.as_ref()),
+        // It is said of all that the state store knows.
+        None => share.began.iter().map(Began::text).collect(),
+    };
     let lines = &one.lines;
     if lines.doubt > 0 {
         missing.push(format!("{} lines in doubt await read-back ({} regions)", lines.doubt, one.dirty_regions));
@@ -481,7 +487,8 @@ pub fn render(status: &Status) -> String {
     let facts = &status.facts;
     let seconds = |s: f64| show_span(Duration::try_from_secs_f64(s).unwrap_or_default());
     // Writing to a String does not fail.
-    let _ = writeln!(out, "NOT COVERED  {}", status.not_covered.join(" · "));
+    let missing = status.not_covered.join(" · ");
+    let _ = writeln!(out, "NOT COVERED  {}", if missing.is_empty() { "nothing that is known" } else { &missing });
     let _ = writeln!(
         out,
         "{} {} · up {} · phase {} · figures {} old",

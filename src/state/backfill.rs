@@ -32,6 +32,8 @@ CREATE TABLE backfill_letter (
 
 /// Letters and failed chunks that one look lists.
 const LISTED_MAX: usize = 1000;
+/// Copies that have ended, of which the status speaks.
+const COPIES_MAX: usize = 100;
 
 /// What a job tries again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -354,6 +356,33 @@ fn last_job(tx: &Connection, destination: &str) -> rusqlite::Result<Option<JobRo
     .optional()
 }
 
+/// A copy that has come to its end by itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct EndedCopy {
+    /// The number of its job.
+    pub job: i64,
+    /// What it was to copy, as JSON.
+    pub scope: String,
+    /// `Done` or `Partial`.
+    pub state: JobState,
+    /// Wall clock, ns: when it began.
+    pub created_ns: i64,
+}
+
+/// Those to a destination, the newest first.
+pub(super) fn ended(tx: &Connection, destination: &str) -> rusqlite::Result<Vec<EndedCopy>> {
+    let sql = format!(
+        "SELECT id, scope, state, created_ns FROM backfill_job WHERE destination = ?1 AND state IN ('done', 'partial')
+         ORDER BY id DESC LIMIT {COPIES_MAX}"
+    );
+    let mut statement = tx.prepare_cached(&sql)?;
+    let rows = statement.query_map([destination], |row| {
+        let state = JobState::named(&row.get::<_, String>(2)?);
+        Ok(EndedCopy { job: row.get(0)?, scope: row.get(1)?, state, created_ns: row.get(3)? })
+    })?;
+    rows.collect()
+}
+
 /// The name of a job's progress among the values.
 fn progress_name(job: i64) -> String {
     format!("backfill-progress/{job}")
@@ -509,6 +538,7 @@ impl BackfillFile {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::state::State as _;
 
     fn chunk(from_ns: i64, to_ns: i64, cells: u64, state: &'static str) -> ChunkRow {
         let changes = vec![0, cells];
@@ -574,7 +604,11 @@ mod tests {
         let file = BackfillFile::open(&path).unwrap();
         let (row, beside) = file.last(&id).unwrap().unwrap();
         assert_eq!((row.state, row.key, beside.points), (JobState::Running, [7; 16], 3));
+        assert_eq!(state.totals(&id).wait().unwrap().copies, [], "none has come to its end");
         state.set_job(job, JobState::Done, String::new(), 9).wait().unwrap();
+        let copy = EndedCopy { job, scope: "{}".into(), state: JobState::Done, created_ns: 5 };
+        assert_eq!(state.totals(&id).wait().unwrap().copies, [copy]);
+        assert_eq!(state.totals(&DestinationId::parse("other").unwrap()).wait().unwrap().copies, []);
         assert!(state.begin_job(&id, "{}".into(), [7; 16], 5).wait().unwrap().is_some());
     }
 }

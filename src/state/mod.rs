@@ -19,7 +19,8 @@ mod statements;
 mod windows;
 
 pub use backfill::{
-    BackfillFile, BackfillLetter, BackfillStore, ChunkRow, JobRow, JobState, JobSums, KeptProgress, TriedAgain,
+    BackfillFile, BackfillLetter, BackfillStore, ChunkRow, EndedCopy, JobRow, JobState, JobSums, KeptProgress,
+    TriedAgain,
 };
 pub use dirty::RegionRow;
 pub use event::{Event, EventKind};
@@ -204,6 +205,8 @@ pub struct Totals {
     pub statements_total: u64,
     /// What was in doubt or in gaps, and is not any more.
     pub read_back: Vec<ReadBackSum>,
+    /// Copies of history that have come to their end, the newest first, at most 100.
+    pub copies: Vec<EndedCopy>,
     /// What the sums of gap logs contribute to `gaps`, whose soever: (ledger, id) to lines.
     #[serde(skip)]
     pub gaps_taken: HashMap<(u64, u64), u64>,

@@ -474,6 +474,7 @@ fn read_totals(tx: &Connection, destination: &str) -> rusqlite::Result<Totals> {
     Ok(Totals {
         gaps_taken,
         read_back: readback::sums(tx, destination)?,
+        copies: super::backfill::ended(tx, destination)?,
         statements: rows,
         statements_total,
         gap_rows,

@@ -22,7 +22,8 @@ use crate::wal::look::{Look, Sight};
 /// Options of `backfill gap`.
 #[derive(Clone, Debug, Args)]
 pub(super) struct GapArgs {
-    /// When the backup was made that the destination was restored from: its beginning, by the clock of the source
+    /// When the backup was made that the destination was restored from: its beginning, by the clock of the source. As
+    /// 2026-01-31T12:00:00Z, 2026-01-31, or nanoseconds since 1970
     #[arg(long, value_name = "TIME")]
     restored_from: String,
     /// Copy also what is older than the backup by so much, because it may have come late [default: twice the longest delay that the log
@@ -91,8 +92,8 @@ fn told(from_ns: i64, since_ns: i64, margin: Duration, why: &str) -> String {
     format!(
         "The backup of {} was restored: everything from {} on is copied, which is {} before it ({why}), and up to the latest time that the \
          source holds. What came later than the backup stays missing where it is older than that, and what was deleted at the \
-         source since the backup is still at the destination. Only a comparison of all history finds these: twinline verify, which is not \
-         there yet; until then a copy of all of it: twinline backfill start --into-existing merge (deletions apart)",
+         source since the backup is still at the destination. Only a comparison of all history finds these: twinline verify start, \
+         where both are InfluxDB; else a copy of all of it mends them: twinline backfill start --into-existing merge (deletions apart)",
         rfc3339(from_ns),
         rfc3339(since_ns),
         show_span(margin),
@@ -140,7 +141,14 @@ mod tests {
     fn it_says_what_it_cannot_know() {
         let day = Duration::from_secs(86_400);
         let text = told(1_700_000_000_000_000_000, 1_699_913_600_000_000_000, day, "as asked for");
-        for says in ["2023-11-14T22:13:20Z", "2023-11-13T22:13:20Z", "1 d 0 h", "stays missing", "deleted", "verify"] {
+        for says in [
+            "2023-11-14T22:13:20Z",
+            "2023-11-13T22:13:20Z",
+            "1 d 0 h",
+            "stays missing",
+            "deleted",
+            "twinline verify start",
+        ] {
             assert!(text.contains(says), "{says}: {text}");
         }
     }

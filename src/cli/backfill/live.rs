@@ -83,11 +83,7 @@ pub(super) fn begin(global: &Global, config: &Config, args: &StartArgs) -> Resul
     runtime()?.block_on(async {
         let pair = Pair::find(config, products, &scope).await?;
         plan::ready(global.talk(), &pair, config, &scope, &pair.reader(config)?).await?;
-        if pair.places.is_empty() {
-            let what = "there is nothing to copy: no place of the source is chosen and mapped";
-            return Err(Failure::new(Exit::Refused, what).hint("twinline backfill plan"));
-        }
-        Ok(())
+        pair.some()
     })?;
     let scope = serde_json::to_string(&scope).map_err(|e| Failure::new(Exit::Failed, e.to_string()))?;
     if !args.wait {

@@ -173,7 +173,8 @@ pub(super) fn run(global: &Global, args: &BackfillArgs) -> Result<Exit, Failure>
         _ => one.map_err(|what| Failure::new(Exit::Usage, what).hint("name one: --destination ID"))?,
     };
     match &args.verb {
-        Verb::Plan(args) => plan::run(global, &config, &args.scope, (!args.no_count, false)),
+        // As `start` has it: beside live writes there is something already.
+        Verb::Plan(args) => plan::run(global, &config, &args.scope, (!args.no_count, live::runs(&config))),
         Verb::Start(args) if args.dry_run => {
             // Beside live writes there is something already.
             let merge = args.into_existing.is_some() || !args.offline;

@@ -1,11 +1,13 @@
 //! The two databases of a job, and the places that are to be copied.
 
+use std::collections::BTreeSet;
+
 use clap::Args;
 use serde::{Deserialize, Serialize};
 
 use crate::backfill::scope;
 use crate::base::bounds::COPY_PIECE;
-use crate::base::clock::parse_rfc3339;
+use crate::base::clock::{is_beyond_ns, parse_rfc3339, rfc3339};
 use crate::base::{Glob, Kind as ErrorKind, Side};
 use crate::cli::check;
 use crate::cli::check::obstacles::{Obstacle, Standing, obstacles};
@@ -13,6 +15,7 @@ use crate::cli::check::places::{self, Place};
 use crate::cli::check::subject::{Subject, Unanswered, identifier};
 use crate::cli::deadletter::replay::source::mapped;
 use crate::cli::exit::{Exit, Failure};
+use crate::cli::queue::text::printable;
 use crate::cli::run::target_kind;
 use crate::config::Config;
 use crate::db::encode::escape;
@@ -27,10 +30,11 @@ pub(super) struct ScopeArgs {
     /// Only databases, policies or buckets by such names (`db`, `db/policy`, `*` and `?`); may be given more than once
     #[arg(long, value_name = "GLOB")]
     db: Vec<String>,
-    /// Only points from this time on: by their own times, not by when they were written
+    /// Only points from this time on: by their own times, not by when they were written. As 2026-01-31T12:00:00Z, 2026-01-31, or
+    /// nanoseconds since 1970
     #[arg(long, value_name = "TIME")]
     since: Option<String>,
-    /// Only points before this time
+    /// Only points before this time, in the same forms
     #[arg(long, value_name = "TIME")]
     until: Option<String>,
     /// Make what the destination lacks first: databases, policies, buckets, mappings. They keep points for ever
@@ -56,7 +60,7 @@ pub(in crate::cli) struct Scope {
 impl ScopeArgs {
     /// From this time on.
     pub(super) fn since(db: Vec<String>, since_ns: i64, create: bool) -> Self {
-        Self { db, since: Some(since_ns.to_string()), until: None, create }
+        Self { db, since: Some(rfc3339(since_ns)), until: None, create }
     }
 
     pub(super) fn read(&self, merge: bool) -> Result<Scope, Failure> {
@@ -71,13 +75,40 @@ impl ScopeArgs {
     }
 }
 
-/// RFC 3339, a day, or nanoseconds.
+/// The least plain number that is taken as nanoseconds, without its sign: 11 days after 1970. What is smaller is likely meant as seconds
+/// or milliseconds.
+const PLAIN_NS_MIN: u64 = 1_000_000_000_000_000;
+
+/// RFC 3339, a day, or nanoseconds since 1970: 0, or of [`PLAIN_NS_MIN`] at least.
 pub(in crate::cli) fn time_ns(text: &str) -> Result<i64, Failure> {
-    let day = || parse_rfc3339(&format!("{text}T00:00:00Z"));
-    parse_rfc3339(text).or_else(day).or_else(|| text.parse().ok()).ok_or_else(|| {
-        Failure::new(Exit::Usage, format!("\"{text}\" is no time"))
-            .hint("2026-01-31T12:00:00Z, 2026-01-31, or nanoseconds since 1970")
-    })
+    const FORMS: &str = "2026-01-31T12:00:00Z, 2026-01-31, or nanoseconds since 1970";
+    let refused = |what: String, hint: String| Err(Failure::new(Exit::Usage, what).hint(hint));
+    let day = format!("{text}T00:00:00Z");
+    if let Some(ns) = parse_rfc3339(text).or_else(|| parse_rfc3339(&day)) {
+        return Ok(ns);
+    }
+    let number = text.parse::<i128>().ok();
+    match number.map(|number| (number, i64::try_from(number))) {
+        Some((_, Ok(ns))) if ns == 0 || ns.unsigned_abs() >= PLAIN_NS_MIN => Ok(ns),
+        Some((_, Ok(number))) => {
+            let zeros = |ns_each: i64| number.checked_mul(ns_each).filter(|ns| ns.unsigned_abs() >= PLAIN_NS_MIN);
+            let meant = match zeros(1_000_000_000).map(rfc3339) {
+                Some(at) => format!("where seconds are meant, write {at}"),
+                None => "a plain number is nanoseconds".to_owned(),
+            };
+            refused(
+                format!("{text} as nanoseconds is a time close to 1970: is it in another unit?"),
+                format!("{meant}; {FORMS}"),
+            )
+        }
+        None if !is_beyond_ns(text) && !is_beyond_ns(&day) => {
+            refused(format!("\"{text}\" is no time"), FORMS.to_owned())
+        }
+        Some(_) | None => refused(
+            format!("{text} lies outside of 1677-09-21 to 2262-04-11, which InfluxDB's times are within"),
+            "without it nothing is left out on that side".to_owned(),
+        ),
+    }
 }
 
 impl Scope {
@@ -94,16 +125,49 @@ impl Scope {
     }
 
     fn takes(&self, place: &Place) -> bool {
-        let names = match &place.name {
-            RouteName::Database { db, rp } => {
-                let policy = place.policy.as_ref().unwrap_or(rp);
-                [db.clone(), format!("{db}/{policy}")]
-            }
-            RouteName::Bucket { org, bucket } => [bucket.clone(), format!("{org}/{bucket}")],
-        };
-        let fits = |glob: &String| names.iter().any(|name| Glob::new(glob).matches(name.as_bytes()));
-        self.db.is_empty() || self.db.iter().any(fits)
+        let names = names(place);
+        self.db.is_empty() || self.db.iter().any(|glob| fits(glob, &names))
     }
+
+    /// What is said of names of --db that are those of nothing at the source. `there`: the names of each place.
+    fn unknown(&self, there: &[Vec<String>]) -> Option<String> {
+        let of_nothing = |glob: &&String| !there.iter().any(|names| fits(glob, names));
+        let unknown: Vec<String> =
+            self.db.iter().filter(of_nothing).map(|glob| format!("\"{}\"", on_screen(glob))).collect();
+        if unknown.is_empty() {
+            return None;
+        }
+        let known: BTreeSet<&String> = there.iter().filter_map(|names| names.first()).collect();
+        let mut shown: Vec<String> = known.iter().take(NAMES_SHOWN).map(|name| on_screen(name)).collect();
+        if known.len() > NAMES_SHOWN {
+            shown.push(format!("and {} more", known.len() - NAMES_SHOWN));
+        }
+        let there = if shown.is_empty() { "nothing".to_owned() } else { shown.join(", ") };
+        Some(format!("nothing at the source has such a name: {}; there are: {there}", unknown.join(", ")))
+    }
+}
+
+/// Names at the source that a refusal lists.
+const NAMES_SHOWN: usize = 20;
+
+/// By which --db may call it.
+fn names(place: &Place) -> Vec<String> {
+    match &place.name {
+        RouteName::Database { db, rp } => {
+            let policy = place.policy.as_ref().unwrap_or(rp);
+            vec![db.clone(), format!("{db}/{policy}")]
+        }
+        RouteName::Bucket { org, bucket } => vec![bucket.clone(), format!("{org}/{bucket}")],
+    }
+}
+
+fn fits(glob: &str, names: &[String]) -> bool {
+    names.iter().any(|name| Glob::new(glob).matches(name.as_bytes()))
+}
+
+/// Names come from servers: what goes to a terminal must not steer it.
+pub(super) fn on_screen(text: &str) -> String {
+    text.chars().map(printable).collect()
 }
 
 /// What a database is, and its version.
@@ -124,6 +188,8 @@ pub(in crate::cli) struct Pair {
     pub(in crate::cli) closed: Vec<(String, String, Option<String>)>,
     /// Places that no query of InfluxQL reaches, so that Flux reads them.
     pub(super) by_flux: Vec<String>,
+    /// What is said of chosen names that nothing at the source has.
+    unknown: Option<String>,
 }
 
 impl Pair {
@@ -143,6 +209,10 @@ impl Pair {
         })?;
         let (mut listed, mut found, mut closed, mut by_flux) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let speaks = speaks_influxql(config, flavor).await?;
+        let closed_names = listing.closed.iter().map(|db| vec![db.clone()]);
+        let there: Vec<Vec<String>> = listing.places.iter().map(names).chain(closed_names).collect();
+        // Of what is not listed nobody knows the names.
+        let unknown = if listing.more { None } else { scope.unknown(&there) };
         for db in &listing.closed {
             let user = identifier(config.source.server.username.as_deref().unwrap_or("user"));
             let grant = format!("GRANT READ ON {} TO {user}", identifier(db));
@@ -179,7 +249,25 @@ impl Pair {
                 Err(why) => closed.push((place.name.to_string(), why, None)),
             }
         }
-        Ok(Self { source, destination, flavor, kind, listed, places: found, closed, by_flux })
+        Ok(Self { source, destination, flavor, kind, listed, places: found, closed, by_flux, unknown })
+    }
+
+    /// Refuses a choice of names that nothing at the source has. A job that has begun goes on without what is gone.
+    pub(super) fn named(&self) -> Result<(), Failure> {
+        self.unknown.as_ref().map_or(Ok(()), |what| {
+            Err(Failure::new(Exit::Refused, what.clone()).hint("--db NAME, as db, db/policy, or with * and ?"))
+        })
+    }
+
+    /// Refuses to copy nothing.
+    pub(super) fn some(&self) -> Result<(), Failure> {
+        if self.places.is_empty() {
+            let what = "there is nothing to copy: no place of the source is chosen and mapped";
+            return Err(
+                Failure::new(Exit::Refused, what).hint("twinline inventory shows the places, twinline plan the rules")
+            );
+        }
+        Ok(())
     }
 
     /// Reads the source.
@@ -301,15 +389,60 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_name_that_nothing_has_is_refused_with_those_that_are_there() {
+        let there = [("telegraf", "autogen"), ("telegraf", "week"), ("e\u{1b}vil", "autogen")];
+        let there: Vec<Vec<String>> =
+            there.iter().map(|(db, rp)| vec![(*db).to_owned(), format!("{db}/{rp}")]).collect();
+        let of = |globs: &[&str]| {
+            let db = globs.iter().map(|glob| (*glob).to_owned()).collect();
+            Scope { db, ..Scope::default() }.unknown(&there)
+        };
+        for known in [&[][..], &["telegraf"], &["tele*", "telegraf/week"], &["*"]] {
+            assert_eq!(of(known), None, "{known:?}");
+        }
+        let said = "nothing at the source has such a name: \"nix*\"; there are: e\u{fffd}vil, telegraf";
+        assert_eq!(of(&["nix*"]).unwrap(), said);
+        assert_eq!(of(&["telegraf", "nix*"]).unwrap(), said, "one that fits does not hide one that does not");
+        assert!(of(&[""]).unwrap().contains("such a name: \"\"; there"), "no name is the name of nothing");
+        let many: Vec<Vec<String>> = (10..99).map(|n| vec![n.to_string()]).collect();
+        let said = Scope { db: vec!["x".into()], ..Scope::default() }.unknown(&many).unwrap();
+        assert!(said.ends_with("29, and 69 more"), "{said}");
+    }
+
+    #[test]
     fn times_are_days_moments_or_nanoseconds() {
         assert_eq!(time_ns("1970-01-02").unwrap(), 86_400_000_000_000);
         assert_eq!(time_ns("1970-01-01T00:00:01Z").unwrap(), 1_000_000_000);
-        assert_eq!(time_ns("-5").unwrap(), -5);
+        assert_eq!(time_ns("0").unwrap(), 0);
+        assert_eq!(time_ns("-1000000000000000").unwrap(), -1_000_000_000_000_000);
         assert!(time_ns("yesterday").is_err());
         let between = |since: &str, until: &str| {
             ScopeArgs { since: Some(since.into()), until: Some(until.into()), ..ScopeArgs::default() }.read(false)
         };
         assert!(between("2026-01-02", "2026-01-02").is_err());
-        assert_eq!(between("1", "2").unwrap().window(), Window { start_ns: 1, end_ns: 2 });
+        let window = Window { start_ns: 0, end_ns: 2_000_000_000_000_000 };
+        assert_eq!(between("0", "2000000000000000").unwrap().window(), window);
+        let kept = ScopeArgs::since(Vec::new(), 7, false).read(false).unwrap();
+        assert_eq!(kept.since_ns, Some(7), "what is worked out is taken to the nanosecond");
+    }
+
+    #[test]
+    fn seconds_are_not_taken_as_nanoseconds_and_times_that_no_point_has_are_named() {
+        for (text, what, hint) in [
+            ("1700000000", "another unit", "2023-11-14T22:13:20Z"),
+            ("-1700000000", "another unit", "1916-02-1"),
+            ("1700000000000", "another unit", "nanoseconds"),
+            ("5", "another unit", "2026-01-31"),
+            ("9999-01-01", "outside of 1677", "without it"),
+            ("1600-01-01", "outside of 1677", "without it"),
+            ("1600-01-01T00:00:00Z", "outside of 1677", "without it"),
+            ("99999999999999999999", "outside of 1677", "without it"),
+            ("yesterday", "is no time", "2026-01-31"),
+        ] {
+            let failure = time_ns(text).unwrap_err();
+            assert_eq!(failure.exit, Exit::Usage);
+            assert!(failure.what.contains(what), "{text}: {failure:?}");
+            assert!(failure.hint.as_ref().is_some_and(|said| said.contains(hint)), "{text}: {failure:?}");
+        }
     }
 }

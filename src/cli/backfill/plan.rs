@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 
 use super::create::{self, Missing};
 use super::gap::BY_TIME;
-use super::pair::{Pair, Scope, ScopeArgs, products, runtime};
+use super::live;
+use super::pair::{Pair, Scope, ScopeArgs, on_screen, products, runtime};
 use crate::backfill::scope::Groups;
 use crate::base::clock::rfc3339;
 use crate::cli::Global;
@@ -31,6 +32,10 @@ pub(super) fn run(
     let products = products(config)?;
     let (pair, places, standing, missing) = runtime()?.block_on(async {
         let pair = Pair::find(config, products, &scope).await?;
+        pair.named()?;
+        if pair.closed.is_empty() {
+            pair.some()?;
+        }
         let reader = pair.reader(config)?;
         let (mut places, mut oldest) = (Vec::new(), None::<i64>);
         for number in 0..pair.places.len() {
@@ -54,18 +59,45 @@ pub(super) fn run(
     } else {
         talk.data(&text(talk, &pair, &places, found, config))?;
     }
-    let (exit, next) = match (standing.obstacles.is_empty(), standing.lacks.is_empty()) {
-        (true, _) => {
-            (Exit::Success, "twinline backfill start; where no twinline stands in front of the source with --offline")
-        }
-        (false, true) => (Exit::Refused, "mend what stands against it, then: twinline backfill plan"),
-        (false, false) => {
-            (Exit::Refused, "mend what stands against it, then: twinline backfill plan; --create makes what is missing")
-        }
-    };
+    let beside = live::runs(config);
+    talk.say(how(beside));
+    let (exit, next) = next_step((standing.obstacles.is_empty(), standing.lacks.is_empty()), beside);
     talk.next(next);
     Ok(exit)
 }
+
+/// How `start` copies. `beside`: a twinline runs.
+const fn how(beside: bool) -> &'static str {
+    if beside {
+        "Copied by the running twinline: a window is held back from clients' writes while it is copied, so no old value comes over a newer \
+         one, and data that is there already does not stand against it."
+    } else {
+        "No twinline runs here. Copied with --offline, as the source is then; a destination that holds data already needs --into-existing \
+         merge as well. Beside live writes: twinline run, then start."
+    }
+}
+
+/// What comes of a plan. `clear`: nothing stands against it, nothing is missing.
+const fn next_step(clear: (bool, bool), beside: bool) -> (Exit, &'static str) {
+    match (clear, beside) {
+        ((true, _), true) => (Exit::Success, "twinline backfill start"),
+        ((true, _), false) => {
+            (Exit::Success, "twinline backfill start --offline; or twinline run, then twinline backfill start")
+        }
+        ((false, true), _) => (Exit::Refused, "mend what stands against it, then: twinline backfill plan"),
+        ((false, false), _) => {
+            (Exit::Refused, "mend what stands against it, then: twinline backfill plan; --create makes what is missing")
+        }
+    }
+}
+
+/// What to do about an obstacle, where there is something.
+fn fix(one: &Obstacle) -> Option<&str> {
+    one.fix.as_deref().or(one.is_contents.then_some(INTO_EXISTING))
+}
+
+const INTO_EXISTING: &str =
+    "an empty place, or --into-existing merge: points of the same series and time are overwritten by the source's";
 
 /// Obstacles, what is missing, and whether that is made.
 type Found<'a> = (&'a [Obstacle], &'a [Missing], bool);
@@ -183,7 +215,7 @@ fn document(pair: &Pair, places: &[Looked], (obstacles, missing, creates): Found
             .iter()
             .map(|one| json!({ "what": one.what, "typed": one.typed, "is_made": creates && one.can_be_made() }))
             .collect::<Vec<_>>(),
-        "obstacles": obstacles.iter().map(|one| json!({ "text": one.text, "fix": one.fix })).collect::<Vec<_>>(),
+        "obstacles": obstacles.iter().map(|one| json!({ "text": one.text, "fix": fix(one) })).collect::<Vec<_>>(),
     })
 }
 
@@ -196,21 +228,7 @@ fn text(talk: Talk, pair: &Pair, places: &[Looked], found: Found<'_>, config: &C
     let mut line = |text: &str| _ = writeln!(out, "{text}");
     line(&format!("{} → {}", name(&pair.source), name(&pair.destination)));
     for place in places {
-        let span = place.span.map_or_else(
-            || "no shard groups".to_owned(),
-            |(count, span)| {
-                format!("{}, {} to {}", counted(count, "shard group"), shown(span.start_ns), shown(span.end_ns))
-            },
-        );
-        line(&format!(
-            "{} → {}: {}, {span}",
-            place.name,
-            place.target,
-            counted(place.measurements.len() + place.more, "measurement")
-        ));
-        for one in &place.measurements {
-            of_measurement(talk, one, &mut line);
-        }
+        of_place(talk, place, &mut line);
     }
     if let Some(total) = places.iter().map(cells).sum::<Option<u64>>() {
         line(&format!("In all {total} cells, some {} MiB", (total * CELL_BYTES) >> 20));
@@ -220,20 +238,39 @@ fn text(talk: Talk, pair: &Pair, places: &[Looked], found: Found<'_>, config: &C
         line(&format!("{} {said}", talk.mark(Mark::Unknown)));
     }
     if let Some(note) = pair.flux_note() {
-        line(&format!("{} {note}", talk.mark(Mark::Warning)));
+        line(&format!("{} {}", talk.mark(Mark::Warning), on_screen(&note)));
     }
     against(talk, found, &mut line);
     out
 }
 
+fn of_place(talk: Talk, place: &Looked, line: &mut impl FnMut(&str)) {
+    let span = place.span.map_or_else(
+        || "no shard groups".to_owned(),
+        |(count, span)| {
+            format!("{}, {} to {}", counted(count, "shard group"), shown(span.start_ns), shown(span.end_ns))
+        },
+    );
+    line(&format!(
+        "{} → {}: {}, {span}",
+        on_screen(&place.name),
+        on_screen(&place.target),
+        counted(place.measurements.len() + place.more, "measurement")
+    ));
+    for one in &place.measurements {
+        of_measurement(talk, one, line);
+    }
+}
+
 fn of_measurement(talk: Talk, one: &Measured, line: &mut impl FnMut(&str)) {
     let cells = one.cells.map_or_else(|| "not counted".to_owned(), |cells| format!("{cells} cells"));
-    line(&format!("  {}: {}, {cells}", one.name, counted(one.fields.len(), "field")));
+    line(&format!("  {}: {}, {cells}", on_screen(&one.name), counted(one.fields.len(), "field")));
     for mixed in one.mixed() {
+        let mixed = on_screen(&mixed);
         line(&format!("    {} {mixed}: each shard group is copied with its own type", talk.mark(Mark::Warning)));
     }
     for hidden in unreadable_fields(&one.fields) {
-        let field = String::from_utf8_lossy(hidden);
+        let field = on_screen(&String::from_utf8_lossy(hidden));
         line(&format!(
             "    {} {field}: no query of the source shows this field: it is not copied",
             talk.mark(Mark::Warning)
@@ -244,19 +281,23 @@ fn of_measurement(talk: Talk, one: &Measured, line: &mut impl FnMut(&str)) {
 /// What is missing, and what stands against it.
 fn against(talk: Talk, (obstacles, missing, creates): Found<'_>, line: &mut impl FnMut(&str)) {
     for one in missing {
+        let what = on_screen(&one.what);
         let made = creates && one.can_be_made();
         match (made, one.is_place) {
-            (true, _) => line(&format!("{} made first: {}", talk.mark(Mark::Good), one.what)),
+            (true, _) => line(&format!("{} made first: {what}", talk.mark(Mark::Good))),
             // An obstacle, below.
             (false, true) => continue,
-            (false, false) => line(&format!("{} missing at the destination: {}", talk.mark(Mark::Warning), one.what)),
+            (false, false) => line(&format!("{} missing at the destination: {what}", talk.mark(Mark::Warning))),
         }
-        line(&format!("    {}", one.typed));
+        for typed in one.typed.lines() {
+            line(&format!("    {}", on_screen(typed)));
+        }
     }
     for one in obstacles {
-        line(&format!("{} {}", talk.mark(Mark::Bad), one.text));
-        if let Some(fix) = &one.fix {
-            line(&format!("    {fix}"));
+        line(&format!("{} {}", talk.mark(Mark::Bad), on_screen(&one.text)));
+        // Some are several commands.
+        for fix in fix(one).iter().flat_map(|fix| fix.lines()) {
+            line(&format!("    {}", on_screen(fix)));
         }
     }
 }
@@ -281,6 +322,7 @@ pub(super) async fn ready(
     scope: &Scope,
     reader: &Reader,
 ) -> Result<(), Failure> {
+    pair.named()?;
     if scope.is_by_time() {
         talk.say(BY_TIME);
     }
@@ -319,12 +361,47 @@ fn refuse(found: &[Obstacle], lacks: bool) -> Result<(), Failure> {
     if lacks {
         fixes.push("--create makes what is missing");
     }
-    let hint = if first.is_contents && found.len() == 1 {
-        "an empty place, or --into-existing merge: points of the same series and time are overwritten by the source's"
-            .to_owned()
-    } else {
-        fixes.join("; ")
-    };
+    let hint = if first.is_contents && found.len() == 1 { INTO_EXISTING.to_owned() } else { fixes.join("; ") };
     let failure = Failure::new(Exit::Refused, format!("this stands against a copy: {}", all.join("; ")));
     Err(if hint.is_empty() { failure.hint("twinline check") } else { failure.hint(hint) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::talk::{Color, Output};
+
+    #[test]
+    fn a_plan_says_what_start_would_do() {
+        assert_eq!(next_step((true, true), true), (Exit::Success, "twinline backfill start"));
+        let (exit, next) = next_step((true, true), false);
+        assert!(exit == Exit::Success && next.contains("--offline") && next.contains("twinline run"), "{next}");
+        assert_eq!(next_step((false, false), true).0, Exit::Refused);
+        assert!(how(true).contains("held back") && how(false).contains("--into-existing merge"));
+        let contents = Obstacle { text: "destination: d holds data".to_owned(), fix: None, is_contents: true };
+        assert!(fix(&contents).is_some_and(|fix| fix.contains("--into-existing merge")), "what to do is said");
+    }
+
+    #[test]
+    fn names_do_not_steer_the_terminal() {
+        let one = Looked {
+            name: "d\u{1b}[2J/autogen".to_owned(),
+            target: "d\tx/autogen".to_owned(),
+            span: None,
+            units: 0,
+            measurements: vec![Measured {
+                name: "m\u{b}\n\u{1b}]0;x".to_owned(),
+                fields: FieldKeys::default(),
+                cells: Some(1),
+            }],
+            more: 0,
+        };
+        let mut out = String::new();
+        of_place(Talk::new(Output::Text, true, Color::Never), &one, &mut |text: &str| _ = writeln!(out, "{text}"));
+        let mut line = |text: &str| _ = writeln!(out, "{text}");
+        let obstacle =
+            Obstacle { text: "no d\u{1b}[2J".to_owned(), fix: Some("one\ntw\to".to_owned()), is_contents: false };
+        against(Talk::new(Output::Text, true, Color::Never), (&[obstacle], &[], false), &mut line);
+        assert!(!out.chars().any(|c| c.is_control() && c != '\n') && out.lines().count() == 5, "{out:?}");
+    }
 }

@@ -43,7 +43,7 @@ pub(super) fn document(job: &JobRow, sums: &JobSums, (is_alive, now): (bool, Opt
         "scope": serde_json::from_str::<Value>(&job.scope).unwrap_or_default(),
         "created_ns": job.created_ns,
         "ended_ns": if job.ended_ns == 0 { Value::Null } else { job.ended_ns.into() },
-        "note": job.note,
+        "note": note(job, is_alive),
         "now": now,
         "done_percent": done_ppm(job, sums) as f64 * 100.0 / ALL_PPM as f64,
         "left_s": sums.progress.and_then(|it| it.left_s).filter(|_| job.state.is_open()),
@@ -82,6 +82,17 @@ fn word(job: &JobRow, is_alive: bool) -> &'static str {
     }
 }
 
+/// Why it waits or has ended. What was killed waits for nothing any more.
+fn note(job: &JobRow, is_alive: bool) -> String {
+    match job.state {
+        JobState::Running if !is_alive && !job.note.is_empty() => {
+            let why = job.note.strip_prefix("waits: ").unwrap_or(&job.note);
+            format!("its process ended while it waited: {why}")
+        }
+        _ => job.note.clone(),
+    }
+}
+
 /// Whether the running twinline is who copies it.
 pub(super) fn is_live(job: &JobRow) -> bool {
     serde_json::from_str::<super::pair::Scope>(&job.scope).is_ok_and(|scope| !scope.offline)
@@ -113,8 +124,9 @@ pub(super) fn text(talk: Talk, job: &JobRow, sums: &JobSums, (is_alive, now): (b
     let began = rfc3339(job.created_ns);
     let mut line = |text: String| _ = writeln!(out, "{text}");
     line(format!("{} job {} {}, begun {began}", talk.mark(mark), job.id, word(job, is_alive)));
-    if !job.note.is_empty() {
-        line(format!("  {}", job.note));
+    let note = note(job, is_alive);
+    if !note.is_empty() {
+        line(format!("  {note}"));
     }
     line(format!("  {} points, {} cells in {} chunks at the destination", sums.points, sums.cells, sums.chunks));
     if let Some(done) = sums.progress.filter(|_| job.state.is_open()) {
@@ -142,4 +154,34 @@ pub(super) fn text(talk: Talk, job: &JobRow, sums: &JobSums, (is_alive, now): (b
         line(format!("  and {} chunks more", sums.failed.len() - SHOWN_MAX));
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::talk::{Color, Output};
+
+    #[test]
+    fn a_job_without_a_process_does_not_wait() {
+        let job = JobRow {
+            id: 3,
+            scope: "{}".to_owned(),
+            key: [0; 16],
+            state: JobState::Running,
+            created_ns: 0,
+            ended_ns: 0,
+            note: "waits: disk: data_dir has 1 MiB left".to_owned(),
+        };
+        let text =
+            |is_alive| text(Talk::new(Output::Text, true, Color::Never), &job, &JobSums::default(), (is_alive, None));
+        assert!(text(true).contains("\n  waits: disk: data_dir"), "{}", text(true));
+        assert!(!text(false).contains("waits:"), "{}", text(false));
+        assert!(
+            text(false).contains("stopped") && text(false).contains("it waited: disk: data_dir"),
+            "{}",
+            text(false)
+        );
+        let shown = document(&job, &JobSums::default(), (false, None));
+        assert!(!shown["note"].to_string().contains("waits:"), "{shown:#}");
+    }
 }

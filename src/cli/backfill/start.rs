@@ -9,7 +9,8 @@ use super::{GoArgs, IntoExisting, StartArgs, live, plan, report};
 use crate::backfill::executor::{self, Ended};
 use crate::backfill::gate::Gate;
 use crate::backfill::progress::Progress;
-use crate::backfill::throttle::rule::OfSource;
+use crate::backfill::throttle::Limits;
+use crate::backfill::throttle::rule::{OfSource, disk_text};
 use crate::base::clock::SharedClock;
 use crate::base::size::ByteSize;
 use crate::base::{Error, Kind, Side, SystemClock, disk};
@@ -139,14 +140,14 @@ fn go(
     let pair = runtime.block_on(async {
         let pair = Pair::find(config, products, &scope).await?;
         if job.is_none() {
+            // Before anything is made at the destination for a copy that would only wait.
+            let limits = Limits::open(&config.backfill, &config.data_dir).now();
+            room(limits.disk_free_min, disk::real().free_bytes(&config.data_dir).ok())?;
             plan::ready(talk, &pair, config, &scope, &pair.reader(config)?).await?;
         }
         Ok::<_, Failure>(pair)
     })?;
-    if pair.places.is_empty() {
-        let what = "there is nothing to copy: no place of the source is chosen and mapped";
-        return Err(Failure::new(Exit::Refused, what).hint("twinline backfill plan"));
-    }
+    pair.some()?;
     talk.say(OFFLINE);
     let resumed = job.is_some();
     let row = begun(held, config, &scope, job, &clock)?;
@@ -176,6 +177,16 @@ fn go(
     shown::tell(talk, &progress);
     Shown::clear(talk);
     finish(talk, config, (held, &row), done, stop.asked(), &clock)
+}
+
+/// Refuses to begin with less disk than copies wait for. `free_bytes`: at data_dir, where that is known.
+fn room(min: ByteSize, free_bytes: Option<u64>) -> Result<(), Failure> {
+    match free_bytes {
+        Some(free) if free < min.0 => {
+            Err(Failure::new(Exit::Refused, disk_text(ByteSize(free), min)).hint("twinline backfill limit"))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The row of the job: a new one, or the one that goes on.
@@ -234,4 +245,18 @@ fn finish(
         talk.next(next);
     }
     Ok(exit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_that_would_only_wait_for_disk_is_not_begun() {
+        let min = ByteSize(1 << 30);
+        assert!(room(min, Some(1 << 30)).is_ok() && room(min, None).is_ok() && room(ByteSize(0), Some(0)).is_ok());
+        let failure = room(min, Some((1 << 30) - 1)).unwrap_err();
+        assert_eq!(failure.exit, Exit::Refused);
+        assert!(failure.what.contains("twinline backfill limit disk_free_min="), "{failure:?}");
+    }
 }

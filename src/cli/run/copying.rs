@@ -196,7 +196,11 @@ impl Copier {
             }
             (Ended::Stopped, _) => self.set(&row, JobState::Stopped, "is paused").await,
         };
-        self.desk.progress().change(|view| view.now.clear());
+        // Nobody copies and nobody waits any more, whatever was dropped on the way.
+        self.desk.progress().change(|view| {
+            view.now.clear();
+            view.throttled = None;
+        });
         if let Err(error) = &ended {
             tracing::error!(%error, event = "backfill.store", "how job {} ended could not be noted", row.id);
             tokio::time::sleep(STORE_AGAIN).await;

@@ -126,7 +126,7 @@ impl Checks {
         self.disk = seen.disk_free_bytes.is_some_and(|free| (free as f64) < room);
         if self.disk {
             let free = ByteSize(seen.disk_free_bytes.unwrap_or_default());
-            found.push((Check::Disk, format!("data_dir has {free} left of {} at least", limits.disk_free_min)));
+            found.push((Check::Disk, disk_text(free, limits.disk_free_min)));
         }
         let (value, max) = spans(seen.delivery_lag, limits.delivery_lag_max);
         if above(&mut self.lag, value, max) {
@@ -157,6 +157,14 @@ impl Checks {
         }
         found.into_iter().next().map(|(check, why)| No { check, why, again: None })
     }
+}
+
+/// Why the disk says that copies wait, and what helps.
+#[must_use]
+pub fn disk_text(free: ByteSize, min: ByteSize) -> String {
+    format!(
+        "data_dir has {free} left of {min} at least: free space there, or lower it: twinline backfill limit disk_free_min=SIZE (0: never)"
+    )
 }
 
 #[cfg(test)]
@@ -217,6 +225,14 @@ mod tests {
         assert_eq!(said(&mut Checks::default(), &Seen::default(), &Backfill::default()), None, "no figure, no check");
         let few = Seen { attempts: Some(Attempts { failed: 4, all: 4 }), ..Seen::default() };
         assert_eq!(said(&mut Checks::default(), &few, &Backfill::default()), None, "too few to say");
+    }
+
+    #[test]
+    fn a_wait_for_disk_names_what_helps() {
+        let seen = Seen { disk_free_bytes: Some(5 << 20), ..Seen::default() };
+        let no = Checks::default().ask(&seen, &Backfill::default()).unwrap();
+        assert!(no.why.contains("5 MiB left") || no.why.contains("5MiB left"), "{no}");
+        assert!(no.why.contains("free space") && no.why.contains("twinline backfill limit disk_free_min="), "{no}");
     }
 
     #[test]

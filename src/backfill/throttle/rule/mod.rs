@@ -13,7 +13,7 @@ use std::fmt;
 use std::time::Duration;
 
 pub use budget::{Budget, Quota};
-pub use checks::{Attempts, Checks, Flag, Hook, Seen};
+pub use checks::{Attempts, Checks, Flag, Hook, Seen, disk_text};
 pub use permits::{OfSource, Permits, Whose};
 pub use rate::Rate;
 
