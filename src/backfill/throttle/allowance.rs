@@ -70,7 +70,7 @@ impl State {
         let begun = self.stands_back.filter(|(_, last)| at.saturating_sub(*last) < TURN).map_or(at, |(first, _)| first);
         self.stands_back = Some((begun, at));
         let turns = at.saturating_sub(begun).as_millis() / TURN.as_millis();
-        (turns % 2 == 0).then(|| No {
+        turns.is_multiple_of(2).then(|| No {
             check: Check::ReadBack,
             why: format!("{what} is in doubt or a gap and is read back first"),
             again: None,
