@@ -489,7 +489,10 @@ pub(crate) fn lives(story: &Story<'_>, look: impl FnOnce(&Twinline, &Stage) -> u
     );
     settled(&twinline);
     let status = twinline.until("nothing is in doubt any more", |status| {
-        status["lines"]["doubt"] == 0 && status["dirty_regions"] == 0 && status["gap_rows_total"] == 0
+        // Other tests write to the same source around this one.
+        let is_own = |row: &Value| row["cause"] != "bypass";
+        let gaps = status["destinations"][0]["gap_rows"].as_array().unwrap().iter().filter(|row| is_own(row)).count();
+        status["lines"]["doubt"] == 0 && status["dirty_regions"] == 0 && gaps == 0
     });
     println!(
         "{name}: {} lines were read back; settled after {} s; {} KiB of memory at most",
