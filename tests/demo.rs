@@ -58,7 +58,7 @@ fn an_outage_and_a_crash_lose_nothing() {
     for trouble in ["dead_lettered", "gap", "excluded"] {
         assert_eq!(count("lines", trouble), 0, "{report:#}");
     }
-    let states = ["delivered", "queued", "doubt", "dead_lettered", "gap", "excluded"];
+    let states = ["delivered", "queued", "doubt", "dead_lettered", "gap", "excluded", "read_back"];
     assert_eq!(states.iter().map(|state| count("lines", state)).sum::<u64>(), count("lines", "accepted"));
     assert!(count("lines", "accepted") >= acknowledged);
     assert!(report["queued_most"].as_u64() > Some(0), "the destination was away: {report:#}");

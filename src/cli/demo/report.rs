@@ -96,6 +96,7 @@ struct States {
     dead_lettered: u64,
     gap: u64,
     excluded: u64,
+    read_back: u64,
     accepted: u64,
 }
 
@@ -247,6 +248,11 @@ impl Report {
             ("dead-lettered", lines.dead_lettered, ""),
             ("gap", lines.gap, ""),
             ("excluded", lines.excluded, ""),
+            (
+                "read back",
+                lines.read_back,
+                if lines.read_back > 0 { "from the source: they were in doubt" } else { "" },
+            ),
         ] {
             let line = format!("  {name:<15} {:>11}  {note}", count(number));
             let _ = writeln!(out, "{}", line.trim_end());
@@ -276,6 +282,7 @@ fn states(status: &Status) -> States {
         dead_lettered: lines.dead_lettered,
         gap: lines.gap,
         excluded: lines.excluded,
+        read_back: lines.read_back,
         accepted: accepted(status),
     }
 }
