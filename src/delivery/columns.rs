@@ -39,8 +39,8 @@ struct Doubt {
     /// The name that each table was written with, and its columns.
     columns: BTreeMap<String, (String, BTreeSet<String>)>,
     held: usize,
-    /// Those that were written and are not there.
-    lost: Columns,
+    /// The tables that lack one that was written, without regard to case.
+    lost: BTreeSet<String>,
 }
 
 impl Doubted {
@@ -90,13 +90,13 @@ impl Doubted {
             doubt.lost.remove(&key);
             return BTreeSet::new();
         }
-        doubt.lost.insert(key, lacking.clone());
+        doubt.lost.insert(key);
         lacking
     }
 
     /// Whether nothing may be sent before it was asked again.
     fn has_lost(&self, table: &str) -> bool {
-        self.0.borrow().lost.contains_key(&without_case(table))
+        self.0.borrow().lost.contains(&without_case(table))
     }
 }
 

@@ -97,13 +97,7 @@ impl Throttle {
         Some(Query { throttle: self.clone(), taken, has_ended: false })
     }
 
-    /// History stands back until what this gives is gone, so that holds of its chunks keep nothing from being healed.
-    #[must_use]
-    pub fn heals(&self, what: &str) -> Healing {
-        self.0.allowance.heals(what)
-    }
-
-    /// The same for who heals what is missing: for rates, budgets, and a source that wants rest. No check says no to that.
+    /// The same as [`Throttle::query`] for who heals what is missing: for rates, budgets, and a source that wants rest. No check says no to that.
     pub async fn healing(&self) -> Option<Query> {
         let ask = |state: &mut State, at, limits: &Backfill| state.permits.query(at, limits);
         let taken = self.wait(Place::Query, ask).await?;
